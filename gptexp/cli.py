@@ -1,0 +1,78 @@
+"""`gptexp VERB`: what to do with runs that exist."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import gptexp
+from gptexp.errors import ConfigError, GptexpError
+
+app = typer.Typer(
+    help="What to do with runs that exist; `python run.py` makes them.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root() -> None:
+    """What to do with runs that exist; `python run.py` makes them."""
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    prompt: Annotated[
+        str | None, typer.Option(help="What to continue; a line break if left out.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to add to the prompt.")] = 500,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the likeliest token each time.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest alone.")] = None,
+    num: Annotated[int, typer.Option(help="How many texts.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same texts.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """Generate text from a run's best checkpoint."""
+    _check_sampling(tokens, temperature, top_k, num, seed)
+    loaded = gptexp.load(run, device)
+    texts = loaded.sample(
+        prompt, tokens=tokens, temperature=temperature, top_k=top_k, num=num, seed=seed
+    )
+    for number, text in enumerate(texts, start=1):
+        if num > 1:
+            typer.echo(f"--- {number} of {num} ---")
+        typer.echo(text)
+
+
+def main() -> None:
+    """The entry point: errors become one line and an exit code."""
+    from gptexp import console
+
+    console.setup()
+    try:
+        app()
+    except GptexpError as error:
+        for problem in error.problems:
+            typer.echo(f"gptexp: error: {problem}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _check_sampling(
+    tokens: int, temperature: float, top_k: int | None, num: int, seed: int
+) -> None:
+    """Raises ConfigError with all problems."""
+    found = []
+    for name, value in (("tokens", tokens), ("num", num), ("top-k", top_k)):
+        if value is not None and value < 1:
+            found.append(f"--{name}: {value} is below 1. Fix: --{name} 1 or more")
+    if not 0 <= temperature < float("inf"):
+        found.append(f"--temperature: {temperature} is not a finite number of at least 0. Fix: 0.8")
+    if not 0 <= seed < 2**63:
+        found.append(f"--seed: {seed} is not in [0, 2^63). Fix: --seed 0")
+    if found:
+        raise ConfigError(*found)

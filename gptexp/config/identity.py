@@ -1,0 +1,69 @@
+"""What makes two configs the same run: a hash over all that can change a weight or a metric."""
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+from gptexp.config.compose import to_dict
+from gptexp.config.schema import Config
+
+SECTIONS = ("model", "data", "tokenizer", "optim", "schedule", "trainer")
+
+# How often to look, what to keep and how to show it leave weights and metrics as they are.
+UNHASHED = frozenset(
+    {
+        "log_interval",
+        "sample_interval",
+        "sample_tokens",
+        "sample_temperature",
+        "sample_top_k",
+        "checkpoint_interval",
+        "keep",
+        "retry_failed",
+    }
+)
+
+
+def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> dict[str, Any]:
+    """The part of the config that is the run's identity.
+
+    Files count by content: `data.path` is replaced by the file's SHA-256, `init_from` by that of
+    the checkpoint. A device counts without its index. A key at its dataclass default is left out,
+    so that adding such a key later changes no hash.
+    """
+    values = to_dict(config)
+    part: dict[str, Any] = {"seed": config.seed}
+    for section in SECTIONS:
+        defaults = _defaults(getattr(config, section))
+        part[section] = {
+            key: value
+            for key, value in values[section].items()
+            if key not in defaults or value != defaults[key]
+        }
+    part["data"]["path"] = data_sha256
+    part["trainer"] = {k: v for k, v in part["trainer"].items() if k not in UNHASHED}
+    part["trainer"]["device"] = config.trainer.device.partition(":")[0]
+    if init_sha256 is not None:
+        part["init_from"] = init_sha256
+    return part
+
+
+def config_hash(config: Config, data_sha256: str, init_sha256: str | None = None) -> str:
+    """SHA-256 of the identity, in hexadecimal."""
+    part = hashed_part(config, data_sha256, init_sha256)
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
+def run_name(config: Config, hash_hex: str) -> str:
+    """Directory name of the run: readable fields, then eight digits of the hash."""
+    fraction = f"{config.data.fraction:g}"
+    return f"{config.model.name}-{config.data.name}-f{fraction}-s{config.seed}-{hash_hex[:8]}"
+
+
+def _defaults(section: Any) -> dict[str, Any]:
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(section)
+        if field.default is not dataclasses.MISSING
+    }

@@ -1,0 +1,146 @@
+"""Ranges and relations that types cannot say: all problems of one config, reported together."""
+
+import math
+import re
+from collections.abc import Iterator
+
+from gptexp.config.schema import (
+    VARIANTS,
+    AdamConfig,
+    AdamWConfig,
+    Config,
+    CosineConfig,
+    LinearConfig,
+    ModelConfig,
+    OptimConfig,
+    ScheduleConfig,
+    SGDConfig,
+    TrainerConfig,
+)
+
+NAME_MAX = 80  # each of three labels and a hash share one file name of at most 255 bytes
+
+
+def problems(config: Config) -> list[str]:
+    """Each `<key>: <what is wrong, with the value>. Fix: <one action>`; empty when all is well."""
+    return [
+        *_names(config),
+        *_model(config.model),
+        *_data(config),
+        *_optim(config.optim),
+        *_schedule(config.schedule, config.trainer.max_steps),
+        *_trainer(config.trainer),
+    ]
+
+
+def _names(config: Config) -> Iterator[str]:
+    labels = {"name": config.name, "model.name": config.model.name, "data.name": config.data.name}
+    for key, value in labels.items():
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", value) or len(value) > NAME_MAX:
+            shown = value if len(value) <= 40 else f"{value[:40]}... ({len(value)} characters)"
+            yield (
+                f"{key}: {shown!r} cannot name a folder. "
+                f"Fix: use at most {NAME_MAX} letters, digits, '_', '-', '+' or '.'"
+            )
+    for group, variants in VARIANTS.items():
+        section = getattr(config, group)
+        if not isinstance(section, variants.get(section.name, ())):
+            yield f"{group}.name: {section.name!r} is fixed by the choice. Fix: {group}=..."
+
+
+def _model(model: ModelConfig) -> Iterator[str]:
+    for key in ("n_layer", "n_head", "n_embd", "block_size"):
+        yield from _positive(f"model.{key}", getattr(model, key))
+    if model.n_head > 0 and model.n_embd > 0 and model.n_embd % model.n_head:
+        below = model.n_embd // model.n_head * model.n_head
+        legal = [str(n) for n in (below, below + model.n_head) if n > 0]
+        heads = [h for h in range(1, model.n_embd + 1) if model.n_embd % h == 0]
+        nearest = min(heads, key=lambda h: abs(h - model.n_head))
+        yield (
+            f"model.n_embd: {model.n_embd} is not a multiple of model.n_head={model.n_head}. "
+            f"Fix: model.n_embd={' or '.join(legal)}, or model.n_head={nearest}"
+        )
+    if not 0 <= model.dropout < 1:
+        yield f"model.dropout: {model.dropout} is not in [0, 1). Fix: model.dropout=0.1"
+    if not (math.isfinite(model.init_std) and model.init_std > 0):
+        yield f"model.init_std: {model.init_std} is not above 0. Fix: model.init_std=0.02"
+
+
+def _data(config: Config) -> Iterator[str]:
+    data = config.data
+    if (data.asset is None) == (data.path is None):
+        both = "neither is given" if data.asset is None else "both are given"
+        yield f"data.path: of data.asset and data.path {both}. Fix: data=text data.path=FILE"
+    if not 0 < data.fraction <= 1:
+        yield f"data.fraction: {data.fraction} is not in (0, 1]. Fix: data.fraction=1.0"
+    if not 0 < data.val_fraction < 1:
+        yield f"data.val_fraction: {data.val_fraction} is not in (0, 1). Fix: data.val_fraction=0.1"
+    if not 0 <= data.test_fraction < 1:
+        yield f"data.test_fraction: {data.test_fraction} is not in [0, 1). Fix: 0 for no test part"
+    elif data.val_fraction + data.test_fraction >= 1:
+        yield (
+            f"data.test_fraction: {data.test_fraction} and data.val_fraction={data.val_fraction} "
+            "leave nothing to train on. Fix: data.test_fraction=0.1"
+        )
+
+
+def _optim(optim: OptimConfig) -> Iterator[str]:
+    if not (math.isfinite(optim.lr) and optim.lr > 0):
+        yield f"optim.lr: {optim.lr} is not a finite number above 0. Fix: optim.lr=1e-3"
+    yield from _not_negative("optim.weight_decay", optim.weight_decay)
+    match optim:
+        case AdamWConfig() | AdamConfig():
+            for key in ("beta1", "beta2"):
+                beta = getattr(optim, key)
+                if not 0 <= beta < 1:
+                    yield f"optim.{key}: {beta} is not in [0, 1). Fix: optim.{key}=0.9"
+            if not (math.isfinite(optim.eps) and optim.eps > 0):
+                yield f"optim.eps: {optim.eps} is not above 0. Fix: optim.eps=1e-8"
+        case SGDConfig():
+            if not 0 <= optim.momentum < 1:
+                yield f"optim.momentum: {optim.momentum} is not in [0, 1). Fix: optim.momentum=0.9"
+
+
+def _schedule(schedule: ScheduleConfig, max_steps: int) -> Iterator[str]:
+    yield from _not_negative("schedule.warmup_steps", schedule.warmup_steps)
+    if schedule.warmup_steps > max_steps:
+        yield (
+            f"schedule.warmup_steps: {schedule.warmup_steps} is longer than the run, "
+            f"trainer.max_steps={max_steps}. Fix: schedule.warmup_steps={max(max_steps, 0) // 10}"
+        )
+    if isinstance(schedule, CosineConfig | LinearConfig) and not 0 <= schedule.final_fraction <= 1:
+        yield (
+            f"schedule.final_fraction: {schedule.final_fraction} is not in [0, 1], so the last "
+            "learning rate would be negative or above the peak. Fix: schedule.final_fraction=0.1"
+        )
+
+
+def _trainer(trainer: TrainerConfig) -> Iterator[str]:
+    for key in (
+        "max_steps",
+        "batch_size",
+        "grad_accum",
+        "eval_interval",
+        "eval_batch_size",
+        "log_interval",
+        "sample_tokens",
+        "patience",
+    ):
+        yield from _positive(f"trainer.{key}", getattr(trainer, key))
+    for key in ("sample_top_k", "checkpoint_interval"):
+        if (value := getattr(trainer, key)) is not None:
+            yield from _positive(f"trainer.{key}", value)
+    for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):
+        yield from _not_negative(f"trainer.{key}", getattr(trainer, key))
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", trainer.device):
+        yield f"trainer.device: {trainer.device!r} is unknown. Fix: auto, cpu, mps, cuda or cuda:N"
+
+
+def _positive(key: str, value: int) -> Iterator[str]:
+    if value < 1:
+        yield f"{key}: {value} is below 1. Fix: {key}=1 or more"
+
+
+def _not_negative(key: str, value: float) -> Iterator[str]:
+    if not (math.isfinite(value) and value >= 0):
+        yield f"{key}: {value} is not a finite number of at least 0. Fix: {key}=0 or more"

@@ -1,0 +1,140 @@
+"""What a person sees: plain lines in a log, a progress bar below them on a terminal."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+log = logging.getLogger(__name__)
+
+HEADER = (
+    f"{'step':>7} {'tokens':>8} {'epochs':>7} {'train':>8} {'val':>8} {'best':>8} "
+    f"{'lr':>8} {'tok/s':>7} {'left':>8}"
+)
+QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
+
+
+class _Screen(logging.Handler):
+    """INFO to standard output as it is, warnings and errors to standard error with the name."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            tqdm.write(f"gptexp: {record.levelname.lower()}: {text}", file=sys.stderr)
+        else:
+            tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+
+def setup() -> None:
+    """Show the package's messages on the screen; call once, at the top of a program."""
+    logger = logging.getLogger("gptexp")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not any(isinstance(handler, _Screen) for handler in logger.handlers):
+        logger.addHandler(_Screen())
+
+
+@contextmanager
+def logged_to(path: Path) -> Iterator[None]:
+    """Write the package's messages to `path` too, with their times, for as long as this is open."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: see metrics.jsonl
+    logger = logging.getLogger("gptexp")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class Progress:
+    """The table of one run's training, and its bar."""
+
+    def __init__(self, max_steps: int) -> None:
+        self.max_steps = max_steps
+        self.bar: tqdm | None = None  # type: ignore[type-arg]
+        self.latest: dict[str, float] = {}  # the last line of the training loss
+        self.first_step = 0
+        self.started = self.shown = time.monotonic()
+
+    @contextmanager
+    def running(self, step: int) -> Iterator[None]:
+        """Show the head of the table, and the bar where standard error is a terminal."""
+        log.info("")
+        log.info(HEADER)
+        self.first_step = step
+        self.started = self.shown = time.monotonic()
+        self.bar = tqdm(
+            total=self.max_steps,
+            initial=step,
+            disable=not sys.stderr.isatty(),
+            leave=False,
+            unit="step",
+            dynamic_ncols=True,
+        )
+        try:
+            yield
+        finally:
+            self.bar.close()
+
+    def step(self) -> None:
+        if self.bar is not None:
+            self.bar.update()
+
+    def logged(self, step: int, values: dict[str, float]) -> None:
+        """A line of the training loss: on the bar, or now and then as a row."""
+        self.latest = values
+        if self.bar is not None and not self.bar.disable:
+            self.bar.set_postfix_str(f"loss {values['train/loss']:.4f}", refresh=False)
+        elif time.monotonic() - self.shown > QUIET_SECONDS:
+            self._row(step, values, train=values["train/loss"])
+
+    def evaluated(self, step: int, values: dict[str, float], best: float, improved: bool) -> None:
+        """A row of the table, with a star where the validation loss is the best so far."""
+        evaluation = f"{values['val/loss']:>8.4f} {best:>8.4f}"
+        self._row(step, values, values["train/eval_loss"], evaluation, "  *" if improved else "")
+
+    def _row(
+        self,
+        step: int,
+        values: dict[str, float],
+        train: float,
+        evaluation: str = " " * 17,
+        mark: str = "",
+    ) -> None:
+        lr, rate = self.latest.get("train/lr"), self.latest.get("train/tokens_per_second")
+        log.info(
+            f"{step:>7,} {short(values['tokens']):>8} {values['epoch']:>7.2f} {train:>8.4f} "
+            f"{evaluation} {'' if lr is None else f'{lr:.1e}':>8} "
+            f"{'' if rate is None else short(rate):>7} {self._left(step):>8}{mark}"
+        )
+        self.shown = time.monotonic()
+
+    def _left(self, step: int) -> str:
+        done = step - self.first_step
+        if done == 0 or step >= self.max_steps:
+            return ""
+        return duration((time.monotonic() - self.started) / done * (self.max_steps - step))
+
+
+def short(number: float) -> str:
+    """1234567 as `1.2M`."""
+    for unit in ("", "k", "M", "G", "T", "P"):
+        if number < 1000 or unit == "P":
+            break
+        number /= 1000
+    return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `41:10` or `2:03:00`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

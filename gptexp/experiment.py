@@ -1,0 +1,269 @@
+"""One run from its config: find its directory, build each part once, fit, summarise."""
+
+import contextlib
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptexp import checkpoint, console, data, model, optim, provenance, schedule, summary, tracking
+from gptexp.checkpoint import State, Store
+from gptexp.config import Config, to_dict, to_yaml
+from gptexp.data import Corpus
+from gptexp.errors import ConfigError, DivergedError, GptexpError, InterruptedRunError, StorageError
+from gptexp.preflight import Identity, Inputs, identify, prepare
+from gptexp.rundir import RunDirectory
+from gptexp.runtime import stream_seed
+from gptexp.trainer import Parts, Trainer
+
+log = logging.getLogger(__name__)
+
+OUTPUTS = Path("outputs")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one command."""
+
+    state: str  # done, already done, refused, failed, diverged or interrupted
+    exit_code: int
+    directory: Path | None = None
+    best_val_loss: float | None = None  # nats per token
+    error: str = ""  # the first line of it
+
+
+def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = None) -> Outcome:
+    """Train `config`, or take it up where it stopped, or return what stands.
+
+    Shows errors and raises none; the outcome carries the exit code.
+    """
+    path: Path | None = None
+    try:
+        who = identify(config, outputs)
+        path = who.directory.path
+        if (standing := finished(config, who.directory)) is not None:
+            return standing
+        inputs = prepare(config, who.init)
+        with who.directory.locked(), console.logged_to(who.directory.log):
+            return train(config, who, inputs, overrides or [])
+    except GptexpError as error:
+        return refused(error, path)
+
+
+def refused(error: GptexpError, path: Path | None = None) -> Outcome:
+    """Show the error, one line for each problem, and make it an outcome."""
+    for problem in error.problems:
+        log.error("%s", problem)
+    return Outcome(_state(error, "refused"), error.exit_code, path, error=error.problems[0])
+
+
+def finished(config: Config, directory: RunDirectory) -> Outcome | None:
+    """The outcome that stands; None, and the old directory moved aside, if it is to go."""
+    diverged = directory.status().get("state") == "diverged"
+    replace = config.rerun or (diverged and config.trainer.retry_failed)
+    if replace and directory.path.exists():
+        log.info("the old run is now %s", directory.move_aside())
+    return standing(directory)
+
+
+def standing(directory: RunDirectory) -> Outcome | None:
+    """The outcome of a run that is over.
+
+    Raises DivergedError for a run that diverged: being deterministic, it would again.
+    """
+    if (done := directory.summary()) is not None:
+        changed = provenance.changed(directory.manifest().get("sources", {}))
+        code = f", by other code: {', '.join(changed)} changed" if changed else ""
+        log.info("already done%s (rerun=true trains it anew)", code)
+        summary.show(done, directory.path)
+        return Outcome("already done", 0, directory.path, summary.best_val_loss(done))
+    status = directory.status()
+    if status.get("state") == "diverged":
+        raise DivergedError(f"{directory.path}: diverged before; {status['reason']}")
+    return None
+
+
+def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -> Outcome:
+    """Fit in the locked directory; the summary comes last."""
+    directory = who.directory
+    if (outcome := standing(directory)) is not None:  # finished while this process prepared
+        return outcome
+    store = checkpoint.Store(directory.checkpoints, config.trainer.keep)
+    with recorded(directory):
+        resumed = store.resume()
+        announce(config, who, inputs, resumed)
+        record(config, who, inputs, overrides, resumed)
+        result = fit(config, who, inputs, store, resumed)
+        directory.write_json("summary.json", result)
+        store.finish()
+    summary.show(result, directory.path)
+    return Outcome("done", 0, directory.path, summary.best_val_loss(result))
+
+
+def fit(
+    config: Config, who: Identity, inputs: Inputs, store: Store, resumed: State | None
+) -> dict[str, Any]:
+    """Build each part from its section, train, and judge the best weights; returns the summary."""
+    vocab_size, device = inputs.tokenizer.vocab_size, inputs.runtime.device
+    network = model.build(config.model, vocab_size, stream_seed(config.seed, "init"))
+    if who.init is not None:
+        network.load_state_dict(who.init["model"])
+    network.to(device)
+    step = None if resumed is None else resumed["step"]
+    with tracking.open_tracking(config.logger, who.directory.path, step) as tracked:
+        parts = Parts(
+            model=network,
+            corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
+            tokenizer=inputs.tokenizer,
+            optimizer=optim.build(config.optim, network),
+            schedule=schedule.build(config.schedule, config.trainer.max_steps),
+            runtime=inputs.runtime,
+            store=store,
+            tracking=tracked,
+            identity={
+                "config": to_dict(config),
+                "config_hash": who.hash,
+                "tokenizer": inputs.tokenizer.to_dict(),
+            },
+        )
+        trainer = Trainer(config.trainer, config.seed, config.optim.lr, parts)
+        stop_reason = trainer.fit(resumed)
+        final_weights = checkpoint.digest(network.state_dict())
+        best_step = trainer.stop.best_step
+        if best_step >= 0:
+            network.load_state_dict(store.best()["model"])
+        sample = trainer.sample(max(best_step, 0))
+        if sample.step not in {line["step"] for line in tracked.samples.lines()}:
+            tracked.sample(sample)
+        return summary.build(
+            who.directory.path,
+            cfg=config.model,
+            vocab_size=vocab_size,
+            stop_reason=stop_reason,
+            best_step=best_step,
+            weights={"best": checkpoint.digest(network.state_dict()), "final": final_weights},
+            test=trainer.evaluate("test") if config.data.test_fraction else None,
+            sample=sample,
+        )
+
+
+def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | None) -> None:
+    """The first lines: model, data, machine, directory."""
+    tokenizer, splits = inputs.tokenizer, inputs.splits
+    parameters = sum(model.count_parameters(config.model, tokenizer.vocab_size).values())
+    log.info(
+        "model   %s: %s parameters, on %s",
+        config.model.name,
+        f"{parameters:,}",
+        inputs.runtime.describe(),
+    )
+    log.info("data    %s", data.describe(config.data, inputs.text, tokenizer, splits))
+    log.info("run     %s", who.directory.path)
+    if resumed is not None:
+        log.info(
+            "resume  at step %s of %s", f"{resumed['step']:,}", f"{config.trainer.max_steps:,}"
+        )
+
+
+def record(
+    config: Config, who: Identity, inputs: Inputs, overrides: list[str], resumed: State | None
+) -> None:
+    """config.yaml and manifest.json; each resume adds what differs from the process before it."""
+    directory, now = who.directory, provenance.environment()
+    before = directory.manifest()
+    resumes = before.get("resumes", []) if resumed is not None else []
+    if resumed is not None:
+        differs = provenance.differences(before.get("environment", {}), now)
+        changed = provenance.changed(before.get("sources", {}))
+        differs += [f"code of {', '.join(changed)}"] if changed else []
+        resumes = [*resumes, {"step": resumed["step"], "differs": differs}]
+        if differs:
+            log.warning(
+                "environment differs: %s; the rest may differ from an uninterrupted run in its bits",
+                "; ".join(differs),
+            )
+    if (
+        earlier := directory.same_path_other_content(config.data.path, who.data_sha256)
+    ) is not None:
+        log.warning(
+            "%s has changed since %s was trained on it: SHA-256 %s then, %s now; this is a new run",
+            config.data.path,
+            earlier[0],
+            earlier[1],
+            who.data_sha256,
+        )
+    directory.write_text("config.yaml", to_yaml(config))
+    directory.write_json(
+        "manifest.json",
+        {
+            "run": directory.path.name,
+            "config_hash": who.hash,
+            "command": provenance.command(),
+            "overrides": overrides,
+            "seed": config.seed,
+            "data": {
+                "name": config.data.name,
+                "path": config.data.path,
+                "sha256": who.data_sha256,
+                "bounds": inputs.splits.bounds,
+                "tokens": {
+                    "train": len(inputs.splits.train),
+                    "test": len(inputs.splits.test),
+                    "val": len(inputs.splits.val),
+                },
+            },
+            "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
+            "git": provenance.git(),
+            "environment": now,
+            "sources": provenance.sources(),
+            "resumes": resumes,
+        },
+    )
+
+
+@contextmanager
+def recorded(directory: RunDirectory) -> Iterator[None]:
+    """Keep status.json true: running inside, then how it ended. Bugs leave as a GptexpError."""
+    directory.set_status("running")
+    try:
+        yield
+    except GptexpError as error:
+        ended(directory, _state(error, "failed"), error.problems[0])
+        raise
+    except torch.OutOfMemoryError as error:
+        line = "trainer.batch_size: out of memory. Fix: halve it and double trainer.grad_accum"
+        ended(directory, "failed", line)
+        raise ConfigError(line) from error
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}"
+        ended(directory, "failed", line, traceback.format_exc())
+        raise GptexpError(
+            f"{directory.path}: a bug in gptexp, {line}. "
+            f"Fix: report it with {directory.log}; the same command goes on from what is saved"
+        ) from error
+    else:
+        directory.set_status("done")
+
+
+def ended(directory: RunDirectory, state: str, line: str, trace: str = "") -> None:
+    """As far as the disk still lets it be written down."""
+    with contextlib.suppress(StorageError, OSError):
+        with directory.log.open("a", encoding="utf-8") as file:
+            file.write(f"{state}: {line}\n{trace}")
+        directory.set_status(state, line)
+
+
+def _state(error: GptexpError, otherwise: str) -> str:
+    match error:
+        case DivergedError():
+            return "diverged"
+        case InterruptedRunError():
+            return "interrupted"
+        case StorageError():
+            return "failed"
+    return otherwise

@@ -1,0 +1,104 @@
+"""Durable writes: a reader sees the old file or the new one, never half of either."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from gptexp.errors import StorageError
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Call `write(file)` on a temporary file beside `path`, then put it in the place of `path`.
+
+    The bytes are on the disk before the name changes, and the name before this returns. Raises
+    StorageError, leaving what stood at `path`.
+    """
+    with storage_errors(path):
+        handle, temporary = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
+        )
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    def write(file: IO[bytes]) -> None:
+        file.write(data)
+
+    write_atomic(path, write)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`value` as indented JSON, refusing NaN, which JSON has no word for."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in `path`, or None when it is missing, damaged or not an object."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of the file; raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut, where the system can (Windows cannot)."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what writes that were cut short left behind. The caller holds the folder's lock."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal into one line with the space that is left."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fix = "make the folder writable, or run where it is"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason += f"; {_free(path)} free; what was saved before is kept"
+            fix = "free some space and run the same command again"
+        raise StorageError(f"{path}: {reason}. Fix: {fix}") from error
+
+
+def _free(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB"
+    except OSError:
+        return "an unknown amount"

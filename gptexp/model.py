@@ -1,0 +1,182 @@
+"""One GPT, pre-norm, whose switches span microGPT to nanoGPT's. Forward returns logits."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptexp.config import Activation, ModelConfig, Norm, Position
+
+EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
+
+
+class NormLayer(nn.Module):
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), gain and bias optional."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.kind = cfg.norm
+        width = cfg.n_embd
+        has_bias = cfg.bias and cfg.norm is Norm.layernorm
+        self.weight = nn.Parameter(torch.ones(width)) if cfg.norm_gain else None
+        self.bias = nn.Parameter(torch.zeros(width)) if has_bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape[-1:]
+        if self.kind is Norm.rmsnorm:
+            return F.rms_norm(x, shape, self.weight, EPS)
+        return F.layer_norm(x, shape, self.weight, self.bias, EPS)
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention (Vaswani et al. 2017) in one fused kernel."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.n_head = cfg.n_head
+        self.weight_dropout = cfg.dropout  # on the attention weights, inside the kernel
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.qkv = nn.Linear(cfg.n_embd, 3 * cfg.n_embd, bias=cfg.bias)
+        self.proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=cfg.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, time, width = x.shape
+        heads = (batch, time, self.n_head, width // self.n_head)
+        q, k, v = self.qkv(x).split(width, dim=-1)  # each [batch, time, width]
+        q, k, v = (part.view(heads).transpose(1, 2) for part in (q, k, v))  # [batch, head, time, .]
+        dropout = self.weight_dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        y = y.transpose(1, 2).reshape(batch, time, width)
+        return self.dropout(self.proj(y))
+
+
+class MLP(nn.Module):
+    """Two linear layers, four times as wide in between."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.activation = nn.GELU() if cfg.activation is Activation.gelu else nn.ReLU()
+        self.up = nn.Linear(cfg.n_embd, 4 * cfg.n_embd, bias=cfg.bias)
+        self.proj = nn.Linear(4 * cfg.n_embd, cfg.n_embd, bias=cfg.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.proj(self.activation(self.up(x))))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each on the normed stream and added back to it."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = NormLayer(cfg)
+        self.attention = Attention(cfg)
+        self.mlp_norm = NormLayer(cfg)
+        self.mlp = MLP(cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class GPT(nn.Module):
+    """Token ids [batch, time] to logits [batch, time, vocab_size], time at most block_size."""
+
+    def __init__(self, cfg: ModelConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.token_table = nn.Embedding(vocab_size, cfg.n_embd)
+        learned = cfg.position is Position.learned
+        self.position_table = nn.Embedding(cfg.block_size, cfg.n_embd) if learned else None
+        self.embd_norm = NormLayer(cfg) if cfg.embd_norm else nn.Identity()
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layer))
+        self.final_norm = NormLayer(cfg) if cfg.final_norm else nn.Identity()
+        self.head = nn.Linear(cfg.n_embd, vocab_size, bias=False)
+        if cfg.tie_head:
+            self.head.weight = self.token_table.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.token_table(ids)  # [batch, time, n_embd]
+        if self.position_table is not None:
+            x = x + self.position_table.weight[: ids.shape[1]]
+        x = self.dropout(self.embd_norm(x))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.final_norm(x))
+
+
+def build(cfg: ModelConfig, vocab_size: int, seed: int) -> GPT:
+    """A freshly initialised model on the CPU, the same for the same seed."""
+    model = GPT(cfg, vocab_size)
+    initialise(model, torch.Generator().manual_seed(seed))
+    actual = sum(parameter.numel() for parameter in model.parameters())
+    assert actual == sum(count_parameters(cfg, vocab_size).values())
+    return model
+
+
+@torch.no_grad()
+def initialise(model: GPT, generator: torch.Generator) -> None:
+    """Draw every parameter, in the order of `named_parameters`, from `generator`.
+
+    | parameters                               | distribution                           |
+    |------------------------------------------|----------------------------------------|
+    | token table, position table, head        | N(0, init_std)                         |
+    | qkv and up weights                       | N(0, init_std)                         |
+    | proj weights, which add to the residuals | N(0, init_std / sqrt(2 n_layer))       |
+    | biases                                   | 0                                      |
+    | gains of the norms                       | 1                                      |
+
+    The scale of the proj weights keeps the variance of the residual stream, to which 2 n_layer
+    branches add, independent of depth (Radford et al. 2019, GPT-2, section 2.3).
+    """
+    std = model.cfg.init_std
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.zero_()
+        elif parameter.ndim == 1:
+            parameter.fill_(1.0)
+        elif name.endswith("proj.weight"):
+            scaled = std / math.sqrt(2 * model.cfg.n_layer)
+            parameter.normal_(0.0, scaled, generator=generator)
+        else:
+            parameter.normal_(0.0, std, generator=generator)
+
+
+def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
+    """Parameters by component, from the config alone; a tied head adds none."""
+    width, layers = cfg.n_embd, cfg.n_layer
+    bias = int(cfg.bias)
+    norm = width * (int(cfg.norm_gain) + int(cfg.bias and cfg.norm is Norm.layernorm))
+    norms = 2 * layers + int(cfg.embd_norm) + int(cfg.final_norm)
+    return {
+        "token table": vocab_size * width,
+        "position table": cfg.block_size * width if cfg.position is Position.learned else 0,
+        "attention": layers * (4 * width * width + bias * 4 * width),
+        "mlp": layers * (8 * width * width + bias * 5 * width),
+        "norms": norms * norm,
+        "head": 0 if cfg.tie_head else vocab_size * width,
+    }
+
+
+def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
+    """Floating-point operations per trained token, forward and backward.
+
+    6 per weight of a matrix product, plus 12 n_layer n_embd block_size for the attention scores
+    and their weighted sums (Chowdhery et al. 2022, PaLM, appendix B). Table look-ups, norms and
+    biases are left out.
+    """
+    matrices = 12 * cfg.n_layer * cfg.n_embd**2 + vocab_size * cfg.n_embd
+    return 6 * matrices + 12 * cfg.n_layer * cfg.n_embd * cfg.block_size
+
+
+def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int) -> int:
+    """Bytes that training in float32 needs at least, an estimate.
+
+    Weights, gradients and two moments; per token and layer the 16 n_embd numbers that the backward
+    pass reads again (inputs of norms, products and nonlinearity); logits and their gradient.
+    """
+    weights = sum(count_parameters(cfg, vocab_size).values())
+    per_token = 16 * cfg.n_layer * cfg.n_embd + 2 * vocab_size
+    return 4 * (4 * weights + batch_size * cfg.block_size * per_token)

@@ -1,0 +1,87 @@
+"""What is needed to repeat a run: code, packages, machine."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGE = Path(__file__).resolve().parent
+PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "tensorboard")
+PATCH_LIMIT = 1_000_000  # characters of uncommitted changes that a manifest takes in
+EXACT = ("python", "packages", "platform", "threads", "cpu_capability", "gpu")  # change bits
+
+
+def sources() -> dict[str, str]:
+    """SHA-256 of each source file of the package, by its path in it."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine: what can change the bits of a result though the code is the same."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch_build": torch.__config__.show(),
+        "cuda": torch.version.cuda,
+        "gpu": gpu,
+    }
+
+
+def git() -> dict[str, Any]:
+    """Commit of the checkout and what is not committed in it; empty outside a checkout."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    patch = _git("diff", "HEAD", "--", "gptexp", "conf", "run.py", "sweeps") or ""
+    kept = patch if len(patch) <= PATCH_LIMIT else None
+    return {"commit": commit.strip(), "dirty": bool(patch), "patch": kept}
+
+
+def command() -> list[str]:
+    """The command line, for the manifest."""
+    return list(sys.argv)
+
+
+def fingerprint(value: dict[str, Any]) -> dict[str, str]:
+    """The name in `value`, and a SHA-256 over all of it."""
+    words = json.dumps(value, sort_keys=True)
+    return {"name": value["name"], "sha256": hashlib.sha256(words.encode()).hexdigest()}
+
+
+def changed(before: dict[str, str]) -> list[str]:
+    """Names of the source files that differ from those of an earlier `sources()`."""
+    now = sources()
+    return sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Such as `threads 2 -> 1`: what differs between two environments and can change bits."""
+    return [f"{k} {before.get(k)} -> {now[k]}" for k in EXACT if before.get(k) != now[k]]
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,100 @@
+"""A run is its directory: who works in it, what became of it, what it says of itself."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from gptexp.errors import InUseError
+from gptexp.files import read_json, storage_errors, sweep_temporaries, write_json, write_text
+
+# running without a held lock means interrupted by something that left no time to say so
+STATES = ("running", "done", "failed", "diverged", "interrupted")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """`outputs/<name>/<run>`."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "run.log"
+
+    def summary(self) -> dict[str, Any] | None:
+        """What summary.json says; its presence means that the run is finished."""
+        return read_json(self.path / "summary.json")
+
+    def manifest(self) -> dict[str, Any]:
+        """What manifest.json says; empty when there is none."""
+        return read_json(self.path / "manifest.json") or {}
+
+    def status(self) -> dict[str, Any]:
+        """What status.json says; empty when there is none."""
+        return read_json(self.path / "status.json") or {}
+
+    def set_status(self, state: str, reason: str = "") -> None:
+        """Record one of STATES, with one line why."""
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        write_json(self.path / "status.json", {"state": state, "reason": reason, **owner})
+
+    def same_path_other_content(self, path: str | None, sha256: str) -> tuple[Path, str] | None:
+        """A run beside this one, of the same name but for the hash, that read other bytes there.
+
+        Returns its directory and their SHA-256.
+        """
+        if path is None:
+            return None
+        for other in sorted(self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*")):
+            data = RunDirectory(other).manifest().get("data", {})
+            if data.get("path") == path and data.get("sha256") != sha256:
+                return other, data["sha256"]
+        return None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Create the directory and be the only process that writes in it.
+
+        Raises InUseError, naming the other process, and StorageError.
+        """
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                other = self.status()
+                raise InUseError(
+                    f"{self.path}: in use by process {other.get('pid', '?')} on "
+                    f"{other.get('host', '?')}. Fix: wait for it, or stop it"
+                ) from error
+        try:
+            sweep_temporaries(self.path)
+            yield
+        finally:
+            lock.release()
+
+    def move_aside(self) -> Path:
+        """Rename the directory out of the way, keeping all of it; returns where it went."""
+        number = 1
+        while (old := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+            number += 1
+        with self.locked(), storage_errors(self.path):
+            self.path.rename(old)
+        return old
+
+    def write_text(self, name: str, text: str) -> None:
+        write_text(self.path / name, text)
+
+    def write_json(self, name: str, value: dict[str, Any]) -> None:
+        write_json(self.path / name, value)

@@ -1,0 +1,163 @@
+"""Device, dtype, threads and seeds: the only place that asks about hardware."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gptexp.config import Dtype, TrainerConfig
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What this machine offers."""
+
+    cuda_devices: int
+    mps: bool
+    bfloat16: frozenset[str]  # device types that compute in it
+
+    def devices(self) -> list[str]:
+        cuda = [f"cuda:{index}" for index in range(self.cuda_devices)]
+        return [*cuda, *(["mps"] if self.mps else []), "cpu"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and in which arithmetic one run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Matrix products in `dtype`; weights, gradients and optimizer stay float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def synchronize(self) -> None:
+        """Wait for the device: only for timing, never on a quiet step."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def describe(self) -> str:
+        precision = str(self.dtype).removeprefix("torch.")
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {precision}"
+        threads = torch.get_num_threads()
+        return f"{self.device}, {precision}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def probe() -> Hardware:
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    with_bfloat16 = {"cpu"}
+    if cuda and torch.cuda.is_bf16_supported(including_emulation=False):
+        with_bfloat16.add("cuda")
+    if mps and torch.backends.mps.is_macos_or_newer(14, 0):
+        with_bfloat16.add("mps")
+    return Hardware(cuda, mps, frozenset(with_bfloat16))
+
+
+def problems(trainer: TrainerConfig, hardware: Hardware) -> list[str]:
+    """What the config asks of the machine and the machine does not have."""
+    offered = hardware.devices()
+    device = _device(trainer.device, hardware)
+    if device not in offered and f"{device}:0" not in offered:
+        return [
+            f"trainer.device: {trainer.device} is not there; this machine has "
+            f"{', '.join(offered)}. Fix: trainer.device=auto"
+        ]
+    kind = device.partition(":")[0]
+    if trainer.dtype is Dtype.bfloat16 and kind not in hardware.bfloat16:
+        return [f"trainer.dtype: {kind} here cannot do bfloat16. Fix: trainer.dtype=float32"]
+    return []
+
+
+def resolve(trainer: TrainerConfig, hardware: Hardware) -> Runtime:
+    """The device and dtype that `auto` stands for: cuda, then mps, then cpu; bfloat16 on cuda."""
+    device = torch.device(_device(trainer.device, hardware))
+    by_itself = trainer.dtype is Dtype.auto and device.type == "cuda"
+    half = trainer.dtype is Dtype.bfloat16 or (by_itself and "cuda" in hardware.bfloat16)
+    if device.type == "cuda":
+        # A resumed run repeats an uninterrupted one bit for bit only with deterministic kernels.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return Runtime(device, torch.bfloat16 if half else torch.float32)
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that a new model could take on `device`."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    limits = [_meminfo_available(), _cgroup_available()]
+    return min(limit for limit in limits if limit is not None)
+
+
+def stream_seed(seed: int, stream: str, *index: int) -> int:
+    """A 63-bit seed for one named random stream at one index, such as the batch of one step.
+
+    Streams of different names or indices are independent, so how often the run evaluates, logs or
+    samples cannot move its weights.
+    """
+    words = "/".join([str(seed), stream, *map(str, index)])
+    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def seed_dropout(seed: int) -> None:
+    """Seed torch's default generators, of which dropout is the only user during training."""
+    torch.manual_seed(stream_seed(seed, "dropout"))
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """State of the generators that dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_rng_state(state: dict[str, Tensor], device: torch.device) -> None:
+    """The inverse of rng_state; what another kind of device left is passed over."""
+    setters: dict[str, Callable[[Tensor], None]] = {
+        "cpu": torch.set_rng_state,
+        "cuda": lambda value: torch.cuda.set_rng_state(value, device),
+        "mps": torch.mps.set_rng_state,
+    }
+    for kind in {"cpu", device.type} & state.keys():
+        setters[kind](state[kind].cpu())
+
+
+def _device(name: str, hardware: Hardware) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if hardware.cuda_devices else "mps" if hardware.mps else "cpu"
+
+
+def _meminfo_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return int(kilobytes) * 1024
+
+
+def _cgroup_available() -> int | None:
+    """What a container's limit leaves, where there is one."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+    except (OSError, ValueError):
+        return None
+    return None if limit == "max" else int(limit) - used

@@ -1,0 +1,102 @@
+"""summary.json, written last: what a finished run came to; and the last lines on the screen."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from gptexp import model
+from gptexp.config import ModelConfig
+from gptexp.console import duration
+from gptexp.evaluation import Evaluation
+from gptexp.tracking import Sample, read_journal
+
+log = logging.getLogger(__name__)
+
+
+def build(
+    folder: Path,
+    *,
+    cfg: ModelConfig,
+    vocab_size: int,
+    stop_reason: str,
+    best_step: int,
+    weights: dict[str, str],
+    test: Evaluation | None,
+    sample: Sample,
+) -> dict[str, Any]:
+    """From the evaluations in metrics.jsonl; `weights` holds the digests of best and final."""
+    evaluations = [row for row in read_journal(folder / "metrics.jsonl") if "val/loss" in row]
+    final = evaluations[-1]
+    best = next((row for row in evaluations if row["step"] == best_step), None)
+    counts = model.count_parameters(cfg, vocab_size)
+    total = sum(counts.values())
+    return {
+        "params": {
+            "total": total,
+            "non_embedding": total - counts["token table"] - counts["position table"],
+        },
+        "steps": final["step"],
+        "tokens": final["tokens"],
+        "epochs": final["epoch"],
+        "flops": model.flops_per_token(cfg, vocab_size) * final["tokens"],
+        "seconds": final["seconds"],
+        "stop_reason": stop_reason,
+        "best": None if best is None else _evaluation(best, weights["best"]),
+        "final": _evaluation(final, weights["final"]),
+        "test": None if test is None else {"loss": test.loss, "bpb": test.bpb},
+        "sample": sample.prompt + sample.text,
+    }
+
+
+def show(summary: dict[str, Any], folder: Path) -> None:
+    """What came out, where it is, and what to type next."""
+    best, final = summary["best"], summary["final"]
+    log.info("")
+    log.info("done at step %s: %s", f"{final['step']:,}", summary["stop_reason"])
+    if best is not None:
+        log.info(
+            "best    %.4f nats per token (%.3f bits per byte) at step %s, after %.2f epochs",
+            best["val_loss"],
+            best["val_bpb"],
+            f"{best['step']:,}",
+            best["epochs"],
+        )
+    log.info(
+        "final   %.4f at step %s; training text %.4f; %s in all",
+        _number(final["val_loss"]),
+        f"{final['step']:,}",
+        _number(final["train_loss"]),
+        duration(summary["seconds"]),
+    )
+    if summary["test"] is not None:
+        log.info(
+            "test    %.4f (%.3f bits per byte)", summary["test"]["loss"], summary["test"]["bpb"]
+        )
+    log.info("sample  from the best weights")
+    for line in summary["sample"].strip("\n").split("\n"):
+        log.info("    %s", line)
+    log.info("run     %s", folder)
+    log.info("next    tensorboard --logdir %s", folder.parents[1])
+    log.info("        gptexp sample %s --num 3 --temperature 0.8", folder)
+
+
+def best_val_loss(summary: dict[str, Any]) -> float | None:
+    return None if summary["best"] is None else summary["best"]["val_loss"]
+
+
+def _number(value: float | None) -> float:
+    """NaN, which JSON writes as null, back again."""
+    return math.nan if value is None else value
+
+
+def _evaluation(row: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
+    return {
+        "step": row["step"],
+        "val_loss": row["val/loss"],
+        "val_bpb": row["val/bpb"],
+        "train_loss": row["train/eval_loss"],
+        "tokens": row["tokens"],
+        "epochs": row["epoch"],
+        "weights_sha256": weights_sha256,
+    }

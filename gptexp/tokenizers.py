@@ -1,0 +1,125 @@
+"""Text to token ids and back, exactly. Each tokenizer writes itself into every checkpoint."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig, TokenizerConfig
+from gptexp.errors import CheckpointError, DataError
+
+SHOWN = 8  # how many unknown characters an error lists
+
+
+class Tokenizer(ABC):
+    """A reversible map between text and token ids in [0, vocab_size)."""
+
+    vocab_size: int
+
+    @abstractmethod
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Ids, shape [tokens]; raises DataError for text outside the vocabulary."""
+
+    @abstractmethod
+    def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
+        """The text of `ids`."""
+
+    @abstractmethod
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """UTF-8 bytes of each token, shape [vocab_size]: what bits per byte divides by."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """All that from_dict needs."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Such as `65 characters`."""
+
+
+class CharTokenizer(Tokenizer):
+    """One token per distinct character, in the order of code points."""
+
+    def __init__(self, characters: str) -> None:
+        self.characters = characters
+        self.code_points = _code_points(characters)
+        self.vocab_size = len(characters)
+
+    @classmethod
+    def of(cls, text: str) -> "CharTokenizer":
+        """The vocabulary of all characters in `text`."""
+        return cls("".join(sorted(set(text))))
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        points = _code_points(text)
+        ids = np.searchsorted(self.code_points, points).clip(max=self.vocab_size - 1)
+        unknown = np.unique(points[self.code_points[ids] != points])
+        if len(unknown):
+            shown = ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in unknown[:SHOWN])
+            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
+            raise DataError(
+                f"text: the character vocabulary does not have {shown}{more}. "
+                "Fix: leave them out, or train with tokenizer=byte"
+            )
+        return ids.astype(np.int64)
+
+    def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
+        return "".join(self.characters[int(i)] for i in ids)
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        return np.array([len(c.encode()) for c in self.characters], dtype=np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": "char", "characters": self.characters}
+
+    def describe(self) -> str:
+        return f"{self.vocab_size} characters"
+
+
+class ByteTokenizer(Tokenizer):
+    """One token per byte of UTF-8: any text, 256 tokens, nothing to train."""
+
+    vocab_size = 256
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+
+    def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
+        """The text of `ids`; bytes that are not UTF-8 (a model may sample such) become U+FFFD."""
+        return bytes(int(i) for i in ids).decode(errors="replace")
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        return np.ones(self.vocab_size, dtype=np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": "byte"}
+
+    def describe(self) -> str:
+        return "256 bytes"
+
+
+def build(cfg: TokenizerConfig, text: str) -> Tokenizer:
+    """The tokenizer that the config asks for; a vocabulary is that of the whole corpus."""
+    match cfg:
+        case CharTokenizerConfig():
+            return CharTokenizer.of(text)
+        case ByteTokenizerConfig():
+            return ByteTokenizer()
+    raise TypeError(f"no tokenizer for {type(cfg).__name__}")
+
+
+def from_dict(state: dict[str, Any]) -> Tokenizer:
+    """The inverse of to_dict; raises CheckpointError for a tokenizer that is not known."""
+    match state:
+        case {"name": "char", "characters": str(characters)}:
+            return CharTokenizer(characters)
+        case {"name": "byte"}:
+            return ByteTokenizer()
+    raise CheckpointError(
+        f"tokenizer: {state.get('name')!r} is not known here. Fix: use the gptexp that trained it"
+    )
+
+
+def _code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

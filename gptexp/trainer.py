@@ -1,0 +1,313 @@
+"""The one trainer. `fit` is its table of contents."""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gptexp import runtime
+from gptexp.checkpoint import State, Store
+from gptexp.clock import Clock
+from gptexp.config import OnOverfit, TrainerConfig
+from gptexp.console import Progress, duration
+from gptexp.data import Corpus
+from gptexp.early_stopping import EarlyStopping
+from gptexp.errors import DivergedError, InterruptedRunError
+from gptexp.evaluation import Evaluation, evaluate, token_losses
+from gptexp.interrupt import Interrupt
+from gptexp.runtime import Runtime, stream_seed
+from gptexp.sample import default_prompt, generate
+from gptexp.schedule import Schedule
+from gptexp.tokenizers import Tokenizer
+from gptexp.tracking import Sample, Tracking
+
+log = logging.getLogger(__name__)
+
+SAVE_SECONDS = 300  # the most training time that a kill can cost
+PROBE_TOKENS = 2048  # enough for the forecast of a large batch on a CPU
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a trainer works with, each built by its owner."""
+
+    model: nn.Module
+    corpus: Corpus
+    tokenizer: Tokenizer
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    runtime: Runtime
+    store: Store
+    tracking: Tracking
+    identity: dict[
+        str, Any
+    ]  # config, its hash and the tokenizer, so that a checkpoint is sufficient
+
+
+class Trainer:
+    """Executes one run. `state_dict` holds all that a resume needs."""
+
+    def __init__(self, cfg: TrainerConfig, seed: int, peak_lr: float, parts: Parts) -> None:
+        self.cfg = cfg
+        self.seed = seed
+        self.peak_lr = peak_lr
+        self.parts = parts
+        self.model = parts.model
+        self.forward = torch.compile(parts.model) if cfg.compile else parts.model
+        self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
+        self.clock = Clock()
+        self.progress = Progress(cfg.max_steps)
+        self.step = 0  # updates done
+        self.tokens_per_step = cfg.batch_size * cfg.grad_accum * parts.corpus.block_size
+        device = parts.runtime.device
+        self.loss_sum = torch.zeros((), device=device)  # batch losses since the last log line
+        self.loss_count = 0
+        self.grad_norm = torch.zeros((), device=device)
+        self.found_inf = torch.zeros((), device=device)  # 1 from the first bad step on
+        self.first_bad = torch.zeros(3, device=device)  # its step, loss and gradient norm
+
+    def fit(self, resumed: State | None) -> str:
+        """Train to the end, or until validation stops improving; returns which, in words.
+
+        Raises DivergedError, InterruptedRunError (once the step is saved) and StorageError.
+        """
+        self.begin(resumed)
+        with Interrupt() as interrupt, self.progress.running(self.step):
+            if resumed is None:
+                self.evaluate_if_due()
+                self.save_if_due(interrupt)
+            while (reason := self.stop_reason()) is None:
+                self.train_step()
+                self.log_if_due()
+                self.evaluate_if_due()
+                self.sample_if_due()
+                self.save_if_due(interrupt)
+                self.progress.step()
+        return reason
+
+    def begin(self, resumed: State | None) -> None:
+        """Take up the resumed state, or seed a new one; say how long the rest will take."""
+        runtime.seed_dropout(self.seed)
+        estimate = self.estimate_seconds()
+        if resumed is not None:
+            self.load_state_dict(resumed)
+        left = estimate * (1 - self.step / self.cfg.max_steps)
+        log.info("estimated time %s for %d steps", duration(left), self.cfg.max_steps - self.step)
+        self.clock.start()
+
+    def stop_reason(self) -> str | None:
+        if self.cfg.on_overfit is OnOverfit.stop and self.stop.should_stop:
+            return f"validation has not improved for {self.cfg.patience} evaluations"
+        return "all steps are done" if self.step >= self.cfg.max_steps else None
+
+    def train_step(self) -> None:
+        """One optimizer update from grad_accum forward passes, without waiting for the device."""
+        cfg, parts = self.cfg, self.parts
+        self.model.train()
+        inputs, targets = parts.corpus.batch("train", self.step, cfg.batch_size * cfg.grad_accum)
+        loss = torch.zeros_like(self.loss_sum)
+        for x, y in zip(inputs.split(cfg.batch_size), targets.split(cfg.batch_size), strict=True):
+            with parts.runtime.autocast():
+                logits = self.forward(x)
+            part = token_losses(logits, y).mean() / cfg.grad_accum
+            part.backward()
+            loss += part.detach()
+        self.grad_norm = self.clip_gradients()
+        for group in parts.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.step)
+        self.step += 1
+        self.guard(loss)
+        parts.optimizer.step()
+        parts.optimizer.zero_grad(set_to_none=True)
+        self.loss_sum += loss
+        self.loss_count += 1
+
+    def clip_gradients(self) -> Tensor:
+        """Scale the gradients down to a global norm of grad_clip; returns the norm before."""
+        parameters = list(self.model.parameters())
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.cfg.grad_clip > 0:
+            nn.utils.clip_grads_with_norm_(parameters, self.cfg.grad_clip, norm)
+        return norm
+
+    def guard(self, loss: Tensor) -> None:
+        """Keep an update that is not finite, and all after it, away from weights and moments.
+
+        The fused optimizers skip their update where `found_inf` is 1. It is set on the device and
+        read by the host when it waits anyway. A CPU does not run ahead of its host, so there the
+        run stops at once.
+        """
+        bad = ~(torch.isfinite(loss) & torch.isfinite(self.grad_norm))
+        step = torch.full_like(loss, self.step)
+        now = torch.stack([step, loss, self.grad_norm])
+        self.first_bad = torch.where(bad & (self.found_inf == 0), now, self.first_bad)
+        self.found_inf = torch.maximum(self.found_inf, bad.float())
+        self.parts.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
+        if self.parts.runtime.device.type == "cpu":
+            self.raise_if_diverged()
+
+    def raise_if_diverged(self) -> None:
+        """Waits for the device."""
+        if not self.found_inf.item():
+            return
+        first, loss, norm = self.first_bad.tolist()
+        values = {**self.position(int(first)), "train/loss": loss, "train/grad_norm": norm}
+        self.parts.tracking.scalars(int(first), values)
+        raise DivergedError(
+            f"step {int(first)}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
+            f"weights stay those of step {int(first) - 1}. "
+            f"Fix: lower optim.lr, now {self.peak_lr:g}, or trainer.grad_clip, "
+            f"now {self.cfg.grad_clip:g}"
+        )
+
+    def log_if_due(self) -> None:
+        if self.step % self.cfg.log_interval and self.step < self.cfg.max_steps:
+            return
+        self.raise_if_diverged()
+        values = {
+            **self.position(self.step),
+            "train/loss": self.loss_sum.item() / self.loss_count,
+            "train/lr": self.learning_rate(self.step - 1),
+            "train/grad_norm": self.grad_norm.item(),
+            "train/tokens_per_second": self.loss_count * self.tokens_per_step / self.clock.lap(),
+        }
+        self.loss_sum = torch.zeros_like(self.loss_sum)
+        self.loss_count = 0
+        self.parts.tracking.scalars(self.step, values)
+        self.progress.logged(self.step, values)
+
+    def evaluate_if_due(self) -> None:
+        if not self.evaluation_due():
+            return
+        self.raise_if_diverged()
+        with self.clock.paused():
+            val = self.evaluate("val")
+            train = self.evaluate("train", limit=self.parts.corpus.size("val"))
+            improved = self.stop.update(val.loss, self.step)
+            values = {
+                **self.position(self.step),
+                "train/eval_loss": train.loss,
+                "val/loss": val.loss,
+                "val/bpb": val.bpb,
+            }
+            self.parts.tracking.scalars(self.step, values)
+            self.progress.evaluated(self.step, values, self.stop.best_loss, improved)
+
+    def sample_if_due(self) -> None:
+        interval = self.cfg.sample_interval
+        if interval and self.step % interval == 0:
+            with self.clock.paused():
+                self.parts.tracking.sample(self.sample(self.step))
+
+    def save_if_due(self, interrupt: Interrupt) -> None:
+        """Save at evaluations, at checkpoint_interval, after five minutes, and when interrupted."""
+        signal_number = interrupt.requested  # read once: it may arrive at any instant
+        interval = self.cfg.checkpoint_interval
+        due = self.evaluation_due() or (interval is not None and self.step % interval == 0)
+        if due or signal_number or self.clock.since_saved() > SAVE_SECONDS:
+            with self.clock.paused():
+                self.save()
+        if signal_number:
+            raise InterruptedRunError(
+                signal_number,
+                f"interrupted: saved at step {self.step:,} of {self.cfg.max_steps:,}. "
+                "Fix: the same command goes on from there",
+            )
+
+    def save(self) -> None:
+        self.raise_if_diverged()
+        self.parts.tracking.flush()  # first, so that no checkpoint is ahead of its curves
+        self.parts.store.save(self.state_dict(), self.step, self.stop.best_step)
+        self.clock.saved()
+
+    def evaluation_due(self) -> bool:
+        return self.step % self.cfg.eval_interval == 0 or self.step >= self.cfg.max_steps
+
+    def evaluate(self, split: str, limit: int | None = None) -> Evaluation:
+        p = self.parts
+        batch_size = self.cfg.eval_batch_size
+        return evaluate(self.model, p.corpus, p.tokenizer, p.runtime, split, batch_size, limit)
+
+    def sample(self, step: int) -> Sample:
+        """A text from the weights as they are, drawn with the seed of `step`."""
+        cfg, parts = self.cfg, self.parts
+        prompt = default_prompt(parts.tokenizer)
+        ids = torch.from_numpy(parts.tokenizer.encode(prompt)).to(parts.runtime.device)
+        seed = stream_seed(self.seed, "sample", step)
+        new = generate(
+            self.model,
+            ids[None],
+            cfg.sample_tokens,
+            parts.corpus.block_size,
+            temperature=cfg.sample_temperature,
+            top_k=cfg.sample_top_k,
+            seed=seed,
+        )
+        text = parts.tokenizer.decode(new[0].tolist())
+        return Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
+
+    def learning_rate(self, step: int) -> float:
+        """Of the update that follows `step` updates."""
+        return self.peak_lr * self.parts.schedule(step)
+
+    def position(self, step: int) -> dict[str, float]:
+        """How far the run is, in every unit that curves are drawn over."""
+        tokens = step * self.tokens_per_step
+        epoch = tokens / self.parts.corpus.size("train")
+        return {"tokens": tokens, "epoch": epoch, "seconds": self.clock.seconds()}
+
+    def estimate_seconds(self) -> float:
+        """For the whole run, from forward and backward passes that leave no trace.
+
+        On a CPU a few sequences stand for a large batch. An evaluation needs the forward pass
+        alone, about a third of the work for each token.
+        """
+        cfg, parts = self.cfg, self.parts
+        whole_batch = parts.runtime.device.type != "cpu" or cfg.compile
+        few = max(1, PROBE_TOKENS // parts.corpus.block_size)
+        rows = cfg.batch_size if whole_batch else min(cfg.batch_size, few)
+        x, y = parts.corpus.batch("train", 0, rows)
+        random = runtime.rng_state(parts.runtime.device)
+        self.model.train()
+        passes = []
+        for _ in range(3):  # the first warms up
+            parts.runtime.synchronize()
+            began = time.perf_counter()
+            with parts.runtime.autocast():
+                logits = self.forward(x)
+            token_losses(logits, y).mean().backward()
+            parts.runtime.synchronize()
+            passes.append(time.perf_counter() - began)
+        parts.optimizer.zero_grad(set_to_none=True)
+        runtime.set_rng_state(random, parts.runtime.device)
+        evaluated = 2 * parts.corpus.size("val") * (cfg.max_steps // cfg.eval_interval + 1)
+        return min(passes) / x.numel() * (cfg.max_steps * self.tokens_per_step + evaluated / 3)
+
+    def state_dict(self) -> State:
+        """All but what the config and the corpus say. Batches are functions of the step."""
+        return {
+            **self.parts.identity,
+            "step": self.step,
+            "seconds": self.clock.seconds(),
+            "model": self.model.state_dict(),
+            "optimizer": self.parts.optimizer.state_dict(),
+            "stop": self.stop.state_dict(),
+            "rng": runtime.rng_state(self.parts.runtime.device),
+            "loss_sum": self.loss_sum,
+            "loss_count": self.loss_count,
+        }
+
+    def load_state_dict(self, state: State) -> None:
+        """The inverse of state_dict."""
+        device = self.parts.runtime.device
+        self.step = state["step"]
+        self.clock.before = state["seconds"]
+        self.model.load_state_dict(state["model"])
+        self.parts.optimizer.load_state_dict(state["optimizer"])
+        self.stop.load_state_dict(state["stop"])
+        runtime.set_rng_state(state["rng"], device)
+        self.loss_sum = state["loss_sum"].to(device)
+        self.loss_count = state["loss_count"]
