@@ -46,6 +46,7 @@ def logged_to(path: Path) -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: see metrics.jsonl
     logger = logging.getLogger("gptexp")
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield

@@ -100,6 +100,7 @@ def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -
         record(config, who, inputs, overrides, resumed)
         result = fit(config, who, inputs, store, resumed)
         directory.write_json("summary.json", result)
+        directory.set_status("done", result["stop_reason"])
         store.finish()
     summary.show(result, directory.path)
     return Outcome("done", 0, directory.path, summary.best_val_loss(result))
@@ -184,17 +185,15 @@ def record(
         resumes = [*resumes, {"step": resumed["step"], "differs": differs}]
         if differs:
             log.warning(
-                "environment differs: %s; the rest may differ from an uninterrupted run in its bits",
+                "environment differs: %s; the rest may differ in its bits from an uninterrupted run",
                 "; ".join(differs),
             )
-    if (
-        earlier := directory.same_path_other_content(config.data.path, who.data_sha256)
-    ) is not None:
+    earlier = directory.same_path_other_content(config.data.path, who.data_sha256)
+    if earlier is not None:
         log.warning(
             "%s has changed since %s was trained on it: SHA-256 %s then, %s now; this is a new run",
             config.data.path,
-            earlier[0],
-            earlier[1],
+            *earlier,
             who.data_sha256,
         )
     directory.write_text("config.yaml", to_yaml(config))
@@ -228,7 +227,7 @@ def record(
 
 @contextmanager
 def recorded(directory: RunDirectory) -> Iterator[None]:
-    """Keep status.json true: running inside, then how it ended. Bugs leave as a GptexpError."""
+    """Keep status.json true: running inside, then what went wrong. Bugs leave as a GptexpError."""
     directory.set_status("running")
     try:
         yield
@@ -246,8 +245,6 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
             f"{directory.path}: a bug in gptexp, {line}. "
             f"Fix: report it with {directory.log}; the same command goes on from what is saved"
         ) from error
-    else:
-        directory.set_status("done")
 
 
 def ended(directory: RunDirectory, state: str, line: str, trace: str = "") -> None:

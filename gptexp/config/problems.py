@@ -34,6 +34,7 @@ def problems(config: Config) -> list[str]:
 
 
 def _names(config: Config) -> Iterator[str]:
+    yield from _not_negative("seed", config.seed)
     labels = {"name": config.name, "model.name": config.model.name, "data.name": config.data.name}
     for key, value in labels.items():
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", value) or len(value) > NAME_MAX:
