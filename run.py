@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import hydra
 from omegaconf import DictConfig
 
-from gptexp.config import compose
+from gptexp.config import compose, explain
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, StorageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> float | None:
     try:
         config = compose.typed(cfg)
     except ConfigError as error:
-        outcome = experiment.refused(error)
+        outcome = experiment.ended_with(error)
     else:
         overrides = list(HydraConfig.get().overrides.task)
         outcome = experiment.run(config, overrides=overrides)
@@ -50,7 +50,7 @@ def cli() -> int:
     """Run Hydra's main and turn what it raises into one line and an exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive as exceptions, not as text
     try:
-        found = compose.override_problems(sys.argv[1:])
+        found = explain.override_problems(sys.argv[1:])
         if found:
             raise ConfigError(*found)
         main()
@@ -63,15 +63,15 @@ def cli() -> int:
         print("gptexp: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
-        if compose.is_config_error(error):
-            return fail(ConfigError(compose.explain(error)))
+        if explain.is_config_error(error):
+            return fail(ConfigError(explain.explain(error, sys.argv)))
         return fail(
             StorageError(f"{error.filename}: {error.strerror}. Fix: run in a writable folder")
         )
     except Exception as error:
-        if not compose.is_config_error(error):
+        if not explain.is_config_error(error):
             raise
-        return fail(ConfigError(compose.explain(error)))
+        return fail(ConfigError(explain.explain(error, sys.argv)))
 
 
 def fail(error: GptexpError) -> int:

@@ -83,7 +83,7 @@ def read(name: str) -> bytes:
     for way, get in ways:
         try:
             data = get(asset)
-        except (OSError, ValueError, LookupError, subprocess.SubprocessError) as error:
+        except Exception as error:  # whatever goes wrong on one way, the next is tried
             tried.append(f"{way} ({_reason(error)})")
             continue
         digest = hashlib.sha256(data).hexdigest()
@@ -96,7 +96,7 @@ def read(name: str) -> bytes:
         return data
     raise DataError(
         f"data.asset: {name} was not found in {', nor '.join(tried)}. "
-        f"Fix: put the file with SHA-256 {asset.sha256} at {cached}"
+        f"Fix: put {asset.url}, SHA-256 {asset.sha256}, at {cached}"
     )
 
 

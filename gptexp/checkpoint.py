@@ -9,13 +9,12 @@ The files come in that order, each atomically, so an entry never names what is n
 loads a flipped bit without a word; so the digest is compared before anything is read.
 """
 
+import contextlib
 import hashlib
 import io
 import logging
-import pickle
 import zipfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,15 @@ from torch import Tensor
 
 from gptexp.config import Keep
 from gptexp.errors import CheckpointError
-from gptexp.files import read_json, storage_errors, sweep_temporaries, sync_folder, write_bytes
-from gptexp.files import write_json as write_entry
+from gptexp.files import (
+    read_json,
+    sha256,
+    storage_errors,
+    sweep_temporaries,
+    sync_folder,
+    write_bytes,
+    write_json,
+)
 
 log = logging.getLogger(__name__)
 
@@ -60,24 +66,25 @@ class Store:
         """
         with storage_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
+        head = {"format": FORMAT, "version": VERSION, "step": step, "best_step": best_step}
         buffer = io.BytesIO()
-        torch.save({"format": FORMAT, "version": VERSION, **state}, buffer)
+        torch.save({**head, **state}, buffer)
         data = buffer.getvalue()
-        file = f"step-{step}.pt"
         digest = hashlib.sha256(data).hexdigest()
-        entry = Entry(file, len(data), digest, step, best_step)
-        write_bytes(self.folder / file, data)
-        write_entry(self.folder / f"step-{step}.json", asdict(entry))
+        entry = Entry(f"step-{step}.pt", len(data), digest, step, best_step)
+        write_bytes(self.folder / entry.file, data)
+        self._write_entry(f"step-{step}.json", entry)
         if best_step == step:
             # Before last.json: a kill in between leaves a best that `resume` takes back.
-            write_entry(self.folder / "best.json", asdict(entry))
-        write_entry(self.folder / "last.json", asdict(entry))
+            self._write_entry("best.json", entry)
+        self._write_entry("last.json", entry)
         self._prune()
 
     def resume(self) -> State | None:
         """The newest checkpoint that is whole, with everything after it undone; None if none is.
 
-        Each damaged one on the way is named in a warning.
+        Each damaged one on the way is named in a warning. Raises CheckpointError when there are
+        checkpoints and none is whole, or when the best of the one found is not.
         """
         sweep_temporaries(self.folder)
         for entry in self._newest_first():
@@ -86,9 +93,11 @@ class Store:
             except CheckpointError as error:
                 log.warning("%s", error.problems[0].replace("Fix:", "Using the one before.", 1))
                 continue
+            # The file is verified and its entry is not, so the file says what it is.
+            entry = replace(entry, step=state["step"], best_step=state["best_step"])
             self._rewind(entry)
             return state
-        if any(self.folder.glob("step-*.pt")):
+        if any(self.folder.glob("*.json")):
             raise CheckpointError(
                 f"{self.folder}: no checkpoint in it is whole. Fix: rerun=true to train anew"
             )
@@ -96,7 +105,8 @@ class Store:
 
     def best(self) -> State:
         """The checkpoint of the lowest validation loss; raises CheckpointError."""
-        return read(self.folder / self.best_entry().file, self.best_entry())
+        entry = self.best_entry()
+        return read(self.folder / entry.file, entry)
 
     def best_entry(self) -> Entry:
         """Of the best checkpoint; raises CheckpointError where there is none."""
@@ -111,8 +121,9 @@ class Store:
         """The run is done: with keep=best, only the best checkpoint stays, if there is one."""
         best = _entry(self.folder / "best.json")
         if self.keep is Keep.best and best is not None:
-            (self.folder / "last.json").unlink(missing_ok=True)
-            self._remove(entry for entry in self._entries() if entry.step != best.step)
+            with storage_errors(self.folder):
+                (self.folder / "last.json").unlink(missing_ok=True)
+                self._leave({best.step})
 
     def _entries(self) -> list[Entry]:
         """All entries that can be read, newest first."""
@@ -120,36 +131,62 @@ class Store:
         return sorted((e for e in found if e is not None), key=lambda e: e.step, reverse=True)
 
     def _newest_first(self) -> list[Entry]:
+        """What last.json names, then whatever is not newer: that was not finished."""
         last = _entry(self.folder / "last.json")
-        entries = [entry for entry in self._entries() if last is None or entry.step <= last.step]
-        if last is not None and last not in entries:
-            entries.insert(0, last)  # its step-*.json is damaged
-        return entries
+        if last is None:
+            return self._entries()
+        return [last, *(e for e in self._entries() if e.step <= last.step and e != last)]
 
     def _rewind(self, entry: Entry) -> None:
-        """Make the folder what it was when `entry` was saved."""
+        """Make the folder what it was when `entry` was saved; the pointers first."""
+        best = entry if entry.best_step == entry.step else self._whole(entry.best_step)
         with storage_errors(self.folder):
-            self._remove(e for e in self._entries() if e.step > entry.step)
-            best = _entry(self.folder / f"step-{entry.best_step}.json")
             if best is None:
                 (self.folder / "best.json").unlink(missing_ok=True)
             else:
-                write_entry(self.folder / "best.json", asdict(best))
-            write_entry(self.folder / "last.json", asdict(entry))
+                self._write_entry(f"step-{best.step}.json", best)
+                self._write_entry("best.json", best)
+            self._write_entry(f"step-{entry.step}.json", entry)
+            self._write_entry("last.json", entry)
+            self._leave({e.step for e in self._entries() if e.step <= entry.step})
+
+    def _whole(self, step: int) -> Entry | None:
+        """The entry of the checkpoint of `step`, from whichever copy agrees with the file.
+
+        None for a negative step, which no evaluation had; raises CheckpointError if none agrees.
+        """
+        if step < 0:
+            return None
+        path = self.folder / f"step-{step}.pt"
+        with contextlib.suppress(OSError):
+            digest = sha256(path)
+            for name in (f"step-{step}.json", "best.json", "last.json"):
+                entry = _entry(self.folder / name)
+                if entry is not None and entry.sha256 == digest:
+                    return replace(entry, file=path.name, step=step, best_step=step)
+        raise CheckpointError(
+            f"{path}: the best checkpoint so far is damaged or missing. Fix: train anew, rerun=true"
+        )
 
     def _prune(self) -> None:
         """Keep the last two and the best as each of them knew it."""
-        if self.keep is Keep.all:
-            return
-        entries = self._entries()
-        kept = {step for entry in entries[:2] for step in (entry.step, entry.best_step)}
-        self._remove(entry for entry in entries if entry.step not in kept)
+        if self.keep is Keep.best:
+            last_two = self._entries()[:2]
+            with storage_errors(self.folder):
+                self._leave({step for entry in last_two for step in (entry.step, entry.best_step)})
 
-    def _remove(self, entries: Iterator[Entry]) -> None:
-        for entry in entries:
-            (self.folder / f"step-{entry.step}.json").unlink(missing_ok=True)
-            (self.folder / entry.file).unlink(missing_ok=True)
-        sync_folder(self.folder)
+    def _leave(self, steps: set[int]) -> None:
+        """Remove the checkpoints of other steps, entries first, and files without an entry."""
+        stems = {f"step-{step}" for step in steps}
+        gone = [path for path in sorted(self.folder.glob("step-*")) if path.stem not in stems]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        if gone:
+            sync_folder(self.folder)
+
+    def _write_entry(self, name: str, entry: Entry) -> None:
+        if _entry(self.folder / name) != entry:
+            write_json(self.folder / name, asdict(entry))
 
 
 def read(path: Path, entry: Entry | None = None) -> State:
@@ -172,8 +209,9 @@ def read(path: Path, entry: Entry | None = None) -> State:
     _check_archive(path, data)
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        # torch's own message tells how to switch its protection off, so it is not passed on.
+    except Exception as error:
+        # A program that is not one of torch's makes the reader raise almost anything, and torch's
+        # own message tells how to switch its protection off: it is not passed on.
         raise CheckpointError(
             f"{path}: holds something other than tensors, numbers and strings; nothing in it was "
             "run. Fix: use a checkpoint that gptexp wrote"
@@ -206,15 +244,19 @@ def _entry(path: Path) -> Entry | None:
 
 
 def _check_archive(path: Path, data: bytes) -> None:
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        raise _foreign(path)
+    """The checksums in the archive, for a file whose entry is not at hand."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
+    except zipfile.BadZipFile as error:
+        raise _foreign(path) from error
+    except Exception as error:  # a damaged archive makes zipfile raise almost anything
         raise CheckpointError(f"{path}: damaged: {error}. Fix: use another checkpoint") from error
     if damaged is not None:
         raise CheckpointError(f"{path}: damaged in {damaged}. Fix: use another checkpoint")
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise _foreign(path)
 
 
 def _foreign(path: Path) -> CheckpointError:

@@ -38,7 +38,13 @@ def sample(
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Generate text from a run's best checkpoint."""
+    from gptexp import runtime  # torch: only when something is sampled
+
     _check_sampling(tokens, temperature, top_k, num, seed)
+    hardware = runtime.probe()
+    if not runtime.has(device, hardware):
+        offered = ", ".join(hardware.devices())
+        raise ConfigError(f"--device: {device} is not there; this machine has {offered}. Fix: cpu")
     loaded = gptexp.load(run, device)
     texts = loaded.sample(
         prompt, tokens=tokens, temperature=temperature, top_k=top_k, num=num, seed=seed

@@ -49,15 +49,15 @@ def read(data: DataConfig) -> str:
     fix = "Fix: save it as UTF-8 text"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{where}: UTF-16, by the mark at offset 0, line 1. {fix}")
-    if (nul := raw.find(b"\0")) >= 0:
-        raise DataError(f"{where}: not text: a NUL byte at {_position(raw, nul)}. {fix}")
+    nul = raw.find(b"\0")
     try:
-        text = raw.decode("utf-8-sig")
+        text = raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        # utf-8-sig counts from after the mark that it took off.
-        start = error.start + len(raw) - len(error.object)
-        bad = f"byte 0x{raw[start]:02x} at {_position(raw, start)}"
-        raise DataError(f"{where}: not UTF-8: {bad}. {fix}") from error
+        if nul < 0 or error.start < nul:
+            bad = f"byte 0x{raw[error.start]:02x} at {_position(raw, error.start)}"
+            raise DataError(f"{where}: not UTF-8: {bad}. {fix}") from error
+    if nul >= 0:
+        raise DataError(f"{where}: not text: a NUL byte at {_position(raw, nul)}. {fix}")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise DataError(f"{where}: holds no text, {len(raw)} bytes of nothing. Fix: give a text")

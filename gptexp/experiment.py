@@ -42,41 +42,46 @@ def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = N
 
     Shows errors and raises none; the outcome carries the exit code.
     """
-    path: Path | None = None
+    path, stage = None, "refused"
     try:
         who = identify(config, outputs)
         path = who.directory.path
-        if (standing := finished(config, who.directory)) is not None:
-            return standing
+        replaces = to_be_replaced(config, who.directory)
+        if not replaces and (outcome := standing(config, who.directory)) is not None:
+            return outcome
         inputs = prepare(config, who.init)
+        if replaces:
+            log.info("the old run is now %s", who.directory.move_aside())
         with who.directory.locked(), console.logged_to(who.directory.log):
+            stage = "failed"
             return train(config, who, inputs, overrides or [])
     except GptexpError as error:
-        return refused(error, path)
+        return ended_with(error, stage, path)
 
 
-def refused(error: GptexpError, path: Path | None = None) -> Outcome:
+def ended_with(error: GptexpError, stage: str = "refused", path: Path | None = None) -> Outcome:
     """Show the error, one line for each problem, and make it an outcome."""
     for problem in error.problems:
         log.error("%s", problem)
-    return Outcome(_state(error, "refused"), error.exit_code, path, error=error.problems[0])
+    return Outcome(_state(error, stage), error.exit_code, path, error=error.problems[0])
 
 
-def finished(config: Config, directory: RunDirectory) -> Outcome | None:
-    """The outcome that stands; None, and the old directory moved aside, if it is to go."""
+def to_be_replaced(config: Config, directory: RunDirectory) -> bool:
+    """Whether what stands in the directory is to go, so that the run starts anew."""
     diverged = directory.status().get("state") == "diverged"
-    replace = config.rerun or (diverged and config.trainer.retry_failed)
-    if replace and directory.path.exists():
-        log.info("the old run is now %s", directory.move_aside())
-    return standing(directory)
+    wanted = config.rerun or (diverged and config.trainer.retry_failed)
+    return wanted and directory.path.exists()
 
 
-def standing(directory: RunDirectory) -> Outcome | None:
+def standing(config: Config, directory: RunDirectory) -> Outcome | None:
     """The outcome of a run that is over.
 
     Raises DivergedError for a run that diverged: being deterministic, it would again.
     """
     if (done := directory.summary()) is not None:
+        if directory.status().get("state") != "done":  # killed right after its summary
+            with directory.locked():
+                settle(config, directory, done)
         changed = provenance.changed(directory.manifest().get("sources", {}))
         code = f", by other code: {', '.join(changed)} changed" if changed else ""
         log.info("already done%s (rerun=true trains it anew)", code)
@@ -91,19 +96,23 @@ def standing(directory: RunDirectory) -> Outcome | None:
 def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -> Outcome:
     """Fit in the locked directory; the summary comes last."""
     directory = who.directory
-    if (outcome := standing(directory)) is not None:  # finished while this process prepared
-        return outcome
-    store = checkpoint.Store(directory.checkpoints, config.trainer.keep)
-    with recorded(directory):
-        resumed = store.resume()
-        announce(config, who, inputs, resumed)
-        record(config, who, inputs, overrides, resumed)
-        result = fit(config, who, inputs, store, resumed)
-        directory.write_json("summary.json", result)
-        directory.set_status("done", result["stop_reason"])
-        store.finish()
+    if (result := directory.summary()) is None:  # else another process was faster
+        with recorded(directory):
+            store = Store(directory.checkpoints, config.trainer.keep)
+            resumed = store.resume()
+            announce(config, who, inputs, resumed)
+            record(config, who, inputs, overrides, resumed)
+            result = fit(config, who, inputs, store, resumed)
+            directory.write_json("summary.json", result)
+    settle(config, directory, result)
     summary.show(result, directory.path)
     return Outcome("done", 0, directory.path, summary.best_val_loss(result))
+
+
+def settle(config: Config, directory: RunDirectory, result: dict[str, Any]) -> None:
+    """What is left to do in the locked directory of a run that has its summary."""
+    Store(directory.checkpoints, config.trainer.keep).finish()
+    directory.set_status("done", result["stop_reason"])
 
 
 def fit(
@@ -185,7 +194,7 @@ def record(
         resumes = [*resumes, {"step": resumed["step"], "differs": differs}]
         if differs:
             log.warning(
-                "environment differs: %s; the rest may differ in its bits from an uninterrupted run",
+                "environment differs: %s; the rest may not be bit-equal to an uninterrupted run",
                 "; ".join(differs),
             )
     earlier = directory.same_path_other_content(config.data.path, who.data_sha256)

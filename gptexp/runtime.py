@@ -63,14 +63,18 @@ def probe() -> Hardware:
     return Hardware(cuda, mps, frozenset(with_bfloat16))
 
 
+def has(device: str, hardware: Hardware) -> bool:
+    """Whether `device`, such as cpu, cuda or cuda:1, is on this machine."""
+    return device in hardware.devices() or f"{device}:0" in hardware.devices()
+
+
 def problems(trainer: TrainerConfig, hardware: Hardware) -> list[str]:
     """What the config asks of the machine and the machine does not have."""
-    offered = hardware.devices()
     device = _device(trainer.device, hardware)
-    if device not in offered and f"{device}:0" not in offered:
+    if not has(device, hardware):
         return [
             f"trainer.device: {trainer.device} is not there; this machine has "
-            f"{', '.join(offered)}. Fix: trainer.device=auto"
+            f"{', '.join(hardware.devices())}. Fix: trainer.device=auto"
         ]
     kind = device.partition(":")[0]
     if trainer.dtype is Dtype.bfloat16 and kind not in hardware.bfloat16:

@@ -44,7 +44,7 @@ def build(
         "stop_reason": stop_reason,
         "best": None if best is None else _evaluation(best, weights["best"]),
         "final": _evaluation(final, weights["final"]),
-        "test": None if test is None else {"loss": test.loss, "bpb": test.bpb},
+        "test": None if test is None else {"loss": finite(test.loss), "bpb": finite(test.bpb)},
         "sample": sample.prompt + sample.text,
     }
 
@@ -70,9 +70,8 @@ def show(summary: dict[str, Any], folder: Path) -> None:
         duration(summary["seconds"]),
     )
     if summary["test"] is not None:
-        log.info(
-            "test    %.4f (%.3f bits per byte)", summary["test"]["loss"], summary["test"]["bpb"]
-        )
+        loss, bpb = _number(summary["test"]["loss"]), _number(summary["test"]["bpb"])
+        log.info("test    %.4f (%.3f bits per byte)", loss, bpb)
     log.info("sample  from the best weights")
     for line in summary["sample"].strip("\n").split("\n"):
         log.info("    %s", line)
@@ -83,6 +82,11 @@ def show(summary: dict[str, Any], folder: Path) -> None:
 
 def best_val_loss(summary: dict[str, Any]) -> float | None:
     return None if summary["best"] is None else summary["best"]["val_loss"]
+
+
+def finite(value: float) -> float | None:
+    """NaN and infinities as null, for JSON."""
+    return value if math.isfinite(value) else None
 
 
 def _number(value: float | None) -> float:

@@ -83,7 +83,13 @@ class ByteTokenizer(Tokenizer):
     vocab_size = 256
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int64)
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"text: has no UTF-8 form at character {error.start}. Fix: type it again"
+            ) from error
+        return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
 
     def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
         """The text of `ids`; bytes that are not UTF-8 (a model may sample such) become U+FFFD."""

@@ -4,6 +4,7 @@ The two files are the truth, and trouble with them ends the run. A mirror that f
 one warning, and training goes on.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -109,7 +110,8 @@ class Journal:
             os.fsync(self.file.fileno())
 
     def close(self) -> None:
-        self.file.close()
+        with contextlib.suppress(OSError):  # each line was flushed, so none is lost here
+            self.file.close()
 
 
 def open_tracking(cfg: LoggerConfig, folder: Path, resume_step: int | None) -> Tracking:
@@ -132,7 +134,7 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     lines = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # a sample may hold what splitlines takes for a line break
         try:
             value = json.loads(line)
         except ValueError:

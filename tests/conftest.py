@@ -1,5 +1,6 @@
 """Small runs in one thread: a synthetic text, a config composed from conf/, and what they leave."""
 
+import copy
 import json
 import os
 
@@ -7,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from gptexp import assets
+from gptexp import assets, provenance
 from gptexp.config import Config, compose
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +45,10 @@ SMALL = [
 ]
 
 
+SAME: dict[str, Any] = {}  # of provenance, found out once
+COMPOSED: dict[tuple[str, ...], Config] = {}  # composing takes a quarter of a second
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
@@ -52,11 +58,16 @@ def _one_thread() -> None:
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that would download fails at once instead."""
 
+    real_run = subprocess.run
+
     def refuse(*_: object, **__: object) -> None:
         raise OSError("tests have no network")
 
+    def run(command: list[str], **options: Any) -> Any:
+        return refuse() if "pip" in command else real_run(command, **options)
+
     monkeypatch.setattr(assets.urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(assets.subprocess, "run", refuse)
+    monkeypatch.setattr(assets.subprocess, "run", run)
 
 
 @pytest.fixture
@@ -74,7 +85,9 @@ def composed() -> Iterator[Callable[..., Config]]:
     """`composed("model=tiny", "optim.lr=1e-2")`: the config that the command line would give."""
 
     def build(*overrides: str) -> Config:
-        return compose.typed(hydra_compose("config", overrides=list(overrides)))
+        if overrides not in COMPOSED:
+            COMPOSED[overrides] = compose.typed(hydra_compose("config", overrides=list(overrides)))
+        return copy.deepcopy(COMPOSED[overrides])
 
     compose.register()
     GlobalHydra.instance().clear()
@@ -87,11 +100,25 @@ def small(composed: Callable[..., Config], text_file: Path) -> Callable[..., Con
     """`small("seed=1")`: the SMALL run on `text_file`, with overrides; later ones win."""
 
     def build(*overrides: str) -> Config:
-        given = {item.partition("=")[0]: item for item in [*SMALL, f"data.path={text_file}"]}
+        given = {item.partition("=")[0]: item for item in [*SMALL, "data.path=text.txt"]}
         given |= {item.partition("=")[0]: item for item in overrides}
-        return composed(*given.values())
+        config = composed(*given.values())
+        if config.data.path == "text.txt":
+            config.data.path = str(text_file)
+        return config
 
     return build
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fsync, since a killed process leaves what it wrote to the system; the same provenance."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(provenance, "git", dict)
+    for name in ("environment", "sources"):
+        if name not in SAME:
+            SAME[name] = getattr(provenance, name)()
+        monkeypatch.setattr(provenance, name, lambda value=SAME[name]: value)
 
 
 @pytest.fixture

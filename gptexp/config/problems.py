@@ -78,10 +78,10 @@ def _data(config: Config) -> Iterator[str]:
         yield f"data.val_fraction: {data.val_fraction} is not in (0, 1). Fix: data.val_fraction=0.1"
     if not 0 <= data.test_fraction < 1:
         yield f"data.test_fraction: {data.test_fraction} is not in [0, 1). Fix: 0 for no test part"
-    elif data.val_fraction + data.test_fraction >= 1:
+    elif 0 < data.val_fraction < 1 and data.val_fraction + data.test_fraction >= 1:
         yield (
             f"data.test_fraction: {data.test_fraction} and data.val_fraction={data.val_fraction} "
-            "leave nothing to train on. Fix: data.test_fraction=0.1"
+            "leave nothing to train on. Fix: lower one of them"
         )
 
 

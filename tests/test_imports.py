@@ -1,0 +1,118 @@
+"""Who may import whom, as the README's architecture section says."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "gptexp"
+TOP = {"cli"}
+EXPERIMENT = {"experiment", "preflight", "summary", "provenance", "rundir"}
+TRAINER = {
+    "checkpoint",
+    "clock",
+    "config",
+    "console",
+    "data",
+    "early_stopping",
+    "errors",
+    "evaluation",
+    "interrupt",
+    "runtime",
+    "sample",
+    "schedule",
+    "tokenizers",
+    "tracking",
+}
+GROUND = {"errors", "files", "config"}  # anybody may
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "assets": set(),
+    "checkpoint": set(),
+    "clock": set(),
+    "console": set(),
+    "data": {"assets", "runtime", "tokenizers"},
+    "early_stopping": set(),
+    "errors": set(),
+    "evaluation": {"data", "runtime", "tokenizers"},
+    "files": set(),
+    "interrupt": set(),
+    "model": set(),
+    "optim": set(),
+    "provenance": set(),
+    "rundir": set(),
+    "runtime": set(),
+    "sample": {"checkpoint", "model", "tokenizers", "tracking"},
+    "schedule": set(),
+    "summary": {"console", "evaluation", "model", "tracking"},
+    "tokenizers": set(),
+    "tracking": set(),
+    "trainer": TRAINER,
+    "preflight": {"checkpoint", "data", "model", "rundir", "runtime", "sample", "tokenizers"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Top names of all modules that the file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "gptexp":
+            names |= {f"gptexp.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def rooms(names: set[str]) -> set[str]:
+    """Modules of the package among `names`, by their first name below it."""
+    return {name.split(".")[1] for name in names if name.startswith("gptexp.")}
+
+
+MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_lies_below_it(module):
+    used = rooms(imported(PACKAGE / f"{module}.py"))
+    if module in TOP:
+        return
+    if module == "experiment":
+        assert not used & TOP
+        return
+    assert module in MAY_IMPORT, f"say in tests/test_imports.py what {module} may import"
+    assert used <= MAY_IMPORT[module] | GROUND
+
+
+def test_nobody_but_the_top_imports_the_trainer_or_the_experiment():
+    for module in MODULES:
+        used = rooms(imported(PACKAGE / f"{module}.py"))
+        assert "trainer" not in used or module == "experiment"
+        assert "experiment" not in used or module in TOP
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
+def test_hydra_and_omegaconf_are_known_to_the_config_alone(path):
+    if path.parent.name != "config":
+        assert not {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
+
+
+def test_the_config_package_imports_nothing_but_errors():
+    for path in (PACKAGE / "config").glob("*.py"):
+        assert rooms(imported(path)) <= {"config", "errors"}
+
+
+def test_the_config_and_the_package_itself_do_not_import_torch():
+    program = "import sys, gptexp, gptexp.config, gptexp.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("library", ["tensorboard", "torch.utils.tensorboard"])
+def test_dashboards_are_imported_only_when_they_are_used(library):
+    tree = ast.parse((PACKAGE / "tracking.py").read_text())
+    at_top = {getattr(node, "module", "") for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert library not in at_top
