@@ -6,6 +6,7 @@ smaller training sets of a sweep are nested in the larger ones, and all are judg
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +40,15 @@ def digest(data: DataConfig) -> str:
     return hashlib.sha256(_read_bytes(data)).hexdigest()
 
 
-def read(data: DataConfig) -> str:
-    """The text of the corpus; raises DataError.
+def read(data: DataConfig, sha256: str | None = None) -> str:
+    """The text of the corpus, which has the digest `sha256` where one is given; raises DataError.
 
     One rule on every system: a byte order mark at the start is dropped, and CRLF and CR become LF.
     """
     raw = _read_bytes(data)
     where = data.path or data.asset
+    if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
+        raise DataError(f"{where}: changed while the run was starting. Fix: start it again")
     fix = "Fix: save it as UTF-8 text"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{where}: UTF-16, by the mark at offset 0, line 1. {fix}")
@@ -149,18 +152,24 @@ def _read_bytes(data: DataConfig) -> bytes:
         return assets.read(data.asset)
     path = Path(data.path or "")
     try:
-        return path.read_bytes()
+        if path.is_dir():
+            problem = "a folder, not a file"
+        elif path.exists() and not path.is_file():
+            problem = "not a regular file"
+        else:
+            return path.read_bytes()
     except FileNotFoundError:
         problem = "not there"
-    except IsADirectoryError:
-        problem = "a folder, not a file"
     except OSError as error:
-        problem = f"cannot be read, {error.strerror}"
-    raise DataError(f"data.path: {path} is {problem}. Fix: data.path=FILE, a readable UTF-8 text")
+        problem = f"not readable, {error.strerror}"
+    except ValueError as error:  # a NUL in the name
+        problem = f"not readable, {error}"
+    shown = str(path).encode("unicode_escape").decode()  # one line, whatever the name
+    raise DataError(f"data.path: {shown} is {problem}. Fix: data.path=FILE, a readable UTF-8 text")
 
 
 def _position(raw: bytes, offset: int) -> str:
-    line = raw.count(b"\n", 0, offset) + 1
+    line = len(re.findall(rb"\r\n|\r|\n", raw[:offset])) + 1
     return f"offset {offset}, line {line}"
 
 

@@ -49,7 +49,7 @@ def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = N
         replaces = to_be_replaced(config, who.directory)
         if not replaces and (outcome := standing(config, who.directory)) is not None:
             return outcome
-        inputs = prepare(config, who.init)
+        inputs = prepare(config, who)
         if replaces:
             log.info("the old run is now %s", who.directory.move_aside())
         with who.directory.locked(), console.logged_to(who.directory.log):

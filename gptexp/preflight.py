@@ -46,7 +46,7 @@ def identify(config: Config, outputs: Path) -> Identity:
     return Identity(sha256, hashed, RunDirectory(path), init)
 
 
-def prepare(config: Config, init: checkpoint.State | None) -> Inputs:
+def prepare(config: Config, who: Identity) -> Inputs:
     """Read the corpus, and check it and the machine against the config.
 
     Raises ConfigError, DataError and CheckpointError.
@@ -55,12 +55,12 @@ def prepare(config: Config, init: checkpoint.State | None) -> Inputs:
     if found := runtime.problems(config.trainer, hardware):
         raise ConfigError(*found)
     where = runtime.resolve(config.trainer, hardware)
-    text = data.read(config.data)
+    text = data.read(config.data, who.data_sha256)
     tokenizer = tokenizers.build(config.tokenizer, text)
     splits = data.split(text, config.data, tokenizer, config.model.block_size)
     check_memory(config, tokenizer.vocab_size, where.device)
-    if init is not None:
-        check_init(config, init, tokenizer)
+    if who.init is not None:
+        check_init(config, who.init, tokenizer)
     return Inputs(text, tokenizer, splits, where)
 
 

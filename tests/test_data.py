@@ -520,3 +520,27 @@ def test_a_split_reports_its_size():
     assert corpus(train=500, val=65).size("train") == 500
     assert corpus(train=500, val=65).size("test") == 0
     assert list(corpus().windows("test", 4)) == []
+
+
+def test_B1_a_path_that_is_no_regular_file_is_refused_and_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "not a regular file" in problem(data.read, settings(tmp_path / "pipe"))
+
+
+def test_B1_a_path_with_a_line_break_is_still_one_line(tmp_path):
+    assert r"a\nb" in problem(data.read, settings(tmp_path / "a\nb"))
+
+
+def test_B8_a_text_that_changes_while_a_run_starts_is_refused(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("to be")
+    digest = data.digest(settings(path))
+    path.write_text("or not")
+    assert "changed while the run was starting" in problem(
+        lambda s: data.read(s, digest), settings(path)
+    )
+
+
+def test_B3_lines_are_counted_by_the_rule_that_ends_them(read):
+    assert "offset 4, line 3." in problem(read, b"a\rb\r\xff")
+    assert "offset 6, line 3." in problem(read, b"a\r\nb\r\n\xff")

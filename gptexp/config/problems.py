@@ -34,7 +34,8 @@ def problems(config: Config) -> list[str]:
 
 
 def _names(config: Config) -> Iterator[str]:
-    yield from _not_negative("seed", config.seed)
+    if not 0 <= config.seed < 2**63:
+        yield f"seed: {config.seed} is not in [0, 2^63). Fix: seed=0"
     labels = {"name": config.name, "model.name": config.model.name, "data.name": config.data.name}
     for key, value in labels.items():
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", value) or len(value) > NAME_MAX:
@@ -55,8 +56,8 @@ def _model(model: ModelConfig) -> Iterator[str]:
     if model.n_head > 0 and model.n_embd > 0 and model.n_embd % model.n_head:
         below = model.n_embd // model.n_head * model.n_head
         legal = [str(n) for n in (below, below + model.n_head) if n > 0]
-        heads = [h for h in range(1, model.n_embd + 1) if model.n_embd % h == 0]
-        nearest = min(heads, key=lambda h: abs(h - model.n_head))
+        outwards = (model.n_head + sign * off for off in range(model.n_head) for sign in (-1, 1))
+        nearest = next(heads for heads in outwards if model.n_embd % heads == 0)
         yield (
             f"model.n_embd: {model.n_embd} is not a multiple of model.n_head={model.n_head}. "
             f"Fix: model.n_embd={' or '.join(legal)}, or model.n_head={nearest}"
