@@ -5,6 +5,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from gptexp.config import compose, explain
@@ -14,16 +16,17 @@ if TYPE_CHECKING:
     from gptexp.experiment import Outcome
 
 outcomes: list["Outcome"] = []  # of this process, in order; Hydra hands back none of a sweep's
+multirun = False
 compose.register()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float | None:
     """One run, or one point of a sweep; returns its best validation loss for search sweepers."""
-    from hydra.core.hydra_config import HydraConfig
-
     from gptexp import console, experiment  # torch: only when something is trained
 
+    global multirun
+    multirun = HydraConfig.get().mode is RunMode.MULTIRUN
     console.setup()
     if outcomes and outcomes[-1].state == "interrupted":
         return None  # Ctrl-C ends the sweep: no new point starts
@@ -39,11 +42,11 @@ def main(cfg: DictConfig) -> float | None:
 
 
 def exit_code() -> int:
-    """Of the only run, or of the sweep: 0 if all went well, else 1; an interrupt comes first."""
-    if len(outcomes) == 1:
-        return outcomes[0].exit_code
+    """Of the only run; of a sweep 1 if any point failed. An interrupt comes first."""
     codes = [outcome.exit_code for outcome in outcomes]
-    return next((code for code in codes if code >= EXIT_INTERRUPTED), int(any(codes)))
+    if interrupted := [code for code in codes if code >= EXIT_INTERRUPTED]:
+        return interrupted[0]
+    return int(any(codes)) if multirun else next(iter(codes), EXIT_OK)
 
 
 def cli() -> int:
@@ -54,24 +57,22 @@ def cli() -> int:
         if found:
             raise ConfigError(*found)
         main()
-        if len(outcomes) > 1:
-            print_sweep()
-        return exit_code() if outcomes else EXIT_OK
+        return exit_code()
     except GptexpError as error:
         return fail(error)
     except KeyboardInterrupt:
-        print("gptexp: interrupted", file=sys.stderr)
+        print("gptexp: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except OSError as error:
+    except Exception as error:
         if explain.is_config_error(error):
             return fail(ConfigError(explain.explain(error, sys.argv)))
-        return fail(
-            StorageError(f"{error.filename}: {error.strerror}. Fix: run in a writable folder")
-        )
-    except Exception as error:
-        if not explain.is_config_error(error):
-            raise
-        return fail(ConfigError(explain.explain(error, sys.argv)))
+        if isinstance(error, OSError):
+            where = error.filename or "output"
+            return fail(StorageError(f"{where}: {error.strerror}. Fix: run in a writable folder"))
+        raise
+    finally:
+        if multirun:
+            print_sweep()
 
 
 def fail(error: GptexpError) -> int:

@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
     """Model (best weights, evaluation mode), tokenizer, config and metrics of a run directory.
 
-    Raises CheckpointError when `run` holds no checkpoint that can be verified.
+    `run` may also be a checkpoint file; `device` is a torch device, such as cuda:0. Raises
+    CheckpointError when there is no checkpoint that can be verified.
     """
     from gptexp.sample import load_run  # imports torch, which `--cfg` and completion must not
 

@@ -244,7 +244,7 @@ def _entry(path: Path) -> Entry | None:
 
 
 def _check_archive(path: Path, data: bytes) -> None:
-    """The checksums in the archive, for a file whose entry is not at hand."""
+    """That it is torch's kind of archive, and whole by its own checksums; else CheckpointError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()

@@ -1,5 +1,6 @@
 """What a person sees: plain lines in a log, a progress bar below them on a terminal."""
 
+import contextlib
 import logging
 import sys
 import time
@@ -22,12 +23,13 @@ class _Screen(logging.Handler):
     """INFO to standard output as it is, warnings and errors to standard error with the name."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
+        text, stream = record.getMessage(), sys.stdout
         if record.levelno >= logging.WARNING:
-            tqdm.write(f"gptexp: {record.levelname.lower()}: {text}", file=sys.stderr)
-        else:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
+            text, stream = f"gptexp: {record.levelname.lower()}: {text}", sys.stderr
+        # The reader may go away, as `| head` does, or the screen lack a character: the run goes on.
+        with contextlib.suppress(OSError, ValueError):
+            tqdm.write(text, file=stream)
+            stream.flush()
 
 
 def setup() -> None:

@@ -124,9 +124,13 @@ class Corpus:
         tokens = self.tokens[name]
         key = stream_seed(self.seed, "data", rank, step)
         generator = np.random.Generator(np.random.Philox(key=key))
-        starts = generator.integers(0, tokens.numel() - self.block_size, size=sequences)
-        on_device = torch.from_numpy(starts).to(self.device, non_blocking=True)
-        rows = tokens[on_device[:, None] + self._offsets]  # [sequences, block_size + 1]
+        drawn = generator.integers(0, tokens.numel() - self.block_size, size=sequences)
+        starts = torch.from_numpy(drawn)
+        if self.device.type == "cuda":  # from pinned memory the copy waits for nothing
+            starts = starts.pin_memory().to(self.device, non_blocking=True)
+        rows = tokens[
+            starts.to(self.device)[:, None] + self._offsets
+        ]  # [sequences, block_size + 1]
         return rows[:, :-1], rows[:, 1:]
 
     def windows(

@@ -34,7 +34,7 @@ def evaluate(
     """Over the first `limit` tokens of `split`, in windows that do not overlap.
 
     Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
-    and added up in float64, on the CPU since not every device has that. Waits for the device once.
+    and added up in float64, on the CPU since not every device has that. Waits for the device.
     """
     byte_lengths = torch.from_numpy(tokenizer.byte_lengths()).to(where.device)
     sums, byte_counts, tokens = [], [], 0

@@ -11,11 +11,19 @@ from typing import Any
 
 import torch
 
-from gptexp import checkpoint, console, data, model, optim, provenance, schedule, summary, tracking
+from gptexp import checkpoint, console, model, optim, provenance, schedule, summary, tracking
 from gptexp.checkpoint import State, Store
 from gptexp.config import Config, to_dict, to_yaml
 from gptexp.data import Corpus
-from gptexp.errors import ConfigError, DivergedError, GptexpError, InterruptedRunError, StorageError
+from gptexp.errors import (
+    EXIT_BUG,
+    CheckpointError,
+    ConfigError,
+    DivergedError,
+    GptexpError,
+    InterruptedRunError,
+    StorageError,
+)
 from gptexp.preflight import Identity, Inputs, identify, prepare
 from gptexp.rundir import RunDirectory
 from gptexp.runtime import stream_seed
@@ -57,6 +65,9 @@ def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = N
             return train(config, who, inputs, overrides or [])
     except GptexpError as error:
         return ended_with(error, stage, path)
+    except Exception as error:  # of a sweep, the other points run on
+        log.error("%s: a bug in gptexp\n%s", path or "run", traceback.format_exc())
+        return Outcome("failed", EXIT_BUG, path, error=f"{type(error).__name__}: {error}")
 
 
 def ended_with(error: GptexpError, stage: str = "refused", path: Path | None = None) -> Outcome:
@@ -89,7 +100,10 @@ def standing(config: Config, directory: RunDirectory) -> Outcome | None:
         return Outcome("already done", 0, directory.path, summary.best_val_loss(done))
     status = directory.status()
     if status.get("state") == "diverged":
-        raise DivergedError(f"{directory.path}: diverged before; {status['reason']}")
+        raise DivergedError(
+            f"{directory.path}: diverged before; {status['reason']}, "
+            "then trainer.retry_failed=true for the same config"
+        )
     return None
 
 
@@ -100,6 +114,11 @@ def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -
         with recorded(directory):
             store = Store(directory.checkpoints, config.trainer.keep)
             resumed = store.resume()
+            if resumed is not None and resumed["config_hash"] != who.hash:
+                raise CheckpointError(
+                    f"{directory.path}: its checkpoints belong to another config. "
+                    "Fix: rerun=true to train anew"
+                )
             announce(config, who, inputs, resumed)
             record(config, who, inputs, overrides, resumed)
             result = fit(config, who, inputs, store, resumed)
@@ -164,15 +183,15 @@ def fit(
 
 def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | None) -> None:
     """The first lines: model, data, machine, directory."""
-    tokenizer, splits = inputs.tokenizer, inputs.splits
-    parameters = sum(model.count_parameters(config.model, tokenizer.vocab_size).values())
+    vocab_size = inputs.tokenizer.vocab_size
+    parameters = sum(model.count_parameters(config.model, vocab_size).values())
     log.info(
         "model   %s: %s parameters, on %s",
         config.model.name,
         f"{parameters:,}",
         inputs.runtime.describe(),
     )
-    log.info("data    %s", data.describe(config.data, inputs.text, tokenizer, splits))
+    log.info("data    %s", inputs.data_line)
     log.info("run     %s", who.directory.path)
     if resumed is not None:
         log.info(
@@ -184,27 +203,22 @@ def record(
     config: Config, who: Identity, inputs: Inputs, overrides: list[str], resumed: State | None
 ) -> None:
     """config.yaml and manifest.json; each resume adds what differs from the process before it."""
-    directory, now = who.directory, provenance.environment()
+    directory, now = who.directory, provenance.environment(inputs.runtime)
     before = directory.manifest()
     resumes = before.get("resumes", []) if resumed is not None else []
     if resumed is not None:
         differs = provenance.differences(before.get("environment", {}), now)
         changed = provenance.changed(before.get("sources", {}))
         differs += [f"code of {', '.join(changed)}"] if changed else []
-        resumes = [*resumes, {"step": resumed["step"], "differs": differs}]
+        earlier = {key: before.get(key) for key in ("command", "git", "environment", "sources")}
+        resumes = [*resumes, {"step": resumed["step"], "differs": differs, "before": earlier}]
         if differs:
             log.warning(
                 "environment differs: %s; the rest may not be bit-equal to an uninterrupted run",
                 "; ".join(differs),
             )
-    earlier = directory.same_path_other_content(config.data.path, who.data_sha256)
-    if earlier is not None:
-        log.warning(
-            "%s has changed since %s was trained on it: SHA-256 %s then, %s now; this is a new run",
-            config.data.path,
-            *earlier,
-            who.data_sha256,
-        )
+    else:
+        warn_of_changed_data(config, who)
     directory.write_text("config.yaml", to_yaml(config))
     directory.write_json(
         "manifest.json",
@@ -234,6 +248,18 @@ def record(
     )
 
 
+def warn_of_changed_data(config: Config, who: Identity) -> None:
+    """A changed corpus makes a new run; say so to whoever meant to go on with the old one."""
+    found = who.directory.same_path_other_content(config.data.path, who.data_sha256)
+    if found is not None:
+        log.warning(
+            "%s has changed since %s was trained on it: SHA-256 %s then, %s now; this is a new run",
+            config.data.path,
+            *found,
+            who.data_sha256,
+        )
+
+
 @contextmanager
 def recorded(directory: RunDirectory) -> Iterator[None]:
     """Keep status.json true: running inside, then what went wrong. Bugs leave as a GptexpError."""
@@ -243,17 +269,25 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     except GptexpError as error:
         ended(directory, _state(error, "failed"), error.problems[0])
         raise
-    except torch.OutOfMemoryError as error:
-        line = "trainer.batch_size: out of memory. Fix: halve it and double trainer.grad_accum"
-        ended(directory, "failed", line)
-        raise ConfigError(line) from error
     except Exception as error:
+        if is_out_of_memory(error):
+            line = "trainer.batch_size: out of memory. Fix: halve it and double trainer.grad_accum"
+            ended(directory, "failed", line)
+            raise ConfigError(line) from error
         line = f"{type(error).__name__}: {error}"
         ended(directory, "failed", line, traceback.format_exc())
         raise GptexpError(
             f"{directory.path}: a bug in gptexp, {line}. "
             f"Fix: report it with {directory.log}; the same command goes on from what is saved"
         ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """On CUDA torch has a type for it; on a CPU and MPS it has only words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
 
 
 def ended(directory: RunDirectory, state: str, line: str, trace: str = "") -> None:

@@ -19,14 +19,14 @@ class Identity:
     data_sha256: str
     hash: str
     directory: RunDirectory
-    init: checkpoint.State | None  # the checkpoint behind init_from
+    init: checkpoint.State | None  # model and tokenizer of the checkpoint behind init_from
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What the config's corpus and machine turned out to be."""
 
-    text: str
+    data_line: str  # for the screen
     tokenizer: tokenizers.Tokenizer
     splits: data.Splits
     runtime: runtime.Runtime
@@ -39,7 +39,8 @@ def identify(config: Config, outputs: Path) -> Identity:
     sha256 = data.digest(config.data)
     init, init_sha256 = None, None
     if config.init_from is not None:
-        init = read_checkpoint(Path(config.init_from))
+        state = read_checkpoint(Path(config.init_from))
+        init = {key: state[key] for key in ("model", "tokenizer")}
         init_sha256 = checkpoint.digest(init["model"])
     hashed = config_hash(config, sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
@@ -61,7 +62,8 @@ def prepare(config: Config, who: Identity) -> Inputs:
     check_memory(config, tokenizer.vocab_size, where.device)
     if who.init is not None:
         check_init(config, who.init, tokenizer)
-    return Inputs(text, tokenizer, splits, where)
+    line = data.describe(config.data, text, tokenizer, splits)
+    return Inputs(line, tokenizer, splits, where)
 
 
 def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:

@@ -11,10 +11,22 @@ from typing import Any
 
 import torch
 
+from gptexp.runtime import Runtime
+
 PACKAGE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "tensorboard")
+OURS = ("gptexp", "conf", "run.py", "sweeps")  # what a result can depend on
 PATCH_LIMIT = 1_000_000  # characters of uncommitted changes that a manifest takes in
-EXACT = ("python", "packages", "platform", "threads", "cpu_capability", "gpu")  # change bits
+EXACT = (  # what can change bits
+    "python",
+    "packages",
+    "platform",
+    "threads",
+    "cpu_capability",
+    "device",
+    "dtype",
+    "gpu",
+)
 
 
 def sources() -> dict[str, str]:
@@ -25,10 +37,12 @@ def sources() -> dict[str, str]:
     }
 
 
-def environment() -> dict[str, Any]:
+def environment(where: Runtime) -> dict[str, Any]:
     """Versions and machine: what can change the bits of a result though the code is the same."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    on_cuda = where.device.type == "cuda"
     return {
+        "device": where.device.type,
+        "dtype": str(where.dtype).removeprefix("torch."),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "platform": platform.platform(),
@@ -36,7 +50,7 @@ def environment() -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch_build": torch.__config__.show(),
         "cuda": torch.version.cuda,
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name(where.device) if on_cuda else None,
     }
 
 
@@ -45,9 +59,13 @@ def git() -> dict[str, Any]:
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
-    patch = _git("diff", "HEAD", "--", "gptexp", "conf", "run.py", "sweeps") or ""
-    kept = patch if len(patch) <= PATCH_LIMIT else None
-    return {"commit": commit.strip(), "dirty": bool(patch), "patch": kept}
+    patch = _git("diff", "HEAD", "--", *OURS) or ""
+    status = _git("status", "--porcelain", "--untracked-files=all", "--", *OURS) or ""
+    return {
+        "commit": commit.strip(),
+        "changed": status.splitlines(),  # untracked files too, which the patch does not hold
+        "patch": patch if len(patch) <= PATCH_LIMIT else None,
+    }
 
 
 def command() -> list[str]:

@@ -44,7 +44,8 @@ class RunDirectory:
         return read_json(self.path / "status.json") or {}
 
     def set_status(self, state: str, reason: str = "") -> None:
-        """Record one of STATES, with one line why."""
+        """Record one of STATES, with one line why; raises StorageError."""
+        assert state in STATES
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
         write_json(self.path / "status.json", {"state": state, "reason": reason, **owner})
 

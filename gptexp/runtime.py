@@ -1,4 +1,4 @@
-"""Device, dtype, threads and seeds: the only place that asks about hardware."""
+"""Device, dtype, memory and seeds: the only place that asks about hardware."""
 
 import hashlib
 import os
@@ -90,14 +90,17 @@ def resolve(trainer: TrainerConfig, hardware: Hardware) -> Runtime:
     if device.type == "cuda":
         # A resumed run repeats an uninterrupted one bit for bit only with deterministic kernels.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Not warn_only: attention has a deterministic backward pass under the strict rule alone.
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Runtime(device, torch.bfloat16 if half else torch.float32)
 
 
 def available_memory(device: torch.device) -> int:
     """Bytes that a new model could take on `device`."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     limits = [_meminfo_available(), _cgroup_available()]
@@ -162,6 +165,10 @@ def _cgroup_available() -> int | None:
     try:
         limit = (folder / "memory.max").read_text().strip()
         used = int((folder / "memory.current").read_text())
-    except (OSError, ValueError):
+        statistics = dict(
+            line.split() for line in (folder / "memory.stat").read_text().splitlines()
+        )
+        used -= int(statistics["active_file"]) + int(statistics["inactive_file"])  # can be dropped
+    except (OSError, ValueError, KeyError):
         return None
     return None if limit == "max" else int(limit) - used

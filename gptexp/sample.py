@@ -123,10 +123,11 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
 
 def read_checkpoint(run: Path) -> checkpoint.State:
     """The verified state behind a run directory (its best) or a checkpoint file."""
-    if run.is_dir():
-        return checkpoint.Store(run / "checkpoints").best()
-    if not run.exists():
-        raise CheckpointError(
-            f"{run}: not there. Fix: name a run directory, as in outputs/NAME/RUN"
-        )
-    return checkpoint.read(run)
+    try:
+        if run.is_dir():
+            return checkpoint.Store(run / "checkpoints").best()
+        if run.exists():
+            return checkpoint.read(run)
+    except OSError as error:
+        raise CheckpointError(f"{run}: {error.strerror}. Fix: make it readable") from error
+    raise CheckpointError(f"{run}: not there. Fix: name a run directory, as in outputs/NAME/RUN")

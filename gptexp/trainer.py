@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -56,11 +58,14 @@ class Trainer:
         self.peak_lr = peak_lr
         self.parts = parts
         self.model = parts.model
+        if cfg.compile:
+            torch.compiler.reset()  # what an earlier run of this process compiled has no part in it
         self.forward = torch.compile(parts.model) if cfg.compile else parts.model
         self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
         self.clock = Clock()
         self.progress = Progress(cfg.max_steps)
         self.step = 0  # updates done
+        self.lap_step = 0  # updates done at the last lap of the clock
         self.tokens_per_step = cfg.batch_size * cfg.grad_accum * parts.corpus.block_size
         device = parts.runtime.device
         self.loss_sum = torch.zeros((), device=device)  # batch losses since the last log line
@@ -86,6 +91,8 @@ class Trainer:
                 self.sample_if_due()
                 self.save_if_due(interrupt)
                 self.progress.step()
+            if interrupt.requested:  # during the last save
+                self.interrupted(interrupt.requested)
         return reason
 
     def begin(self, resumed: State | None) -> None:
@@ -96,6 +103,7 @@ class Trainer:
             self.load_state_dict(resumed)
         left = estimate * (1 - self.step / self.cfg.max_steps)
         log.info("estimated time %s for %d steps", duration(left), self.cfg.max_steps - self.step)
+        self.lap_step = self.step
         self.clock.start()
 
     def stop_reason(self) -> str | None:
@@ -136,9 +144,9 @@ class Trainer:
     def guard(self, loss: Tensor) -> None:
         """Keep an update that is not finite, and all after it, away from weights and moments.
 
-        The fused optimizers skip their update where `found_inf` is 1. It is set on the device and
-        read by the host when it waits anyway. A CPU does not run ahead of its host, so there the
-        run stops at once.
+        CUDA's fused optimizers skip their update where `found_inf` is 1. It is set on the device
+        and read by the host when it waits anyway. Elsewhere the run stops at once: a CPU does not
+        run ahead of its host, and the fused kernels of MPS pass `found_inf` over.
         """
         bad = ~(torch.isfinite(loss) & torch.isfinite(self.grad_norm))
         step = torch.full_like(loss, self.step)
@@ -146,7 +154,7 @@ class Trainer:
         self.first_bad = torch.where(bad & (self.found_inf == 0), now, self.first_bad)
         self.found_inf = torch.maximum(self.found_inf, bad.float())
         self.parts.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
-        if self.parts.runtime.device.type == "cpu":
+        if self.parts.runtime.device.type != "cuda":
             self.raise_if_diverged()
 
     def raise_if_diverged(self) -> None:
@@ -159,20 +167,22 @@ class Trainer:
         raise DivergedError(
             f"step {int(first)}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
             f"weights stay those of step {int(first) - 1}. "
-            f"Fix: lower optim.lr, now {self.peak_lr:g}, or trainer.grad_clip, "
-            f"now {self.cfg.grad_clip:g}"
+            f"Fix: lower optim.lr, now {self.peak_lr:g}, or set trainer.grad_clip, "
+            f"now {self.cfg.grad_clip:g}, to 1.0 or less"
         )
 
     def log_if_due(self) -> None:
         if self.step % self.cfg.log_interval and self.step < self.cfg.max_steps:
             return
         self.raise_if_diverged()
+        trained = (self.step - self.lap_step) * self.tokens_per_step
+        self.lap_step = self.step
         values = {
             **self.position(self.step),
             "train/loss": self.loss_sum.item() / self.loss_count,
             "train/lr": self.learning_rate(self.step - 1),
             "train/grad_norm": self.grad_norm.item(),
-            "train/tokens_per_second": self.loss_count * self.tokens_per_step / self.clock.lap(),
+            "train/tokens_per_second": trained / self.clock.lap(),
         }
         self.loss_sum = torch.zeros_like(self.loss_sum)
         self.loss_count = 0
@@ -183,7 +193,7 @@ class Trainer:
         if not self.evaluation_due():
             return
         self.raise_if_diverged()
-        with self.clock.paused():
+        with self.off_the_clock():
             val = self.evaluate("val")
             train = self.evaluate("train", limit=self.parts.corpus.size("val"))
             improved = self.stop.update(val.loss, self.step)
@@ -199,7 +209,7 @@ class Trainer:
     def sample_if_due(self) -> None:
         interval = self.cfg.sample_interval
         if interval and self.step % interval == 0:
-            with self.clock.paused():
+            with self.off_the_clock():
                 self.parts.tracking.sample(self.sample(self.step))
 
     def save_if_due(self, interrupt: Interrupt) -> None:
@@ -208,14 +218,24 @@ class Trainer:
         interval = self.cfg.checkpoint_interval
         due = self.evaluation_due() or (interval is not None and self.step % interval == 0)
         if due or signal_number or self.clock.since_saved() > SAVE_SECONDS:
-            with self.clock.paused():
+            with self.off_the_clock():
                 self.save()
         if signal_number:
-            raise InterruptedRunError(
-                signal_number,
-                f"interrupted: saved at step {self.step:,} of {self.cfg.max_steps:,}. "
-                "Fix: the same command goes on from there",
-            )
+            self.interrupted(signal_number)
+
+    def interrupted(self, signal_number: int) -> NoReturn:
+        raise InterruptedRunError(
+            signal_number,
+            f"interrupted: saved at step {self.step:,} of {self.cfg.max_steps:,}. "
+            "Fix: the same command goes on from there (rerun=true would start anew)",
+        )
+
+    @contextmanager
+    def off_the_clock(self) -> Iterator[None]:
+        """Leave what happens inside, and not the training before it, out of the training speed."""
+        self.parts.runtime.synchronize()
+        with self.clock.paused():
+            yield
 
     def save(self) -> None:
         self.raise_if_diverged()

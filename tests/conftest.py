@@ -2,13 +2,17 @@
 
 import copy
 import json
+import logging
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 import random
+import re
+import runpy
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +23,17 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from gptexp import assets, provenance
+from gptexp import assets, provenance, runtime
 from gptexp.config import Config, compose
 
 ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+# The options of each group, so that a new file is tested by itself.
+CHOICES = {
+    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+    for folder in sorted(CONF.iterdir())
+    if folder.is_dir() and folder.name != "sweeps"
+}
 TIME_FIELDS = ("seconds", "train/tokens_per_second")  # exempt from bitwise equality
 
 # A run of about a tenth of a second: two updates between evaluations, dropout on.
@@ -45,6 +56,8 @@ SMALL = [
 ]
 
 
+# A problem, without the prefix that the screen puts before it.
+ONE_LINE = re.compile(r"(?P<key>.+?): (?P<what>.+[^.])[.?] Fix: (?P<fix>.+)")
 SAME: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # composing takes a quarter of a second
 
@@ -115,10 +128,68 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No fsync, since a killed process leaves what it wrote to the system; the same provenance."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(provenance, "git", dict)
-    for name in ("environment", "sources"):
-        if name not in SAME:
-            SAME[name] = getattr(provenance, name)()
-        monkeypatch.setattr(provenance, name, lambda value=SAME[name]: value)
+    if not SAME:
+        cpu = runtime.Runtime(torch.device("cpu"), torch.float32)
+        SAME.update(environment=provenance.environment(cpu), sources=provenance.sources())
+    monkeypatch.setattr(provenance, "environment", lambda where: SAME["environment"])
+    monkeypatch.setattr(provenance, "sources", lambda: SAME["sources"])
+
+
+class Result:
+    """What a command left: exit code, output, and the errors without their prefix."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def errors(self) -> list[str]:
+        """The lines of standard error, each of which must be one well-formed problem."""
+        prefix = "gptexp: error: "
+        lines = self.err.splitlines()
+        assert all(line.startswith(prefix) for line in lines), self.err
+        return [line.removeprefix(prefix) for line in lines]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Result]]:
+    """`command("model.n_embdd=3")`: `python run.py ...` in an empty folder, in this process."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    logger = logging.getLogger("gptexp")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+
+    def call(*arguments: str) -> Result:
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr(sys, "argv", [str(ROOT / "run.py"), *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        shown = capsys.readouterr()
+        return Result(int(ended.value.code or 0), shown.out, shown.err)
+
+    yield call
+    logger.level, logger.propagate, logger.handlers = before
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def refused(command: Callable[..., Result]) -> Callable[..., list[str]]:
+    """`refused("seed=1", "seed=2")`: the problems that the command shows; it creates nothing."""
+
+    def call(*arguments: str) -> list[str]:
+        result = command(*arguments)
+        assert result.code == 2, result.err
+        assert result.errors
+        for line in result.errors:
+            assert ONE_LINE.fullmatch(line), line
+        assert not list(Path().rglob("outputs/*"))
+        return result.errors
+
+    return call
 
 
 @pytest.fixture
@@ -153,3 +224,15 @@ def weights(run: Path) -> str:
 
 def erase(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def put(config: Config, key: str, value: Any) -> Config:
+    """Set one key of the typed config, as `key=value` on the command line would."""
+    *sections, field = key.split(".")
+    setattr(getattr(config, sections[0]) if sections else config, field, value)
+    return config
+
+
+def only(lines: list[str]) -> str:
+    assert len(lines) == 1, lines
+    return lines[0]

@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interrupt": set(),
     "model": set(),
     "optim": set(),
-    "provenance": set(),
+    "provenance": {"runtime"},
     "rundir": set(),
     "runtime": set(),
     "sample": {"checkpoint", "model", "tokenizers", "tracking"},

@@ -27,7 +27,7 @@ from kills import (
     uninterrupted,
 )
 
-from gptexp import checkpoint, experiment, files
+from gptexp import checkpoint, experiment
 from gptexp.checkpoint import Entry
 from gptexp.config import Config
 from gptexp.tracking import Journal
@@ -120,7 +120,7 @@ def test_a_signal_gets_its_old_handler_back_after_the_run(small: Small, tmp_path
 PARTS = ("summary", "metrics", "samples", "checkpoints")  # of what a run leaves
 
 # Durable calls as the interpreter reports them: opening for writing, renaming, removing, ...
-EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "tempfile.mkstemp"}
+EVENTS = {"open", "os.rename", "os.remove", "os.mkdir"}
 
 
 def watch(folder: Path, call: Callable[[str], None]) -> None:
@@ -272,12 +272,13 @@ def test_D5_a_disk_full_at_a_checkpoint_keeps_the_one_before_and_the_run_goes_on
     with monkeypatch.context() as patch:
         saves = []
         before(Trainer, "save", lambda self: saves.append(self.step), patch)
-        fdopen = os.fdopen
-        patch.setattr(
-            files.os,
-            "fdopen",
-            lambda *a, **k: Full(fdopen(*a, **k)) if 8 in saves else fdopen(*a, **k),
-        )
+        whole = Path.open
+
+        def full(path: Path, *arguments: Any, **named: Any) -> Any:
+            file = whole(path, *arguments, **named)
+            return Full(file) if 8 in saves and ".pt." in path.name else file
+
+        patch.setattr(Path, "open", full)
         outcome = experiment.run(config, tmp_path / "full")
     assert (outcome.state, outcome.exit_code) == ("failed", 4)
     assert "step-8.pt: No space left on device" in outcome.error

@@ -28,8 +28,8 @@ UNHASHED = frozenset(
 def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> dict[str, Any]:
     """The part of the config that is the run's identity.
 
-    Files count by content: `data.path` is replaced by the file's SHA-256, `init_from` by that of
-    the checkpoint. A device counts without its index. A key at its dataclass default is left out,
+    Files count by content: `data.path` is replaced by the file's SHA-256, `init_from` by the digest
+    of its weights. A device counts without its index. A key at its dataclass default is left out,
     so that adding such a key later changes no hash.
     """
     values = to_dict(config)

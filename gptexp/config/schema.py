@@ -172,7 +172,7 @@ class TrainerConfig:
     min_delta: float  # smallest gain in nats that resets patience
     device: str  # auto, cpu, mps, cuda or cuda:N
     dtype: Dtype  # arithmetic of the forward pass; weights stay float32
-    compile: bool  # torch.compile the forward pass
+    compile: bool  # torch.compile the forward pass of training; evaluation runs as written
     keep: Keep  # checkpoints that stay when the run is done: the best alone, or all
     retry_failed: bool  # train a diverged run again
 
