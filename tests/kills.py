@@ -111,3 +111,8 @@ def stop_before_step(config: Config, outputs: Path, step: int) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         before(Trainer, "train_step", stop, patch)
         experiment.run(config, outputs)
+
+
+def only_run(config: Config, outputs: Path) -> Path:
+    [run] = (outputs / config.name).iterdir()
+    return run

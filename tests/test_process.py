@@ -16,6 +16,7 @@ import pytest
 from kills import (
     STOPS_AT_12,
     Small,
+    after,
     before,
     die,
     finish,
@@ -23,6 +24,7 @@ from kills import (
     kill_before_step,
     killed,
     left,
+    only_run,
     stop_before_step,
     uninterrupted,
 )
@@ -37,11 +39,6 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-
-def only_run(config: Config, outputs: Path) -> Path:
-    [run] = (outputs / config.name).iterdir()
-    return run
 
 
 def status(run: Path) -> dict[str, Any]:
@@ -108,6 +105,24 @@ def test_D1_D2_a_second_signal_acts_at_once(small: Small, tmp_path: Path, number
 
     assert forked(work) == (77 if number == signal.SIGINT else -signal.SIGTERM)
     assert last_step(only_run(config, tmp_path / "stopped")) == 4
+    assert finish(config, tmp_path / "stopped") == uninterrupted(config, tmp_path / "straight")
+
+
+def test_G8_a_signal_during_the_last_save_is_not_forgotten(small: Small, tmp_path: Path) -> None:
+    """A sweep must learn of it, or it would start its next point."""
+    config = small()
+
+    def work() -> int:
+        last = config.trainer.max_steps
+
+        def interrupt(self: Trainer) -> None:
+            if self.step == last:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        after(Trainer, "save", interrupt)
+        return experiment.run(config, tmp_path / "stopped").exit_code
+
+    assert forked(work) == 130
     assert finish(config, tmp_path / "stopped") == uninterrupted(config, tmp_path / "straight")
 
 

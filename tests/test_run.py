@@ -1,13 +1,19 @@
 """The command lines end to end, each in a process of its own or through its own front door."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT, SMALL
+from kills import only_run, stop_before_step
 from typer.testing import CliRunner
 
 from gptexp import cli, experiment
+from gptexp.trainer import Trainer
 
 
 def run_py(folder, *arguments):
@@ -109,3 +115,86 @@ def test_gptexp_sample_without_a_run_says_so(tmp_path, capsys, monkeypatch):
         cli.main()
     assert exit.value.code == 2
     assert "not there" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path, text_file):
+    """As with `python run.py | head -1`."""
+    program = subprocess.Popen(
+        [sys.executable, str(ROOT / "run.py"), *SMALL, f"data.path={text_file}"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    program.stdout.readline()
+    program.stdout.close()
+    program.stderr.read()
+    program.wait(timeout=100)
+    assert list(tmp_path.rglob("summary.json"))
+
+
+def test_what_a_run_writes_may_be_read_by_others_as_the_umask_says(small, tmp_path):
+    before = os.umask(0o022)
+    try:
+        run = experiment.run(small(), tmp_path / "outputs").directory
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in run.rglob("*.*") if path.is_file()}
+    del modes[".lock"]  # of the locking library
+    assert set(modes.values()) == {0o644}, modes
+
+
+def test_a_bug_in_one_place_is_an_outcome_and_not_the_end_of_a_sweep(small, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(experiment, "prepare", fail)
+    outcome = experiment.run(small(), tmp_path / "outputs")
+    assert (outcome.state, outcome.exit_code) == ("failed", 1)
+    assert "ZeroDivisionError: oops" in outcome.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+    ids=["cuda", "python", "cpu"],
+)
+def test_D9_out_of_memory_names_the_key_to_lower(small, tmp_path, monkeypatch, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(Trainer, "train_step", fail)
+    outcome = experiment.run(small(), tmp_path / "outputs")
+    assert (outcome.state, outcome.exit_code) == ("failed", 2)
+    assert outcome.error.startswith("trainer.batch_size: out of memory. Fix: halve it")
+
+
+def test_checkpoints_of_another_config_are_not_taken_up(small, tmp_path):
+    config, other = small(), small("optim.lr=0.1")
+    run = experiment.run(config, tmp_path / "outputs").directory
+    (run / "summary.json").unlink()
+    outcome = experiment.run(other, tmp_path / "outputs")
+    (outcome.directory / "summary.json").unlink()
+    shutil.rmtree(run / "checkpoints")
+    shutil.copytree(outcome.directory / "checkpoints", run / "checkpoints")
+    refused = experiment.run(config, tmp_path / "outputs")
+    assert (refused.state, refused.exit_code) == ("failed", 2)
+    assert "belong to another config" in refused.error
+
+
+def test_a_resume_keeps_the_provenance_of_the_process_before(small, tmp_path, caplog):
+    config = small()
+    stop_before_step(config, tmp_path / "outputs", 6)
+    run = only_run(config, tmp_path / "outputs")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["environment"]["threads"] = 64
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    experiment.run(config, tmp_path / "outputs")
+    [resume] = json.loads((run / "manifest.json").read_text())["resumes"]
+    assert resume["step"] == 4
+    assert resume["differs"] == ["threads 64 -> 1"]
+    assert resume["before"]["environment"]["threads"] == 64
+    assert "environment differs: threads 64 -> 1" in caplog.text
