@@ -1,7 +1,6 @@
 """The one trainer. `fit` is its table of contents."""
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from gptexp import runtime
+from gptexp import forecast, runtime
 from gptexp.checkpoint import State, Store
 from gptexp.clock import Clock
 from gptexp.config import OnOverfit, TrainerConfig
@@ -29,7 +28,6 @@ from gptexp.tracking import Sample, Tracking
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 300  # the most training time that a kill can cost
-PROBE_TOKENS = 2048  # enough for the forecast of a large batch on a CPU
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,8 @@ class Trainer:
     def begin(self, resumed: State | None) -> None:
         """Take up the resumed state, or seed a new one; say how long the rest will take."""
         runtime.seed_dropout(self.seed)
-        estimate = self.estimate_seconds()
+        parts = self.parts
+        estimate = forecast.seconds(self.cfg, self.model, self.forward, parts.corpus, parts.runtime)
         if resumed is not None:
             self.load_state_dict(resumed)
         left = estimate * (1 - self.step / self.cfg.max_steps)
@@ -278,33 +277,6 @@ class Trainer:
         tokens = step * self.tokens_per_step
         epoch = tokens / self.parts.corpus.size("train")
         return {"tokens": tokens, "epoch": epoch, "seconds": self.clock.seconds()}
-
-    def estimate_seconds(self) -> float:
-        """For the whole run, from forward and backward passes that leave no trace.
-
-        On a CPU a few sequences stand for a large batch. An evaluation needs the forward pass
-        alone, about a third of the work for each token.
-        """
-        cfg, parts = self.cfg, self.parts
-        whole_batch = parts.runtime.device.type != "cpu" or cfg.compile
-        few = max(1, PROBE_TOKENS // parts.corpus.block_size)
-        rows = cfg.batch_size if whole_batch else min(cfg.batch_size, few)
-        x, y = parts.corpus.batch("train", 0, rows)
-        random = runtime.rng_state(parts.runtime.device)
-        self.model.train()
-        passes = []
-        for _ in range(3):  # the first warms up
-            parts.runtime.synchronize()
-            began = time.perf_counter()
-            with parts.runtime.autocast():
-                logits = self.forward(x)
-            token_losses(logits, y).mean().backward()
-            parts.runtime.synchronize()
-            passes.append(time.perf_counter() - began)
-        parts.optimizer.zero_grad(set_to_none=True)
-        runtime.set_rng_state(random, parts.runtime.device)
-        evaluated = 2 * parts.corpus.size("val") * (cfg.max_steps // cfg.eval_interval + 1)
-        return min(passes) / x.numel() * (cfg.max_steps * self.tokens_per_step + evaluated / 3)
 
     def state_dict(self) -> State:
         """All but what the config and the corpus say. Batches are functions of the step."""

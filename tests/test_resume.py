@@ -24,7 +24,7 @@ from kills import (
     uninterrupted,
 )
 
-from gptexp import checkpoint, data, experiment, runtime, trainer
+from gptexp import checkpoint, data, experiment, forecast, runtime, trainer
 from gptexp.config import Config, Keep, OnOverfit
 from gptexp.early_stopping import EarlyStopping
 from gptexp.tracking import Journal, read_journal
@@ -150,7 +150,7 @@ def test_R3_the_forecast_of_the_time_leaves_no_trace(
     small: Small, tmp_path: Path, straight: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = straight(small())
-    monkeypatch.setattr(Trainer, "estimate_seconds", lambda self: 1.0)
+    monkeypatch.setattr(forecast, "seconds", lambda *_: 1.0)
     assert finish(small(), tmp_path / "other") == expected
 
 

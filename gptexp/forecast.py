@@ -1,0 +1,59 @@
+"""How long a run will take, from a few passes before its first step."""
+
+import time
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from gptexp import runtime
+from gptexp.config import TrainerConfig
+from gptexp.data import Corpus
+from gptexp.evaluation import token_losses
+from gptexp.runtime import Runtime
+
+PROBE_TOKENS = 2048  # enough to stand for a large batch on a CPU
+
+
+def seconds(
+    cfg: TrainerConfig,
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    corpus: Corpus,
+    where: Runtime,
+) -> float:
+    """For the whole run, with its evaluations.
+
+    An evaluation needs the forward pass alone, about a third of a training step's work per token.
+    """
+    whole_batch = where.device.type != "cpu" or cfg.compile
+    few = max(1, PROBE_TOKENS // corpus.block_size)
+    rows = cfg.batch_size if whole_batch else min(cfg.batch_size, few)
+    per_token = _probe(model, forward, corpus, where, rows) / (rows * corpus.block_size)
+    trained = cfg.max_steps * cfg.batch_size * cfg.grad_accum * corpus.block_size
+    evaluated = 2 * corpus.size("val") * (cfg.max_steps // cfg.eval_interval + 1)
+    return per_token * (trained + evaluated / 3)
+
+
+def _probe(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    corpus: Corpus,
+    where: Runtime,
+    rows: int,
+) -> float:
+    """Seconds of the faster of two forward and backward passes, which leave no trace."""
+    x, y = corpus.batch("train", 0, rows)
+    random = runtime.rng_state(where.device)
+    model.train()
+    passes = []
+    for _ in range(3):
+        where.synchronize()
+        began = time.perf_counter()
+        with where.autocast():
+            logits = forward(x)
+        token_losses(logits, y).mean().backward()
+        where.synchronize()
+        passes.append(time.perf_counter() - began)
+    model.zero_grad(set_to_none=True)
+    runtime.set_rng_state(random, where.device)
+    return min(passes[1:])  # the first warms up
