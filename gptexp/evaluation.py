@@ -18,6 +18,7 @@ class Evaluation:
 
     loss: float  # nats per token
     bpb: float  # bits per byte of the text, which compares across tokenizers
+    stderr: float  # standard error of loss over the windows, nats per token
     tokens: int
 
 
@@ -37,7 +38,7 @@ def evaluate(
     and added up in float64, on the CPU since not every device has that. Waits for the device.
     """
     byte_lengths = torch.from_numpy(tokenizer.byte_lengths()).to(where.device)
-    sums, byte_counts, tokens = [], [], 0
+    sums, sizes, byte_counts = [], [], []
     was_training = model.training
     model.eval()
     for x, y in corpus.windows(split, batch_size, limit):
@@ -45,11 +46,25 @@ def evaluate(
             logits = model(x)
         sums.append(token_losses(logits, y).sum(dim=1))  # [windows]
         byte_counts.append(byte_lengths[y].sum())
-        tokens += y.numel()
+        sizes += [y.shape[1]] * y.shape[0]
     model.train(was_training)
-    nats = torch.cat(sums).cpu().double().sum().item()
-    size = torch.stack(byte_counts).sum().item()
-    return Evaluation(nats / tokens, nats / math.log(2) / size, tokens)
+    nats = torch.cat(sums).cpu().double()
+    total, tokens = nats.sum().item(), sum(sizes)
+    bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
+    return Evaluation(total / tokens, bpb, standard_error(nats, torch.tensor(sizes)), tokens)
+
+
+def standard_error(sums: Tensor, sizes: Tensor) -> float:
+    """Of the mean per token, from sums [windows] over windows of `sizes` [windows] tokens.
+
+    That of a ratio of means (Cochran 1977, Sampling Techniques, section 6.4): tokens of one window
+    depend on each other, so the windows count and not the tokens. 0 for a single window.
+    """
+    windows, tokens = len(sums), sizes.sum().item()
+    if windows < 2:
+        return 0.0
+    residuals = sums - sums.sum() / tokens * sizes
+    return math.sqrt(windows / (windows - 1) * residuals.square().sum().item()) / tokens
 
 
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gptexp import model
+from gptexp import cliff, model
 from gptexp.config import ModelConfig
 from gptexp.console import duration
 from gptexp.evaluation import Evaluation
@@ -29,6 +29,7 @@ def build(
     evaluations = [row for row in read_journal(folder / "metrics.jsonl") if "val/loss" in row]
     final = evaluations[-1]
     best = next((row for row in evaluations if row["step"] == best_step), None)
+    fall = cliff.measure(cliff.points(evaluations))
     counts = model.count_parameters(cfg, vocab_size)
     total = sum(counts.values())
     return {
@@ -44,6 +45,7 @@ def build(
         "stop_reason": stop_reason,
         "best": None if best is None else _evaluation(best, weights["best"]),
         "final": _evaluation(final, weights["final"]),
+        "cliff": None if fall is None else fall.to_dict(),
         "test": None if test is None else {"loss": finite(test.loss), "bpb": finite(test.bpb)},
         "sample": sample.prompt + sample.text,
     }
@@ -69,6 +71,8 @@ def show(summary: dict[str, Any], folder: Path) -> None:
         _number(final["train_loss"]),
         duration(summary["seconds"]),
     )
+    if summary["cliff"] is not None:
+        log.info("cliff   %s", describe_cliff(summary["cliff"]))
     if summary["test"] is not None:
         loss, bpb = _number(summary["test"]["loss"]), _number(summary["test"]["bpb"])
         log.info("test    %.4f (%.3f bits per byte)", loss, bpb)
@@ -78,6 +82,21 @@ def show(summary: dict[str, Any], folder: Path) -> None:
     log.info("run     %s", folder)
     log.info("next    tensorboard --logdir %s", folder.parents[1])
     log.info("        gptexp sample %s --num 3 --temperature 0.8", folder)
+
+
+def describe_cliff(fall: dict[str, Any]) -> str:
+    """The cliff of a summary in one line."""
+    gap = f"validation is {fall['gap']:.4f} above training at the best"
+    match fall["verdict"]:
+        case "cliff":
+            onset = fall["onset"]
+            return (
+                f"from step {onset['step']:,}, epoch {onset['epochs']:.2f}; "
+                f"{fall['height']:.4f} higher at the end, {fall['slope']:+.4f} an epoch; {gap}"
+            )
+        case "none":
+            return f"none; {gap}"
+    return f"too early to tell; {gap}"
 
 
 def best_val_loss(summary: dict[str, Any]) -> float | None:

@@ -201,6 +201,7 @@ class Trainer:
                 "train/eval_loss": train.loss,
                 "val/loss": val.loss,
                 "val/bpb": val.bpb,
+                "val/stderr": val.stderr,
             }
             self.parts.tracking.scalars(self.step, values)
             self.progress.evaluated(self.step, values, self.stop.best_loss, improved)

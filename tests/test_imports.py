@@ -33,6 +33,7 @@ GROUND = {"errors", "files", "config"}  # anybody may
 MAY_IMPORT: dict[str, set[str]] = {
     "assets": set(),
     "checkpoint": set(),
+    "cliff": set(),
     "clock": set(),
     "console": set(),
     "data": {"assets", "runtime", "tokenizers"},
@@ -49,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": set(),
     "sample": {"checkpoint", "model", "tokenizers", "tracking"},
     "schedule": set(),
-    "summary": {"console", "evaluation", "model", "tracking"},
+    "summary": {"cliff", "console", "evaluation", "model", "tracking"},
     "tokenizers": set(),
     "tracking": set(),
     "trainer": TRAINER,
