@@ -30,8 +30,9 @@ def seconds(
     rows = cfg.batch_size if whole_batch else min(cfg.batch_size, few)
     per_token = _probe(model, forward, corpus, where, rows) / (rows * corpus.block_size)
     trained = cfg.max_steps * cfg.batch_size * cfg.grad_accum * corpus.block_size
-    evaluated = 2 * corpus.size("val") * (cfg.max_steps // cfg.eval_interval + 1)
-    return per_token * (trained + evaluated / 3)
+    looked_at = corpus.size("val") + min(corpus.size("val"), corpus.size("train"))
+    evaluations = cfg.max_steps // cfg.eval_interval + 1
+    return per_token * (trained + evaluations * looked_at / 3)
 
 
 def _probe(
