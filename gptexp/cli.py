@@ -1,4 +1,4 @@
-"""`gptexp VERB`: what to do with runs that exist."""
+"""`gptexp VERB`: look at runs that exist, and at configs before they run."""
 
 import sys
 from pathlib import Path
@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 import gptexp
+from gptexp.config import from_overrides, problems
 from gptexp.errors import ConfigError, GptexpError
 
 app = typer.Typer(
-    help="What to do with runs that exist; `python run.py` makes them.",
+    help="Look at runs and configs; `python run.py` makes the runs.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -20,7 +21,7 @@ app = typer.Typer(
 
 @app.callback()
 def root() -> None:
-    """What to do with runs that exist; `python run.py` makes them."""
+    """Look at runs and configs; `python run.py` makes the runs."""
 
 
 @app.command()
@@ -54,6 +55,34 @@ def sample(
         if num > 1:
             typer.echo(f"--- {number} of {num} ---")
         typer.echo(text)
+
+
+@app.command()
+def params(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="As for run.py: model=medium model.n_layer=8 ...")
+    ] = None,
+) -> None:
+    """Where the parameters of a config live, and what a token and its training cost."""
+    from gptexp import data, model, tokenizers
+
+    config = from_overrides(overrides or [])
+    if found := problems(config):
+        raise ConfigError(*found)
+    vocab_size = tokenizers.build(config.tokenizer, data.read(config.data)).vocab_size
+    counts = model.count_parameters(config.model, vocab_size)
+    total = sum(counts.values())
+    tables = counts["token table"] + counts["position table"]
+    rows = [*counts.items(), ("total", total), ("without tables", total - tables)]
+    typer.echo(f"{config.model.name}, {vocab_size:,} tokens in the vocabulary")
+    for name, count in rows:
+        typer.echo(f"  {name:16} {count:>14,} {count / total:>7.1%}")
+    trainer, block_size = config.trainer, config.model.block_size
+    tokens = trainer.max_steps * trainer.batch_size * trainer.grad_accum * block_size
+    flops = model.flops_per_token(config.model, vocab_size)
+    memory = model.training_memory(config.model, vocab_size, trainer.batch_size)
+    typer.echo(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
+    typer.echo(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
 
 
 def main() -> None:

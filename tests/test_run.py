@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import sys
 import pytest
 import torch
 from conftest import ROOT, SMALL
+from hydra.core.global_hydra import GlobalHydra
 from kills import only_run, stop_before_step
 from typer.testing import CliRunner
 
@@ -107,6 +109,41 @@ def test_gptexp_sample_words_every_mistake_in_one_line(run, arguments, named, ca
     assert all(
         line.startswith("gptexp: error: ") and "Fix: " in line for line in error.splitlines()
     )
+
+
+@pytest.fixture
+def anywhere():
+    """The command line composes by itself, whatever a test before it composed."""
+    GlobalHydra.instance().clear()
+    yield
+    GlobalHydra.instance().clear()
+
+
+def test_gptexp_params_says_where_the_parameters_live(anywhere, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("".join(chr(0x100 + i) for i in range(65)) * 100)  # as many as Shakespeare's
+    shown = gptexp("params", "model=medium", "data=text", f"data.path={text}").output
+    for row in (
+        "token table +24,960 +0.2%",
+        "position table +98,304 ",
+        "attention +3,548,160 ",
+        "mlp +7,089,408 ",
+        "norms +9,984 ",
+        "head +0 ",
+        "total +10,770,816 +100.0%",
+        "without tables +10,647,552 ",
+        "FLOPs +70,928,640 a token",
+    ):
+        assert re.search(row, shown), (row, shown)
+
+
+def test_gptexp_params_words_a_wrong_key_as_run_py_does(anywhere, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["gptexp", "params", "model.n_layr=3"])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    assert exit.value.code == 2
+    expected = "gptexp: error: model.n_layr: no such key. Fix: did you mean model.n_layer?\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_gptexp_sample_without_a_run_says_so(tmp_path, capsys, monkeypatch):

@@ -1,6 +1,6 @@
 """A run's config: its types, rules and identity, and how Hydra composes it. Torch-free."""
 
-from gptexp.config.compose import from_dict, register, to_dict, to_yaml, typed
+from gptexp.config.compose import from_dict, from_overrides, register, to_dict, to_yaml, typed
 from gptexp.config.identity import config_hash, hashed_part, run_name
 from gptexp.config.problems import problems
 from gptexp.config.schema import (
@@ -53,6 +53,7 @@ __all__ = [
     "TrainerConfig",
     "config_hash",
     "from_dict",
+    "from_overrides",
     "hashed_part",
     "problems",
     "register",

@@ -5,11 +5,12 @@ from enum import Enum
 from typing import Any
 
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.explain import explain
+from gptexp.config.explain import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError
 
@@ -35,6 +36,20 @@ def typed(cfg: DictConfig) -> Config:
     if not isinstance(config, Config):
         raise ConfigError("config: the schema is missing. Fix: keep '/schema/config@_global_'")
     return config
+
+
+def from_overrides(overrides: list[str]) -> Config:
+    """The config that `python run.py OVERRIDES` would run; raises ConfigError."""
+    if found := override_problems(overrides):
+        raise ConfigError(*found)
+    register()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            return typed(compose("config", overrides=overrides))
+    except Exception as error:
+        if not is_config_error(error):
+            raise
+        raise ConfigError(explain(error)) from error
 
 
 def to_dict(config: Config) -> dict[str, Any]:
