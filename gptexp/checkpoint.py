@@ -192,10 +192,13 @@ class Store:
 def read(path: Path, entry: Entry | None = None) -> State:
     """The checkpoint at `path`, its digest verified first; raises CheckpointError.
 
-    A file named by the user takes its entry from the file beside it. One that was copied away from
+    An entry, such as best.json, stands for its file. A file named by the user takes its entry from
+    the file beside it. One that was copied away from
     its entry is checked by the checksums inside the archive alone.
     """
     entry = entry or _entry(path.with_suffix(".json"))
+    if path.suffix == ".json" and entry is not None:
+        path = path.parent / entry.file
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -42,7 +42,6 @@ def sample(
     """Generate text from a run's best checkpoint."""
     from gptexp import runtime  # torch: only when something is sampled
 
-    _check_sampling(tokens, temperature, top_k, num, seed)
     hardware = runtime.probe()
     if not runtime.has(device, hardware):
         offered = ", ".join(hardware.devices())
@@ -96,19 +95,3 @@ def main() -> None:
         for problem in error.problems:
             typer.echo(f"gptexp: error: {problem}", err=True)
         sys.exit(error.exit_code)
-
-
-def _check_sampling(
-    tokens: int, temperature: float, top_k: int | None, num: int, seed: int
-) -> None:
-    """Raises ConfigError with all problems."""
-    found = []
-    for name, value in (("tokens", tokens), ("num", num), ("top-k", top_k)):
-        if value is not None and value < 1:
-            found.append(f"--{name}: {value} is below 1. Fix: --{name} 1 or more")
-    if not 0 <= temperature < float("inf"):
-        found.append(f"--temperature: {temperature} is not a finite number of at least 0. Fix: 0.8")
-    if not 0 <= seed < 2**63:
-        found.append(f"--seed: {seed} is not in [0, 2^63). Fix: --seed 0")
-    if found:
-        raise ConfigError(*found)

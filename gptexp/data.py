@@ -154,7 +154,7 @@ class Corpus:
 def _read_bytes(data: DataConfig) -> bytes:
     if data.asset is not None:
         return assets.read(data.asset)
-    path = Path(data.path or "")
+    path = Path(data.path or "").expanduser()
     try:
         if path.is_dir():
             problem = "a folder, not a file"
@@ -188,7 +188,9 @@ def _check_lengths(splits: Splits, data: DataConfig, block_size: int) -> None:
             continue
         problem = f"model.block_size: {block_size} needs {block_size + 1} tokens in each split, "
         problem += f"and {name} has {len(ids)}. Fix: "
-        if shortest >= 2:
+        if name == "train" and data.fraction < 1:
+            problem += f"a larger data.fraction, now {data.fraction:g}, or a longer text"
+        elif shortest >= 2:
             problem += f"model.block_size={shortest - 1} at most, or a longer text"
         else:
             problem += "a longer text, or another data.fraction and data.val_fraction"

@@ -101,8 +101,8 @@ def standing(config: Config, directory: RunDirectory) -> Outcome | None:
     status = directory.status()
     if status.get("state") == "diverged":
         raise DivergedError(
-            f"{directory.path}: diverged before; {status['reason']}, "
-            "then trainer.retry_failed=true for the same config"
+            f"{directory.path}: diverged before (trainer.retry_failed=true tries it again): "
+            f"{status['reason']}"
         )
     return None
 

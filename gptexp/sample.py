@@ -1,5 +1,6 @@
 """Generation, and a run loaded for it."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,19 @@ def choose(
     return torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator)
 
 
+def problems(tokens: int, temperature: float, top_k: int | None, num: int, seed: int) -> list[str]:
+    """What is wrong with the settings of a draw; empty when all is well."""
+    found = []
+    for name, value in (("tokens", tokens), ("num", num), ("top-k", top_k)):
+        if value is not None and value < 1:
+            found.append(f"{name}: {value} is below 1. Fix: {name} of 1 or more")
+    if not 0 <= temperature < math.inf:
+        found.append(f"temperature: {temperature} is not a finite number of at least 0. Fix: 0.8")
+    if not 0 <= seed < 2**63:
+        found.append(f"seed: {seed} is not in [0, 2^63). Fix: a seed of 0, for one")
+    return found
+
+
 def default_prompt(tokenizer: Tokenizer) -> str:
     """A line break, which begins something new in most texts; else the first character known."""
     try:
@@ -88,10 +102,15 @@ class LoadedRun:
         num: int = 1,
         seed: int = 0,
     ) -> list[str]:
-        """`num` texts, each the prompt and what the model makes of it; raises DataError."""
+        """`num` texts, each the prompt and what the model makes of it.
+
+        Raises ConfigError for settings that cannot work, DataError for a prompt it cannot encode.
+        """
+        if found := problems(tokens, temperature, top_k, num, seed):
+            raise ConfigError(*found)
         prompt = default_prompt(self.tokenizer) if prompt is None else prompt
         if not prompt:
-            raise DataError("--prompt: empty. Fix: give at least one character, or leave it out")
+            raise DataError("prompt: empty. Fix: give at least one character, or leave it out")
         ids = torch.from_numpy(self.tokenizer.encode(prompt)).repeat(num, 1)
         ids = ids.to(next(self.model.parameters()).device)
         block_size = self.config.model.block_size
@@ -125,6 +144,10 @@ def read_checkpoint(run: Path) -> checkpoint.State:
     """The verified state behind a run directory (its best) or a checkpoint file."""
     try:
         if run.is_dir():
+            if not (run / "checkpoints").is_dir():
+                raise CheckpointError(
+                    f"{run}: not a run directory. Fix: name one, outputs/NAME/RUN"
+                )
             return checkpoint.Store(run / "checkpoints").best()
         if run.exists():
             return checkpoint.read(run)

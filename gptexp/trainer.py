@@ -101,7 +101,9 @@ class Trainer:
         if resumed is not None:
             self.load_state_dict(resumed)
         left = estimate * (1 - self.step / self.cfg.max_steps)
-        log.info("estimated time %s for %d steps", duration(left), self.cfg.max_steps - self.step)
+        log.info(
+            "estimated time about %s for %d steps", duration(left), self.cfg.max_steps - self.step
+        )
         self.lap_step = self.step
         self.clock.start()
 
@@ -163,11 +165,11 @@ class Trainer:
         first, loss, norm = self.first_bad.tolist()
         values = {**self.position(int(first)), "train/loss": loss, "train/grad_norm": norm}
         self.parts.tracking.scalars(int(first), values)
+        clip = "" if 0 < self.cfg.grad_clip <= 1 else ", or clip with trainer.grad_clip=1.0"
         raise DivergedError(
             f"step {int(first)}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
             f"weights stay those of step {int(first) - 1}. "
-            f"Fix: lower optim.lr, now {self.peak_lr:g}, or set trainer.grad_clip, "
-            f"now {self.cfg.grad_clip:g}, to 1.0 or less"
+            f"Fix: lower optim.lr, now {self.peak_lr:g}{clip}"
         )
 
     def log_if_due(self) -> None:

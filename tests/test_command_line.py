@@ -234,3 +234,21 @@ def test_tab_completion_offers_groups_choices_and_keys(command, monkeypatch, typ
     result = command("-sc", "query=bash")
     assert result.code == 0
     assert offered <= set(result.out.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "fix"),
+    [
+        ("optim.lr=abc", "optim.lr=0.1, a number"),
+        ("seed=1.5", "a whole number"),
+        ("rerun=maybe", "rerun=true or false"),
+        ("trainer.on_overfit=stopp", "trainer.on_overfit=stop"),
+        ("data=my.txt", "data=text data.path=my.txt"),
+        ("seed=range(0,3)", "add -m"),
+        ("~optim.lr", "optim.lr=VALUE"),
+        ("optim.lr", "optim.lr=VALUE"),
+        ("data.path=~/my.txt", "'data.path=\"~/my.txt\"'"),
+    ],
+)
+def test_A1_the_fix_is_something_to_type(refused, given, fix):
+    assert fix in only(refused(given)).partition("Fix: ")[2]

@@ -90,7 +90,7 @@ def test_E1_a_diverged_run_is_kept_until_it_is_to_be_tried_again(
     files = {path: path.stat().st_mtime_ns for path in first.directory.rglob("*")}
     again = experiment.run(config, tmp_path)
     assert (again.state, again.exit_code, steps) == ("diverged", 3, [])
-    assert "diverged before; step 6: loss nan" in again.error
+    assert "tries it again): step 6: loss nan" in again.error
     assert {path: path.stat().st_mtime_ns for path in first.directory.rglob("*")} == files
     config.trainer.retry_failed = True
     tried = experiment.run(config, tmp_path)

@@ -61,11 +61,14 @@ def test_a_run_shows_where_it_is_what_it_reached_and_what_to_type_next(tmp_path,
 
 def test_G1_a_bad_point_of_a_sweep_leaves_the_others_running_and_exits_1(tmp_path, text_file):
     sweep = [item for item in SMALL if not item.startswith("model.n_head")]
-    done = run_py(tmp_path, "-m", *sweep, f"data.path={text_file}", "model.n_head=1,3,4")
+    done = run_py(tmp_path, *sweep, f"data.path={text_file}", "-m", "model.n_head=1,3,4")
     assert done.returncode == 1
     assert done.stderr.count("gptexp: error: model.n_embd: 16 is not a multiple") == 1
     table = done.stdout.splitlines()[-3:]
     assert [line.split()[0] for line in table] == ["done", "refused", "done"]
+    for line, heads in zip(table, (1, 3, 4), strict=True):
+        assert f" model.n_head={heads} " in line
+        assert "model.n_layer" not in line, "what all points share is left out"
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -91,11 +94,11 @@ def test_gptexp_sample_draws_the_same_texts_for_the_same_seed(run):
     ("arguments", "named"),
     [
         (["--prompt", "ü"], "U+00FC"),
-        (["--temperature", "-1"], "--temperature: -1.0"),
-        (["--temperature", "nan"], "--temperature: nan"),
-        (["--top-k", "0"], "--top-k: 0"),
-        (["--num", "0", "--tokens", "0"], "--tokens: 0"),
-        (["--seed", "-1"], "--seed: -1"),
+        (["--temperature", "-1"], "temperature: -1.0"),
+        (["--temperature", "nan"], "temperature: nan"),
+        (["--top-k", "0"], "top-k: 0"),
+        (["--num", "0", "--tokens", "0"], "tokens: 0"),
+        (["--seed", "-1"], "seed: -1"),
         (["--device", "tpu"], "--device"),
     ],
 )

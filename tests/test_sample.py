@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import gptexp
 from gptexp import experiment
-from gptexp.errors import CheckpointError, DataError
+from gptexp.errors import CheckpointError, ConfigError, DataError
 from gptexp.sample import choose, generate
 
 LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0]])
@@ -111,12 +111,30 @@ def test_B6_a_prompt_with_unknown_characters_names_them(run):
 
 
 def test_an_empty_prompt_is_refused(run):
-    with pytest.raises(DataError, match="--prompt: empty"):
+    with pytest.raises(DataError, match="prompt: empty"):
         gptexp.load(run).sample("")
 
 
 def test_a_run_that_is_not_there_is_one_clear_line(tmp_path):
     with pytest.raises(CheckpointError, match="not there.*Fix:"):
         gptexp.load(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="not a run directory"):
+        gptexp.load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match="no best checkpoint"):
         gptexp.load(tmp_path)
+
+
+def test_an_entry_stands_for_its_checkpoint(run):
+    best = gptexp.load(run / "checkpoints" / "best.json")
+    assert best.sample("to ", tokens=9) == gptexp.load(run).sample("to ", tokens=9)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"temperature": -1}, {"tokens": -1}, {"num": 0}, {"seed": -1}, {"top_k": 0}],
+    ids=str,
+)
+def test_a_notebook_is_told_of_settings_that_cannot_work(run, setting):
+    with pytest.raises(ConfigError, match=r"(temperature|tokens|num|seed|top-k): .*Fix: "):
+        gptexp.load(run).sample("to ", **setting)

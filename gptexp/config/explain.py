@@ -37,10 +37,11 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> str:
     if isinstance(error, MissingConfigException):
         return _missing_file(str(error))
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not of the form KEY=VALUE. Fix: quote it, as in 'KEY=\"VALUE\"'"
+        return _unreadable_override(str(error.override))
     if "Config group override must be" in text:
         return "model, data and the others: null is no choice. Fix: name one, as in model=tiny"
-    if list_value := re.search(r"Ambiguous value for argument '([^=']+)=", text):
+    several = r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)="
+    if list_value := re.search(several, text):
         return f"{list_value[1]}: several values. Fix: add -m to run one after another"
     key = re.search(r"full_key: ([\w.]+)", text)
     name = key[1] if key and key[1] != "_dummy_" else "config"
@@ -56,8 +57,26 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> str:
         return f"{name}{where}: null is not a value for it. Fix: {name}=VALUE"
     if missing := re.search(r"Interpolation key '([\w.]+)' not found", text):
         return f"{name}{where}: refers to {missing[1]}, which is not there. Fix: name a key that is"
+    if "does not support deletion" in text:
+        return f"{name}: cannot be left out. Fix: give a value, as in {name}=VALUE"
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
-    return f"{name}{where}: {first or _first_line(error)}. Fix: {name}=VALUE, of that kind"
+    return f"{name}{where}: {first or _first_line(error)}. Fix: {name}={_example(first)}"
+
+
+def _example(complaint: str) -> str:
+    """A value of the kind that was asked for."""
+    if one_of := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", complaint):
+        options = one_of[2].split(", ")
+        return next(iter(difflib.get_close_matches(one_of[1], options, n=1)), options[0])
+    kinds = {"Integer": "1000, a whole number", "Float": "0.1, a number", "bool": "true or false"}
+    return next((kinds[kind] for kind in kinds if kind in complaint), "VALUE")
+
+
+def _unreadable_override(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: not of the form KEY=VALUE. Fix: {override}=VALUE"
+    return f"{override}: the value has characters that need quotes. Fix: '{key}=\"{value}\"'"
 
 
 def _duplicates(arguments: list[str]) -> list[str]:
@@ -128,13 +147,15 @@ def _unknown_key(key: str, where: str, known: list[str]) -> str:
 
 
 def _no_such_choice(group: str, choice: str, known: list[str]) -> str:
+    if group == "data" and {"/", "."} & set(choice):
+        return f"data={choice}: a file is no choice. Fix: data=text data.path={choice}"
     near = difflib.get_close_matches(choice, known, n=1)
     fix = f"did you mean {group}={near[0]}?" if near else f"{group}={known[0]}, for one"
     return f"{group}={choice}: not among the choices {', '.join(known)}. Fix: {fix}"
 
 
 def _missing_file(text: str) -> str:
-    found = re.search(r"Could not find '(?:(.*)/)?([^/']*)'", text)
+    found = re.search(r"Could not find '(?:(\w+)/)?([^']*)'", text)
     options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
     if found and found[1] and options:
         return _no_such_choice(found[1], found[2], [o.strip() for o in options[1].splitlines()])

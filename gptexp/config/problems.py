@@ -71,8 +71,9 @@ def _model(model: ModelConfig) -> Iterator[str]:
 def _data(config: Config) -> Iterator[str]:
     data = config.data
     if (data.asset is None) == (data.path is None):
-        both = "neither is given" if data.asset is None else "both are given"
-        yield f"data.path: of data.asset and data.path {both}. Fix: data=text data.path=FILE"
+        both = f"both it and data.asset={data.asset} are given"
+        what = "neither it nor data.asset is given" if data.asset is None else both
+        yield f"data.path: {what}. Fix: data=text data.path=FILE"
     if not 0 < data.fraction <= 1:
         yield f"data.fraction: {data.fraction} is not in (0, 1]. Fix: data.fraction=1.0"
     if not 0 < data.val_fraction < 1:
