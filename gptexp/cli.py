@@ -84,6 +84,17 @@ def params(
     typer.echo(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    to: Annotated[str, typer.Option(help="tensorboard or wandb.")],
+) -> None:
+    """Write a run's dashboard again from its metrics.jsonl and samples.jsonl."""
+    from gptexp import export as exporting
+
+    exporting.dashboard(run, to)
+
+
 def main() -> None:
     """The entry point: errors become one line and an exit code."""
     from gptexp import console

@@ -24,6 +24,7 @@ from gptexp.errors import (
     InterruptedRunError,
     StorageError,
 )
+from gptexp.mirrors import Final
 from gptexp.preflight import Identity, Inputs, identify, prepare
 from gptexp.rundir import RunDirectory
 from gptexp.runtime import stream_seed
@@ -144,7 +145,7 @@ def fit(
         network.load_state_dict(who.init["model"])
     network.to(device)
     step = None if resumed is None else resumed["step"]
-    with tracking.open_tracking(config.logger, who.directory.path, step) as tracked:
+    with tracking.open_tracking(config, who.directory.path, step) as tracked:
         parts = Parts(
             model=network,
             corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
@@ -167,9 +168,7 @@ def fit(
         if best_step >= 0:
             network.load_state_dict(store.best()["model"])
         sample = trainer.sample(max(best_step, 0))
-        if sample.step not in {line["step"] for line in tracked.samples.lines()}:
-            tracked.sample(sample)
-        return summary.build(
+        result = summary.build(
             who.directory.path,
             cfg=config.model,
             vocab_size=vocab_size,
@@ -179,6 +178,10 @@ def fit(
             test=trainer.evaluate("test") if config.data.test_fraction else None,
             sample=sample,
         )
+        best_file = store.folder / store.best_entry().file if best_step >= 0 else None
+        values = summary.scalars(result)
+        tracked.final(Final(result["steps"], values, sample, trainer.insight(sample), best_file))
+        return result
 
 
 def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | None) -> None:

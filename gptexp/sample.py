@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from gptexp import checkpoint, model, tokenizers
 from gptexp.config import Config, from_dict
 from gptexp.errors import CheckpointError, ConfigError, DataError
+from gptexp.journal import read_journal
 from gptexp.tokenizers import Tokenizer
-from gptexp.tracking import read_journal
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from gptexp import cliff, model
 from gptexp.config import ModelConfig
 from gptexp.console import duration
 from gptexp.evaluation import Evaluation
-from gptexp.tracking import Sample, read_journal
+from gptexp.journal import Sample, read_journal
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,30 @@ def build(
         "test": None if test is None else {"loss": finite(test.loss), "bpb": finite(test.bpb)},
         "sample": sample.prompt + sample.text,
     }
+
+
+def scalars(summary: dict[str, Any]) -> dict[str, float]:
+    """The summary as points for dashboards, `final/...`; what there is not is left out."""
+    best, final, fall = summary["best"] or {}, summary["final"], summary["cliff"] or {}
+    values = {
+        "best_val_loss": best.get("val_loss"),
+        "best_val_bpb": best.get("val_bpb"),
+        "best_step": best.get("step"),
+        "best_tokens": best.get("tokens"),
+        "best_epochs": best.get("epochs"),
+        "val_loss": final["val_loss"],
+        "train_loss": final["train_loss"],
+        "cliff_onset_step": (fall.get("onset") or {}).get("step"),
+        "cliff_height": fall.get("height"),
+        "cliff_slope": fall.get("slope"),
+        "gap_at_best": fall.get("gap"),
+        "test_loss": (summary["test"] or {}).get("loss"),
+        "params": summary["params"]["total"],
+        "params_non_embedding": summary["params"]["non_embedding"],
+        "flops": summary["flops"],
+        "seconds": summary["seconds"],
+    }
+    return {f"final/{name}": float(value) for name, value in values.items() if value is not None}
 
 
 def show(summary: dict[str, Any], folder: Path) -> None:

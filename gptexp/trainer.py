@@ -18,12 +18,14 @@ from gptexp.data import Corpus
 from gptexp.early_stopping import EarlyStopping
 from gptexp.errors import DivergedError, InterruptedRunError
 from gptexp.evaluation import Evaluation, evaluate, token_losses
+from gptexp.insight import Insight, look
 from gptexp.interrupt import Interrupt
+from gptexp.journal import Sample
 from gptexp.runtime import Runtime, stream_seed
 from gptexp.sample import default_prompt, generate
 from gptexp.schedule import Schedule
 from gptexp.tokenizers import Tokenizer
-from gptexp.tracking import Sample, Tracking
+from gptexp.tracking import Tracking
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +214,9 @@ class Trainer:
         interval = self.cfg.sample_interval
         if interval and self.step % interval == 0:
             with self.off_the_clock():
-                self.parts.tracking.sample(self.sample(self.step))
+                sample = self.sample(self.step)
+                self.parts.tracking.sample(sample)
+                self.parts.tracking.insight(self.insight(sample))
 
     def save_if_due(self, interrupt: Interrupt) -> None:
         """Save at evaluations, at checkpoint_interval, after five minutes, and when interrupted."""
@@ -270,6 +274,13 @@ class Trainer:
         )
         text = parts.tokenizer.decode(new[0].tolist())
         return Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
+
+    def insight(self, sample: Sample) -> Insight:
+        """How the weights as they are read the beginning of `sample`."""
+        parts = self.parts
+        ids = torch.from_numpy(parts.tokenizer.encode(sample.prompt + sample.text))
+        ids = ids[: parts.corpus.block_size].to(parts.runtime.device)
+        return look(self.model, parts.tokenizer, ids, sample.step)
 
     def learning_rate(self, step: int) -> float:
         """Of the update that follows `step` updates."""

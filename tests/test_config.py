@@ -170,6 +170,8 @@ def another(value: Any, kind: Any) -> Any:
             return next(item for item in type(value) if item is not value)
         case str():
             return value + "x"
+        case list():
+            return [*value, "x"]
         case None:
             return "x" if kind == str | None else 7
     return value + 1

@@ -32,7 +32,7 @@ from kills import (
 from gptexp import checkpoint, experiment
 from gptexp.checkpoint import Entry
 from gptexp.config import Config
-from gptexp.tracking import Journal
+from gptexp.journal import Journal
 from gptexp.trainer import Trainer
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]

@@ -27,7 +27,7 @@ from kills import (
 from gptexp import checkpoint, data, experiment, forecast, runtime, trainer
 from gptexp.config import Config, Keep, OnOverfit
 from gptexp.early_stopping import EarlyStopping
-from gptexp.tracking import Journal, read_journal
+from gptexp.journal import Journal, read_journal
 from gptexp.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -5,7 +5,7 @@ field without a default must be given by a YAML file. A field added after a rele
 that means the old behaviour, so that old run directories and checkpoints keep their identity.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -183,6 +183,12 @@ class LoggerConfig:
 
     name: str  # label
     tensorboard: bool  # event files in the run directory
+    wandb: bool = False  # a run in Weights & Biases, online where there is a key
+    entity: str | None = None  # W&B: user or team, or null for the default one
+    project: str = "gptexp"  # W&B: project
+    group: str | None = None  # W&B: group, or null for the run's name
+    job_type: str = "train"  # W&B: job type
+    tags: list[str] = field(default_factory=list)  # W&B: tags
 
 
 @dataclass(kw_only=True, slots=True)

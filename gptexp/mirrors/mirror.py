@@ -1,0 +1,66 @@
+"""What a dashboard is told, and what it may know of its run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from gptexp.insight import Insight
+from gptexp.journal import Sample
+
+
+@dataclass(frozen=True)
+class Story:
+    """The run as it is when a mirror opens."""
+
+    folder: Path  # the run directory
+    group: str  # the folder of runs that it belongs to
+    config: dict[str, Any]
+    resume_step: int | None  # None for a run that starts anew
+    lines: list[dict[str, Any]]  # of metrics.jsonl, up to resume_step
+    samples: list[Sample]  # of samples.jsonl, up to resume_step
+
+    def hyperparameters(self) -> dict[str, bool | int | float | str]:
+        """The config with dotted keys; null as `null`."""
+        return dict(_flat(self.config))
+
+
+@dataclass(frozen=True)
+class Final:
+    """What a finished run came to."""
+
+    step: int
+    values: dict[str, float]  # final/...
+    sample: Sample  # of the best weights
+    insight: Insight | None  # of the best weights, where they were at hand
+    checkpoint: Path | None  # the best one
+
+
+class Mirror(Protocol):
+    """A dashboard. It may raise, and may take its time: see Background."""
+
+    def scalars(self, line: dict[str, Any]) -> None:
+        """Draw a line of metrics.jsonl, NaN and infinities as floats."""
+
+    def sample(self, sample: Sample) -> None: ...
+
+    def insight(self, insight: Insight) -> None: ...
+
+    def final(self, final: Final) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self, exit_code: int) -> None:
+        """The run ended, with the exit code of its command."""
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, bool | int | float | str]]:
+    found: list[tuple[str, bool | int | float | str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found += _flat(value, f"{prefix}{key}.")
+        else:
+            plain = isinstance(value, bool | int | float | str)
+            found.append(
+                (f"{prefix}{key}", value if plain else "null" if value is None else str(value))
+            )
+    return found
