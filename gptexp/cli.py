@@ -85,6 +85,19 @@ def params(
 
 
 @app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
+    to: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("cliffs.png"),
+    by: Annotated[str, typer.Option(help="step, tokens or epochs.")] = "step",
+) -> None:
+    """Draw the overfit cliffs of runs over each other: training dashed, validation solid."""
+    from gptexp import plot as plotting
+
+    plotting.plot(runs, to, by)
+    typer.echo(f"wrote {to}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     to: Annotated[str, typer.Option(help="tensorboard or wandb.")],

@@ -62,8 +62,8 @@ def measure(curve: Sequence[Point]) -> Cliff | None:
     """The cliff of a curve in the order of its steps; None for an empty one."""
     if not curve:
         return None
-    at = min(range(len(curve)), key=lambda index: curve[index].val_loss)
-    best, after = curve[at], curve[at + 1 :]
+    best = best_of(curve)
+    after = curve[curve.index(best) + 1 :]
     first = _onset(best, after)
     without = "none" if len(after) >= STAYS else "too early"
     return Cliff(
@@ -74,6 +74,11 @@ def measure(curve: Sequence[Point]) -> Cliff | None:
         slope=None if first is None else _slope(after[first:]),
         gap=best.val_loss - best.train_loss,
     )
+
+
+def best_of(curve: Sequence[Point]) -> Point:
+    """The first of the points with the lowest validation loss, of at least one."""
+    return min(curve, key=lambda point: point.val_loss)
 
 
 def _onset(best: Point, after: Sequence[Point]) -> int | None:

@@ -1,53 +1,40 @@
-"""Pictures by matplotlib: figures without a window, made, saved and dropped in any thread."""
+"""Curves by matplotlib: figures without a window, made, saved and dropped in any thread."""
 
 import io
 import warnings
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gptexp.insight import Insight
+from gptexp.cliff import Point, best_of
 
-MOST_BARS = 24  # tokens in the picture of what follows
-COLUMNS = 4  # heads side by side
-
-
-def attention(insight: Insight, layer: int) -> Figure:
-    """The maps of one layer, a panel for each head: row t attends to columns up to t."""
-    maps = insight.attention[layer]
-    heads, time = maps.shape[:2]
-    columns = min(heads, COLUMNS)
-    rows = -(-heads // columns)
-    size = (2.4 * columns + 0.4, 2.7 * rows + 0.2)
-    figure = Figure(figsize=size, dpi=100, layout="constrained")
-    for head in range(heads):
-        axes = figure.add_subplot(rows, columns, head + 1)
-        axes.imshow(maps[head], vmin=0.0, vmax=1.0, cmap="Blues")
-        axes.set_title(f"head {head + 1}", fontsize=8)
-        axes.set_xticks(range(time), insight.tokens, fontsize=5, parse_math=False)
-        left = head % columns == 0
-        axes.set_yticks(range(time), insight.tokens if left else [], fontsize=5, parse_math=False)
-        axes.tick_params(length=0, pad=1)
-    return figure
+AXES = {"step": "step", "tokens": "tokens", "epochs": "epochs of the training set"}
 
 
-def following(insight: Insight) -> Figure:
-    """The likeliest next tokens, with a bar for each temperature."""
-    likeliest = np.argsort(-insight.following[1.0], kind="stable")[:MOST_BARS]
-    figure = Figure(figsize=(7.0, 2.6), dpi=100, layout="constrained")
+def cliffs(curves: Mapping[str, Sequence[Point]], axis: str) -> Figure:
+    """Evaluation curves by label, over one of AXES: training dashed, best marked."""
+    figure = Figure(figsize=(8.0, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
-    width = 0.8 / len(insight.following)
-    for number, (temperature, probabilities) in enumerate(insight.following.items()):
-        places = np.arange(len(likeliest)) + number * width
-        axes.bar(places, probabilities[likeliest], width, label=f"temperature {temperature:g}")
-    labels = [insight.vocabulary[token] for token in likeliest]
-    axes.set_xticks(
-        np.arange(len(likeliest)) + 0.4 - width / 2, labels, fontsize=8, parse_math=False
-    )
-    axes.set_ylabel("probability", fontsize=8)
-    axes.set_title(f"what follows {''.join(insight.tokens)}", fontsize=8, parse_math=False)
-    axes.legend(fontsize=7)
+    for number, (label, curve) in enumerate(curves.items()):
+        x, color = [getattr(point, axis) for point in curve], f"C{number % 10}"
+        best = best_of(curve)
+        axes.plot(x, [point.val_loss for point in curve], color=color, label=label)
+        axes.plot(x, [point.train_loss for point in curve], color=color, linestyle="--", alpha=0.7)
+        axes.plot(getattr(best, axis), best.val_loss, "o", color=color)
+        axes.annotate(
+            f"{best.val_loss:.3f}",
+            (getattr(best, axis), best.val_loss),
+            textcoords="offset points",
+            xytext=(0, -12),
+            ha="center",
+            fontsize=8,
+            color=color,
+        )
+    axes.set_xlabel(AXES[axis])
+    axes.set_ylabel("loss, nats per token (training dashed)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return figure
 
 
@@ -59,11 +46,3 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
-
-
-def pictures(insight: Insight) -> dict[str, bytes]:
-    """All pictures of an insight as PNG files, by the name that dashboards show."""
-    drawn = {"next_token": png(following(insight))}
-    for layer in range(len(insight.attention)):
-        drawn[f"attention/layer_{layer + 1}"] = png(attention(insight, layer))
-    return drawn

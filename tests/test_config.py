@@ -150,6 +150,12 @@ NOT_HASHED = {
     "data.path",  # counts by the file's content
     "logger.name",
     "logger.tensorboard",
+    "logger.wandb",
+    "logger.entity",
+    "logger.project",
+    "logger.group",
+    "logger.job_type",
+    "logger.tags",
     "trainer.log_interval",
     "trainer.sample_interval",
     "trainer.sample_tokens",

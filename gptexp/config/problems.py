@@ -11,6 +11,7 @@ from gptexp.config.schema import (
     Config,
     CosineConfig,
     LinearConfig,
+    LoggerConfig,
     ModelConfig,
     OptimConfig,
     ScheduleConfig,
@@ -30,6 +31,7 @@ def problems(config: Config) -> list[str]:
         *_optim(config.optim),
         *_schedule(config.schedule, config.trainer.max_steps),
         *_trainer(config.trainer),
+        *_logger(config.logger),
     ]
 
 
@@ -137,6 +139,14 @@ def _trainer(trainer: TrainerConfig) -> Iterator[str]:
         yield from _not_negative(f"trainer.{key}", getattr(trainer, key))
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", trainer.device):
         yield f"trainer.device: {trainer.device!r} is unknown. Fix: auto, cpu, mps, cuda or cuda:N"
+
+
+def _logger(logger: LoggerConfig) -> Iterator[str]:
+    if not re.fullmatch(r"[^/\\#?%:\s]{1,128}", logger.project):  # W&B's rule
+        yield (
+            f"logger.project: {logger.project!r} cannot name a W&B project. "
+            "Fix: at most 128 characters, without spaces and / \\ # ? % :"
+        )
 
 
 def _positive(key: str, value: int) -> Iterator[str]:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from gptexp.insight import Insight
 from gptexp.journal import Sample
 
+NOT_SHOWN = ("name", "rerun", "logger")  # keys of the config that change no result
+
 
 @dataclass(frozen=True)
 class Story:
@@ -20,8 +22,9 @@ class Story:
     samples: list[Sample]  # of samples.jsonl, up to resume_step
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:
-        """The config with dotted keys; null as `null`."""
-        return dict(_flat(self.config))
+        """What can change a result, with dotted keys; null as `null`."""
+        shown = {key: self.config[key] for key in self.config if key not in NOT_SHOWN}
+        return dict(_flat(shown))
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,10 @@ from gptexp.mirrors.mirror import Final, Story
 # TensorBoard's axis counts in whole steps, so these curves have axes of their own.
 AXES = {"by_tokens": ("tokens", 1), "by_milliepochs": ("epoch", 1000)}
 LOSSES = {"train/eval_loss": "train_loss", "val/loss": "val_loss"}
-LAYOUT = {
+CHARTS = {
     "training and validation": list(LOSSES),
-    **{f"the same {axis}": [f"{axis}/{name}" for name in LOSSES.values()] for axis in AXES},
+    "by tokens": [f"by_tokens/{name}" for name in LOSSES.values()],
+    "by thousandths of an epoch": [f"by_milliepochs/{name}" for name in LOSSES.values()],
 }
 SAMPLE = "sample/text_summary"
 
@@ -77,9 +78,9 @@ class TensorBoard:
         self.summary(sample.step, text(SAMPLE, sample.prompt + sample.text))
 
     def insight(self, insight: Insight, prefix: str = "") -> None:
-        from gptexp import figures  # matplotlib: half a second, and only here
+        from gptexp import pictures  # matplotlib: half a second, and only here
 
-        for name, data in figures.pictures(insight).items():
+        for name, data in pictures.draw(insight).items():
             image = Summary.Image(encoded_image_string=data)
             value = Summary.Value(tag=prefix + name, image=image)
             self.summary(insight.step, Summary(value=[value]))
@@ -162,7 +163,7 @@ def layout() -> Summary:
     """Charts of the custom-scalars page that lay training and validation over each other."""
     charts = [
         layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
-        for title, tags in LAYOUT.items()
+        for title, tags in CHARTS.items()
     ]
     page = layout_pb2.Layout(category=[layout_pb2.Category(title="losses", chart=charts)])
     value = Summary.Value(

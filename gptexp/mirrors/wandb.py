@@ -50,9 +50,9 @@ class WandB:
     def insight(self, insight: Insight, prefix: str = "") -> None:
         from PIL import Image  # these two take half a second, and only here
 
-        from gptexp import figures
+        from gptexp import pictures
 
-        drawn = figures.pictures(insight)
+        drawn = pictures.draw(insight)
         images = {name: Image.open(io.BytesIO(data)) for name, data in drawn.items()}
         shown = {prefix + name: wandb.Image(image) for name, image in images.items()}
         self.run.log({**shown, "step": insight.step})
