@@ -6,7 +6,6 @@ import re
 import urllib.error
 import urllib.request
 import uuid
-from pathlib import Path
 from typing import Any, Literal
 
 import wandb
@@ -92,7 +91,8 @@ def begin(cfg: LoggerConfig, story: Story, settings: wandb.Settings) -> wandb.Ru
             log.info("W&B     %s", run.url)
             return run
     run = init(cfg, story, "offline")
-    log.info("W&B     offline: %s; later: wandb sync %s", why, Path(run.dir).parent)
+    folders = story.folder / "wandb" / f"offline-run-*-{run.id}"  # one for each time it is resumed
+    log.info("W&B     offline: %s; later: wandb sync %s", why, folders)
     return run
 
 
