@@ -1,4 +1,4 @@
-"""TensorBoard's custom-scalars page as a PNG: `python benchmarks/screenshot.py outputs/NAME to.png`.
+"""TensorBoard's page of custom scalars: `python benchmarks/screenshot.py outputs/NAME to.png`.
 
 Needs the `browser` extra and a Chromium on the system (`apt-get install chromium`).
 """
