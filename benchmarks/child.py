@@ -1,7 +1,7 @@
 """What the benchmarks do in fresh processes; each prints one line of JSON last.
 
 child.py first-step STARTED ARGUMENTS...   python run.py ARGUMENTS..., to its first step
-child.py optimizer STARTED                 `import torch`, and an optimizer built
+child.py optimizer STARTED DEVICE          `import torch`, and an optimizer built
 child.py memory SIDE STEPS OVERRIDES...    a few steps of trainer or textbook
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, if none is installed
+sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 
 
 def first_step(started: float, arguments: list[str]) -> NoReturn:
@@ -50,11 +50,13 @@ def first_step(started: float, arguments: list[str]) -> NoReturn:
     raise SystemExit("run.py ended before its first step")
 
 
-def optimizer(started: float) -> NoReturn:
+def optimizer(started: float, device: str) -> NoReturn:
     """What every program pays that trains with torch; the first optimizer imports much more."""
     import torch
 
-    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)
+    if device == "auto":
+        device = str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1, device=device))], fused=True)
     finish({"total": time.time() - started})
 
 
@@ -114,8 +116,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["first-step", started, *arguments]:
             first_step(float(started), arguments)
-        case ["optimizer", started]:
-            optimizer(float(started))
+        case ["optimizer", started, device]:
+            optimizer(float(started), device)
         case ["memory", "trainer", steps, *overrides]:
             memory_of_trainer(int(steps), overrides)
         case ["memory", "textbook", steps, *overrides]:

@@ -11,14 +11,15 @@ from table import Row
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("child.py")
+MEMORY_STEPS = 5
 
 
-def memory(overrides: list[str], steps: int, runs: int, folder: Path) -> Iterator[Row]:
-    """Peak memory of `steps` steps, trainer and textbook in turn."""
+def memory(overrides: list[str], runs: int, folder: Path) -> Iterator[Row]:
+    """Peak memory of a few steps, trainer and textbook in turn."""
     found: dict[str, list[dict[str, float]]] = {"trainer": [], "textbook": []}
     for index in range(runs):
         for side, peaks in found.items():
-            words = ["memory", side, str(steps), *overrides]
+            words = ["memory", side, str(MEMORY_STEPS), *overrides]
             peaks.append(child(words, folder / f"{side}{index}"))
     for kind in found["trainer"][0]:
         ours = [peak[kind] for peak in found["trainer"]]
@@ -29,29 +30,31 @@ def memory(overrides: list[str], steps: int, runs: int, folder: Path) -> Iterato
         yield Row(f"peak memory, {kind}: trainer / textbook", ratios)
 
 
-def start(overrides: list[str], runs: int, folder: Path) -> Iterator[Row]:
+def start(overrides: list[str], device: str, runs: int, folder: Path) -> Iterator[Row]:
     """Seconds from typing `python run.py` to the first step, and what they are made of.
 
     The rest is what remains without `import torch` and the first optimizer, as a fresh process
     beside each run shows them, and without the passes of forecast and evaluation.
     """
     found: dict[str, list[dict[str, float]]] = {"torch": [], "none": [], "tensorboard": []}
-    for index in range(runs + 1):
+    for index in range(-1 if runs > 1 else 0, runs):
         for name, rounds in found.items():
-            command = ["first-step", *overrides, f"logger={name}"]
-            words = ["optimizer"] if name == "torch" else command
-            rounds.append(
-                child([words[0], str(time.time()), *words[1:]], folder / f"{name}{index}")
-            )
-    torch, *loggers = (rounds[1:] for rounds in found.values())  # the first warms up the disk
-    yield Row("import torch and build an optimizer", [took["total"] for took in torch], "s")
-    for name, rounds in zip(("none", "tensorboard"), loggers, strict=True):
+            action, words = "first-step", [*overrides, f"logger={name}"]
+            if name == "torch":
+                action, words = "optimizer", [device]
+            took = child([action, str(time.time()), *words], folder / f"{name}{index}")
+            if index >= 0:  # the round before it warms up the disk
+                rounds.append(took)
+    alone = [took["total"] for took in found["torch"]]
+    yield Row("import torch and build an optimizer", alone, "s")
+    for name in ("none", "tensorboard"):
+        rounds = found[name]
         yield Row(f"to the first step, logger={name}", [took["total"] for took in rounds], "s")
         for label in ("forecast", "evaluation", "save"):
             yield Row(f"  of it {label} at step 0", [took[label] for took in rounds], "s")
         rest = [
-            took["total"] - took["forecast"] - took["evaluation"] - alone["total"]
-            for took, alone in zip(rounds, torch, strict=True)
+            took["total"] - took["forecast"] - took["evaluation"] - torch
+            for took, torch in zip(rounds, alone, strict=True)
         ]
         yield Row("  rest, without torch, forecast, evaluation", rest, "s", at_most=0.5)
 

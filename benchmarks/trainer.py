@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, if none is installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
 import processes
 import sides
@@ -28,13 +28,13 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("overrides", nargs="*", help="of the config, such as trainer.batch_size=32")
+    add("overrides", nargs="*", help="first, if any: such as trainer.batch_size=32")
     add("--model", default="laptop", help="a preset")
     add("--device", default="auto", help="cpu, cuda, mps or auto")
     add("--logger", default="none", help="of the trainer in speed and memory")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     add("--pairs", type=int, default=7, help="chunks of each side, for speed and overhead")
-    add("--steps", type=int, default=50, help="in a chunk of the real model, and for memory")
+    add("--steps", type=int, default=50, help="in a chunk of the real model")
     add("--null-steps", type=int, default=1000, help="in a chunk of the null model")
     add("--runs", type=int, default=7, help="fresh processes, for memory, start and config")
     add("--quick", action="store_true", help="as few as there can be: numbers without meaning")
@@ -63,12 +63,11 @@ def overhead(args: argparse.Namespace, where: runtime.Runtime, folder: Path) -> 
         (folder / logger).mkdir()
         with sides.both_null(config, where, folder / logger) as compared:
             found = sides.pairs(compared, args.null_steps, args.pairs)
-        us = [
-            (1e6 * ours / args.null_steps, 1e6 * theirs / args.null_steps) for ours, theirs in found
-        ]
-        yield Row(f"null step: trainer, logger={logger}", [ours for ours, _ in us], "us")
-        yield Row("null step: textbook loop", [theirs for _, theirs in us], "us")
-        above = [ours - theirs for ours, theirs in us]
+        ours = [1e6 * seconds / args.null_steps for seconds, _ in found]
+        theirs = [1e6 * seconds / args.null_steps for _, seconds in found]
+        yield Row(f"null step: trainer, logger={logger}", ours, "us")
+        yield Row("null step: textbook loop", theirs, "us")
+        above = [a - b for a, b in zip(ours, theirs, strict=True)]
         yield Row(f"overhead a step, logger={logger}", above, "us", at_most=200)
 
 
@@ -79,10 +78,10 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     if "config" in args.parts:
         yield from processes.cfg_job(args.overrides, args.runs, folder / "config")
     if "start" in args.parts:
-        yield from processes.start(args.overrides, args.runs, folder / "start")
+        yield from processes.start(args.overrides, args.device, args.runs, folder / "start")
     if "memory" in args.parts:
         settings = [*args.overrides, f"logger={args.logger}"]
-        yield from processes.memory(settings, args.steps, args.runs, folder / "memory")
+        yield from processes.memory(settings, args.runs, folder / "memory")
     if "overhead" in args.parts:
         yield from overhead(args, device(args), folder / "overhead")
     if "speed" in args.parts:
