@@ -98,7 +98,10 @@ def describe(data: DataConfig, text: str, tokenizer: Tokenizer, splits: Splits) 
 
 def bigrams(ids: NDArray[np.int64], vocab_size: int) -> int:
     """How many different pairs of neighbouring tokens occur."""
-    return len(np.unique(ids[:-1] * vocab_size + ids[1:]))
+    pairs = ids[:-1] * vocab_size + ids[1:]
+    if vocab_size**2 > len(pairs):
+        return len(np.unique(pairs))
+    return int(np.count_nonzero(np.bincount(pairs)))  # ten times as fast as sorting
 
 
 class Corpus:

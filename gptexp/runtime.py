@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,9 @@ class Runtime:
 
     def autocast(self) -> AbstractContextManager[None]:
         """Matrix products in `dtype`; weights, gradients and optimizer stay float32."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
 
     def synchronize(self) -> None:
         """Wait for the device: only for timing, never on a quiet step."""

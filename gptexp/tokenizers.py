@@ -43,8 +43,11 @@ class CharTokenizer(Tokenizer):
 
     def __init__(self, characters: str) -> None:
         self.characters = characters
-        self.code_points = _code_points(characters)
         self.vocab_size = len(characters)
+        points = _code_points(characters)
+        # By code point, and -1 for what is not known, as is all that lies beyond the end.
+        self.ids = np.full(int(points.max(initial=0)) + 2, -1, dtype=np.int64)
+        self.ids[points] = np.arange(self.vocab_size)
 
     @classmethod
     def of(cls, text: str) -> "CharTokenizer":
@@ -53,8 +56,8 @@ class CharTokenizer(Tokenizer):
 
     def encode(self, text: str) -> NDArray[np.int64]:
         points = _code_points(text)
-        ids = np.searchsorted(self.code_points, points).clip(max=self.vocab_size - 1)
-        unknown = np.unique(points[self.code_points[ids] != points])
+        ids = self.ids.take(points, mode="clip")
+        unknown = np.unique(points[ids < 0])
         if len(unknown):
             shown = ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in unknown[:SHOWN])
             more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
@@ -62,7 +65,7 @@ class CharTokenizer(Tokenizer):
                 f"text: the character vocabulary does not have {shown}{more}. "
                 "Fix: leave them out, or train with tokenizer=byte"
             )
-        return ids.astype(np.int64)
+        return ids
 
     def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
         return "".join(self.characters[int(i)] for i in ids)

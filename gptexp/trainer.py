@@ -1,6 +1,7 @@
 """The one trainer. `fit` is its table of contents."""
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,9 +45,7 @@ class Parts:
     runtime: Runtime
     store: Store
     tracking: Tracking
-    identity: dict[
-        str, Any
-    ]  # config, its hash and the tokenizer, so that a checkpoint is sufficient
+    identity: dict[str, Any]  # config, its hash and tokenizer: with them a checkpoint is sufficient
 
 
 class Trainer:
@@ -60,6 +59,7 @@ class Trainer:
         self.model = parts.model
         if cfg.compile:
             torch.compiler.reset()  # what an earlier run of this process compiled has no part in it
+        self.parameters = list(parts.model.parameters())
         self.forward = torch.compile(parts.model) if cfg.compile else parts.model
         self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
         self.clock = Clock()
@@ -71,8 +71,9 @@ class Trainer:
         self.loss_sum = torch.zeros((), device=device)  # batch losses since the last log line
         self.loss_count = 0
         self.grad_norm = torch.zeros((), device=device)
+        self.runs_ahead = device.type == "cuda"  # the host, by some steps
         self.found_inf = torch.zeros((), device=device)  # 1 from the first bad step on
-        self.first_bad = torch.zeros(3, device=device)  # its step, loss and gradient norm
+        self.latest = torch.zeros(3, device=device)  # step, loss, gradient norm; or the first bad
 
     def fit(self, resumed: State | None) -> str:
         """Train to the end, or until validation stops improving; returns which, in words.
@@ -98,6 +99,7 @@ class Trainer:
     def begin(self, resumed: State | None) -> None:
         """Take up the resumed state, or seed a new one; say how long the rest will take."""
         runtime.seed_dropout(self.seed)
+        self.model.train()  # whatever switches it off switches it back on
         parts = self.parts
         estimate = forecast.seconds(self.cfg, self.model, self.forward, parts.corpus, parts.runtime)
         if resumed is not None:
@@ -117,7 +119,6 @@ class Trainer:
     def train_step(self) -> None:
         """One optimizer update from grad_accum forward passes, without waiting for the device."""
         cfg, parts = self.cfg, self.parts
-        self.model.train()
         inputs, targets = parts.corpus.batch("train", self.step, cfg.batch_size * cfg.grad_accum)
         loss = torch.zeros_like(self.loss_sum)
         for x, y in zip(inputs.split(cfg.batch_size), targets.split(cfg.batch_size), strict=True):
@@ -132,45 +133,46 @@ class Trainer:
         self.step += 1
         self.guard(loss)
         parts.optimizer.step()
-        parts.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         self.loss_sum += loss
         self.loss_count += 1
 
     def clip_gradients(self) -> Tensor:
         """Scale the gradients down to a global norm of grad_clip; returns the norm before."""
-        parameters = list(self.model.parameters())
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if self.cfg.grad_clip > 0:
-            nn.utils.clip_grads_with_norm_(parameters, self.cfg.grad_clip, norm)
+            nn.utils.clip_grads_with_norm_(self.parameters, self.cfg.grad_clip, norm)
         return norm
 
     def guard(self, loss: Tensor) -> None:
         """Keep an update that is not finite, and all after it, away from weights and moments.
 
-        CUDA's fused optimizers skip their update where `found_inf` is 1. It is set on the device
-        and read by the host when it waits anyway. Elsewhere the run stops at once: a CPU does not
-        run ahead of its host, and the fused kernels of MPS pass `found_inf` over.
+        CUDA runs ahead of its host: its fused optimizers skip their update where `found_inf` is 1,
+        which is set on the device and read by the host when it waits anyway. A CPU does not run
+        ahead, and the fused kernels of MPS pass `found_inf` over: there the run stops at once.
         """
-        bad = ~(torch.isfinite(loss) & torch.isfinite(self.grad_norm))
-        step = torch.full_like(loss, self.step)
-        now = torch.stack([step, loss, self.grad_norm])
-        self.first_bad = torch.where(bad & (self.found_inf == 0), now, self.first_bad)
-        self.found_inf = torch.maximum(self.found_inf, bad.float())
-        self.parts.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
-        if self.parts.runtime.device.type != "cuda":
-            self.raise_if_diverged()
+        if self.runs_ahead:
+            now = torch.stack([torch.full_like(loss, self.step), loss, self.grad_norm])
+            self.latest = torch.where(self.found_inf == 0, now, self.latest)
+            self.found_inf = (~torch.isfinite(self.latest).all()).float()
+            self.parts.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
+        elif not (math.isfinite(loss.item()) and math.isfinite(self.grad_norm.item())):
+            self.diverged(self.step, loss.item(), self.grad_norm.item())
 
     def raise_if_diverged(self) -> None:
         """Waits for the device."""
-        if not self.found_inf.item():
-            return
-        first, loss, norm = self.first_bad.tolist()
-        values = {**self.position(int(first)), "train/loss": loss, "train/grad_norm": norm}
-        self.parts.tracking.scalars(int(first), values)
+        if self.found_inf.item():
+            step, loss, norm = self.latest.tolist()
+            self.diverged(int(step), loss, norm)
+
+    def diverged(self, step: int, loss: float, norm: float) -> NoReturn:
+        values = {**self.position(step), "train/loss": loss, "train/grad_norm": norm}
+        self.parts.tracking.scalars(step, values)
         clip = "" if 0 < self.cfg.grad_clip <= 1 else ", or clip with trainer.grad_clip=1.0"
         raise DivergedError(
-            f"step {int(first)}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
-            f"weights stay those of step {int(first) - 1}. "
+            f"step {step}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
+            f"weights stay those of step {step - 1}. "
             f"Fix: lower optim.lr, now {self.peak_lr:g}{clip}"
         )
 

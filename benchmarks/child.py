@@ -1,0 +1,126 @@
+"""What the benchmarks do in fresh processes; each prints one line of JSON last.
+
+child.py first-step STARTED ARGUMENTS...   python run.py ARGUMENTS..., to its first step
+child.py optimizer STARTED DEVICE          `import torch`, and an optimizer built
+child.py memory SIDE STEPS OVERRIDES...    a few steps of trainer or textbook
+"""
+
+import json
+import os
+import resource
+import runpy
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
+
+
+def first_step(started: float, arguments: list[str]) -> NoReturn:
+    """Run run.py as it is until it is about to train, and say what took how long."""
+    from gptexp import forecast
+    from gptexp.trainer import Trainer
+
+    seconds: dict[str, float] = {}
+
+    def time_calls(owner: Any, name: str, label: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*positional: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            result = original(*positional, **named)
+            seconds[label] = time.perf_counter() - began
+            return result
+
+        setattr(owner, name, timed)
+
+    def report(trainer: Trainer) -> NoReturn:
+        trainer.parts.runtime.synchronize()
+        finish({"total": time.time() - started, **seconds})
+
+    time_calls(forecast, "seconds", "forecast")
+    time_calls(Trainer, "evaluate_if_due", "evaluation")
+    time_calls(Trainer, "save", "save")
+    Trainer.train_step = report  # type: ignore[method-assign,assignment]
+    sys.argv = [str(ROOT / "run.py"), *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+    raise SystemExit("run.py ended before its first step")
+
+
+def optimizer(started: float, device: str) -> NoReturn:
+    """What every program pays that trains with torch; the first optimizer imports much more."""
+    import torch
+
+    if device == "auto":
+        device = str(torch.accelerator.current_accelerator(check_available=True) or "cpu")
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1, device=device))], fused=True)
+    finish({"total": time.time() - started})
+
+
+def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
+    import sides
+
+    from gptexp import model
+
+    config = sides.settings(overrides)
+    inputs = sides.read(config)
+    network = model.build(config.model, inputs.tokenizer.vocab_size, 0)
+    with sides.trainer_side(config, network, inputs, Path.cwd()) as trainer:
+        trainer.run(steps)
+    finish(peak())
+
+
+def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:
+    """Imports no more of gptexp than the model, its config and the reading of the text."""
+    import torch
+    from textbook import Textbook
+
+    from gptexp import data, model, runtime, tokenizers
+    from gptexp.config import from_overrides
+
+    config = from_overrides(overrides)
+    where = runtime.resolve(config.trainer, runtime.probe())
+    torch.use_deterministic_algorithms(False)
+    text = data.read(config.data)
+    tokenizer = tokenizers.build(config.tokenizer, text)
+    train = data.split(text, config.data, tokenizer, config.model.block_size).train
+    network = model.build(config.model, tokenizer.vocab_size, 0).to(where.device)
+    sequences = config.trainer.batch_size * config.trainer.grad_accum
+    tokens = torch.from_numpy(train).to(where.device)
+    Textbook(network, tokens, sequences, config.model.block_size, where.dtype).run(steps)
+    finish(peak())
+
+
+def peak() -> dict[str, float]:
+    """Megabytes, of the process and, where there is one, of the GPU."""
+    import torch
+
+    unit = 1e6 if sys.platform == "darwin" else 1e6 / 1024  # ru_maxrss is bytes there, else KiB
+    found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        found["gpu"] = torch.cuda.max_memory_allocated() / 1e6
+    return found
+
+
+def finish(result: dict[str, float]) -> NoReturn:
+    """Print and leave at once: what comes after is not measured."""
+    sys.stdout.flush()
+    print(json.dumps(result), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["first-step", started, *arguments]:
+            first_step(float(started), arguments)
+        case ["optimizer", started, device]:
+            optimizer(float(started), device)
+        case ["memory", "trainer", steps, *overrides]:
+            memory_of_trainer(int(steps), overrides)
+        case ["memory", "textbook", steps, *overrides]:
+            memory_of_textbook(int(steps), overrides)
+        case _:
+            raise SystemExit(__doc__)

@@ -1,0 +1,155 @@
+"""Both sides as live objects in one process, and pairs of chunks timed one after the other."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from textbook import Null, Textbook
+from torch import nn
+
+from gptexp import model, optim, schedule, tracking
+from gptexp.checkpoint import State, Store
+from gptexp.config import Config, from_overrides
+from gptexp.data import Corpus, Splits
+from gptexp.preflight import Inputs, identify, prepare
+from gptexp.runtime import Runtime
+from gptexp.tokenizers import ByteTokenizer
+from gptexp.trainer import Parts, Trainer
+
+NEVER = 10**9  # steps
+
+NULL_VOCAB, NULL_TOKENS = 8, 10_000
+NULL = ["model.block_size=8", "trainer.batch_size=1"]
+
+
+class Chunked(Trainer):
+    """The real trainer, its `fit` included, without what `fit` does before its first step."""
+
+    chunk_end = 0
+
+    @property
+    def deterministic(self) -> bool:
+        """As runtime.resolve asks of torch, which asks it of the whole process."""
+        return self.parts.runtime.device.type == "cuda"
+
+    def run(self, steps: int) -> None:
+        self.chunk_end = self.step + steps
+        self.fit(resumed={})
+
+    def begin(self, resumed: State | None) -> None:
+        self.lap_step = self.step
+        self.clock.start()
+
+    def stop_reason(self) -> str | None:
+        return super().stop_reason() or ("end of chunk" if self.step >= self.chunk_end else None)
+
+
+class Side(Protocol):
+    deterministic: bool
+
+    def run(self, steps: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is compared, over the same model and text."""
+
+    trainer: Chunked
+    textbook: Textbook
+    where: Runtime
+    tokens_per_step: int
+
+
+def settings(overrides: list[str]) -> Config:
+    """Training and its log lines alone: evaluations, samples and saves are never due."""
+    quiet = [f"trainer.max_steps={NEVER}", f"trainer.eval_interval={NEVER}"]
+    return from_overrides([*quiet, "trainer.sample_interval=0", *overrides])
+
+
+def read(config: Config) -> Inputs:
+    """The corpus of `config`, on the device of `config`."""
+    return prepare(config, identify(config, Path("outputs")))
+
+
+@contextmanager
+def trainer_side(
+    config: Config, network: nn.Module, inputs: Inputs, folder: Path
+) -> Iterator[Chunked]:
+    """A trainer put together as experiment.fit does, writing its journals in `folder`."""
+    device = inputs.runtime.device
+    network.to(device)
+    with tracking.open_tracking(config.logger, folder, None) as tracked:
+        parts = Parts(
+            model=network,
+            corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
+            tokenizer=inputs.tokenizer,
+            optimizer=optim.build(config.optim, network),
+            schedule=schedule.build(config.schedule, config.trainer.max_steps),
+            runtime=inputs.runtime,
+            store=Store(folder / "checkpoints"),
+            tracking=tracked,
+            identity={},
+        )
+        yield Chunked(config.trainer, config.seed, config.optim.lr, parts)
+
+
+@contextmanager
+def both(config: Config, inputs: Inputs, folder: Path) -> Iterator[Sides]:
+    """Over the model of `config`, twice from the same initial weights."""
+    ours, theirs = (model.build(config.model, inputs.tokenizer.vocab_size, 0) for _ in range(2))
+    with _sides(config, inputs, folder, ours, theirs) as sides:
+        yield sides
+
+
+@contextmanager
+def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
+    """Over the null model, on random tokens; `config` has the settings NULL."""
+    ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
+    inputs = Inputs("", ByteTokenizer(), Splits(ids, ids[:0], ids[:100], {}), where)
+    with _sides(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
+        yield sides
+
+
+@contextmanager
+def _sides(
+    config: Config, inputs: Inputs, folder: Path, ours: nn.Module, theirs: nn.Module
+) -> Iterator[Sides]:
+    cfg, where, block_size = config.trainer, inputs.runtime, config.model.block_size
+    sequences = cfg.batch_size * cfg.grad_accum
+    tokens = torch.from_numpy(inputs.splits.train).to(where.device)
+    textbook = Textbook(theirs.to(where.device), tokens, sequences, block_size, where.dtype)
+    with trainer_side(config, ours, inputs, folder) as trainer:
+        yield Sides(trainer, textbook, where, sequences * block_size)
+
+
+def pairs(sides: Sides, steps: int, count: int) -> list[tuple[float, float]]:
+    """Seconds of `steps` steps of trainer and textbook, after a warm-up, `count` times.
+
+    Every second pair runs the other way round, so that a drift of the machine cancels.
+    """
+    for side in (sides.trainer, sides.textbook):
+        _seconds(side, max(steps // 5, 2), sides.where)
+    found = []
+    for index in range(count):
+        if index % 2 == 0:
+            ours = _seconds(sides.trainer, steps, sides.where)
+            theirs = _seconds(sides.textbook, steps, sides.where)
+        else:
+            theirs = _seconds(sides.textbook, steps, sides.where)
+            ours = _seconds(sides.trainer, steps, sides.where)
+        found.append((ours, theirs))
+    return found
+
+
+def _seconds(side: Side, steps: int, where: Runtime) -> float:
+    torch.use_deterministic_algorithms(side.deterministic)
+    where.synchronize()
+    began = time.perf_counter()
+    side.run(steps)
+    where.synchronize()
+    return time.perf_counter() - began

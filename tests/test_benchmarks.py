@@ -1,0 +1,80 @@
+"""The benchmarks run, and compare what can be compared; their numbers need a quiet machine."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT
+
+MODEL = ["model.n_layer=1", "model.n_head=2", "model.n_embd=16", "model.block_size=8"]
+
+
+@pytest.fixture
+def table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text_file: Path
+) -> Callable[..., dict[str, str]]:
+    """`table("speed")`: the lines of a quick run by what they measure, over a small text."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def call(*parts: str) -> dict[str, str]:
+        overrides = [*MODEL, "data=text", f"data.path={text_file}"]
+        trainer = importlib.import_module("trainer")
+        trainer.main([*overrides, "--quick", "--device", "cpu", "--parts", *parts])
+        header, *rows, machine = capsys.readouterr().out.splitlines()
+        assert header.startswith("what ")
+        assert f"torch {torch.__version__}, on cpu, float32" in machine
+        return {row[:46].strip(): row[46:] for row in rows}
+
+    return call
+
+
+def test_speed_and_overhead_come_as_pairs_with_their_targets(table: Any) -> None:
+    rows = table("speed", "overhead")
+    assert rows["speed: trainer"].split()[1] == "tokens/s"
+    assert "speed: trainer / textbook, by pairs" in rows
+    for logger in ("none", "tensorboard"):
+        assert "at most 200 us" in rows[f"overhead a step, logger={logger}"]
+
+
+def test_fresh_processes_answer(table: Any) -> None:
+    rows = table("config", "start")
+    assert "at most 0.5 s" in rows["python run.py --cfg job"]
+    for what in ("forecast", "evaluation", "save"):
+        assert rows[f"of it {what} at step 0"].split()[1] == "s"
+    assert "at most 0.5 s" in rows["rest, without torch, forecast, evaluation"]
+
+
+def test_memory_is_that_of_a_fresh_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text_file: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    processes = importlib.import_module("processes")
+    overrides = [*MODEL, "data=text", f"data.path={text_file}", "trainer.device=cpu"]
+    peak = processes.child(["memory", "textbook", "2", *overrides], tmp_path / "child")
+    assert 50 < peak["process"] < 5000  # megabytes
+
+
+def test_both_sides_train_the_same_model_on_the_same_tokens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text_file: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    sides = importlib.import_module("sides")
+    overrides = [*MODEL, "data=text", f"data.path={text_file}", "trainer.device=cpu"]
+    config = sides.settings([*overrides, "logger=none"])
+    with sides.both(config, sides.read(config), tmp_path) as compared:
+        ours, theirs = compared.trainer, compared.textbook
+        tokens = ours.parts.corpus.tokens["train"]
+        assert torch.equal(tokens, theirs.tokens)
+        before = [p.clone() for p in theirs.model.parameters()]
+        for mine, yours in zip(ours.model.parameters(), before, strict=True):
+            assert torch.equal(mine, yours)
+        sides.pairs(compared, steps=2, count=2)
+        assert ours.step == 6  # a warm-up of two, then twice two
+        for side in (ours, theirs):
+            after = list(side.model.parameters())
+            assert not any(torch.equal(a, b) for a, b in zip(after, before, strict=True))
+    assert (tmp_path / "metrics.jsonl").exists()
+    assert not (tmp_path / "checkpoints").exists()
