@@ -83,7 +83,7 @@ def trainer_side(
     """A trainer put together as experiment.fit does, writing its journals in `folder`."""
     device = inputs.runtime.device
     network.to(device)
-    with tracking.open_tracking(config.logger, folder, None) as tracked:
+    with tracking.open_tracking(config, folder, None) as tracked:
         parts = Parts(
             model=network,
             corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
