@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from gptexp import forecast, runtime
+from gptexp import forecast, optim, runtime
 from gptexp.checkpoint import State, Store
 from gptexp.clock import Clock
 from gptexp.config import OnOverfit, TrainerConfig
@@ -18,6 +18,7 @@ from gptexp.data import Corpus
 from gptexp.early_stopping import EarlyStopping
 from gptexp.errors import DivergedError, InterruptedRunError
 from gptexp.evaluation import Evaluation, evaluate, token_losses
+from gptexp.gradients import NormWatch
 from gptexp.interrupt import Interrupt
 from gptexp.runtime import Runtime, stream_seed
 from gptexp.sample import default_prompt, generate
@@ -42,9 +43,7 @@ class Parts:
     runtime: Runtime
     store: Store
     tracking: Tracking
-    identity: dict[
-        str, Any
-    ]  # config, its hash and the tokenizer, so that a checkpoint is sufficient
+    identity: dict[str, Any]  # config, its hash, the tokenizer: a checkpoint is sufficient
 
 
 class Trainer:
@@ -62,6 +61,7 @@ class Trainer:
         self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
         self.clock = Clock()
         self.progress = Progress(cfg.max_steps)
+        self.norms = NormWatch(peak_lr, cfg.grad_clip)
         self.step = 0  # updates done
         self.lap_step = 0  # updates done at the last lap of the clock
         self.tokens_per_step = cfg.batch_size * cfg.grad_accum * parts.corpus.block_size
@@ -75,7 +75,7 @@ class Trainer:
     def fit(self, resumed: State | None) -> str:
         """Train to the end, or until validation stops improving; returns which, in words.
 
-        Raises DivergedError, InterruptedRunError (once the step is saved) and StorageError.
+        Raises CheckpointError, DivergedError, InterruptedRunError (once saved) and StorageError.
         """
         self.begin(resumed)
         with Interrupt() as interrupt, self.progress.running(self.step):
@@ -165,11 +165,10 @@ class Trainer:
         first, loss, norm = self.first_bad.tolist()
         values = {**self.position(int(first)), "train/loss": loss, "train/grad_norm": norm}
         self.parts.tracking.scalars(int(first), values)
-        clip = "" if 0 < self.cfg.grad_clip <= 1 else ", or clip with trainer.grad_clip=1.0"
         raise DivergedError(
             f"step {int(first)}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
             f"weights stay those of step {int(first) - 1}. "
-            f"Fix: lower optim.lr, now {self.peak_lr:g}{clip}"
+            f"Fix: {self.norms.remedy}"
         )
 
     def log_if_due(self) -> None:
@@ -189,6 +188,7 @@ class Trainer:
         self.loss_count = 0
         self.parts.tracking.scalars(self.step, values)
         self.progress.logged(self.step, values)
+        self.norms.see(self.step, values["train/grad_norm"])
 
     def evaluate_if_due(self) -> None:
         if not self.evaluation_due():
@@ -296,12 +296,12 @@ class Trainer:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """The inverse of state_dict."""
+        """The inverse of state_dict; raises CheckpointError, having changed nothing."""
         device = self.parts.runtime.device
+        optim.load(self.parts.optimizer, state["optimizer"])
         self.step = state["step"]
         self.clock.before = state["seconds"]
         self.model.load_state_dict(state["model"])
-        self.parts.optimizer.load_state_dict(state["optimizer"])
         self.stop.load_state_dict(state["stop"])
         runtime.set_rng_state(state["rng"], device)
         self.loss_sum = state["loss_sum"].to(device)
