@@ -17,7 +17,6 @@ from gptexp.config import Config, to_dict, to_yaml
 from gptexp.data import Corpus
 from gptexp.errors import (
     EXIT_BUG,
-    CheckpointError,
     ConfigError,
     DivergedError,
     GptexpError,
@@ -25,7 +24,7 @@ from gptexp.errors import (
     StorageError,
 )
 from gptexp.mirrors import Final
-from gptexp.preflight import Identity, Inputs, identify, prepare
+from gptexp.preflight import Identity, Inputs, check_resume, identify, prepare
 from gptexp.rundir import RunDirectory
 from gptexp.runtime import stream_seed
 from gptexp.trainer import Parts, Trainer
@@ -115,11 +114,7 @@ def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -
         with recorded(directory):
             store = Store(directory.checkpoints, config.trainer.keep)
             resumed = store.resume()
-            if resumed is not None and resumed["config_hash"] != who.hash:
-                raise CheckpointError(
-                    f"{directory.path}: its checkpoints belong to another config. "
-                    "Fix: rerun=true to train anew"
-                )
+            check_resume(config, who, inputs.tokenizer, resumed)
             announce(config, who, inputs, resumed)
             record(config, who, inputs, overrides, resumed)
             result = fit(config, who, inputs, store, resumed)

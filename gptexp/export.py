@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from gptexp.config import from_dict
+from gptexp.config import to_dict
 from gptexp.errors import CheckpointError, ConfigError, GptexpError
 from gptexp.files import read_json
 from gptexp.journal import Sample, curves, read_journal
@@ -27,10 +27,10 @@ def dashboard(run: Path, to: str) -> None:
     directory = RunDirectory(run)
     if not (run / "metrics.jsonl").is_file():
         raise CheckpointError(f"{run}: holds no metrics.jsonl. Fix: name a run, outputs/NAME/RUN")
-    config = from_dict(directory.config())
+    config = directory.config()
     cfg = replace(config.logger, tensorboard=to == "tensorboard", wandb=to == "wandb")
     with directory.locked():
-        story = Story(run, config.name, directory.config(), None, [], [])
+        story = Story(run, config.name, to_dict(config), None, [], [])
         [opened] = openers(cfg, story).values()
         try:
             replay(directory, opened())

@@ -1,12 +1,24 @@
-"""Everything that can be refused is refused here, before a run directory exists."""
+"""What can be refused is refused here, before a run directory exists or is taken up."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gptexp import checkpoint, data, model, runtime, tokenizers
-from gptexp.config import Config, config_hash, problems, run_name
+from gptexp.config import (
+    Config,
+    Position,
+    config_hash,
+    differences,
+    from_dict,
+    from_yaml,
+    problems,
+    run_name,
+)
 from gptexp.errors import CheckpointError, ConfigError
 from gptexp.rundir import RunDirectory
 from gptexp.sample import read_checkpoint
@@ -19,7 +31,7 @@ class Identity:
     data_sha256: str
     hash: str
     directory: RunDirectory
-    init: checkpoint.State | None  # model and tokenizer of the checkpoint behind init_from
+    init: checkpoint.State | None  # model, tokenizer and config behind init_from
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ def identify(config: Config, outputs: Path) -> Identity:
     init, init_sha256 = None, None
     if config.init_from is not None:
         state = read_checkpoint(Path(config.init_from))
-        init = {key: state[key] for key in ("model", "tokenizer")}
+        init = {key: state[key] for key in ("model", "tokenizer", "config")}
         init_sha256 = checkpoint.digest(init["model"])
     hashed = config_hash(config, sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
@@ -79,20 +91,115 @@ def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
 
 
 def check_init(config: Config, init: checkpoint.State, tokenizer: tokenizers.Tokenizer) -> None:
-    """Weights mean the same only with the same vocabulary and shapes; raises CheckpointError."""
-    if init["tokenizer"] != tokenizer.to_dict():
+    """Weights mean the same only in the same architecture and vocabulary.
+
+    Raises CheckpointError: a line for all, then a table of key, checkpoint, config.
+    """
+    with stored_config(f"init_from: {config.init_from}", "use the gptexp that wrote it"):
+        stored = from_dict(init["config"])
+    free = {"model.name", "model.dropout", "model.init_std"}
+    if config.model.position is Position.none:
+        free.add("model.block_size")
+    rows = [
+        f"{key}: checkpoint {theirs}, config {ours}. Fix: {key}={theirs}"
+        for key, theirs, ours in differences(stored, config)
+        if key.startswith("model.") and key not in free
+    ]
+    rows += other_vocabulary(init, tokenizer, "leave init_from out")
+    if rows := rows or other_shapes(config, init, tokenizer, "leave init_from out"):
+        keys = ", ".join(row.partition(":")[0] for row in rows)
         raise CheckpointError(
-            f"init_from: {config.init_from} has another vocabulary than this corpus. "
-            "Fix: train on its corpus, or start without init_from"
+            f"init_from: {config.init_from} has another architecture or vocabulary: {keys}. "
+            "Fix: take its values, as below, or leave init_from out",
+            *rows,
         )
+
+
+def check_resume(
+    config: Config, who: Identity, tokenizer: tokenizers.Tokenizer, state: checkpoint.State | None
+) -> None:
+    """That what stands in the run directory is of this config, before anything there is replaced.
+
+    Raises ConfigError and CheckpointError: a line for all, then a table of key, stored, given.
+    """
+    check_config_file(config, who.directory)
+    if state is None:
+        return
+    path, fix = who.directory.path, "rerun=true to train anew"
+    if state["config_hash"] != who.hash:
+        with stored_config(f"{path}: its checkpoints belong to another config", fix):
+            stored = from_dict(state["config"])
+        rows = [
+            f"{key}: checkpoint {theirs}, config {ours}. Fix: {fix}"
+            for key, theirs, ours in differences(stored, config)
+        ]
+        other = "another config" if rows else "another text, or to other weights of init_from"
+        raise CheckpointError(f"{path}: its checkpoints belong to {other}. Fix: {fix}", *rows)
+    # The config is the same, so these come from other code.
+    rows = other_vocabulary(state, tokenizer, fix) or other_shapes(config, state, tokenizer, fix)
+    if rows:
+        raise CheckpointError(
+            f"{path}: its checkpoints belong to another version of the code. Fix: {fix}", *rows
+        )
+
+
+def check_config_file(config: Config, directory: RunDirectory) -> None:
+    """That nobody changed the config.yaml of a run which is to go on; raises ConfigError.
+
+    The directory's name is a hash of the config, so a hashed key that differs was edited. The edit
+    would have no effect, and be overwritten. So would that of a file which cannot be read: it is
+    written atomically, so no kill tears it. Keys that are not hashed may differ; the command wins.
+    """
+    path, otherwise = directory.path / "config.yaml", "or delete it to have it written anew"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not readable: {error}. Fix: restore it, {otherwise}") from error
+    with stored_config(f"{path}", f"restore it, {otherwise}"):
+        stored = from_yaml(text)
+    if found := differences(stored, config):
+        keys = ", ".join(difference.key for difference in found)
+        raise ConfigError(
+            f"{path}: was edited: {keys}. Fix: restore it, {otherwise}; "
+            "other settings go on the command line",
+            *(
+                f"{key}: config.yaml {theirs}, command {ours}. Fix: restore it"
+                for key, theirs, ours in found
+            ),
+        )
+
+
+def other_vocabulary(
+    state: checkpoint.State, tokenizer: tokenizers.Tokenizer, fix: str
+) -> list[str]:
+    """The row of the checkpoint's tokenizer, if its tokens mean something else."""
+    words = tokenizers.difference(tokenizers.from_dict(state["tokenizer"]), tokenizer)
+    return [f"tokenizer: {words}. Fix: use its text and tokenizer, or {fix}"] if words else []
+
+
+def other_shapes(
+    config: Config, state: checkpoint.State, tokenizer: tokenizers.Tokenizer, fix: str
+) -> list[str]:
+    """A row for each parameter of another shape, where all keys agree: its code was another."""
     with torch.device("meta"):
-        wanted = model.GPT(config.model, tokenizer.vocab_size).state_dict()
-    given = init["model"]
-    for name in wanted | given:
-        have = tuple(given[name].shape) if name in given else "missing"
-        want = tuple(wanted[name].shape) if name in wanted else "missing"
-        if have != want:
-            raise CheckpointError(
-                f"init_from: {name} is {have} in {config.init_from} and {want} in this config. "
-                "Fix: use that run's model settings"
-            )
+        network = model.GPT(config.model, tokenizer.vocab_size)
+    wanted: dict[str, Any] = {k: list(v.shape) for k, v in network.state_dict().items()}
+    given: dict[str, Any] = {k: list(v.shape) for k, v in state["model"].items()}
+    return [
+        f"{name}: checkpoint {given.get(name, 'none')}, config {wanted.get(name, 'none')}. "
+        f"Fix: use the gptexp that wrote it, or {fix}"
+        for name in wanted | given
+        if given.get(name) != wanted.get(name)
+    ]
+
+
+@contextmanager
+def stored_config(owner: str, fix: str) -> Iterator[None]:
+    """Word what is wrong with a config that was read from a file; raises ConfigError."""
+    try:
+        yield
+    except ConfigError as error:
+        what = error.problems[0].removeprefix("stored config: ").partition(" Fix:")[0]
+        raise ConfigError(f"{owner}: {what} Fix: {fix}") from error

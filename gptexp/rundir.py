@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
+from gptexp.config import Config, from_yaml
 from gptexp.errors import ConfigError, InUseError
 from gptexp.files import read_json, storage_errors, sweep_temporaries, write_json, write_text
 
@@ -44,17 +44,15 @@ class RunDirectory:
         """What status.json says; empty when there is none."""
         return read_json(self.path / "status.json") or {}
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """What config.yaml says; raises ConfigError where it cannot be read."""
         path = self.path / "config.yaml"
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = str(error).partition("\n")[0]
-            raise ConfigError(f"{path}: cannot be read: {reason}. Fix: restore it") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: is not a config. Fix: restore it")
-        return values
+            return from_yaml(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}. Fix: restore it") from error
+        except ValueError as error:
+            raise ConfigError(f"{path}: not UTF-8. Fix: restore it") from error
 
     def set_status(self, state: str, reason: str = "") -> None:
         """Record one of STATES, with one line why; raises StorageError."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from gptexp import checkpoint, model, tokenizers
-from gptexp.config import Config, from_dict
+from gptexp.config import Config, TrainerConfig, from_dict
 from gptexp.errors import CheckpointError, ConfigError, DataError
-from gptexp.journal import read_journal
+from gptexp.journal import Sample, read_journal
 from gptexp.tokenizers import Tokenizer
 
 
@@ -41,6 +41,30 @@ def generate(
         ids = torch.cat([ids, following.to(ids.device)], dim=1)
     network.train(was_training)
     return ids[:, prompt.shape[1] :].cpu()
+
+
+def draw(
+    network: nn.Module,
+    tokenizer: Tokenizer,
+    cfg: TrainerConfig,
+    block_size: int,
+    seed: int,
+    step: int,
+) -> Sample:
+    """A text from nothing but the default prompt, as the config wants its samples."""
+    prompt = default_prompt(tokenizer)
+    ids = torch.from_numpy(tokenizer.encode(prompt)).to(next(network.parameters()).device)
+    new = generate(
+        network,
+        ids[None],
+        cfg.sample_tokens,
+        block_size,
+        temperature=cfg.sample_temperature,
+        top_k=cfg.sample_top_k,
+        seed=seed,
+    )
+    text = tokenizer.decode(new[0].tolist())
+    return Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
 
 
 def choose(

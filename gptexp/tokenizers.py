@@ -59,10 +59,8 @@ class CharTokenizer(Tokenizer):
         ids = self.ids.take(points, mode="clip")
         unknown = np.unique(points[ids < 0])
         if len(unknown):
-            shown = ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in unknown[:SHOWN])
-            more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
             raise DataError(
-                f"text: the character vocabulary does not have {shown}{more}. "
+                f"text: the character vocabulary does not have {_listed(unknown)}. "
                 "Fix: leave them out, or train with tokenizer=byte"
             )
         return ids
@@ -128,6 +126,29 @@ def from_dict(state: dict[str, Any]) -> Tokenizer:
     raise CheckpointError(
         f"tokenizer: {state.get('name')!r} is not known here. Fix: use the gptexp that trained it"
     )
+
+
+def difference(checkpoint: Tokenizer, config: Tokenizer) -> str:
+    """What differs between two vocabularies, in words; empty when ids mean the same in both."""
+    if checkpoint.to_dict() == config.to_dict():
+        return ""
+    words = f"checkpoint {checkpoint.describe()}, config {config.describe()}"
+    if isinstance(checkpoint, CharTokenizer) and isinstance(config, CharTokenizer):
+        theirs, ours = _code_points(checkpoint.characters), _code_points(config.characters)
+        if len(lost := np.setdiff1d(theirs, ours)):
+            words += f", only in the checkpoint {_listed(lost)}"
+        if len(new := np.setdiff1d(ours, theirs)):
+            words += f", only in the config {_listed(new)}"
+        if not len(lost) and not len(new):
+            words += ", the same ones in another order"
+    return words
+
+
+def _listed(code_points: NDArray[np.uint32]) -> str:
+    """Such as `'q' (U+0071), 'z' (U+007A) and 3 more`."""
+    shown = ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in code_points[:SHOWN])
+    more = len(code_points) - SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _code_points(text: str) -> NDArray[np.uint32]:

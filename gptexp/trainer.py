@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from gptexp import forecast, runtime
+from gptexp import forecast, gradients, optim, runtime
 from gptexp.checkpoint import State, Store
 from gptexp.clock import Clock
 from gptexp.config import OnOverfit, TrainerConfig
@@ -23,7 +23,7 @@ from gptexp.insight import Insight, look
 from gptexp.interrupt import Interrupt
 from gptexp.journal import Sample
 from gptexp.runtime import Runtime, stream_seed
-from gptexp.sample import default_prompt, generate
+from gptexp.sample import draw
 from gptexp.schedule import Schedule
 from gptexp.tokenizers import Tokenizer
 from gptexp.tracking import Tracking
@@ -64,6 +64,7 @@ class Trainer:
         self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
         self.clock = Clock()
         self.progress = Progress(cfg.max_steps)
+        self.norms = gradients.NormWatch(peak_lr, cfg.grad_clip)
         self.step = 0  # updates done
         self.lap_step = 0  # updates done at the last lap of the clock
         self.tokens_per_step = cfg.batch_size * cfg.grad_accum * parts.corpus.block_size
@@ -78,7 +79,7 @@ class Trainer:
     def fit(self, resumed: State | None) -> str:
         """Train to the end, or until validation stops improving; returns which, in words.
 
-        Raises DivergedError, InterruptedRunError (once the step is saved) and StorageError.
+        Raises CheckpointError, DivergedError, InterruptedRunError (once saved) and StorageError.
         """
         self.begin(resumed)
         with Interrupt() as interrupt, self.progress.running(self.step):
@@ -127,7 +128,7 @@ class Trainer:
             part = token_losses(logits, y).mean() / cfg.grad_accum
             part.backward()
             loss += part.detach()
-        self.grad_norm = self.clip_gradients()
+        self.grad_norm = gradients.clip(self.parameters, cfg.grad_clip)
         for group in parts.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.step)
         self.step += 1
@@ -137,13 +138,6 @@ class Trainer:
             parameter.grad = None
         self.loss_sum += loss
         self.loss_count += 1
-
-    def clip_gradients(self) -> Tensor:
-        """Scale the gradients down to a global norm of grad_clip; returns the norm before."""
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        if self.cfg.grad_clip > 0:
-            nn.utils.clip_grads_with_norm_(self.parameters, self.cfg.grad_clip, norm)
-        return norm
 
     def guard(self, loss: Tensor) -> None:
         """Keep an update that is not finite, and all after it, away from weights and moments.
@@ -169,11 +163,10 @@ class Trainer:
     def diverged(self, step: int, loss: float, norm: float) -> NoReturn:
         values = {**self.position(step), "train/loss": loss, "train/grad_norm": norm}
         self.parts.tracking.scalars(step, values)
-        clip = "" if 0 < self.cfg.grad_clip <= 1 else ", or clip with trainer.grad_clip=1.0"
         raise DivergedError(
             f"step {step}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
             f"weights stay those of step {step - 1}. "
-            f"Fix: lower optim.lr, now {self.peak_lr:g}{clip}"
+            f"Fix: {self.norms.remedy}"
         )
 
     def log_if_due(self) -> None:
@@ -193,6 +186,7 @@ class Trainer:
         self.loss_count = 0
         self.parts.tracking.scalars(self.step, values)
         self.progress.logged(self.step, values)
+        self.norms.see(self.step, values["train/grad_norm"])
 
     def evaluate_if_due(self) -> None:
         if not self.evaluation_due():
@@ -261,21 +255,9 @@ class Trainer:
 
     def sample(self, step: int) -> Sample:
         """A text from the weights as they are, drawn with the seed of `step`."""
-        cfg, parts = self.cfg, self.parts
-        prompt = default_prompt(parts.tokenizer)
-        ids = torch.from_numpy(parts.tokenizer.encode(prompt)).to(parts.runtime.device)
+        p = self.parts
         seed = stream_seed(self.seed, "sample", step)
-        new = generate(
-            self.model,
-            ids[None],
-            cfg.sample_tokens,
-            parts.corpus.block_size,
-            temperature=cfg.sample_temperature,
-            top_k=cfg.sample_top_k,
-            seed=seed,
-        )
-        text = parts.tokenizer.decode(new[0].tolist())
-        return Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
+        return draw(self.model, p.tokenizer, self.cfg, p.corpus.block_size, seed, step)
 
     def insight(self, sample: Sample) -> Insight:
         """How the weights as they are read the beginning of `sample`."""
@@ -309,12 +291,12 @@ class Trainer:
         }
 
     def load_state_dict(self, state: State) -> None:
-        """The inverse of state_dict."""
+        """The inverse of state_dict; raises CheckpointError, having changed nothing."""
         device = self.parts.runtime.device
+        optim.load(self.parts.optimizer, state["optimizer"])
         self.step = state["step"]
         self.clock.before = state["seconds"]
         self.model.load_state_dict(state["model"])
-        self.parts.optimizer.load_state_dict(state["optimizer"])
         self.stop.load_state_dict(state["stop"])
         runtime.set_rng_state(state["rng"], device)
         self.loss_sum = state["loss_sum"].to(device)

@@ -1,5 +1,6 @@
 """Checkpoints: any damage is found, nothing in them runs, and the folder keeps what it promises."""
 
+import functools
 import json
 import logging
 import os
@@ -14,10 +15,13 @@ import torch
 from conftest import erase, metrics, samples, summary
 from torch import Tensor
 
-from gptexp import checkpoint, experiment
+import gptexp
+from gptexp import checkpoint, experiment, preflight
 from gptexp.checkpoint import State, Store
 from gptexp.config import Config, Keep
+from gptexp.data import Corpus
 from gptexp.errors import CheckpointError
+from gptexp.evaluation import evaluate
 from gptexp.sample import read_checkpoint
 from gptexp.trainer import Trainer
 
@@ -389,6 +393,55 @@ def test_E6_without_a_best_the_end_prunes_nothing(folder: Path) -> None:
     store = filled(folder, -1, -1)
     store.finish()
     assert store.resume()["step"] == 8
+
+
+def test_C11_a_checkpoint_of_a_compiled_run_has_the_keys_of_a_plain_one(
+    small: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+
+    def compile_without_a_c_compiler(module: torch.nn.Module) -> torch.nn.Module:
+        compiled.append(eager(module))
+        return compiled[-1]
+
+    eager = functools.partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", compile_without_a_c_compiler)
+    states = []
+    for switch in ("false", "true"):
+        config = small(f"trainer.compile={switch}", "trainer.max_steps=2", "trainer.keep=all")
+        states.append(read_checkpoint(experiment.run(config, tmp_path).directory))
+    [network] = compiled
+    assert all(name.startswith("_orig_mod.") for name in network.state_dict()), "else no test"
+    plain, other = states
+    assert keys(plain) == keys(other)
+
+
+def keys(value: Any) -> Any:
+    """All keys of nested dicts, in their order."""
+    return {k: keys(v) for k, v in value.items()} if isinstance(value, dict) else None
+
+
+def test_C12_best_is_the_minimum_of_the_logged_losses_and_evaluates_to_it_again_to_the_bit(
+    small: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = small("optim.lr=0.3", "trainer.max_steps=20", "trainer.on_overfit=observe")
+    run = experiment.run(config, tmp_path).directory
+    losses = {row["step"]: row["val/loss"] for row in metrics(run) if "val/loss" in row}
+    loaded = gptexp.load(run)
+    assert loaded.step == min(losses, key=lambda step: losses[step])
+    assert 0 < loaded.step < 20, "the best is to be neither the first nor the last"
+    inputs = preflight.prepare(config, preflight.identify(config, tmp_path))
+    corpus = Corpus(inputs.splits, config.model.block_size, config.seed, inputs.runtime.device)
+    again = evaluate(
+        loaded.model,
+        corpus,
+        loaded.tokenizer,
+        inputs.runtime,
+        "val",
+        config.trainer.eval_batch_size,
+    )
+    assert again.loss == losses[loaded.step]
+    assert losses[loaded.step] == summary(run)["best"]["val_loss"]
 
 
 def test_P3_a_checkpoint_holds_tensors_numbers_strings_and_containers_alone(

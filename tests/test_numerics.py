@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,15 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import metrics, summary
+from conftest import ONE_LINE, metrics, summary
 from kills import Small, before
 from torch import Tensor
 
-from gptexp import checkpoint, experiment, trainer
+from gptexp import checkpoint, experiment, gradients, trainer
 from gptexp.checkpoint import Store
 from gptexp.config import Config
 from gptexp.evaluation import Evaluation
 from gptexp.experiment import Outcome
+from gptexp.gradients import NormWatch
 from gptexp.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -37,6 +39,13 @@ def loss_at(step: int, value: float, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(trainer, "token_losses", token_losses)
 
 
+def before_clipping(action: Callable[[Trainer], None], patch: pytest.MonkeyPatch) -> None:
+    """Call `action` with the trainer when a step has its gradients."""
+    stepping: list[Trainer] = []
+    before(Trainer, "train_step", stepping.append, patch)
+    before(gradients, "clip", lambda *_: action(stepping[-1]), patch)
+
+
 def gradient_at(step: int, patch: pytest.MonkeyPatch, value: float = math.inf) -> None:
     """Make one gradient of update number `step` not finite, while its loss is."""
 
@@ -44,7 +53,7 @@ def gradient_at(step: int, patch: pytest.MonkeyPatch, value: float = math.inf) -
         if self.step == step - 1:
             next(self.model.parameters()).grad.view(-1)[3] = value
 
-    before(Trainer, "clip_gradients", spoil, patch)
+    before_clipping(spoil, patch)
 
 
 def status(outcome: Outcome) -> dict[str, Any]:
@@ -173,6 +182,90 @@ def test_E3_nan_on_the_test_split_does_not_lose_the_run(
     outcome = experiment.run(small("data.test_fraction=0.1"), tmp_path)
     assert outcome.state == "done", outcome.error
     assert summary(outcome.directory)["test"] == {"loss": None, "bpb": None}
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the watch over the gradient norms says."""
+    said: list[str] = []
+
+    def warn(message: str, *values: object) -> None:
+        said.append(message % values)
+
+    monkeypatch.setattr(gradients.log, "warning", warn)
+    return said
+
+
+def exploding_at(steps: set[int], patch: pytest.MonkeyPatch) -> None:
+    """Make the gradients of these updates huge, and finite."""
+
+    def explode(self: Trainer) -> None:
+        if self.step + 1 in steps:
+            for parameter in self.model.parameters():
+                parameter.grad *= 1e4
+
+    before_clipping(explode, patch)
+
+
+@pytest.mark.parametrize("grad_clip", [0.0, 1.0])
+def test_E5_a_gradient_norm_that_explodes_is_warned_of_once(
+    small: Small,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    warnings: list[str],
+    grad_clip: float,
+) -> None:
+    config = small("trainer.log_interval=1")
+    config.trainer.grad_clip = grad_clip
+    exploding_at({9, 11}, monkeypatch)
+    outcome = experiment.run(config, tmp_path / "watched")
+    norms = [row["train/grad_norm"] for row in metrics(outcome.directory) if "train/lr" in row]
+    usual = sorted(norms[:8])
+    clip = "" if grad_clip else ", or clip with trainer.grad_clip=1.0"
+    [line] = warnings
+    assert line == (
+        f"step 9: gradient norm {norms[8]:.3g}, where {(usual[3] + usual[4]) / 2:.3g} is usual. "
+        f"Fix: lower optim.lr, now 0.001{clip}"
+    )
+    monkeypatch.setattr(NormWatch, "see", lambda self, step, norm: None)
+    unwatched = experiment.run(config, tmp_path / "unwatched")
+    assert metrics(unwatched.directory) == metrics(outcome.directory)
+    assert summary(unwatched.directory) == summary(outcome.directory)
+    assert len(warnings) == 1
+
+
+def test_E5_nothing_is_said_of_a_quiet_run_and_before_a_norm_is_usual(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
+) -> None:
+    config = small("trainer.log_interval=1")
+    assert experiment.run(config, tmp_path / "quiet").state == "done"
+    exploding_at({gradients.ENOUGH}, monkeypatch)
+    assert experiment.run(config, tmp_path / "early").state == "done"
+    assert warnings == []
+
+
+def test_E5_what_is_usual_is_the_median_of_the_log_lines_before(warnings: list[str]) -> None:
+    watch = NormWatch(lr=0.5, grad_clip=1.0)
+    for step, norm in enumerate([900.0, 1.0, 2.0, 3.0, 4.0]):
+        watch.see(step, norm)
+    watch.see(5, 3.0 * gradients.EXPLODED)
+    assert warnings == []
+    watch.see(6, 3.5 * gradients.EXPLODED + 1)
+    assert warnings == [
+        "step 6: gradient norm 71, where 3.5 is usual. Fix: lower optim.lr, now 0.5"
+    ]
+
+
+def test_E5_a_warning_reaches_the_screen_in_one_line(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("gptexp"), "propagate", True)
+    watch = NormWatch(lr=0.5, grad_clip=0.0)
+    for step, norm in enumerate([1.0] * 5 + [1e9] * 2):
+        watch.see(step, norm)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert ONE_LINE.fullmatch(record.getMessage())
 
 
 def state_digest(self: Trainer) -> str:

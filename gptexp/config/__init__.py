@@ -1,7 +1,15 @@
 """A run's config: its types, rules and identity, and how Hydra composes it. Torch-free."""
 
-from gptexp.config.compose import from_dict, from_overrides, register, to_dict, to_yaml, typed
-from gptexp.config.identity import config_hash, hashed_part, run_name
+from gptexp.config.compose import (
+    from_dict,
+    from_overrides,
+    from_yaml,
+    register,
+    to_dict,
+    to_yaml,
+    typed,
+)
+from gptexp.config.identity import Difference, config_hash, differences, hashed_part, run_name
 from gptexp.config.problems import problems
 from gptexp.config.schema import (
     Activation,
@@ -38,6 +46,7 @@ __all__ = [
     "ConstantConfig",
     "CosineConfig",
     "DataConfig",
+    "Difference",
     "Dtype",
     "Keep",
     "LinearConfig",
@@ -52,8 +61,10 @@ __all__ = [
     "TokenizerConfig",
     "TrainerConfig",
     "config_hash",
+    "differences",
     "from_dict",
     "from_overrides",
+    "from_yaml",
     "hashed_part",
     "problems",
     "register",

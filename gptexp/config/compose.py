@@ -74,11 +74,28 @@ def from_dict(values: dict[str, Any]) -> Config:
         for group, variants in VARIANTS.items():
             schema[group] = OmegaConf.structured(variants[values[group]["name"]])
         merged = OmegaConf.merge(schema, values)
-    except (OmegaConfBaseException, KeyError, TypeError) as error:
+    except (OmegaConfBaseException, TypeError) as error:
         what = explain(error).partition(" Fix:")[0]
         raise ConfigError(f"stored config: {what} Fix: train it anew") from error
+    except KeyError as error:
+        words = f"stored config: {error.args[0]}: no such key, or no such choice"
+        raise ConfigError(f"{words}. Fix: train it anew") from error
     assert isinstance(merged, DictConfig)
     return typed(merged)
+
+
+def from_yaml(text: str) -> Config:
+    """The inverse of to_yaml; raises ConfigError."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(f"stored config: {where}{error.problem}. Fix: correct it") from error
+    except (yaml.YAMLError, ValueError) as error:  # a NUL; a date of February 30
+        raise ConfigError("stored config: not YAML. Fix: restore it") from error
+    if not isinstance(values, dict):
+        raise ConfigError("stored config: no keys and values. Fix: restore it")
+    return from_dict(values)
 
 
 def _plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 from gptexp.config.compose import to_dict
 from gptexp.config.schema import Config
@@ -55,10 +55,47 @@ def config_hash(config: Config, data_sha256: str, init_sha256: str | None = None
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
 
 
+class Difference(NamedTuple):
+    """A key, and its values in two configs as one would type them."""
+
+    key: str
+    stored: str
+    given: str
+
+
+def differences(stored: Config, given: Config) -> list[Difference]:
+    """Where the hashed parts of two configs differ.
+
+    What the files behind data.path and init_from hold is not known here, only whether both configs
+    name one.
+    """
+    parts, values = [], []
+    for config in (stored, given):
+        parts.append(_flat(hashed_part(config, "", None if config.init_from is None else "")))
+        values.append(_flat(to_dict(config)))
+    keys = [key for key in {**parts[0], **parts[1]} if parts[0].get(key) != parts[1].get(key)]
+    return [Difference(key, *(_typed(value, key) for value in values)) for key in keys]
+
+
 def run_name(config: Config, hash_hex: str) -> str:
     """Directory name of the run: readable fields, then eight digits of the hash."""
     fraction = f"{config.data.fraction:g}"
     return f"{config.model.name}-{config.data.name}-f{fraction}-s{config.seed}-{hash_hex[:8]}"
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """`{"model": {"n_embd": 16}}` as `{"model.n_embd": 16}`."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = value if isinstance(value, dict) else {"": value}
+        flat |= {f"{name}.{key}".rstrip("."): item for key, item in inner.items()}
+    return flat
+
+
+def _typed(values: dict[str, Any], key: str) -> str:
+    """The value of a key; a variant may lack it."""
+    value = values.get(key, "no such key")
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _defaults(section: Any) -> dict[str, Any]:
