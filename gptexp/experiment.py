@@ -171,7 +171,7 @@ def fit(
             tracked.sample(sample)
         return summary.build(
             who.directory.path,
-            cfg=config.model,
+            config=config,
             vocab_size=vocab_size,
             stop_reason=stop_reason,
             best_step=best_step,

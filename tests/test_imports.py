@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runtime": set(),
     "sample": {"checkpoint", "model", "tokenizers", "tracking"},
     "schedule": set(),
-    "summary": {"cliff", "console", "evaluation", "model", "tracking"},
+    "summary": {"cliff", "console", "evaluation", "model", "rundir", "tracking"},
     "tokenizers": set(),
     "tracking": set(),
     "trainer": TRAINER,

@@ -1,7 +1,7 @@
 """A run's config: its types, rules and identity, and how Hydra composes it. Torch-free."""
 
 from gptexp.config.compose import from_dict, from_overrides, register, to_dict, to_yaml, typed
-from gptexp.config.identity import config_hash, hashed_part, run_name
+from gptexp.config.identity import config_hash, flat, hashed_part, is_hashed, run_name
 from gptexp.config.problems import problems
 from gptexp.config.schema import (
     Activation,
@@ -52,9 +52,11 @@ __all__ = [
     "TokenizerConfig",
     "TrainerConfig",
     "config_hash",
+    "flat",
     "from_dict",
     "from_overrides",
     "hashed_part",
+    "is_hashed",
     "problems",
     "register",
     "run_name",

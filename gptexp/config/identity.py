@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
+from enum import Enum
+from functools import cache
 from typing import Any
 
 from gptexp.config.compose import to_dict
-from gptexp.config.schema import Config
+from gptexp.config.schema import SINGLE, VARIANTS, Config
 
 SECTIONS = ("model", "data", "tokenizer", "optim", "schedule", "trainer")
 
@@ -59,6 +61,37 @@ def run_name(config: Config, hash_hex: str) -> str:
     """Directory name of the run: readable fields, then eight digits of the hash."""
     fraction = f"{config.data.fraction:g}"
     return f"{config.model.name}-{config.data.name}-f{fraction}-s{config.seed}-{hash_hex[:8]}"
+
+
+def is_hashed(key: str) -> bool:
+    """Whether a key such as optim.lr is part of the identity, by its value or its file's content."""
+    section, dot, field = key.partition(".")
+    if not dot:
+        return key in ("seed", "init_from")
+    return section in SECTIONS and not (section == "trainer" and field in UNHASHED)
+
+
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """What to_dict gave, under keys such as optim.lr.
+
+    A key that an old run lacks takes its dataclass default, as in its hash.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            section = {**_stored_defaults(name, value.get("name")), **value}
+            found |= {f"{name}.{key}": item for key, item in section.items()}
+        else:
+            found[name] = value
+    return found
+
+
+@cache
+def _stored_defaults(section: str, variant: str | None) -> dict[str, Any]:
+    """Those of the section's dataclass, as to_dict writes them; of an unknown one none."""
+    node = SINGLE.get(section) or VARIANTS.get(section, {}).get(variant or "")
+    defaults = {} if node is None else _defaults(node)
+    return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}
 
 
 def _defaults(section: Any) -> dict[str, Any]:
