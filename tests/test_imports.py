@@ -37,20 +37,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "console": set(),
     "data": {"assets", "runtime", "tokenizers"},
+    "diff": {"paired", "runs", "table", "tracking"},
     "early_stopping": set(),
     "errors": set(),
     "evaluation": {"data", "runtime", "tokenizers"},
     "files": set(),
     "forecast": {"data", "evaluation", "runtime"},
+    "groups": {"runs"},
     "interrupt": set(),
     "model": set(),
     "optim": set(),
+    "paired": {"groups", "runs", "table"},
     "provenance": {"runtime"},
     "rundir": set(),
+    "runs": {"rundir"},
     "runtime": set(),
     "sample": {"checkpoint", "model", "tokenizers", "tracking"},
     "schedule": set(),
     "summary": {"cliff", "console", "evaluation", "model", "rundir", "tracking"},
+    "table": {"groups", "runs"},
     "tokenizers": set(),
     "tracking": set(),
     "trainer": TRAINER,
@@ -111,6 +116,13 @@ def test_the_config_package_imports_nothing_but_errors():
 
 def test_the_config_and_the_package_itself_do_not_import_torch():
     program = "import sys, gptexp, gptexp.config, gptexp.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_tables_and_differences_import_neither_torch_nor_scipy():
+    program = (
+        "import sys, gptexp.diff, gptexp.table; sys.exit(bool({'torch', 'scipy'} & {*sys.modules}))"
+    )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 

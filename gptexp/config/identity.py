@@ -64,7 +64,7 @@ def run_name(config: Config, hash_hex: str) -> str:
 
 
 def is_hashed(key: str) -> bool:
-    """Whether a key such as optim.lr is part of the identity, by its value or its file's content."""
+    """Whether a key such as optim.lr is in the hash, by its value or by what its file holds."""
     section, dot, field = key.partition(".")
     if not dot:
         return key in ("seed", "init_from")
