@@ -28,7 +28,7 @@ class Parting:
 
     step: int | None  # the first at which they differ; None when they never do
     pairs: list[Pair]  # the losses that differ there
-    points: int  # that both have
+    points: int  # values that both have
     ends: tuple[int | None, int | None]  # last steps; None without any line
 
 
@@ -142,14 +142,13 @@ def _unlike(a: dict[str, Any], b: dict[str, Any]) -> list[Pair]:
 
 
 def _losses(parting: Parting) -> list[str]:
-    both = f"{parting.points:,} of the same step in both"
     if parting.step is not None:
         title = f"losses  part at step {parting.step:,}"
         lines = _section(title, parting.pairs, exact=True)
     elif not parting.points:
         lines = ["losses  none of the same step in both"]
     else:
-        lines = [f"losses  the same: {both}"]
+        lines = [f"losses  the same: {parting.points:,} values at the same steps"]
     if parting.ends[0] != parting.ends[1]:
         a, b = ("nowhere" if end is None else f"at step {end:,}" for end in parting.ends)
         lines.append(f"        a ends {a}, b {b}")
