@@ -1,4 +1,4 @@
-"""How long `gptexp table` takes over many runs: `python benchmarks/table.py [RUNS]`.
+"""How long `gptexp table` takes over many runs: `python benchmarks/runs.py [RUNS]`.
 
 Writes synthetic run directories, those of the tests, to a temporary folder, and times the real
 command in fresh processes, over a tenth of the runs and over all.
