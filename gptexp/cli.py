@@ -108,6 +108,40 @@ def export(
     exporting.dashboard(run, to)
 
 
+@app.command()
+def table(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Run directories, and folders that hold some.")
+    ],
+    by: Annotated[
+        str, typer.Option(help="Config keys, as model.n_embd,data.fraction: means over the seeds.")
+    ] = "",
+    form: Annotated[str, typer.Option("--format", help="text, csv, markdown or json.")] = "text",
+    sort: Annotated[str | None, typer.Option(help="A column, smallest first.")] = None,
+) -> None:
+    """Runs side by side, or means over seeds with 95% intervals; losses in nats per token."""
+    from gptexp import table as tables
+
+    tables.check_format(form)
+    keys = [key.strip() for key in by.split(",")] if by else []
+    made = tables.build(folders, keys, sort)
+    typer.echo(tables.render(made, form))
+    if form == "csv":  # which holds rows alone
+        for note in made.notes:
+            typer.echo(note, err=True)
+
+
+@app.command()
+def diff(
+    a: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Where two runs part; of two folders, the difference between runs of the same seed."""
+    from gptexp import diff as differences
+
+    typer.echo(differences.report(a, b))
+
+
 def main() -> None:
     """The entry point: errors become one line and an exit code."""
     from gptexp import console

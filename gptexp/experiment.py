@@ -165,7 +165,7 @@ def fit(
         sample = trainer.sample(max(best_step, 0))
         result = summary.build(
             who.directory.path,
-            cfg=config.model,
+            config=config,
             vocab_size=vocab_size,
             stop_reason=stop_reason,
             best_step=best_step,

@@ -59,6 +59,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def json_sha256(value: Any) -> str:
+    """Hexadecimal digest of a value that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal digest of the file; raises OSError."""
     with path.open("rb") as file:

@@ -1,12 +1,16 @@
 """`gptexp plot`: the evaluation curves of runs in one picture."""
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from gptexp import cliff
 from gptexp.errors import ConfigError
 from gptexp.files import storage_errors
 from gptexp.journal import read_journal
+from gptexp.runs import collect
+
+log = logging.getLogger(__name__)
 
 FORMATS = (".png", ".svg", ".pdf")
 
@@ -23,18 +27,16 @@ def plot(runs: Sequence[Path], to: Path, by: str) -> None:
     if to.suffix not in FORMATS:
         raise ConfigError(f"--to: {to} is no picture. Fix: a name with {', '.join(FORMATS)}")
     curves = {}
-    for run in (found for given in runs for found in within(given)):
-        curve = cliff.points(read_journal(run / "metrics.jsonl"))
+    found, notes = collect(runs)
+    for note in notes:
+        log.warning("%s", note)
+    for path in (run.path for run in found):
+        curve = cliff.points(read_journal(path / "metrics.jsonl"))
         if not curve:
-            raise ConfigError(f"{run}: holds no evaluation yet. Fix: leave it out")
-        curves[f"{run.parent.name}/{run.name}"] = curve
+            log.warning("%s: holds no evaluation yet, so it is left out", path)
+            continue
+        curves[f"{path.parent.name}/{path.name}"] = curve
+    if not curves:
+        raise ConfigError("no run holds an evaluation. Fix: name a run that has got that far")
     with storage_errors(to):
         figures.cliffs(curves, by).savefig(to)
-
-
-def within(path: Path) -> Iterator[Path]:
-    """The run directories at or below `path`, in the order of their names; raises ConfigError."""
-    found = sorted(file.parent for file in path.rglob("metrics.jsonl"))
-    if not found:
-        raise ConfigError(f"{path}: holds no run. Fix: name a run directory, outputs/NAME/RUN")
-    yield from found

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from gptexp.files import json_sha256
 from gptexp.runtime import Runtime
 
 PACKAGE = Path(__file__).resolve().parent
@@ -75,8 +75,7 @@ def command() -> list[str]:
 
 def fingerprint(value: dict[str, Any]) -> dict[str, str]:
     """The name in `value`, and a SHA-256 over all of it."""
-    words = json.dumps(value, sort_keys=True)
-    return {"name": value["name"], "sha256": hashlib.sha256(words.encode()).hexdigest()}
+    return {"name": value["name"], "sha256": json_sha256(value)}
 
 
 def changed(before: dict[str, str]) -> list[str]:

@@ -12,7 +12,14 @@ from filelock import FileLock, Timeout
 
 from gptexp.config import Config, from_yaml
 from gptexp.errors import ConfigError, InUseError
-from gptexp.files import read_json, storage_errors, sweep_temporaries, write_json, write_text
+from gptexp.files import (
+    json_sha256,
+    read_json,
+    storage_errors,
+    sweep_temporaries,
+    write_json,
+    write_text,
+)
 
 # running without a held lock means interrupted by something that left no time to say so
 STATES = ("running", "done", "failed", "diverged", "interrupted")
@@ -110,3 +117,15 @@ class RunDirectory:
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
         write_json(self.path / name, value)
+
+
+def code_digest(manifest: dict[str, Any]) -> str | None:
+    """One SHA-256 for the package's sources in a manifest; None when it holds none.
+
+    Of a run that went on under other code it covers each state of the code, so that such a run is
+    like no run of one code alone.
+    """
+    before = [resume.get("before", {}).get("sources") for resume in manifest.get("resumes", [])]
+    states = [state for state in (*before, manifest.get("sources")) if state]
+    different = [state for i, state in enumerate(states) if i == 0 or state != states[i - 1]]
+    return json_sha256(different) if different else None

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from gptexp import cliff, model
-from gptexp.config import ModelConfig
+from gptexp.config import Config, to_dict
 from gptexp.console import duration
 from gptexp.evaluation import Evaluation
+from gptexp.files import read_json
 from gptexp.journal import Sample, read_journal
+from gptexp.rundir import code_digest
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +19,7 @@ log = logging.getLogger(__name__)
 def build(
     folder: Path,
     *,
-    cfg: ModelConfig,
+    config: Config,
     vocab_size: int,
     stop_reason: str,
     best_step: int,
@@ -25,14 +27,23 @@ def build(
     test: Evaluation | None,
     sample: Sample,
 ) -> dict[str, Any]:
-    """From the evaluations in metrics.jsonl; `weights` holds the digests of best and final."""
+    """From the evaluations in metrics.jsonl; `weights` holds the digests of best and final.
+
+    It repeats what tells one run from another, so that a table of many opens one file of each.
+    """
+    manifest = read_json(folder / "manifest.json") or {}
     evaluations = [row for row in read_journal(folder / "metrics.jsonl") if "val/loss" in row]
     final = evaluations[-1]
     best = next((row for row in evaluations if row["step"] == best_step), None)
     fall = cliff.measure(cliff.points(evaluations))
-    counts = model.count_parameters(cfg, vocab_size)
+    counts = model.count_parameters(config.model, vocab_size)
     total = sum(counts.values())
     return {
+        "run": folder.name,
+        "config": to_dict(config),
+        "config_hash": manifest.get("config_hash"),
+        "data_sha256": manifest.get("data", {}).get("sha256"),
+        "code": code_digest(manifest),
         "params": {
             "total": total,
             "non_embedding": total - counts["token table"] - counts["position table"],
@@ -40,7 +51,7 @@ def build(
         "steps": final["step"],
         "tokens": final["tokens"],
         "epochs": final["epoch"],
-        "flops": model.flops_per_token(cfg, vocab_size) * final["tokens"],
+        "flops": model.flops_per_token(config.model, vocab_size) * final["tokens"],
         "seconds": final["seconds"],
         "stop_reason": stop_reason,
         "best": None if best is None else _evaluation(best, weights["best"]),

@@ -212,9 +212,12 @@ def samples(run: Path) -> list[dict[str, Any]]:
 
 
 def summary(run: Path) -> dict[str, Any]:
-    """summary.json without the fields of time."""
+    """summary.json without the fields of time, and with the config's hash for the config.
+
+    Equal runs may differ in where their text lies, and in keys that are not hashed.
+    """
     values = json.loads((run / "summary.json").read_text())
-    return {k: v for k, v in values.items() if k not in TIME_FIELDS}
+    return {k: v for k, v in values.items() if k not in (*TIME_FIELDS, "config")}
 
 
 def weights(run: Path) -> str:

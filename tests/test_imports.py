@@ -41,10 +41,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "clock": set(),
     "console": set(),
     "data": {"assets", "runtime", "tokenizers"},
+    "diff": {"journal", "paired", "runs", "table"},
     "early_stopping": set(),
     "export": {"journal", "mirrors", "rundir", "summary"},
     "figures": {"cliff"},
-    "plot": {"cliff", "figures", "journal"},
+    "plot": {"cliff", "figures", "journal", "runs"},
     "pictures": {"figures", "insight"},
     "insight": {"model", "tokenizers"},
     "journal": set(),
@@ -54,15 +55,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": set(),
     "forecast": {"data", "evaluation", "runtime"},
     "gradients": set(),
+    "groups": {"runs"},
     "interrupt": set(),
     "model": set(),
     "optim": set(),
+    "paired": {"groups", "runs", "table"},
     "provenance": {"runtime"},
     "rundir": set(),
+    "runs": {"rundir"},
     "runtime": set(),
     "sample": {"checkpoint", "journal", "model", "tokenizers"},
     "schedule": set(),
-    "summary": {"cliff", "console", "evaluation", "journal", "model"},
+    "summary": {"cliff", "console", "evaluation", "journal", "model", "rundir"},
+    "table": {"groups", "runs"},
     "tokenizers": set(),
     "tracking": {"insight", "journal", "mirrors"},
     "trainer": TRAINER,
@@ -136,5 +141,12 @@ def test_dashboards_and_matplotlib_are_imported_only_when_they_are_used():
     program = (
         "import sys, gptexp.experiment, gptexp.export; "
         "sys.exit(bool({'tensorboard', 'wandb', 'matplotlib'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_tables_and_differences_import_neither_torch_nor_scipy():
+    program = (
+        "import sys, gptexp.diff, gptexp.table; sys.exit(bool({'torch', 'scipy'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

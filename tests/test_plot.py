@@ -79,7 +79,11 @@ def test_a_mistake_is_one_line(run, tmp_path, runs, to, by, names):
     assert ONE_LINE.fullmatch(line)
 
 
-def test_a_run_without_an_evaluation_is_named(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 3, "train/loss": 2.0}\n')
-    with pytest.raises(ConfigError, match="holds no evaluation"):
-        plot.plot([tmp_path], tmp_path / "a.png", "step")
+def test_a_run_without_an_evaluation_is_named_and_left_out(run, small, tmp_path, caplog):
+    other = experiment.run(small("seed=4"), tmp_path / "outputs").directory
+    (other / "metrics.jsonl").write_text('{"step": 3, "train/loss": 2.0}\n')
+    plot.plot([run.parent], tmp_path / "a.png", "step")
+    [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert str(other) in warning
+    with pytest.raises(ConfigError, match="no run holds an evaluation"):
+        plot.plot([other], tmp_path / "a.png", "step")

@@ -9,7 +9,15 @@ from gptexp.config.compose import (
     to_yaml,
     typed,
 )
-from gptexp.config.identity import Difference, config_hash, differences, hashed_part, run_name
+from gptexp.config.identity import (
+    Difference,
+    config_hash,
+    differences,
+    flat,
+    hashed_part,
+    is_hashed,
+    run_name,
+)
 from gptexp.config.problems import problems
 from gptexp.config.schema import (
     Activation,
@@ -62,10 +70,12 @@ __all__ = [
     "TrainerConfig",
     "config_hash",
     "differences",
+    "flat",
     "from_dict",
     "from_overrides",
     "from_yaml",
     "hashed_part",
+    "is_hashed",
     "problems",
     "register",
     "run_name",

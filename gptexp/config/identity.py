@@ -3,10 +3,12 @@
 import dataclasses
 import hashlib
 import json
+from enum import Enum
+from functools import cache
 from typing import Any, NamedTuple
 
 from gptexp.config.compose import to_dict
-from gptexp.config.schema import Config
+from gptexp.config.schema import SINGLE, VARIANTS, Config
 
 SECTIONS = ("model", "data", "tokenizer", "optim", "schedule", "trainer")
 
@@ -71,8 +73,8 @@ def differences(stored: Config, given: Config) -> list[Difference]:
     """
     parts, values = [], []
     for config in (stored, given):
-        parts.append(_flat(hashed_part(config, "", None if config.init_from is None else "")))
-        values.append(_flat(to_dict(config)))
+        parts.append(flat(hashed_part(config, "", None if config.init_from is None else "")))
+        values.append(flat(to_dict(config)))
     keys = [key for key in {**parts[0], **parts[1]} if parts[0].get(key) != parts[1].get(key)]
     return [Difference(key, *(_typed(value, key) for value in values)) for key in keys]
 
@@ -83,13 +85,39 @@ def run_name(config: Config, hash_hex: str) -> str:
     return f"{config.model.name}-{config.data.name}-f{fraction}-s{config.seed}-{hash_hex[:8]}"
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """`{"model": {"n_embd": 16}}` as `{"model.n_embd": 16}`."""
-    flat: dict[str, Any] = {}
+def is_hashed(key: str) -> bool:
+    """Whether a key such as optim.lr is in the hash, by its value or by what its file holds."""
+    section, dot, field = key.partition(".")
+    if not dot:
+        return key in ("seed", "init_from")
+    return section in SECTIONS and not (section == "trainer" and field in UNHASHED)
+
+
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """What to_dict gave, under keys such as optim.lr; a list as words, so that values can be keys.
+
+    A key that an old run lacks takes its dataclass default, as in its hash.
+    """
+    found: dict[str, Any] = {}
     for name, value in values.items():
-        inner = value if isinstance(value, dict) else {"": value}
-        flat |= {f"{name}.{key}".rstrip("."): item for key, item in inner.items()}
-    return flat
+        if isinstance(value, dict):
+            section = {**_stored_defaults(name, value.get("name")), **value}
+            found |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list) else value
+
+
+@cache
+def _stored_defaults(section: str, variant: str | None) -> dict[str, Any]:
+    """Those of the section's dataclass, as to_dict writes them; of an unknown one none."""
+    node = SINGLE.get(section) or VARIANTS.get(section, {}).get(variant or "")
+    defaults = {} if node is None else _defaults(node)
+    return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}
 
 
 def _typed(values: dict[str, Any], key: str) -> str:
@@ -99,8 +127,10 @@ def _typed(values: dict[str, Any], key: str) -> str:
 
 
 def _defaults(section: Any) -> dict[str, Any]:
-    return {
-        field.name: field.default
-        for field in dataclasses.fields(section)
-        if field.default is not dataclasses.MISSING
-    }
+    found = {}
+    for field in dataclasses.fields(section):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = field.default_factory()
+    return found

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from gptexp.config import flat
 from gptexp.insight import Insight
 from gptexp.journal import Sample
 
@@ -24,7 +25,7 @@ class Story:
     def hyperparameters(self) -> dict[str, bool | int | float | str]:
         """What can change a result, with dotted keys; null as `null`."""
         shown = {key: self.config[key] for key in self.config if key not in NOT_SHOWN}
-        return dict(_flat(shown))
+        return {key: "null" if value is None else value for key, value in flat(shown).items()}
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,3 @@ class Mirror(Protocol):
 
     def close(self, exit_code: int) -> None:
         """The run ended, with the exit code of its command."""
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, bool | int | float | str]]:
-    found: list[tuple[str, bool | int | float | str]] = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found += _flat(value, f"{prefix}{key}.")
-        else:
-            plain = isinstance(value, bool | int | float | str)
-            found.append(
-                (f"{prefix}{key}", value if plain else "null" if value is None else str(value))
-            )
-    return found
