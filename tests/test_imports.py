@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"figures", "insight"},
     "insight": {"model", "tokenizers"},
     "journal": set(),
-    "mirrors": {"insight", "journal", "pictures"},
+    "mirrors": {"groups", "insight", "journal", "pictures", "runs"},
     "errors": set(),
     "evaluation": {"data", "runtime", "tokenizers"},
     "files": set(),

@@ -1,0 +1,57 @@
+"""A sweep's scaling curve in TensorBoard: runs whose step is the number of parameters."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from gptexp.groups import statistic
+from gptexp.mirrors.tensorboard import EventFile
+from gptexp.runs import Run, mixed
+
+FIGURES = {"best": "scaling/best_val_loss", "height": "scaling/cliff_height"}  # of a Run, and tag
+
+
+def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
+    """Write a TensorBoard run `folder/scaling-f<fraction>` for each dataset size; returns them.
+
+    Its points are means over the seeds of finished runs of one size. Where runs of one size differ
+    in more than the seed, a mean would say nothing, and the dataset size is left out; so is one
+    with a single model size. Earlier drawings are replaced.
+    """
+    sizes: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.done:
+            sizes[f"{run.config.get('data.fraction', 1):g}"].append(run)
+    for stale in folder.glob("scaling-f*/events.out.tfevents.*"):
+        stale.unlink()
+    return [
+        _draw(folder / f"scaling-f{fraction}", curve)
+        for fraction, found in sizes.items()
+        if len(curve := _curve(found)) > 1
+    ]
+
+
+def _curve(runs: Sequence[Run]) -> dict[int, list[Run]]:
+    """The runs by their parameters, in that order; empty where a size mixes more than seeds."""
+    found: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.params is not None:
+            found[run.params].append(run)
+    if any(mixed(same) for same in found.values()):
+        return {}
+    return dict(sorted(found.items()))
+
+
+def _draw(path: Path, curve: dict[int, list[Run]]) -> Path:
+    path.mkdir(exist_ok=True)
+    events = EventFile(path)
+    for params, runs in curve.items():
+        for figure, tag in FIGURES.items():
+            mean = statistic(getattr(run, figure) for run in runs)
+            if mean is not None:
+                value = Summary.Value(tag=tag, simple_value=mean.mean)
+                events.add(step=params, summary=Summary(value=[value]))
+    events.close()
+    return path

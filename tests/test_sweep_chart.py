@@ -1,0 +1,68 @@
+"""A sweep's scaling curve in TensorBoard."""
+
+from dataclasses import replace
+
+import pytest
+from synthetic import write_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from gptexp.mirrors import sweep
+from gptexp.runs import collect
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two sizes on two datasets with two seeds each; best losses 2.0 to 2.7."""
+    found = []
+    for fraction in (0.25, 1.0):
+        for width, params in ((32, 1000), (64, 4000)):
+            for seed in (0, 1):
+                best = 2.0 + 0.1 * len(found)
+                keys = {"data__fraction": fraction, "model__n_embd": width}
+                write_run(tmp_path / "grid", seed, best, **keys)
+                found.append(params)
+    collected, _ = collect([tmp_path / "grid"])
+    by_width = {32: 1000, 64: 4000}
+    return [replace(run, params=by_width[run.config["model.n_embd"]]) for run in collected]
+
+
+def curve(path, tag="scaling/best_val_loss"):
+    board = EventAccumulator(str(path))
+    board.Reload()
+    return {event.step: pytest.approx(event.value) for event in board.Scalars(tag)}
+
+
+def test_each_dataset_size_is_a_run_over_the_parameters(tmp_path, runs):
+    small, large = sweep.draw(tmp_path, runs)
+    assert (small.name, large.name) == ("scaling-f0.25", "scaling-f1")
+    assert curve(small) == {1000: 2.05, 4000: 2.25}
+    assert curve(large) == {1000: 2.45, 4000: 2.65}
+    assert set(curve(large, "scaling/cliff_height")) == {1000, 4000}
+
+
+def test_a_second_drawing_replaces_the_first(tmp_path, runs):
+    sweep.draw(tmp_path, runs)
+    paths = sweep.draw(tmp_path, [replace(run, best=1.0) for run in runs])
+    assert [len(list(path.iterdir())) for path in paths] == [1, 1]
+    assert curve(paths[0]) == {1000: 1.0, 4000: 1.0}
+
+
+def test_unfinished_runs_have_no_part_in_the_means(tmp_path, runs):
+    failed = [replace(run, state="failed") if run.seed == 1 else run for run in runs]
+    assert curve(sweep.draw(tmp_path, failed)[0]) == {1000: 2.0, 4000: 2.2}
+
+
+def test_sizes_that_mix_more_than_seeds_are_left_out(tmp_path, runs):
+    runs[0].config["optim.lr"] = 0.5
+    assert [path.name for path in sweep.draw(tmp_path, runs)] == ["scaling-f1"]
+
+
+def test_a_single_size_is_no_curve(tmp_path, runs):
+    assert sweep.draw(tmp_path, [run for run in runs if run.params == 1000]) == []
+
+
+def test_a_chart_is_not_taken_for_a_run(tmp_path, runs):
+    folder = tmp_path / "grid"
+    before, _ = collect([folder])
+    sweep.draw(folder, runs)
+    assert [run.path for run in collect([folder])[0]] == [run.path for run in before]
