@@ -17,7 +17,7 @@ from playwright.sync_api import sync_playwright
 
 PORT = 6116
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic"]  # as a container wants it
-WIDTH, HEIGHT = 1080, 500
+WIDTH, HEIGHT = 1080, 395
 
 
 @contextmanager
