@@ -22,6 +22,7 @@ import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from wandb_runs import harmless
 
 from gptexp import assets, provenance, runtime
 from gptexp.config import Config, compose
@@ -81,6 +82,24 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(assets.urllib.request, "urlopen", refuse)
     monkeypatch.setattr(assets.subprocess, "run", run)
+
+
+@pytest.fixture(autouse=True)
+def _no_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B finds no key, no settings and no server, whatever this machine has."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name, value in harmless(tmp_path / "of-wandb").items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def wandb_service() -> Iterator[None]:
+    """W&B's process, which belongs to this one, is ended with the test."""
+    yield
+    import wandb
+
+    wandb.teardown()
 
 
 @pytest.fixture
