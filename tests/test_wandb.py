@@ -183,11 +183,13 @@ def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
 def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path: Path) -> None:
     """Killed in a process of its own; the run is finished without W&B, and exported."""
     program = (
-        "import os, signal, sys\n"
+        "import os, signal, sys, time\n"
         "from gptexp.trainer import Trainer\n"
         "step = Trainer.train_step\n"
         "def train_step(self):\n"
-        "    if self.step == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if self.step == 7:\n"
+        "        while not list(Path(sys.argv[1]).rglob('*.wandb')): time.sleep(0.01)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    step(self)\n"
         "Trainer.train_step = train_step\n"
         "from gptexp import experiment\n"
@@ -204,6 +206,7 @@ def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
+        timeout=60,
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     finish(small("logger=none"), tmp_path / "killed")

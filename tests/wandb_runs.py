@@ -17,7 +17,6 @@ KEY = "0123456789abcdef0123456789abcdef01234567"
 
 def harmless(folder: Path) -> dict[str, str]:
     """An environment in which W&B finds no key, no settings and no server."""
-    folder.mkdir(exist_ok=True)
     (folder / "netrc").touch()
     names = ("CONFIG_DIR", "CACHE_DIR", "DATA_DIR", "ARTIFACT_DIR")
     return {
