@@ -19,9 +19,11 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import Fake
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from wandb_runs import harmless
 
 from gptexp import assets, provenance, runtime
 from gptexp.config import Config, compose
@@ -81,6 +83,56 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(assets.urllib.request, "urlopen", refuse)
     monkeypatch.setattr(assets.subprocess, "run", run)
+
+
+@pytest.fixture(scope="session")
+def wandb_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("of-wandb")
+
+
+@pytest.fixture(autouse=True)
+def _no_wandb(wandb_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B finds no key, no settings and no server, whatever this machine has."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name, value in harmless(wandb_folder).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def wandb_service() -> Iterator[None]:
+    """W&B's process, which belongs to this one, is ended with the test."""
+    yield
+    import wandb
+
+    wandb.teardown()
+
+
+@pytest.fixture
+def fakes() -> Iterator[Callable[..., Fake]]:
+    """`fakes(...)`: a Fake that is let go when the test is over."""
+    made: list[Fake] = []
+
+    def make(*arguments: Any) -> Fake:
+        made.append(Fake(*arguments))
+        return made[-1]
+
+    yield make
+    for fake in made:
+        fake.released.set()
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """What was said with level WARNING, and was one line each."""
+    caplog.set_level(logging.INFO, "gptexp")
+
+    def said() -> list[str]:
+        found = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+        assert not any("\n" in line for line in found)
+        return found
+
+    return said
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ class Background:
         self.lost = 0  # calls with content that did not reach the mirror
         self.off = False
         self.busy_since: float | None = time.monotonic()  # None between calls
+        self._doing = ""  # the method of the call that has not come back
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(CAPACITY)
         self._thread = threading.Thread(target=self._work, args=[opened], name=name, daemon=True)
         self._thread.start()
@@ -52,8 +53,8 @@ class Background:
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
             self._switch_off("did not finish in time")
-        waiting = list(self._calls.queue)
-        if lost := self.lost + sum(method in CONTENT for method, _ in waiting):
+        missed = [self._doing, *(method for method, _ in list(self._calls.queue))]
+        if lost := self.lost + sum(method in CONTENT for method in missed):
             log.info("%s lacks the last %d entries; `gptexp export` has them all", self.name, lost)
 
     def _work(self, opened: Callable[[], Mirror]) -> None:
@@ -63,13 +64,14 @@ class Background:
             while method != "close" and not self.off:
                 self.busy_since = None
                 method, arguments = self._calls.get()
-                self.busy_since = time.monotonic()
+                self._doing, self.busy_since = method, time.monotonic()
                 getattr(mirror, method)(*arguments)
-        except Exception as error:  # whatever a dashboard does must not end the run
+                self._doing = ""
+        except BaseException as error:  # whatever a dashboard does must not end the run
             self._switch_off(f"failed: {type(error).__name__}: {error}")
-            if mirror is not None and method != "close":
-                with contextlib.suppress(Exception):
-                    mirror.close(1)
+        if mirror is not None and method != "close":
+            with contextlib.suppress(BaseException):
+                mirror.close(1)
 
     def _switch_off(self, why: str) -> None:
         if not self.off:

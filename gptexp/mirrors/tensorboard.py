@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -38,34 +38,30 @@ SAMPLE = "sample/text_summary"
 
 
 class TensorBoard:
-    """A mirror in event files; a resume writes again what they lack."""
+    """A mirror in one event file, which a resume writes anew.
+
+    Over several files, some of TensorBoard's readers would double what was logged between the last
+    checkpoint and a kill, and all would show the first end of the run that was written.
+    """
 
     def __init__(self, story: Story) -> None:
-        self.folder = story.folder
-        if story.resume_step is None:
-            shown, restart = {}, None
-        else:
-            restart = story.resume_step + 1
-            shown = read_steps(story.folder, restart)
-        if has_holes(shown, story):
-            shown, restart = {}, None
-        if restart is None:
-            for stale in story.folder.glob("events.out.tfevents.*"):
-                stale.unlink()
+        before = sorted(story.folder.glob("events.out.tfevents.*"))
+        shown = {} if story.resume_step is None else read_events(before)
+        self.times = {place: event.wall_time for place, event in shown.items()}
         self.events = EventFile(story.folder)
-        if restart is not None:
-            # Readers drop what the files before this one hold from that step on, on every axis.
-            self.events.add(step=restart, session_log=SessionLog(status=SessionLog.START))
+        # A server that is running drops what it has read of the files before this one.
+        self.events.add(step=0, session_log=SessionLog(status=SessionLog.START))
         self.summary(0, hparams_pb(story.hyperparameters(), trial_id=story.folder.name))
         self.summary(0, layout())
         for line in story.lines:
-            for tag, step, value in points(line):
-                if step not in shown.get(tag, ()):
-                    self.scalar(tag, step, value)
+            self.scalars(line)
         for sample in story.samples:
-            if sample.step not in shown.get(SAMPLE, ()):
-                self.sample(sample)
+            self.sample(sample)
+        for event in pictures(shown, story.resume_step):
+            self.events.write(event)
         self.flush()
+        for path in before:
+            path.unlink(missing_ok=True)
 
     def scalars(self, line: dict[str, Any]) -> None:
         for tag, step, value in points(line):
@@ -94,7 +90,9 @@ class TensorBoard:
             self.insight(final.insight, "final/")
 
     def summary(self, step: int, summary: Summary) -> None:
-        self.events.add(step=step, summary=summary)
+        """All at one place, and at the time when a former process put it there, if one did."""
+        when = self.times.get((summary.value[0].tag, step))
+        self.events.add(when, step=step, summary=summary)
 
     def flush(self) -> None:
         self.events.flush()
@@ -117,8 +115,11 @@ class EventFile:
         self.records = RecordWriter(self.file)
         self.add(file_version="brain.Event:2")
 
-    def add(self, **fields: Any) -> None:
-        self.records.write(Event(wall_time=time.time(), **fields).SerializeToString())
+    def add(self, wall_time: float | None = None, **fields: Any) -> None:
+        self.write(Event(wall_time=wall_time or time.time(), **fields))
+
+    def write(self, event: Event) -> None:
+        self.records.write(event.SerializeToString())
 
     def flush(self) -> None:
         """Raises FileNotFoundError when somebody removed the file, which writing would not."""
@@ -141,22 +142,22 @@ def points(line: dict[str, Any]) -> list[tuple[str, int, float]]:
     return found
 
 
-def read_steps(folder: Path, end: int) -> dict[str, set[int]]:
-    """What the event files in `folder` show below `end`, by tag."""
-    board = EventAccumulator(str(folder), size_guidance={"scalars": 0, "tensors": 0})
-    board.Reload()
-    tags = board.Tags()
-    shown = {tag: {event.step for event in board.Scalars(tag)} for tag in tags["scalars"]}
-    shown |= {tag: {event.step for event in board.Tensors(tag)} for tag in tags["tensors"]}
-    return {tag: {step for step in steps if step < end} for tag, steps in shown.items()}
+def read_events(paths: list[Path]) -> dict[tuple[str, int], Event]:
+    """The values in event files, by tag and step, up to where each file is whole."""
+    events = [event for path in paths for event in LegacyEventFileLoader(str(path)).Load()]
+    return {(value.tag, event.step): event for event in events for value in event.summary.value}
 
 
-def has_holes(shown: dict[str, set[int]], story: Story) -> bool:
-    """Whether a point is missing before one that is there: readers want each curve in order."""
-    wanted = [(tag, step) for line in story.lines for tag, step, _ in points(line)]
-    wanted += [(SAMPLE, sample.step) for sample in story.samples]
-    last = {tag: max(steps) for tag, steps in shown.items() if steps}
-    return any(step < last.get(tag, -1) and step not in shown[tag] for tag, step in wanted)
+def pictures(shown: dict[tuple[str, int], Event], last: int | None) -> list[Event]:
+    """Those up to the step `last`, but for the pictures of a run's end: no journal holds them."""
+    return [
+        event
+        for (tag, step), event in shown.items()
+        if event.summary.value[0].HasField("image")
+        and last is not None
+        and step <= last
+        and not tag.startswith("final/")
+    ]
 
 
 def layout() -> Summary:

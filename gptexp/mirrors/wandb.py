@@ -114,8 +114,9 @@ def probe(url: str) -> None:
     )
     try:
         urllib.request.urlopen(question, timeout=PROBE).close()
-    except urllib.error.HTTPError:
-        pass  # an answer, whatever it is
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:  # a proxy whose server is away; below, W&B knows what it means
+            raise OSError(f"{url} answers {error.code}") from error
     except OSError as error:
         raise OSError(f"{url} does not answer") from error
 
