@@ -1,7 +1,5 @@
 """What can be refused is refused here, before a run directory exists or is taken up."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from gptexp.config import (
     from_yaml,
     problems,
     run_name,
+    stored_config,
 )
 from gptexp.errors import CheckpointError, ConfigError
 from gptexp.rundir import RunDirectory
@@ -193,13 +192,3 @@ def other_shapes(
         for name in wanted | given
         if given.get(name) != wanted.get(name)
     ]
-
-
-@contextmanager
-def stored_config(owner: str, fix: str) -> Iterator[None]:
-    """Word what is wrong with a config that was read from a file; raises ConfigError."""
-    try:
-        yield
-    except ConfigError as error:
-        what = error.problems[0].removeprefix("stored config: ").partition(" Fix:")[0]
-        raise ConfigError(f"{owner}: {what} Fix: {fix}") from error

@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gptexp.config import Config, from_yaml
+from gptexp.config import Config, from_yaml, stored_config
 from gptexp.errors import ConfigError, InUseError
 from gptexp.files import (
     json_sha256,
@@ -53,13 +53,15 @@ class RunDirectory:
 
     def config(self) -> Config:
         """What config.yaml says; raises ConfigError where it cannot be read."""
-        path = self.path / "config.yaml"
+        path, fix = self.path / "config.yaml", "restore it"
         try:
-            return from_yaml(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}. Fix: restore it") from error
+            raise ConfigError(f"{path}: {error.strerror}. Fix: {fix}") from error
         except ValueError as error:
-            raise ConfigError(f"{path}: not UTF-8. Fix: restore it") from error
+            raise ConfigError(f"{path}: not UTF-8. Fix: {fix}") from error
+        with stored_config(str(path), fix):
+            return from_yaml(text)
 
     def set_status(self, state: str, reason: str = "") -> None:
         """Record one of STATES, with one line why; raises StorageError."""

@@ -115,8 +115,9 @@ def show(summary: dict[str, Any], folder: Path) -> None:
     for line in summary["sample"].strip("\n").split("\n"):
         log.info("    %s", line)
     log.info("run     %s", folder)
-    log.info("next    tensorboard --logdir %s", folder.parents[1])
-    log.info("        gptexp sample %s --num 3 --temperature 0.8", folder)
+    log.info("next    gptexp sample %s --num 3 --temperature 0.8", folder)
+    if any(folder.glob("events.out.tfevents.*")):
+        log.info("        tensorboard --logdir %s", folder.parents[1])
 
 
 def describe_cliff(fall: dict[str, Any]) -> str:

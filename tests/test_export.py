@@ -100,9 +100,9 @@ def test_F6_nan_points_are_rebuilt(small: Small, tmp_path: Path, gptexp: Any) ->
         ("no run", "tensorboard", 2, "holds no metrics.jsonl. Fix: name a run, outputs/NAME/RUN"),
         ("no folder", "tensorboard", 2, "holds no metrics.jsonl"),
         ("in use", "tensorboard", 6, "in use by process 7 on there"),
-        ("no config", "tensorboard", 2, "config.yaml: cannot be read: "),
-        ("broken yaml", "tensorboard", 2, "config.yaml: cannot be read: "),
-        ("a list", "tensorboard", 2, "config.yaml: is not a config. Fix: restore it"),
+        ("no config", "tensorboard", 2, "config.yaml: No such file or directory. Fix: restore it"),
+        ("broken yaml", "tensorboard", 2, "config.yaml: line 2: "),
+        ("a list", "tensorboard", 2, "config.yaml: no keys and values. Fix: restore it"),
         ("another key", "tensorboard", 2, "n_embdd"),
     ],
 )

@@ -12,7 +12,7 @@ from boards import PNG
 from conftest import ROOT
 from torch import nn
 
-from gptexp import figures, model, tokenizers
+from gptexp import figures, model, pictures, tokenizers
 from gptexp.insight import LONGEST, TEMPERATURES, Insight, look, visible
 from gptexp.model import Attention
 from gptexp.tokenizers import CharTokenizer
@@ -117,7 +117,7 @@ def test_a_network_without_attention_gives_no_maps():
 
     seen = look(Bigram(), CharTokenizer.of(ODD), torch.arange(3), step=0)
     assert seen.attention == [] and len(seen.vocabulary) == len(set(ODD))
-    assert set(figures.pictures(seen)) == {"next_token"}
+    assert set(pictures.draw(seen)) == {"next_token"}
 
 
 @pytest.mark.parametrize(
@@ -157,29 +157,29 @@ def insight(heads: int, tokens: list[str], layers: int = 1) -> Insight:
 
 @pytest.mark.parametrize("heads", [1, 4, 6])
 def test_pictures_are_png_files_with_a_panel_for_each_head(heads):
-    drawn = figures.attention(insight(heads, list("abc")), 0)
+    drawn = pictures.attention(insight(heads, list("abc")), 0)
     assert [axes.get_title() for axes in drawn.axes] == [f"head {n + 1}" for n in range(heads)]
     assert figures.png(drawn).startswith(PNG)
 
 
 def test_there_is_a_picture_for_each_layer():
-    drawn = figures.pictures(insight(1, ["a", "b"], layers=3))
+    drawn = pictures.draw(insight(1, ["a", "b"], layers=3))
     layers = [f"attention/layer_{n}" for n in (1, 2, 3)]
     assert list(drawn) == ["next_token", *layers]
     assert all(data.startswith(PNG) for data in drawn.values())
 
 
 def test_one_token_is_enough_for_pictures():
-    assert len(figures.pictures(insight(2, ["a"]))) == 2
+    assert len(pictures.draw(insight(2, ["a"]))) == 2
 
 
 def test_odd_tokens_are_drawn_without_a_word_on_the_screen():
     """In a process of its own, since warnings that pytest collects would not show."""
     program = (
-        "import numpy as np; from gptexp import figures; from gptexp.insight import Insight\n"
+        "import numpy as np; from gptexp import pictures; from gptexp.insight import Insight\n"
         "odd = ['$x_1$', '$', '$\\\\frac{', '漢', '🙂', '↵', '␣', '<7>', '\\u0301', '{', '_']\n"
         "n = len(odd); maps = [np.ones((2, n, n), np.float32)]\n"
-        "drawn = figures.pictures(Insight(0, odd, maps, odd, {1.0: np.ones(n, np.float32)}))\n"
+        "drawn = pictures.draw(Insight(0, odd, maps, odd, {1.0: np.ones(n, np.float32)}))\n"
         "assert all(data.startswith(b'\\x89PNG') for data in drawn.values()) and len(drawn) == 2"
     )
     shown = subprocess.run(
@@ -189,7 +189,7 @@ def test_odd_tokens_are_drawn_without_a_word_on_the_screen():
 
 
 def test_drawing_leaves_other_warnings_alone():
-    figures.pictures(insight(1, ["漢"]))
+    pictures.draw(insight(1, ["漢"]))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.warn("another one", UserWarning, stacklevel=1)

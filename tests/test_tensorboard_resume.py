@@ -13,7 +13,7 @@ from boards import PNG, board, event_file, events, images, scalars, texts
 from kills import Small, before, die, kill_before_step, killed, only_run, stop_before_step
 from tensorboard.plugins.hparams import metadata as hparams
 
-from gptexp import experiment, figures
+from gptexp import experiment, pictures
 from gptexp.config import Config
 from gptexp.insight import Insight
 from gptexp.journal import Sample
@@ -30,7 +30,7 @@ WHOLE: list[tuple[Any, ...]] = []  # the board of a run that nothing stopped
 @pytest.fixture(autouse=True)
 def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of each insight one of its own, but not drawn: that takes most of the time."""
-    monkeypatch.setattr(figures, "pictures", lambda seen: {"next_token": PNG + bytes([seen.step])})
+    monkeypatch.setattr(pictures, "draw", lambda seen: {"next_token": PNG + bytes([seen.step])})
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_F5_after_a_kill_no_step_is_missing_or_doubled(
     kill_before_step(config, tmp_path / "killed", step)
     run = finished(config, tmp_path / "killed")
     assert board(run, pictures=False)[:3] == whole[:3]
-    for tag, pictures in images(run).items():
-        assert set(pictures) <= set(whole[3][tag])  # a kill may lose the latest
+    for tag, drawn in images(run).items():
+        assert set(drawn) <= set(whole[3][tag])  # a kill may lose the latest
 
 
 def test_F5_after_a_kill_before_anything_was_written(

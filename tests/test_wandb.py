@@ -16,7 +16,7 @@ from conftest import ROOT, SMALL, put, summary
 from kills import Small, before, finish, uninterrupted
 from wandb_runs import KEY, curves_of, history, of, offline_folders, records
 
-from gptexp import experiment, export, figures
+from gptexp import experiment, export, pictures
 from gptexp.config import Config
 from gptexp.journal import curves, read_journal
 from gptexp.trainer import Trainer
@@ -46,7 +46,7 @@ def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 @pytest.fixture
 def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "pictures", lambda seen: {})
+    monkeypatch.setattr(pictures, "draw", lambda seen: {})
 
 
 def expected(run: Path) -> dict[str, list[tuple[int, Any]]]:

@@ -1,6 +1,8 @@
 """Between Hydra and the typed Config: schemas in, dataclasses out, and back to plain values."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -96,6 +98,16 @@ def from_yaml(text: str) -> Config:
     if not isinstance(values, dict):
         raise ConfigError("stored config: no keys and values. Fix: restore it")
     return from_dict(values)
+
+
+@contextmanager
+def stored_config(owner: str, fix: str) -> Iterator[None]:
+    """Word what is wrong with a config that was read from a file; raises ConfigError."""
+    try:
+        yield
+    except ConfigError as error:
+        what = error.problems[0].removeprefix("stored config: ").partition(" Fix:")[0]
+        raise ConfigError(f"{owner}: {what} Fix: {fix}") from error
 
 
 def _plain(value: Any) -> Any:
