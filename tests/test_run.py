@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from kills import only_run, stop_before_step
 from typer.testing import CliRunner
 
-from gptexp import cli, experiment
+from gptexp import cli, experiment, summary
 from gptexp.trainer import Trainer
 
 
@@ -29,9 +29,21 @@ def run_py(folder, *arguments):
     )
 
 
+def test_what_to_type_next_names_tensorboard_where_there_is_a_board(small, tmp_path, caplog):
+    run = experiment.run(small(), tmp_path / "outputs").directory
+    caplog.set_level("INFO", "gptexp")
+    for board in (False, True):
+        if board:
+            (run / "events.out.tfevents.1").touch()
+        caplog.clear()
+        summary.show(json.loads((run / "summary.json").read_text()), run)
+        said = [record.getMessage() for record in caplog.records]
+        shown = f"        tensorboard --logdir {tmp_path / 'outputs'}" in said
+        assert shown is board
+
+
 def test_a_run_shows_where_it_is_what_it_reached_and_what_to_type_next(tmp_path, text_file):
-    shown = [word.replace("logger=none", "logger=tensorboard") for word in SMALL]
-    done = run_py(tmp_path, *shown, f"data.path={text_file}")
+    done = run_py(tmp_path, *SMALL, f"data.path={text_file}")
     assert (done.returncode, done.stderr) == (0, "")
     run = next((tmp_path / "outputs" / "default").iterdir())
     for expected in (
@@ -41,7 +53,6 @@ def test_a_run_shows_where_it_is_what_it_reached_and_what_to_type_next(tmp_path,
         "best ",
         "sample ",
         f"run     outputs/default/{run.name}",
-        "tensorboard --logdir outputs",
         f"gptexp sample outputs/default/{run.name}",
     ):
         assert expected in done.stdout
