@@ -146,7 +146,7 @@ def fit(
             corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
             tokenizer=inputs.tokenizer,
             optimizer=optim.build(config.optim, network),
-            schedule=schedule.build(config.schedule, config.trainer.max_steps),
+            schedule=schedule.build(config.schedule, inputs.trainer.max_steps),
             runtime=inputs.runtime,
             store=store,
             tracking=tracked,
@@ -156,7 +156,7 @@ def fit(
                 "tokenizer": inputs.tokenizer.to_dict(),
             },
         )
-        trainer = Trainer(config.trainer, config.seed, config.optim.lr, parts)
+        trainer = Trainer(inputs.trainer, config.seed, config.optim.lr, parts)
         stop_reason = trainer.fit(resumed)
         final_weights = checkpoint.digest(network.state_dict())
         best_step = trainer.stop.best_step
@@ -193,7 +193,7 @@ def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | Non
     log.info("run     %s", who.directory.path)
     if resumed is not None:
         log.info(
-            "resume  at step %s of %s", f"{resumed['step']:,}", f"{config.trainer.max_steps:,}"
+            "resume  at step %s of %s", f"{resumed['step']:,}", f"{inputs.trainer.max_steps:,}"
         )
 
 

@@ -36,6 +36,7 @@ GROUND = {"errors", "files", "config"}  # anybody may
 
 MAY_IMPORT: dict[str, set[str]] = {
     "assets": set(),
+    "budget": set(),
     "checkpoint": set(),
     "cliff": set(),
     "clock": set(),
@@ -66,7 +67,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tokenizers": set(),
     "tracking": {"insight", "journal", "mirrors"},
     "trainer": TRAINER,
-    "preflight": {"checkpoint", "data", "model", "rundir", "runtime", "sample", "tokenizers"},
+    "preflight": {
+        "budget",
+        "checkpoint",
+        "data",
+        "model",
+        "rundir",
+        "runtime",
+        "sample",
+        "tokenizers",
+    },
 }
 
 

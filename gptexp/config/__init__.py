@@ -10,7 +10,7 @@ from gptexp.config.compose import (
     typed,
 )
 from gptexp.config.identity import Difference, config_hash, differences, hashed_part, run_name
-from gptexp.config.problems import problems
+from gptexp.config.problems import long_warmup, problems
 from gptexp.config.schema import (
     Activation,
     AdamConfig,
@@ -66,6 +66,7 @@ __all__ = [
     "from_overrides",
     "from_yaml",
     "hashed_part",
+    "long_warmup",
     "problems",
     "register",
     "run_name",
