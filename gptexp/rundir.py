@@ -14,6 +14,8 @@ from gptexp.config import Config, from_yaml
 from gptexp.errors import ConfigError, InUseError
 from gptexp.files import read_json, storage_errors, sweep_temporaries, write_json, write_text
 
+OUTPUTS = Path("outputs")
+
 # running without a held lock means interrupted by something that left no time to say so
 STATES = ("running", "done", "failed", "diverged", "interrupted")
 
@@ -95,6 +97,14 @@ class RunDirectory:
             yield
         finally:
             lock.release()
+
+    def held(self) -> bool:
+        """Whether a process works in the directory."""
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def move_aside(self) -> Path:
         """Rename the directory out of the way, keeping all of it; returns where it went."""

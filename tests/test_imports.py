@@ -10,7 +10,6 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "gptexp"
 TOP = {"cli"}
-EXPERIMENT = {"experiment", "preflight", "summary", "provenance", "rundir"}
 TRAINER = {
     "checkpoint",
     "clock",
@@ -67,6 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tokenizers": set(),
     "tracking": {"insight", "journal", "mirrors"},
     "trainer": TRAINER,
+    "outcome": set(),
+    "standing": {"checkpoint", "outcome", "preflight", "provenance", "rundir", "summary"},
     "preflight": {
         "budget",
         "checkpoint",
