@@ -33,6 +33,7 @@ class Splits:
     val: NDArray[np.int64]
     bounds: dict[str, tuple[int, int]]  # start and end of each split in the text, in characters
 
+
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
 
 
