@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sample": {"checkpoint", "journal", "model", "tokenizers"},
     "schedule": set(),
     "summary": {"cliff", "console", "evaluation", "journal", "model"},
+    "sweep": {"outcome", "rundir", "standing"},
     "tokenizers": set(),
     "tracking": {"insight", "journal", "mirrors"},
     "trainer": TRAINER,
