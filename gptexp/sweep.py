@@ -1,12 +1,22 @@
 """The points of a sweep: looked at before the first job, and listed after the last. Torch-free."""
 
 import logging
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from gptexp.config import Config, problems
-from gptexp.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, InUseError
+from gptexp.errors import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    ConfigError,
+    GptexpError,
+    InUseError,
+)
 from gptexp.outcome import NOT_STARTED, Outcome, ended_with
 from gptexp.rundir import RunDirectory
 
@@ -35,7 +45,8 @@ def run(points: Sequence[Point], launch: Launch, at_once: int) -> int:
     may work in the same folder.
     """
     check(points)
-    jobs, interrupted = waiting(points), False
+    jobs, interrupted = waiting(points), EXIT_OK
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         for first in range(0, len(jobs), at_once):
             batch = jobs[first : first + at_once]
@@ -48,11 +59,23 @@ def run(points: Sequence[Point], launch: Launch, at_once: int) -> int:
                 break  # no new one starts
     except GptexpError as error:
         ended_with(error)
+    except _Terminated:
+        interrupted = EXIT_TERMINATED
     except KeyboardInterrupt:
-        interrupted = True
+        interrupted = EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     settle(points)
     log.info("\n%s", table(points))
-    return EXIT_INTERRUPTED if interrupted else exit_code(points)
+    return interrupted or exit_code(points)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as launchers understand it: without this, joblib's workers would train on."""
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise _Terminated
 
 
 def check(points: Sequence[Point]) -> None:

@@ -4,20 +4,17 @@ import contextlib
 import os
 import runpy
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from conftest import ROOT, SMALL
 from hydra.core.global_hydra import GlobalHydra
 
-from gptexp import sweep
-
 
 def grid(text_file: Path, *arguments: str) -> list[str]:
     """The arguments of a sweep of SMALL runs; `arguments` replace SMALL's own."""
     given = {item.partition("=")[0] for item in arguments}
-    small = [item for item in SMALL if item.partition("=")[0] not in given]
-    return ["-m", *small, f"data.path={text_file}", *arguments]
+    small = [*SMALL, f"data.path={text_file}"]
+    return ["-m", *(item for item in small if item.partition("=")[0] not in given), *arguments]
 
 
 def run_py(arguments: list[str], folder: Path, shown: Path) -> int:
@@ -46,17 +43,3 @@ def table(shown: str) -> list[str]:
 
 def states(shown: str) -> list[str]:
     return [row[:12].strip() for row in table(shown)]
-
-
-def seen_by(sweeper: Callable[[], object], patch: object) -> list[sweep.Point]:
-    """The points that a sweep would run, when `sweeper` starts one."""
-    seen: list[sweep.Point] = []
-
-    def look(points: list[sweep.Point], *_: object) -> int:
-        seen.extend(points)
-        return 0
-
-    patch.setattr(sweep, "run", look)
-    sweeper()
-    patch.undo()
-    return seen

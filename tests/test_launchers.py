@@ -13,6 +13,7 @@ from conftest import ROOT, only
 
 from gptexp import runtime
 from gptexp.config import Dtype
+from gptexp.rundir import RunDirectory
 from gptexp.runtime import Hardware
 from sweeps import grid, states
 
@@ -54,8 +55,9 @@ def test_what_became_of_points_in_other_processes_reaches_the_table(
     assert states(first.stdout) == ["done", "refused", "refused", "refused"], first.stderr
     assert first.returncode == 1
     assert "model.block_size: 500 needs 501 tokens" in first.stdout
-    again = run_py(tmp_path, *sweep)
-    assert states(again.stdout) == ["already done", "refused", "refused", "refused"]
+    if "joblib" in module:  # the others take their time
+        again = run_py(tmp_path, *sweep)
+        assert states(again.stdout) == ["already done", "refused", "refused", "refused"]
 
 
 def test_joblib_s_workers_share_the_cores(tmp_path, text_file):
@@ -69,10 +71,13 @@ def test_joblib_s_workers_share_the_cores(tmp_path, text_file):
         assert environment["threads"] == max(joblib.cpu_count() // 2, 1)
 
 
-def test_G2_a_worker_is_killed_and_the_same_command_finishes(tmp_path, text_file):
+@pytest.fixture
+def training(tmp_path, text_file):
+    """A sweep of a short and a long point, while the long one is in its training."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    sweep = grid(text_file, "trainer.max_steps=12,4000", "trainer.sample_interval=0", *parallel)
+    observe = ["trainer.on_overfit=observe", "trainer.eval_interval=100"]
+    sweep = grid(text_file, "trainer.max_steps=12,4000", *observe, *parallel)
     program = subprocess.Popen(
         [sys.executable, str(ROOT / "run.py"), *sweep],
         cwd=tmp_path,
@@ -82,13 +87,24 @@ def test_G2_a_worker_is_killed_and_the_same_command_finishes(tmp_path, text_file
         text=True,
     )
     for line in program.stdout:
-        if re.match(r" +[1-9],\d{3} ", line):  # the long point is in its training
+        if re.match(r" +[1-9],\d{3} ", line):
             break
-    [status] = [
-        values
-        for run in runs(tmp_path)
-        if (values := json.loads((run / "status.json").read_text()))["state"] == "running"
+    yield program, sweep
+    program.kill()
+
+
+def of_the_long_point(folder):
+    [found] = [
+        (RunDirectory(run), values)
+        for run in runs(folder)
+        if (values := RunDirectory(run).status())["state"] == "running"
     ]
+    return found
+
+
+def test_G2_a_worker_is_killed_and_the_same_command_finishes(tmp_path, training):
+    program, sweep = training
+    _, status = of_the_long_point(tmp_path)
     os.kill(status["pid"], signal.SIGKILL)
     shown, errors = program.communicate(timeout=100)
     assert program.returncode == 1
@@ -97,6 +113,16 @@ def test_G2_a_worker_is_killed_and_the_same_command_finishes(tmp_path, text_file
     again = run_py(tmp_path, *sweep)
     assert (again.returncode, states(again.stdout)) == (0, ["already done", "done"])
     assert "resume  at step " in again.stdout
+
+
+def test_G8_a_terminated_sweep_leaves_no_worker_behind(tmp_path, training):
+    program, _ = training
+    directory, _ = of_the_long_point(tmp_path)
+    program.terminate()
+    shown, _ = program.communicate(timeout=100)
+    assert program.returncode == 143
+    assert states(shown)[0] == "done"
+    assert not directory.held()
 
 
 @pytest.mark.parametrize(

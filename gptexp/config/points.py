@@ -40,7 +40,9 @@ def configs(
         try:
             yield typed(_without_hydra(cfg))
         except ConfigError as error:
-            yield error
+            if isinstance(error.__cause__, AttributeError):  # `+model.typo=1`, see typed()
+                raise
+            yield error  # a value that is missing, or refers to nothing
 
 
 def _is_plain(override: Override) -> bool:
