@@ -2,7 +2,6 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -11,19 +10,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from gptexp.config import compose, explain
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, StorageError
+from gptexp.outcome import NOT_STARTED, Outcome, ended_with
 
-if TYPE_CHECKING:
-    from gptexp.experiment import Outcome
-
-# Of this process, in order, each with its overrides; Hydra hands back none of a sweep's.
-points: list[tuple[list[str], "Outcome"]] = []
+outcomes: list[Outcome] = []  # of the runs of this process, in order
 multirun = False
 compose.register()
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> float | None:
-    """One run, or one point of a sweep; returns its best validation loss for search sweepers."""
+def main(cfg: DictConfig) -> Outcome | float | None:
+    """One run, or one point of a sweep.
+
+    Our own sweeper takes its outcome; a search sweeper, its best validation loss.
+    """
     from gptexp import console, experiment  # torch: only when something is trained
 
     global multirun
@@ -35,26 +34,30 @@ def main(cfg: DictConfig) -> float | None:
     try:
         config = compose.typed(cfg)
     except ConfigError as error:
-        outcome = experiment.ended_with(error)
+        outcome = ended_with(error)
     else:
-        if any(done.state == "interrupted" for _, done in points):
-            outcome = experiment.Outcome("not started", EXIT_INTERRUPTED)  # Ctrl-C ends the sweep
+        if any(done.state == "interrupted" for done in outcomes):
+            outcome = NOT_STARTED  # Ctrl-C ends a search too
         else:
             outcome = experiment.run(config, overrides=overrides)
-    points.append((overrides, outcome))
-    return outcome.best_val_loss
+    outcomes.append(outcome)
+    ours = HydraConfig.get().sweeper._target_ == compose.SWEEPER
+    return outcome if ours else outcome.best_val_loss
 
 
 def exit_code() -> int:
-    """Of the only run; of a sweep 1 if any point failed. An interrupt comes first."""
-    codes = [outcome.exit_code for _, outcome in points]
+    """Of the only run; of a search 1 if any point failed. An interrupt comes first."""
+    codes = [outcome.exit_code for outcome in outcomes]
     if interrupted := [code for code in codes if code >= EXIT_INTERRUPTED]:
         return interrupted[0]
     return int(any(codes)) if multirun else next(iter(codes), EXIT_OK)
 
 
 def cli() -> int:
-    """Run Hydra's main and turn what it raises into one line and an exit code."""
+    """Run Hydra's main and turn what it raises into one line and an exit code.
+
+    A sweep ends by the SystemExit of its sweeper, which has printed its table.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive as exceptions, not as text
     try:
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
@@ -75,26 +78,12 @@ def cli() -> int:
             where = error.filename or "output"
             return fail(StorageError(f"{where}: {error.strerror}. Fix: run in a writable folder"))
         raise
-    finally:
-        if multirun:
-            print_sweep()
 
 
 def fail(error: GptexpError) -> int:
     for problem in error.problems:
         print(f"gptexp: error: {problem}", file=sys.stderr)
     return error.exit_code
-
-
-def print_sweep() -> None:
-    """The last lines of a multirun: what each point changes, and what became of it."""
-    common = set.intersection(*(set(overrides) for overrides, _ in points)) if points else set()
-    print(f"\n{'state':12} {'best val':>8}  point")
-    for overrides, outcome in points:
-        best = "" if outcome.best_val_loss is None else f"{outcome.best_val_loss:.4f}"
-        changes = " ".join(item for item in overrides if item not in common)
-        what = outcome.error or (outcome.directory.name if outcome.directory else "")
-        print(f"{outcome.state:12} {best:>8}  {changes}  {what}".rstrip())
 
 
 if __name__ == "__main__":

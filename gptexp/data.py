@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,11 +34,24 @@ class Splits:
     bounds: dict[str, tuple[int, int]]  # start and end of each split in the text, in characters
 
 
+_DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
+
+
 def digest(data: DataConfig) -> str:
-    """SHA-256 of the corpus file, in hexadecimal: for an asset without reading it."""
+    """SHA-256 of the corpus file, in hexadecimal: for an asset without reading it.
+
+    A sweep asks for each of its points, so a file that is as it was is not read again.
+    """
     if data.asset is not None:
         return assets.known(data.asset).sha256
-    return hashlib.sha256(_read_bytes(data)).hexdigest()
+    try:
+        stat = Path(data.path or "").expanduser().stat()
+    except (OSError, ValueError):
+        return hashlib.sha256(_read_bytes(data)).hexdigest()  # raises what is wrong
+    state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if (data.path, state) not in _DIGESTS:
+        _DIGESTS[data.path, state] = hashlib.sha256(_read_bytes(data)).hexdigest()
+    return _DIGESTS[data.path, state]
 
 
 def read(data: DataConfig, sha256: str | None = None) -> str:

@@ -5,7 +5,6 @@ import logging
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +17,18 @@ from gptexp.data import Corpus
 from gptexp.errors import (
     EXIT_BUG,
     ConfigError,
-    DivergedError,
     GptexpError,
-    InterruptedRunError,
     StorageError,
 )
 from gptexp.mirrors import Final
+from gptexp.outcome import Outcome, ended_with, state_after
 from gptexp.preflight import Identity, Inputs, check_resume, identify, prepare
-from gptexp.rundir import RunDirectory
+from gptexp.rundir import OUTPUTS, RunDirectory
 from gptexp.runtime import stream_seed
+from gptexp.standing import settle, standing, to_be_replaced
 from gptexp.trainer import Parts, Trainer
 
 log = logging.getLogger(__name__)
-
-OUTPUTS = Path("outputs")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one command."""
-
-    state: str  # done, already done, refused, failed, diverged or interrupted
-    exit_code: int
-    directory: Path | None = None
-    best_val_loss: float | None = None  # nats per token
-    error: str = ""  # the first line of it
 
 
 def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = None) -> Outcome:
@@ -56,6 +42,7 @@ def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = N
         path = who.directory.path
         replaces = to_be_replaced(config, who.directory)
         if not replaces and (outcome := standing(config, who.directory)) is not None:
+            show(outcome, who.directory)
             return outcome
         inputs = prepare(config, who)
         if replaces:
@@ -70,41 +57,11 @@ def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = N
         return Outcome("failed", EXIT_BUG, path, error=f"{type(error).__name__}: {error}")
 
 
-def ended_with(error: GptexpError, stage: str = "refused", path: Path | None = None) -> Outcome:
-    """Show the error, one line for each problem, and make it an outcome."""
-    for problem in error.problems:
-        log.error("%s", problem)
-    return Outcome(_state(error, stage), error.exit_code, path, error=error.problems[0])
-
-
-def to_be_replaced(config: Config, directory: RunDirectory) -> bool:
-    """Whether what stands in the directory is to go, so that the run starts anew."""
-    diverged = directory.status().get("state") == "diverged"
-    wanted = config.rerun or (diverged and config.trainer.retry_failed)
-    return wanted and directory.path.exists()
-
-
-def standing(config: Config, directory: RunDirectory) -> Outcome | None:
-    """The outcome of a run that is over.
-
-    Raises DivergedError for a run that diverged: being deterministic, it would again.
-    """
-    if (done := directory.summary()) is not None:
-        if directory.status().get("state") != "done":  # killed right after its summary
-            with directory.locked():
-                settle(config, directory, done)
-        changed = provenance.changed(directory.manifest().get("sources", {}))
-        code = f", by other code: {', '.join(changed)} changed" if changed else ""
-        log.info("already done%s (rerun=true trains it anew)", code)
-        summary.show(done, directory.path)
-        return Outcome("already done", 0, directory.path, summary.best_val_loss(done))
-    status = directory.status()
-    if status.get("state") == "diverged":
-        raise DivergedError(
-            f"{directory.path}: diverged before (trainer.retry_failed=true tries it again): "
-            f"{status['reason']}"
-        )
-    return None
+def show(over: Outcome, directory: RunDirectory) -> None:
+    """The last lines of a run that was over before its command."""
+    code = f", {over.note}" if over.note else ""
+    log.info("already done%s (rerun=true trains it anew)", code)
+    summary.show(directory.summary() or {}, directory.path)
 
 
 def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -> Outcome:
@@ -124,12 +81,6 @@ def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -
     return Outcome("done", 0, directory.path, summary.best_val_loss(result))
 
 
-def settle(config: Config, directory: RunDirectory, result: dict[str, Any]) -> None:
-    """What is left to do in the locked directory of a run that has its summary."""
-    Store(directory.checkpoints, config.trainer.keep).finish()
-    directory.set_status("done", result["stop_reason"])
-
-
 def fit(
     config: Config, who: Identity, inputs: Inputs, store: Store, resumed: State | None
 ) -> dict[str, Any]:
@@ -146,7 +97,7 @@ def fit(
             corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
             tokenizer=inputs.tokenizer,
             optimizer=optim.build(config.optim, network),
-            schedule=schedule.build(config.schedule, config.trainer.max_steps),
+            schedule=schedule.build(config.schedule, inputs.trainer.max_steps),
             runtime=inputs.runtime,
             store=store,
             tracking=tracked,
@@ -156,7 +107,7 @@ def fit(
                 "tokenizer": inputs.tokenizer.to_dict(),
             },
         )
-        trainer = Trainer(config.trainer, config.seed, config.optim.lr, parts)
+        trainer = Trainer(inputs.trainer, config.seed, config.optim.lr, parts)
         stop_reason = trainer.fit(resumed)
         final_weights = checkpoint.digest(network.state_dict())
         best_step = trainer.stop.best_step
@@ -193,7 +144,7 @@ def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | Non
     log.info("run     %s", who.directory.path)
     if resumed is not None:
         log.info(
-            "resume  at step %s of %s", f"{resumed['step']:,}", f"{config.trainer.max_steps:,}"
+            "resume  at step %s of %s", f"{resumed['step']:,}", f"{inputs.trainer.max_steps:,}"
         )
 
 
@@ -265,7 +216,7 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     try:
         yield
     except GptexpError as error:
-        ended(directory, _state(error, "failed"), error.problems[0])
+        ended(directory, state_after(error, "failed"), error.problems[0])
         raise
     except Exception as error:
         if is_out_of_memory(error):
@@ -294,14 +245,3 @@ def ended(directory: RunDirectory, state: str, line: str, trace: str = "") -> No
         with directory.log.open("a", encoding="utf-8") as file:
             file.write(f"{state}: {line}\n{trace}")
         directory.set_status(state, line)
-
-
-def _state(error: GptexpError, otherwise: str) -> str:
-    match error:
-        case DivergedError():
-            return "diverged"
-        case InterruptedRunError():
-            return "interrupted"
-        case StorageError():
-            return "failed"
-    return otherwise

@@ -1,19 +1,21 @@
 """What can be refused is refused here, before a run directory exists or is taken up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gptexp import checkpoint, data, model, runtime, tokenizers
+from gptexp import budget, checkpoint, data, model, runtime, tokenizers
 from gptexp.config import (
     Config,
     Position,
+    TrainerConfig,
     config_hash,
     differences,
     from_dict,
     from_yaml,
+    long_warmup,
     problems,
     run_name,
     stored_config,
@@ -41,6 +43,7 @@ class Inputs:
     tokenizer: tokenizers.Tokenizer
     splits: data.Splits
     runtime: runtime.Runtime
+    trainer: TrainerConfig  # the config's, with the max_steps that its budget comes to
 
 
 def identify(config: Config, outputs: Path) -> Identity:
@@ -73,8 +76,24 @@ def prepare(config: Config, who: Identity) -> Inputs:
     check_memory(config, tokenizer.vocab_size, where.device)
     if who.init is not None:
         check_init(config, who.init, tokenizer)
+    trainer = budgeted(config, tokenizer.vocab_size, len(splits.train))
     line = data.describe(config.data, text, tokenizer, splits)
-    return Inputs(line, tokenizer, splits, where)
+    return Inputs(line, tokenizer, splits, where, trainer)
+
+
+def budgeted(config: Config, vocab_size: int, train_tokens: int) -> TrainerConfig:
+    """The trainer's section with the max_steps that its budget comes to; raises ConfigError."""
+    steps = budget.steps(
+        config.trainer,
+        block_size=config.model.block_size,
+        train_tokens=train_tokens,
+        flops_per_token=model.flops_per_token(config.model, vocab_size),
+    )
+    for key in config.trainer.budgets:
+        words = f"{steps} steps by trainer.{key}={getattr(config.trainer, key)}"
+        if found := list(long_warmup(config.schedule, steps, words)):
+            raise ConfigError(*found)
+    return replace(config.trainer, max_steps=steps)
 
 
 def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:

@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ EXACT = (  # what can change bits
 )
 
 
+@cache
 def sources() -> dict[str, str]:
-    """SHA-256 of each source file of the package, by its path in it."""
+    """SHA-256 of each source file of the package, by its path in it, as this process found it."""
     return {
         path.relative_to(PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(PACKAGE.rglob("*.py"))

@@ -21,6 +21,8 @@ from gptexp.files import (
     write_text,
 )
 
+OUTPUTS = Path("outputs")
+
 # running without a held lock means interrupted by something that left no time to say so
 STATES = ("running", "done", "failed", "diverged", "interrupted")
 
@@ -104,6 +106,14 @@ class RunDirectory:
             yield
         finally:
             lock.release()
+
+    def held(self) -> bool:
+        """Whether a process works in the directory."""
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                return False
+        except Timeout:
+            return True
 
     def move_aside(self) -> Path:
         """Rename the directory out of the way, keeping all of it; returns where it went."""

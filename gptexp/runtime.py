@@ -1,7 +1,9 @@
 """Device, dtype, memory and seeds: the only place that asks about hardware."""
 
 import hashlib
+import multiprocessing
 import os
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -147,9 +149,18 @@ def set_rng_state(state: dict[str, Tensor], device: torch.device) -> None:
 
 
 def _device(name: str, hardware: Hardware) -> str:
+    """Workers that joblib started side by side take one card each, as far as there are cards."""
     if name != "auto":
         return name
+    if hardware.cuda_devices > 1 and (worker := _joblib_worker()) is not None:
+        return f"cuda:{worker % hardware.cuda_devices}"
     return "cuda" if hardware.cuda_devices else "mps" if hardware.mps else "cpu"
+
+
+def _joblib_worker() -> int | None:
+    """The number of this process among joblib's, whose name is all that tells it."""
+    named = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
+    return int(named[1]) if named else None
 
 
 def _meminfo_available() -> int | None:

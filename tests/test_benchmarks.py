@@ -1,6 +1,7 @@
 """The benchmarks run, and compare what can be compared; their numbers need a quiet machine."""
 
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,11 @@ def test_both_sides_train_the_same_model_on_the_same_tokens(
             assert not any(torch.equal(a, b) for a, b in zip(after, before, strict=True))
     assert (tmp_path / "metrics.jsonl").exists()
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_finished_sweep_is_issued_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    importlib.import_module("sweep").main(["--points", "3", "--runs", "1"])
+    assert re.search(r"each further point +\d", capsys.readouterr().out)

@@ -10,7 +10,6 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "gptexp"
 TOP = {"cli"}
-EXPERIMENT = {"experiment", "preflight", "summary", "provenance", "rundir"}
 TRAINER = {
     "checkpoint",
     "clock",
@@ -36,6 +35,7 @@ GROUND = {"errors", "files", "config"}  # anybody may
 
 MAY_IMPORT: dict[str, set[str]] = {
     "assets": set(),
+    "budget": set(),
     "checkpoint": set(),
     "cliff": set(),
     "clock": set(),
@@ -68,10 +68,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schedule": set(),
     "summary": {"cliff", "console", "evaluation", "journal", "model", "rundir"},
     "table": {"groups", "runs"},
+    "sweep": {"outcome", "rundir", "standing"},
     "tokenizers": set(),
     "tracking": {"insight", "journal", "mirrors"},
     "trainer": TRAINER,
-    "preflight": {"checkpoint", "data", "model", "rundir", "runtime", "sample", "tokenizers"},
+    "outcome": set(),
+    "standing": {"checkpoint", "outcome", "preflight", "provenance", "rundir", "summary"},
+    "preflight": {
+        "budget",
+        "checkpoint",
+        "data",
+        "model",
+        "rundir",
+        "runtime",
+        "sample",
+        "tokenizers",
+    },
 }
 
 

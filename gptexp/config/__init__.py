@@ -19,7 +19,7 @@ from gptexp.config.identity import (
     is_hashed,
     run_name,
 )
-from gptexp.config.problems import problems
+from gptexp.config.problems import long_warmup, problems
 from gptexp.config.schema import (
     Activation,
     AdamConfig,
@@ -77,6 +77,7 @@ __all__ = [
     "from_yaml",
     "hashed_part",
     "is_hashed",
+    "long_warmup",
     "problems",
     "register",
     "run_name",

@@ -16,9 +16,14 @@ from gptexp.config.explain import CONF_DIR, explain, is_config_error, override_p
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError
 
+SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins from there alone
+
 
 def register() -> None:
-    """Put the dataclasses where the YAML files' defaults lists find them: `/schema/...`."""
+    """Put the dataclasses where the YAML files' defaults lists find them: `/schema/...`.
+
+    The sweeper stands beside them, so that a config composes wherever the plugin is.
+    """
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
     for group, node in SINGLE.items():
@@ -26,6 +31,8 @@ def register() -> None:
     for group, variants in VARIANTS.items():
         for name, node in variants.items():
             store.store(group=f"schema/{group}", name=name, node=node)
+    sweeper = {"_target_": SWEEPER, "max_batch_size": None, "params": None}
+    store.store(group="hydra/sweeper", name="points", node=sweeper)
 
 
 def typed(cfg: DictConfig) -> Config:

@@ -12,6 +12,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
+LAUNCHERS = {  # which extra of ours brings it
+    "joblib": "parallel",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+    "ray": "ray",
+}
 
 
 def override_problems(arguments: list[str]) -> list[str]:
@@ -157,6 +163,10 @@ def _no_such_choice(group: str, choice: str, known: list[str]) -> str:
 def _missing_file(text: str) -> str:
     found = re.search(r"Could not find '(?:(\w+)/)?([^']*)'", text)
     options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
+    if launcher := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
+        extra = LAUNCHERS.get(launcher[1], "parallel")
+        what = "not installed" if launcher[1] in LAUNCHERS else "no such launcher"
+        return f"hydra/launcher={launcher[1]}: {what}. Fix: pip install -e '.[{extra}]'"
     if found and found[1] and options:
         return _no_such_choice(found[1], found[2], [o.strip() for o in options[1].splitlines()])
     named = re.search(r"'([^']+)'", text)

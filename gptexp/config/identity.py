@@ -32,7 +32,8 @@ def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> di
 
     Files count by content: `data.path` is replaced by the file's SHA-256, `init_from` by the digest
     of its weights. A device counts without its index. A key at its dataclass default is left out,
-    so that adding such a key later changes no hash.
+    so that adding such a key later changes no hash. `trainer.max_steps` is left out where a budget
+    in other units replaces it: the number of steps then follows from the rest.
     """
     values = to_dict(config)
     part: dict[str, Any] = {"seed": config.seed}
@@ -45,6 +46,8 @@ def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> di
         }
     part["data"]["path"] = data_sha256
     part["trainer"] = {k: v for k, v in part["trainer"].items() if k not in UNHASHED}
+    if config.trainer.budgets:
+        del part["trainer"]["max_steps"]
     part["trainer"]["device"] = config.trainer.device.partition(":")[0]
     if init_sha256 is not None:
         part["init_from"] = init_sha256

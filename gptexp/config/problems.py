@@ -29,7 +29,7 @@ def problems(config: Config) -> list[str]:
         *_model(config.model),
         *_data(config),
         *_optim(config.optim),
-        *_schedule(config.schedule, config.trainer.max_steps),
+        *_schedule(config.schedule, config.trainer),
         *_trainer(config.trainer),
         *_logger(config.logger),
     ]
@@ -106,17 +106,25 @@ def _optim(optim: OptimConfig) -> Iterator[str]:
                 yield f"optim.momentum: {optim.momentum} is not in [0, 1). Fix: optim.momentum=0.9"
 
 
-def _schedule(schedule: ScheduleConfig, max_steps: int) -> Iterator[str]:
+def _schedule(schedule: ScheduleConfig, trainer: TrainerConfig) -> Iterator[str]:
     yield from _not_negative("schedule.warmup_steps", schedule.warmup_steps)
-    if schedule.warmup_steps > max_steps:
-        yield (
-            f"schedule.warmup_steps: {schedule.warmup_steps} is longer than the run, "
-            f"trainer.max_steps={max_steps}. Fix: schedule.warmup_steps={max(max_steps, 0) // 10}"
+    if not trainer.budgets:  # else the steps are known once the corpus is: preflight asks again
+        yield from long_warmup(
+            schedule, trainer.max_steps, f"trainer.max_steps={trainer.max_steps}"
         )
     if isinstance(schedule, CosineConfig | LinearConfig) and not 0 <= schedule.final_fraction <= 1:
         yield (
             f"schedule.final_fraction: {schedule.final_fraction} is not in [0, 1], so the last "
             "learning rate would be negative or above the peak. Fix: schedule.final_fraction=0.1"
+        )
+
+
+def long_warmup(schedule: ScheduleConfig, steps: int, run: str) -> Iterator[str]:
+    """A warm-up longer than the run's `steps`, which `run` puts in words."""
+    if schedule.warmup_steps > steps:
+        yield (
+            f"schedule.warmup_steps: {schedule.warmup_steps} is longer than the run, {run}. "
+            f"Fix: schedule.warmup_steps={max(steps, 0) // 10}"
         )
 
 
@@ -137,6 +145,12 @@ def _trainer(trainer: TrainerConfig) -> Iterator[str]:
             yield from _positive(f"trainer.{key}", value)
     for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):
         yield from _not_negative(f"trainer.{key}", getattr(trainer, key))
+    for key in trainer.budgets:
+        if not (math.isfinite(value := getattr(trainer, key)) and value > 0):
+            yield f"trainer.{key}: {value} is not a finite number above 0. Fix: trainer.{key}=null"
+    if len(trainer.budgets) > 1:
+        first, second = (f"trainer.{key}={getattr(trainer, key)}" for key in trainer.budgets[:2])
+        yield f"{first.partition('=')[0]}: {second} is given too. Fix: keep one budget"
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", trainer.device):
         yield f"trainer.device: {trainer.device!r} is unknown. Fix: auto, cpu, mps, cuda or cuda:N"
 

@@ -155,7 +155,7 @@ class ConstantConfig(ScheduleConfig):
 class TrainerConfig:
     """How long, how much at once, how often to look, and where."""
 
-    max_steps: int  # optimizer updates
+    max_steps: int  # optimizer updates; counts where none of the three budgets below is given
     batch_size: int  # sequences per forward pass
     grad_accum: int  # forward passes per update
     grad_clip: float  # largest global gradient norm; 0 switches clipping off
@@ -175,6 +175,15 @@ class TrainerConfig:
     compile: bool  # torch.compile the forward pass of training; evaluation runs as written
     keep: Keep  # checkpoints that stay when the run is done: the best alone, or all
     retry_failed: bool  # train a diverged run again
+    max_tokens: int | None = None  # budget in place of max_steps: tokens trained on, or null
+    max_epochs: float | None = None  # budget in place of max_steps: passes over train, or null
+    max_flops: float | None = None  # budget in place of max_steps: floating-point work, or null
+
+    @property
+    def budgets(self) -> list[str]:
+        """Which budgets are given in place of max_steps; of a legal config at most one."""
+        keys = ("max_tokens", "max_epochs", "max_flops")
+        return [key for key in keys if getattr(self, key) is not None]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,0 +1,67 @@
+"""The typed configs of a sweep's points, composed much faster than Hydra composes its jobs."""
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from functools import cache
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+from gptexp.config.compose import typed
+from gptexp.config.schema import SINGLE, VARIANTS, Config
+from gptexp.errors import ConfigError
+
+
+def configs(
+    loader: ConfigLoader, master: DictConfig, points: list[list[str]]
+) -> Iterator[Config | ConfigError]:
+    """Each point's config, or why its values make none; `points` hold overrides of equal keys.
+
+    A whole composition takes Hydra a tenth of a second. Points that make the same choices differ in
+    plain values alone, which are set on a copy of the first such point's composition, as Hydra
+    would. Raises what Hydra raises for an unknown key, type or choice of any point.
+    """
+    parse = cache(OverridesParser.create(loader).parse_override)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    for point in points:
+        overrides = [parse(text) for text in point]
+        choices = tuple(o.input_line or "" for o in overrides if not _is_plain(o))
+        if choices not in composed:
+            composed[choices] = loader.load_sweep_config(master, point)
+        try:
+            cfg = _with_values(composed[choices], [o for o in overrides if _is_plain(o)])
+        except (HydraException, OmegaConfBaseException):
+            cfg = loader.load_sweep_config(master, point)  # words it, with the file's name
+        try:
+            yield typed(_without_hydra(cfg))
+        except ConfigError as error:
+            if isinstance(error.__cause__, AttributeError):  # `+model.typo=1`, see typed()
+                raise
+            yield error  # a value that is missing, or refers to nothing
+
+
+def _is_plain(override: Override) -> bool:
+    """Whether it sets one key that every choice of a group has or lacks, and selects nothing."""
+    section, dot, _ = override.key_or_group.partition(".")
+    keys = {field.name for field in dataclasses.fields(Config)} - {*SINGLE, *VARIANTS}
+    known = section in {*SINGLE, *VARIANTS} if dot else section in keys
+    return override.type is OverrideType.CHANGE and override.package is None and known
+
+
+def _with_values(cfg: DictConfig, overrides: list[Override]) -> DictConfig:
+    cfg = copy.deepcopy(cfg)
+    for override in overrides:
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+    return cfg
+
+
+def _without_hydra(cfg: DictConfig) -> DictConfig:
+    cfg = copy.copy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg

@@ -1,0 +1,46 @@
+"""The sweeper of `python run.py -m`. Hydra finds it here: plugins live in this namespace alone."""
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from gptexp.config import explain, points
+from gptexp.errors import GptexpError
+from gptexp.outcome import Outcome
+
+
+class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to mypy
+    """Hydra's grid, but all of its points are looked at first, and what is over starts no job."""
+
+    def sweep(self, arguments: list[str]) -> NoReturn:
+        """Ends the process by SystemExit, since hydra.main() hands nothing of a sweep back."""
+        from gptexp import console, sweep
+
+        assert self.hydra_context is not None and self.config is not None
+        loader = self.hydra_context.config_loader
+        given = [f"{key}={value}" for key, value in self.params.items()]
+        overrides = OverridesParser.create(loader).parse_overrides([*given, *arguments])
+        [grid] = self.split_arguments(overrides, None)  # a later override replaces an earlier one
+        configs = points.configs(loader, self.config, grid)
+        found = [sweep.Point(*both) for both in zip(grid, configs, strict=True)]
+        console.setup()
+        one_by_one = isinstance(self.launcher, BasicLauncher)
+        at_once = 1 if one_by_one else self.max_batch_size or len(found)
+        raise SystemExit(sweep.run(found, self.launch, at_once))
+
+    def launch(self, jobs: list[list[str]], first: int) -> Sequence[Outcome | None]:
+        """Raises GptexpError where the launcher gives up, as when one of its workers is killed."""
+        assert self.launcher is not None
+        try:
+            returned = self.launcher.launch(jobs, initial_job_idx=first)
+        except Exception as error:
+            if explain.is_config_error(error):
+                raise
+            what = str(error).partition("\n")[0]
+            raise GptexpError(
+                f"hydra/launcher: {type(error).__name__}: {what}. Fix: the same command goes on"
+            ) from error
+        return [job.return_value for job in returned]
