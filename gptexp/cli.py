@@ -89,6 +89,18 @@ def params(
     typer.echo(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
 
 
+@app.command(context_settings={"ignore_unknown_options": True})  # -m, as run.py has it
+def plan(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="As for run.py: sweeps=scaling model=small ...")
+    ] = None,
+) -> None:
+    """What a sweep, or a run, would train and cost, and what of it is there; trains nothing."""
+    from gptexp import plan as planning
+
+    typer.echo(planning.plan(overrides or []))
+
+
 @app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],

@@ -22,18 +22,33 @@ def seconds(
     corpus: Corpus,
     where: Runtime,
 ) -> float:
-    """For the whole run, with its evaluations.
+    """For the whole run, with its evaluations."""
+    return per_token(cfg, model, forward, corpus, where) * work(cfg, corpus)
 
-    An evaluation needs the forward pass alone, about a third of a training step's work per token.
-    """
+
+def per_token(
+    cfg: TrainerConfig,
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    corpus: Corpus,
+    where: Runtime,
+) -> float:
+    """Seconds that a token takes to train on, from a few passes."""
     whole_batch = where.device.type != "cpu" or cfg.compile
     few = max(1, PROBE_TOKENS // corpus.block_size)
     rows = cfg.batch_size if whole_batch else min(cfg.batch_size, few)
-    per_token = _probe(model, forward, corpus, where, rows) / (rows * corpus.block_size)
+    return _probe(model, forward, corpus, where, rows) / (rows * corpus.block_size)
+
+
+def work(cfg: TrainerConfig, corpus: Corpus) -> float:
+    """Tokens of the whole run, those of its evaluations at what they cost.
+
+    An evaluation needs the forward pass alone, about a third of a training step's work per token.
+    """
     trained = cfg.max_steps * cfg.batch_size * cfg.grad_accum * corpus.block_size
     looked_at = corpus.size("val") + min(corpus.size("val"), corpus.size("train"))
     evaluations = cfg.max_steps // cfg.eval_interval + 1
-    return per_token * (trained + evaluations * looked_at / 3)
+    return trained + evaluations * looked_at / 3
 
 
 def _probe(

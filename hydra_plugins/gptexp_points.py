@@ -5,7 +5,6 @@ from typing import NoReturn
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from gptexp.config import explain, points
 from gptexp.errors import GptexpError
@@ -21,9 +20,7 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
-        given = [f"{key}={value}" for key, value in self.params.items()]
-        overrides = OverridesParser.create(loader).parse_overrides([*given, *arguments])
-        [grid] = self.split_arguments(overrides, None)  # a later override replaces an earlier one
+        grid = points.grid(loader, self.params, arguments)
         configs = points.configs(loader, self.config, grid)
         found = [sweep.Point(*both) for both in zip(grid, configs, strict=True)]
         console.setup()

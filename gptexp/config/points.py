@@ -2,17 +2,23 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import Any
 
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.compose import typed
+from gptexp.config.compose import register, typed
+from gptexp.config.explain import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError
 
@@ -43,6 +49,35 @@ def configs(
             if isinstance(error.__cause__, AttributeError):  # `+model.typo=1`, see typed()
                 raise
             yield error  # a value that is missing, or refers to nothing
+
+
+def grid(
+    loader: ConfigLoader, params: Mapping[str, Any] | None, overrides: list[str]
+) -> list[list[str]]:
+    """The overrides of each point: those of the command win over a sweep's own `params`."""
+    given = [f"{key}={value}" for key, value in (params or {}).items()]
+    parsed = OverridesParser.create(loader).parse_overrides([*given, *overrides])
+    [points] = BasicSweeper.split_arguments(parsed, None)
+    return points
+
+
+def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]:
+    """The points that `python run.py WORDS` would train, with or without -m; raises ConfigError."""
+    words = [word for word in words if word not in ("-m", "--multirun")]
+    if found := override_problems(words):
+        raise ConfigError(*found)
+    register()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()
+            master = loader.load_configuration("config", words, RunMode.MULTIRUN)
+            task = [str(word) for word in master.hydra.overrides.task]
+            found_points = grid(loader, master.hydra.sweeper.params, task)
+            return list(zip(found_points, configs(loader, master, found_points), strict=True))
+    except Exception as error:
+        if not is_config_error(error):
+            raise
+        raise ConfigError(explain(error)) from error
 
 
 def _is_plain(override: Override) -> bool:
