@@ -114,7 +114,7 @@ def losses(sizes: Sequence[Size]) -> list[Exhibit]:
                 alt=f"Best validation loss over {what}, {len(series)} series; the lowest is "
                 f"{lowest.best.mean:.4f} nats per token at {getattr(lowest, x):,} {what}",
                 caption="Means over the seeds with the 95% interval of Student's t; a line joins "
-                "the lowest means. Intervals may leave the figure where seeds are few."
+                "the lowest means. Intervals far longer than the means differ are cut off."
                 + (some if len(series) < len(together) else ""),
                 legend=_legend(chosen) if any(chosen) else [],
                 draw=lambda size, legend, series=series, what=what: figures.losses(  # type: ignore[misc]

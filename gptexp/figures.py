@@ -28,8 +28,9 @@ PALETTE = (
 )
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼"}  # and the same as a letter
 FIRST_FALL = 0.05  # share of a run's steps whose losses may lie above the figure
-UNEQUAL = 8  # times as long as the shortest curve: then the axis is logarithmic
-MOST_TICKS = 7
+UNEQUAL = 8  # times as long as a short curve: then the axis is logarithmic
+FEW_LINES = 7  # which may be thick
+TICKS_PER_INCH = 0.8  # of numbers such as 1.21M
 
 Styled = tuple[str, str]  # a colour and a key of MARKERS
 Series = Mapping[str, Sequence[tuple[float, Statistic]]]  # by label: x, and losses there
@@ -63,7 +64,7 @@ def overlay(
     The loss axis ends where the first steep fall does, so that a cliff is seen beside it.
     """
     figure, axes = _canvas(size)
-    width = 1.4 if sum(len(bundle.curves) for bundle in bundles) <= MOST_TICKS else 0.9
+    width = 1.4 if sum(len(bundle.curves) for bundle in bundles) <= FEW_LINES else 0.9
     for bundle, style in zip(bundles, styles(len(bundles)), strict=True):
         for number, curve in enumerate(bundle.curves):
             _curve(axes, curve, axis, style, label=None if number else bundle.label, width=width)
@@ -71,14 +72,16 @@ def overlay(
             x = [getattr(point, axis) for point in bundle.curves[0]]
             axes.fill_between(x, *bundle.band, color=style[0], alpha=0.15, linewidth=0)
     curves = [curve for bundle in bundles for curve in bundle.curves]
-    ends = [getattr(curve[-1], axis) for curve in curves]
-    if max(ends) > UNEQUAL * min(ends) > 0:
+    ends = sorted(getattr(curve[-1], axis) for curve in curves)
+    usual = ends[len(ends) // 4]  # not the shortest, which may be a run that has just begun
+    unequal = ends[-1] > UNEQUAL * usual > 0
+    if unequal:
         axes.set_xscale("log", nonpositive="mask")
-        _log_ticks(axes, [])
+        _log_ticks(axes, size[0], [])
     else:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     _limit(axes, curves)
-    axes.set_xlabel(AXES[axis])
+    axes.set_xlabel(AXES[axis] + (", log scale" if unequal else ""))
     axes.set_ylabel("loss, nats per token")
     _legend(figure, legend)
     return figure
@@ -105,8 +108,9 @@ def losses(
             elinewidth=1,
             label=label,
         )
+    _limit_means(axes, [found for points in series.values() for _, found in points])
     axes.set_xscale("log")
-    _log_ticks(axes, sorted({x for points in series.values() for x, _ in points}))
+    _log_ticks(axes, size[0], sorted({x for points in series.values() for x, _ in points}))
     axes.set_xlabel(what)
     axes.set_ylabel("best loss, nats per token")
     _legend(figure, legend and any(series))
@@ -153,7 +157,7 @@ def styles(count: int) -> Iterator[Styled]:
         if count <= len(PALETTE):
             yield PALETTE[number], markers[0]
         else:
-            light = (0.36, 0.52)[number % 2]
+            light = (0.36, 0.48)[number % 2]
             color = to_hex(colorsys.hls_to_rgb(number / count, light, 0.65))
             yield color, markers[number % len(markers)]
 
@@ -230,14 +234,25 @@ def _limit(axes: Axes, curves: Sequence[Sequence[Point]]) -> None:
     axes.set_ylim(bottom - margin, top + margin)
 
 
-def _log_ticks(axes: Axes, values: Sequence[float]) -> None:
+def _limit_means(axes: Axes, some: Sequence[Statistic]) -> None:
+    """Intervals of two seeds can be so long that they would flatten the rest: they are cut."""
+    low, high = min(found.mean for found in some), max(found.mean for found in some)
+    span = high - low
+    if span > 0:
+        ends = [(found.mean - (found.ci95 or 0), found.mean + (found.ci95 or 0)) for found in some]
+        low = max(low - span, min(low for low, _ in ends))
+        high = min(high + span, max(high for _, high in ends))
+        axes.set_ylim(low - 0.05 * span, high + 0.05 * span)
+
+
+def _log_ticks(axes: Axes, inches: float, values: Sequence[float]) -> None:
     """At the values themselves where there is room; at 1, 2 and 5 where there are none."""
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     if not values:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         return
-    room = math.log(values[-1] / values[0]) / MOST_TICKS
+    room = math.log(values[-1] / values[0]) / (TICKS_PER_INCH * inches)
     ticks = [values[0]]
     for value in values[1:]:
         if math.log(value / ticks[-1]) >= room:

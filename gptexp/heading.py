@@ -12,25 +12,29 @@ from gptexp.findings import Findings, Record, mapping, short_label
 MOST_VALUES = 8  # of a key or a fact, that are listed
 
 
-def facts(found: Findings) -> dict[str, str]:
-    """What the sweep is, by name."""
+def facts(found: Findings) -> dict[str, list[str]]:
+    """What the sweep is: lines by name."""
     records = list(found.records.values())
     states = Counter(record.run.state for record in records)
     count = ", ".join(f"{number} {state}" for state, number in states.items())
     flops = [record.flops for record in records if record.flops is not None]
     seconds = [record.seconds for record in records if record.seconds is not None]
     named = {
-        "folder": str(found.folder),
-        "runs": f"{len(records)}: {count}; in {len(found.groups)} groups of the same config but "
-        "for the seed",
+        "folder": [str(found.folder)],
+        "runs": [
+            f"{len(records)}: {count}; in {len(found.groups)} groups of the same config but for "
+            "the seed"
+        ],
         "corpus": _distinct(_corpus(record) for record in records),
         "varies": _varying(records),
-        "compute": f"{sum(flops):.3g} FLOPs in the {len(flops)} finished runs; "
-        f"{duration(sum(seconds))} of training in all {len(seconds)}, one after another",
-        "best": _best(found),
+        "compute": [
+            f"{sum(flops):.3g} FLOPs in the {len(flops)} finished runs",
+            f"{duration(sum(seconds))} of training in {len(seconds)} runs, one after another",
+        ],
+        "best": [_best(found)],
         "code": _distinct(_code(record) for record in records),
     }
-    return {name: text for name, text in named.items() if text}
+    return {name: lines for name, lines in named.items() if lines}
 
 
 def _best(found: Findings) -> str:
@@ -51,7 +55,7 @@ def _corpus(record: Record) -> str:
     return f"{name} ({config.get('tokenizer.name')} tokens{val}{digest})"
 
 
-def _varying(records: Sequence[Record]) -> str:
+def _varying(records: Sequence[Record]) -> list[str]:
     """The keys that can change a result with all their values."""
     some = [record.run for record in records]
     lines = []
@@ -59,8 +63,8 @@ def _varying(records: Sequence[Record]) -> str:
         values = list(dict.fromkeys(run.config.get(key) for run in some))
         values.sort(key=groups.sort_key)
         more = f", ... ({len(values)} values)" if len(values) > MOST_VALUES else ""
-        lines.append(f"{key}={','.join(map(str, values[:MOST_VALUES]))}{more}")
-    return "; ".join(lines)
+        lines.append(f"{key}: {', '.join(map(str, values[:MOST_VALUES]))}{more}")
+    return lines
 
 
 def _code(record: Record) -> str:
@@ -90,12 +94,12 @@ def _command(record: Record) -> str:
     return "not recorded: see config.yaml of the run"
 
 
-def _distinct(words: Iterable[str]) -> str:
+def _distinct(words: Iterable[str]) -> list[str]:
     """Each once, the most frequent first, with how many say so where they differ."""
     counts = Counter(word for word in words if word)
     some = [
         word if len(counts) == 1 else f"{word} [{count} runs]"
         for word, count in counts.most_common(MOST_VALUES)
     ]
-    more = f"; and {len(counts) - MOST_VALUES} more" if len(counts) > MOST_VALUES else ""
-    return "; ".join(some) + more
+    more = [f"and {len(counts) - MOST_VALUES} more"] if len(counts) > MOST_VALUES else []
+    return some + more

@@ -21,6 +21,7 @@ from gptexp.table import Table
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 PAGE = "index.html"
 MOST_SHOWN = 12  # commands, samples or notes, before the rest is folded
+VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+)')
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # which no page may hold
 PICTURES = ("cliffs_*.png", "cliff_map.png", "loss_by_*.png")  # as exhibits.py names them
 
@@ -98,9 +99,12 @@ def printable(text: str) -> str:
 
 
 def _figure(exhibit: Exhibit) -> dict[str, Any]:
-    """What the template shows of it; the SVGs are markup of our own."""
+    """What the template shows of it; the SVGs are markup of our own, as wide as `points`."""
     values = {key: getattr(exhibit, key) for key in ("name", "title", "alt", "caption", "legend")}
-    return {**values, "svgs": [Markup(svg) for svg in exhibit.svgs()]}
+    svgs = exhibit.svgs()
+    points = VIEW_BOX.search(svgs[0])
+    assert points is not None, "figures.svg writes one"
+    return {**values, "svgs": [Markup(svg) for svg in svgs], "points": float(points[1])}
 
 
 def _rows(made: Table, marked: Sequence[bool]) -> dict[str, Any]:
@@ -122,7 +126,7 @@ def _page(**values: Any) -> str:
 
 
 def _numbers(
-    facts: dict[str, str], bundles: Sequence[Bundle], sizes: Sequence[Size], groups: Table
+    facts: dict[str, list[str]], bundles: Sequence[Bundle], sizes: Sequence[Size], groups: Table
 ) -> str:
     """The numbers behind every figure, as JSON."""
     values = {
