@@ -103,15 +103,16 @@ def telling(found: Sequence[Run]) -> list[str]:
     Those that follow from earlier ones are left out, as the layers of a preset do from its name;
     but the dataset's size is always told.
     """
-    keys = runs.mixed(found)
+    told = runs.mixed(found)
     if len({run.data_sha256 for run in found}) > 1 and "data.path" in runs.differing(found):
-        keys.append("data.path")
-    partitions = _partitions(found, keys)
+        told.append("data.path")
+    keys = [key for key in told if key != "data.fraction"]
+    count = _combinations(found, keys)
     for key in reversed(keys):
         rest = [other for other in keys if other != key]
-        if key != "data.fraction" and _partitions(found, rest) == partitions:
+        if _combinations(found, rest) == count:
             keys = rest
-    return keys
+    return [key for key in told if key in keys or key == "data.fraction"]
 
 
 def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
@@ -254,7 +255,7 @@ def _label_without(by: Sequence[str], group: Group, left_out: Sequence[str]) -> 
     return short_label(*zip(*pairs, strict=True)) if pairs else ""
 
 
-def _partitions(found: Sequence[Run], keys: Sequence[str]) -> int:
+def _combinations(found: Sequence[Run], keys: Sequence[str]) -> int:
     return len({tuple(run.config.get(key) for key in keys) for run in found})
 
 

@@ -76,7 +76,7 @@ def _samples(found: Findings) -> list[dict[str, str]]:
             origin = f"seed {run.seed}, best loss {run.best:.4f} at step {run.best_step:,}"
         else:
             text, origin = _last_sample(found.of(group))
-        samples.append({"label": found.label(group), "origin": origin, "text": printable(text)})
+        samples.append({"label": found.label(group), "origin": origin, "text": text})
     return samples
 
 
