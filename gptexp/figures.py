@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from gptexp.cliff import Point, best_of
@@ -66,8 +67,8 @@ def overlay(
     figure, axes = _canvas(size)
     width = 1.4 if sum(len(bundle.curves) for bundle in bundles) <= FEW_LINES else 0.9
     for bundle, style in zip(bundles, styles(len(bundles)), strict=True):
-        for number, curve in enumerate(bundle.curves):
-            _curve(axes, curve, axis, style, label=None if number else bundle.label, width=width)
+        for curve in bundle.curves:
+            _curve(axes, curve, axis, style, width=width)
         if bundle.band is not None:
             x = [getattr(point, axis) for point in bundle.curves[0]]
             axes.fill_between(x, *bundle.band, color=style[0], alpha=0.15, linewidth=0)
@@ -83,7 +84,8 @@ def overlay(
     _limit(axes, curves)
     axes.set_xlabel(AXES[axis] + (", log scale" if unequal else ""))
     axes.set_ylabel("loss, nats per token")
-    _legend(figure, legend)
+    if legend:
+        _legend(figure, [bundle.label for bundle in bundles])
     return figure
 
 
@@ -92,7 +94,7 @@ def losses(
 ) -> Figure:
     """Mean best losses with 95% intervals over `what` on a log axis; a line joins the lowest."""
     figure, axes = _canvas(size)
-    for (label, points), (color, marker) in zip(series.items(), styles(len(series)), strict=True):
+    for points, (color, marker) in zip(series.values(), styles(len(series)), strict=True):
         lowest: dict[float, float] = {}
         for x, found in points:
             lowest[x] = min(found.mean, lowest.get(x, math.inf))
@@ -106,14 +108,14 @@ def losses(
             markersize=5,
             capsize=3,
             elinewidth=1,
-            label=label,
         )
     _limit_means(axes, [found for points in series.values() for _, found in points])
     axes.set_xscale("log")
     _log_ticks(axes, size[0], sorted({x for points in series.values() for x, _ in points}))
     axes.set_xlabel(what)
     axes.set_ylabel("best loss, nats per token")
-    _legend(figure, legend and any(series))
+    if legend and any(series):
+        _legend(figure, list(series))
     return figure
 
 
@@ -211,7 +213,7 @@ def _curve(
     curve: Sequence[Point],
     axis: str,
     style: Styled,
-    label: str | None,
+    label: str | None = None,
     width: float = 1.5,
 ) -> Point:
     """One run, or a mean: validation solid, training dashed; returns the best, which is marked."""
@@ -260,7 +262,10 @@ def _log_ticks(axes: Axes, inches: float, values: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
 
 
-def _legend(figure: Figure, wanted: bool) -> None:
+def _legend(figure: Figure, labels: Sequence[str]) -> None:
     """Beside the figure, where it hides nothing."""
-    if wanted:
-        figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    handles = [
+        Line2D([], [], color=color, marker=marker, markersize=5, linewidth=1, label=label)
+        for label, (color, marker) in zip(labels, styles(len(labels)), strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside right upper", fontsize=7, frameon=False)
