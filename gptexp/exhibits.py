@@ -40,7 +40,7 @@ class Exhibit:
 
 
 def cliffs(bundles: Sequence[Bundle], groups: int, runs: int) -> list[Exhibit]:
-    """The overfit cliffs over each axis; none without a curve. `groups` and `runs` have curves."""
+    """The overfit cliffs over each axis; none without a curve. Of so many groups and runs."""
     if not bundles:
         return []
     best = min(p.val_loss for bundle in bundles for curve in bundle.curves for p in curve)

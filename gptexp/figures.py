@@ -65,14 +65,8 @@ def overlay(
     The loss axis ends where the first steep fall does, so that a cliff is seen beside it.
     """
     figure, axes = _canvas(size)
-    width = 1.4 if sum(len(bundle.curves) for bundle in bundles) <= FEW_LINES else 0.9
-    for bundle, style in zip(bundles, styles(len(bundles)), strict=True):
-        for curve in bundle.curves:
-            _curve(axes, curve, axis, style, width=width)
-        if bundle.band is not None:
-            x = [getattr(point, axis) for point in bundle.curves[0]]
-            axes.fill_between(x, *bundle.band, color=style[0], alpha=0.15, linewidth=0)
     curves = [curve for bundle in bundles for curve in bundle.curves]
+    width = 1.4 if len(curves) <= FEW_LINES else 0.9
     ends = sorted(getattr(curve[-1], axis) for curve in curves)
     usual = ends[len(ends) // 4]  # not the shortest, which may be a run that has just begun
     unequal = ends[-1] > UNEQUAL * usual > 0
@@ -81,6 +75,16 @@ def overlay(
         _log_ticks(axes, size[0], [])
     else:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    for bundle, style in zip(bundles, styles(len(bundles)), strict=True):
+        for curve in bundle.curves:
+            _curve(axes, curve, axis, style, width=width)
+        if bundle.band is not None:
+            x = [getattr(point, axis) for point in bundle.curves[0]]
+            # A log axis has no place for the start, and an area with it would have no corner there.
+            rows = [row for row in zip(x, *bundle.band, strict=True) if row[0] > 0 or not unequal]
+            if rows:
+                x, low, high = ([row[i] for row in rows] for i in range(3))
+                axes.fill_between(x, low, high, color=style[0], alpha=0.15, linewidth=0)
     _limit(axes, curves)
     axes.set_xlabel(AXES[axis] + (", log scale" if unequal else ""))
     axes.set_ylabel("loss, nats per token")

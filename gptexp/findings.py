@@ -90,7 +90,7 @@ def read(folder: Path) -> Findings:
         why = "; ".join(f"{run.path.name} {run.state}" for run in found[: groups.NAMES])
         raise ConfigError(
             f"{folder}: none of its runs is done, of {len(found)} ({why}). "
-            "Fix: run the same command again, or let it end"
+            f"Fix: see why with gptexp table {folder}, and run their commands again"
         )
     by = telling(found)
     records = {run.path: _record(run, notes) for run in found}

@@ -22,6 +22,7 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 PAGE = "index.html"
 MOST_SHOWN = 12  # commands, samples or notes, before the rest is folded
 VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+)')
+MOST_CHARACTERS = 2000  # of a sample
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # which no page may hold
 PICTURES = ("cliffs_*.png", "cliff_map.png", "loss_by_*.png")  # as exhibits.py names them
 
@@ -76,7 +77,7 @@ def _samples(found: Findings) -> list[dict[str, str]]:
             origin = f"seed {run.seed}, best loss {run.best:.4f} at step {run.best_step:,}"
         else:
             text, origin = _last_sample(found.of(group))
-        samples.append({"label": found.label(group), "origin": origin, "text": text})
+        samples.append({"label": found.label(group), "origin": origin, "text": shortened(text)})
     return samples
 
 
@@ -91,6 +92,12 @@ def _last_sample(records: Sequence[Record]) -> tuple[str, str]:
             origin = f"seed {run.seed}, {run.state}; sample of step {line['step']:,}"
             return f"{line.get('prompt', '')}{line.get('text', '')}", origin
     return "", f"{records[0].run.state}; no sample"
+
+
+def shortened(text: str) -> str:
+    """At most MOST_CHARACTERS, and a word where there were more."""
+    more = len(text) - MOST_CHARACTERS
+    return text if more <= 0 else f"{text[:MOST_CHARACTERS]}\n... and {more:,} characters more"
 
 
 def printable(text: str) -> str:

@@ -158,6 +158,13 @@ def test_a_group_shows_the_sample_of_its_best_run(written):
     assert "n_embd=64 fraction=0.5 seed 0, best loss 1.1400 at step 1,000 to be or not" in text
 
 
+def test_a_long_sample_is_cut_with_a_word(tmp_path, undrawn):
+    add(tmp_path / "a", 32, 0.1, 0, 1.0, sample="x" * 2500)
+    text = words(page_of(report.write(tmp_path / "a").parent))
+    assert f"{'x' * 2000} ... and 500 characters more" in text
+    assert "x" * 2001 not in text
+
+
 def test_a_group_without_a_finished_run_shows_its_last_sample_by_the_best(tmp_path, undrawn):
     add(tmp_path / "a", 32, 0.1, 0, 1.0)
     run = add(tmp_path / "a", 64, 0.1, 0, 1.0, state="interrupted")
@@ -235,6 +242,19 @@ def test_many_runs_are_drawn_as_means_with_bands(tmp_path, undrawn, monkeypatch)
     low, high = (valley(0.42 + seed / 10, 9)[4]["val/loss"] for seed in (0, 1))
     assert math.isclose(lowest["curves"][0][4]["val_loss"], (low + high) / 2)
     assert [lowest["band"][0][4], lowest["band"][1][4]] == pytest.approx([low, high])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_group_that_ended_at_once_is_drawn_beside_long_ones(monkeypatch, tmp_path):
+    monkeypatch.setattr(findings, "MOST_RUNS", 1)
+    for number, length in enumerate((1, 9, 9, 200)):
+        rows = valley(1.0, 200)[:length]
+        add(tmp_path / "a", 32 * (number + 1), 0.1, 0, 1.0, metrics=rows)
+    bundles, _ = findings.bundles(findings.read(tmp_path / "a"))
+    figure = figures.overlay(bundles, "step")
+    figures.svg(figure, "a")
+    assert figure.axes[0].get_xscale() == "log"
+    assert len(figure.axes[0].collections) == 3  # bands of those that have more than a start
 
 
 def test_a_long_curve_is_thinned_and_keeps_its_best_and_ends():
