@@ -1,9 +1,10 @@
-"""How long `gptexp table` takes over many runs: `python benchmarks/runs.py [RUNS]`.
+"""How long a table and a report of many runs take: `python benchmarks/runs.py [RUNS]`.
 
 Writes synthetic run directories, those of the tests, to a temporary folder, and times the real
 command in fresh processes, over a tenth of the runs and over all.
 """
 
+import json
 import os
 import shutil
 import statistics
@@ -16,10 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from synthetic import curve, write_run  # found by the lines above
+from synthetic import put, valley, write_run  # found by the lines above
 
 COMMAND = "from gptexp.cli import main; main()"
 REPEATS = 5  # of each timing, of which the median counts
+EVALUATIONS = 25  # of each run
 SEEDS = 5  # runs of each group
 
 
@@ -31,11 +33,16 @@ def main(count: int) -> None:
         size = sum(path.stat().st_size for path in many.glob("*/summary.json")) / count
         print(f"{count:,} run directories, summary.json of {size:,.0f} bytes each")
         print(f"`gptexp --help`, which reads none: {seconds('--help'):.2f} s")
-        for options in ([], ["--by", "model.n_embd,data.fraction"], ["--format", "json"]):
-            small, large = (seconds("table", str(place), *options) for place in (few, many))
+        for verb, *options in (
+            ["table"],
+            ["table", "--by", "model.n_embd,data.fraction"],
+            ["table", "--format", "json"],
+            ["report"],
+        ):
+            small, large = (seconds(verb, str(place), *options) for place in (few, many))
             each = (large - small) / (count - count // 10)
             print(
-                f"{' '.join(['gptexp table', *options]):48} {large:.2f} s; {small:.2f} s for "
+                f"{' '.join(['gptexp', verb, *options]):48} {large:.2f} s; {small:.2f} s for "
                 f"{count // 10:,}; {each * 1e3:.2f} ms for one more"
             )
     finally:
@@ -51,11 +58,16 @@ def write(folder: Path, count: int) -> Path:
             seed,
             1.5 + number / count,
             test=1.6,
-            metrics=curve(1.5) * 10,
+            metrics=valley(1.5 + number / count, EVALUATIONS),
+            params=10_000 * (1 + point // 10) ** 2,
+            train_tokens=100_000 * (1 + point % 10),
             model__n_embd=64 * (1 + point // 10),
             data__fraction=(1 + point % 10) / 10,
         )
-        for name in ("run.log", "samples.jsonl", ".lock", "events.out.tfevents.0"):
+        sample = {"step": 500, "prompt": "\n", "temperature": 0.8, "top_k": None, "seed": 1}
+        line = json.dumps({**sample, "text": "to be or not to be " * 25}) + "\n"
+        put(run, "samples.jsonl", line * 10)
+        for name in ("run.log", ".lock", "events.out.tfevents.0"):
             (run / name).touch()
         (run / "checkpoints").mkdir()
     return folder

@@ -115,6 +115,19 @@ def plot(
 
 
 @app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder of runs.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the page; `report` in that of the runs.")
+    ] = None,
+) -> None:
+    """One page with the runs' figures, samples and tables, and their numbers beside it."""
+    from gptexp import report as reporting
+
+    typer.echo(f"wrote {reporting.write(folder, to)}")
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     to: Annotated[str, typer.Option(help="tensorboard or wandb.")],

@@ -164,7 +164,8 @@ def unknown_name(option: str, name: str, known: Sequence[str]) -> str:
 
 
 def label(by: Sequence[str], values: Sequence[Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in zip(by, values, strict=True))
+    words = [f"{key}={value}" for key, value in zip(by, values, strict=True)]
+    return " ".join(words) or "all runs"
 
 
 def listed(items: Sequence[object]) -> str:

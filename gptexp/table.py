@@ -48,22 +48,65 @@ def build(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None = None
     Raises ConfigError.
     """
     found, damaged = runs.collect(paths)
-    flags, odd = groups.strangers(found)
-    table = _per_group(found, by, flags) if by else _per_run(found, flags)
+    table = per_group(found, by) if by else per_run(found)
     if sort is not None:
         if sort not in table.columns:
             raise ConfigError(groups.unknown_name("--sort", sort, table.columns))
         table.rows.sort(key=lambda row: groups.sort_key(_sortable(row[sort])))
-    return Table(table.columns, table.rows, [*table.notes, *odd, *damaged])
+    return Table(table.columns, table.rows, [*table.notes, *damaged])
+
+
+def per_run(found: Sequence[Run]) -> Table:
+    """One row for each of the runs, of which there is at least one."""
+    flags, odd = groups.strangers(found)
+    keys = runs.differing(found)
+    rows = [
+        {
+            **{key: run.config.get(key) for key in keys},
+            "state": run.state,
+            "params": run.params,
+            **{figure: getattr(run, figure) for figure in FIGURES},
+            "flags": flags.get(run.path, []),
+            "run": str(run.path),
+        }
+        for run in found
+    ]
+    notes = [f"{run.path}: {run.state}: {run.reason}" for run in found if _worth_a_note(run)]
+    return Table(list(rows[0]), rows, [*notes, *odd])
+
+
+def per_group(found: Sequence[Run], by: Sequence[str]) -> Table:
+    """One row for each group with the same values of the keys in `by`; raises ConfigError."""
+    flags, odd = groups.strangers(found)
+    grouped = groups.group(found, by)
+    rows = [_group_row(each, by, flags) for each in grouped]
+    return Table(list(rows[0]), rows, [*groups.notes(grouped, by), *odd])
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table as it is read: figures rounded, columns without any value left out."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    numeric: list[bool]  # by column: figures go to the right
+
+
+def cells(table: Table) -> Cells:
+    """Of a table with at least one row; a run goes by its name alone where that is unique."""
+    columns = [c for c in table.columns if any(row[c] not in (None, []) for row in table.rows)]
+    named = _named(table)
+    rows = [[_text(column, row) for column in columns] for row in named.rows]
+    return Cells(columns, rows, [_is_numeric(table, column) for column in columns])
 
 
 def render(table: Table, form: str) -> str:
     """In one of FORMATS, without a line break at the end. CSV has no place for the notes."""
     match form:
         case "text":
-            return "\n".join([*_aligned(_named(table)), *_notes(table, "")])
+            return "\n".join([*_aligned(table), *_notes(table, "")])
         case "markdown":
-            return "\n".join([*_markdown(_named(table)), *_notes(table, "- ")])
+            return "\n".join([*_markdown(table), *_notes(table, "- ")])
         case "csv":
             return _csv(table)
     rows = [_plain(row) for row in table.rows]
@@ -90,32 +133,9 @@ def check_format(form: str) -> None:
         raise ConfigError(groups.unknown_name("--format", form, FORMATS))
 
 
-def _per_run(found: Sequence[Run], flags: dict[Path, list[str]]) -> Table:
-    keys = runs.differing(found)
-    rows = [
-        {
-            **{key: run.config.get(key) for key in keys},
-            "state": run.state,
-            "params": run.params,
-            **{figure: getattr(run, figure) for figure in FIGURES},
-            "flags": flags.get(run.path, []),
-            "run": str(run.path),
-        }
-        for run in found
-    ]
-    notes = [f"{run.path}: {run.state}: {run.reason}" for run in found if _worth_a_note(run)]
-    return Table(list(rows[0]), rows, notes)
-
-
 def _worth_a_note(run: Run) -> bool:
     """Of a damaged one, reading it has made a note."""
     return not run.done and bool(run.reason) and run.state != "damaged"
-
-
-def _per_group(found: Sequence[Run], by: Sequence[str], flags: dict[Path, list[str]]) -> Table:
-    grouped = groups.group(found, by)
-    rows = [_group_row(each, by, flags) for each in grouped]
-    return Table(list(rows[0]), rows, groups.notes(grouped, by))
 
 
 def _group_row(each: Group, by: Sequence[str], flags: dict[Path, list[str]]) -> Row:
@@ -129,19 +149,15 @@ def _group_row(each: Group, by: Sequence[str], flags: dict[Path, list[str]]) -> 
 
 
 def _aligned(table: Table) -> list[str]:
-    """Numbers to the right; columns without any value are left out."""
-    columns = _filled(table)
-    cells = [columns, *([_text(column, row) for column in columns] for row in table.rows)]
-    return aligned(cells, [_is_numeric(table, column) for column in columns])
+    shown = cells(table)
+    return aligned([shown.columns, *shown.rows], shown.numeric)
 
 
 def _markdown(table: Table) -> list[str]:
-    columns = _filled(table)
-    rules = ["---:" if _is_numeric(table, column) else "---" for column in columns]
-    cells = [columns, rules]
-    for row in table.rows:
-        cells.append([_text(column, row).replace("|", "\\|") for column in columns])
-    return [f"| {' | '.join(row)} |" for row in cells]
+    shown = cells(table)
+    rules = ["---:" if numeric else "---" for numeric in shown.numeric]
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in shown.rows]
+    return [f"| {' | '.join(row)} |" for row in (shown.columns, rules, *escaped)]
 
 
 def _csv(table: Table) -> str:
@@ -181,10 +197,6 @@ def _named(table: Table) -> Table:
         return table
     rows = [{**row, "run": name} for row, name in zip(table.rows, names, strict=True)]
     return Table(table.columns, rows, table.notes)
-
-
-def _filled(table: Table) -> list[str]:
-    return [c for c in table.columns if any(row[c] not in (None, []) for row in table.rows)]
 
 
 def _is_numeric(table: Table, column: str) -> bool:

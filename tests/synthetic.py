@@ -32,6 +32,10 @@ def write_run(
     metrics: list[dict[str, Any]] | None = None,
     resumes: list[dict[str, Any]] | None = None,
     test: float | None = None,
+    params: int = 809856,
+    train_tokens: int = 900,
+    sample: str = "to be or not to be " * 25,
+    command: list[str] | None = None,
     **keys: Any,
 ) -> Path:
     """A run directory below `folder`; `optim__lr=0.1` sets that key, `best` the best loss."""
@@ -45,8 +49,14 @@ def write_run(
     manifest = {
         "run": path.name,
         "config_hash": hashed.hexdigest(),
+        "command": command or ["run.py", f"seed={seed}"],
         "seed": seed,
-        "data": {"name": "text", "sha256": data_sha256, "bounds": {"train": [0, 900]}},
+        "data": {
+            "name": "text",
+            "sha256": data_sha256,
+            "bounds": {"train": [0, 900]},
+            "tokens": {"train": train_tokens, "test": 0, "val": 100},
+        },
         "tokenizer": {"name": "char", "sha256": "b" * 64},
         "git": {"commit": "c" * 40, "changed": []},
         "environment": ENVIRONMENT,
@@ -60,7 +70,8 @@ def write_run(
     rows = curve(best or 2.0) if metrics is None else metrics
     put(path, "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     if state == "done":
-        summary = result(seed, best, test)
+        summary = result(seed, best, test) | {"sample": sample}
+        summary["params"] = {"total": params, "non_embedding": params - 16512}
         if not old:
             facts = {"run": path.name, "config": config, "config_hash": hashed.hexdigest()}
             facts |= {"data_sha256": data_sha256, "code": code_digest(manifest)}
@@ -81,13 +92,15 @@ def result(seed: int, best: float | None, test: float | None) -> dict[str, Any]:
         return {"step": step, "val_loss": loss, "val_bpb": 3.0, "weights_sha256": digest}
 
     return {
-        "params": {"total": 809856, "non_embedding": 793344},
         "steps": 2000,
+        "tokens": 18000,
+        "epochs": 20.0,
+        "flops": 1e9,
+        "seconds": 60.0,
         "best": None if best is None else evaluation(1000 + seed, best, "best"),
         "final": evaluation(2000, None if best is None else best + 0.5, "final"),
         "cliff": None if best is None else {"verdict": "cliff", "height": 0.5},
         "test": None if test is None else {"loss": test, "bpb": 3.0},
-        "sample": "to be or not to be " * 25,
     }
 
 
@@ -101,4 +114,27 @@ def curve(best: float) -> list[dict[str, Any]]:
         if step % 20 == 0:
             losses = {"train/eval_loss": best - 0.1 + fall, "val/loss": best + fall}
             rows.append({"step": step, "seconds": step / 7, **losses})
+    return rows
+
+
+def valley(best: float, evaluations: int = 25, high: float = 0.5) -> list[dict[str, Any]]:
+    """Evaluations that fall to `best`, halfway, and rise by `high`: an overfit cliff."""
+    rows = []
+    half = evaluations // 2
+    for number in range(evaluations):
+        away = (number - half) / half
+        val = best + (high * away if away > 0 else 2 * away * away)
+        step = 100 * number
+        rows.append(
+            {
+                "step": step,
+                "tokens": 9 * step,
+                "epoch": step / 100,
+                "seconds": step / 40,
+                "train/eval_loss": best + 2 - 2.4 * number / evaluations,
+                "val/loss": val,
+                "val/bpb": val * 1.4,
+                "val/stderr": 0.01,
+            }
+        )
     return rows

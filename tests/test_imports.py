@@ -44,7 +44,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diff": {"journal", "paired", "runs", "table"},
     "early_stopping": set(),
     "export": {"journal", "mirrors", "rundir", "summary"},
-    "figures": {"cliff"},
+    "exhibits": {"figures", "findings"},
+    "figures": {"cliff", "findings", "groups"},
+    "findings": {"cliff", "groups", "journal", "runs"},
     "plan": {
         "console",
         "data",
@@ -68,11 +70,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "forecast": {"data", "evaluation", "runtime"},
     "gradients": set(),
     "groups": {"runs"},
+    "heading": {"console", "findings", "groups", "runs"},
     "interrupt": set(),
     "model": set(),
     "optim": set(),
     "paired": {"groups", "runs", "table"},
     "provenance": {"runtime"},
+    "report": {"cliff", "exhibits", "findings", "heading", "journal", "table"},
     "rundir": set(),
     "runs": {"rundir"},
     "runtime": set(),
@@ -173,4 +177,9 @@ def test_tables_and_differences_import_neither_torch_nor_scipy():
     program = (
         "import sys, gptexp.diff, gptexp.table; sys.exit(bool({'torch', 'scipy'} & {*sys.modules}))"
     )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_report_does_not_import_torch():
+    program = "import sys, gptexp.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,165 @@
+"""The figures of a report: what each shows, in words and as a drawing."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from gptexp import figures, findings
+from gptexp.figures import AXES, MARKERS, NARROW, WIDE
+from gptexp.findings import Bundle, Size
+
+LOSS_AXIS = (
+    "The loss axis ends where the first steep fall does, after a twentieth of a run, and never "
+    "above twice the loss at the start."
+)
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One figure of the page."""
+
+    name: str  # of its file, without the ending
+    title: str
+    alt: str
+    caption: str
+    legend: list[tuple[str, str, str]]  # colour, marker and label
+    draw: Callable[[tuple[float, float], bool], Figure]  # of a size, with its legend or without
+    shapes: tuple[tuple[float, float], ...] = (WIDE, NARROW)  # drawn for; one alone scrolls
+
+    def png(self) -> bytes:
+        return figures.png(self.draw(WIDE, True))
+
+    def svgs(self) -> list[str]:
+        """For each of its shapes."""
+        return [
+            figures.svg(self.draw(shape, False), f"{self.name}-{number}")
+            for number, shape in enumerate(self.shapes)
+        ]
+
+
+def cliffs(bundles: Sequence[Bundle], groups: int, runs: int) -> list[Exhibit]:
+    """The overfit cliffs over each axis; none without a curve. Of so many groups and runs."""
+    if not bundles:
+        return []
+    best = min(p.val_loss for bundle in bundles for curve in bundle.curves for p in curve)
+    caption = "Training dashed, validation solid, the best of each marked. "
+    caption += _what_a_line_is(bundles, groups, runs) + LOSS_AXIS
+    legend = _legend([bundle.label for bundle in bundles])
+    return [
+        Exhibit(
+            name=f"cliffs_{axis}",
+            title=f"by {axis}",
+            alt=f"Training and validation loss over {what}, for {len(bundles)} of {groups} groups; "
+            f"the lowest validation loss is {best:.4f} nats per token",
+            caption=caption,
+            legend=legend,
+            draw=lambda size, legend, axis=axis: figures.overlay(bundles, axis, size, legend),  # type: ignore[misc]
+        )
+        for axis, what in AXES.items()
+    ]
+
+
+def cliff_map(sizes: Sequence[Size]) -> list[Exhibit]:
+    """Over model size and dataset size, where both vary."""
+    cells = findings.grid(sizes)
+    if not _varies(sizes, "params") or not _varies(sizes, "tokens"):
+        return []
+    numbers = "; ".join(
+        f"{cell.params:,} parameters, {cell.tokens:,} tokens: "
+        f"{'no height' if cell.height is None else f'+{cell.height.mean:.3f}'}, "
+        f"best {cell.best.mean:.3f}"
+        for cell in cells
+    )
+    caption = (
+        "How far the validation loss is above its best at the end, and below it that best; means "
+        "over the seeds, in nats per token. Empty: no finished run."
+    )
+    if len(cells) < len(sizes):
+        caption += " Where several groups have one size, the cell is that of the lowest best loss."
+    return [
+        Exhibit(
+            name="cliff_map",
+            title="The cliff over model size and dataset size",
+            alt=f"Heat map of the height of the overfit cliff. {numbers}",
+            caption=caption,
+            legend=[],
+            draw=lambda size, legend: figures.cliff_map(cells),
+            shapes=(WIDE,),
+        )
+    ]
+
+
+def losses(sizes: Sequence[Size]) -> list[Exhibit]:
+    """The best loss over each size that varies."""
+    made = []
+    for name, what, x, other in (
+        ("loss_by_params", "parameters", "params", "other_than_params"),
+        ("loss_by_tokens", "training tokens", "tokens", "other_than_tokens"),
+    ):
+        if not _varies(sizes, x):
+            continue
+        together = defaultdict(list)
+        for size in sizes:
+            together[getattr(size, other)].append((float(getattr(size, x)), size.best))
+        chosen = findings.spread(list(together), findings.MOST_GROUPS)
+        series = {label: together[label] for label in chosen}
+        some = f" {len(series)} of {len(together)} series are drawn."
+        lowest = min(sizes, key=lambda size: size.best.mean)
+        made.append(
+            Exhibit(
+                name=name,
+                title=f"Best loss by {what}",
+                alt=f"Best validation loss over {what}, {len(series)} series; the lowest is "
+                f"{lowest.best.mean:.4f} nats per token at {getattr(lowest, x):,} {what}",
+                caption="Means over the seeds with the 95% interval of Student's t; a line joins "
+                "the lowest means. Intervals far longer than the means differ are cut off."
+                + (some if len(series) < len(together) else ""),
+                legend=_legend(chosen) if any(chosen) else [],
+                draw=lambda size, legend, series=series, what=what: figures.losses(  # type: ignore[misc]
+                    series, f"{what}, log scale", size, legend
+                ),
+            )
+        )
+    return made
+
+
+def left_out(sizes: Sequence[Size]) -> str:
+    """Why some of the figures over size are not there; empty when all are."""
+    if not sizes:
+        return "No group with a finite loss says how many parameters and training tokens it has."
+    words = {"params": "parameters", "tokens": "training tokens"}
+    fixed = [
+        f"{getattr(sizes[0], x):,} {what}" for x, what in words.items() if not _varies(sizes, x)
+    ]
+    if not fixed:
+        return ""
+    missing = "figures over size are" if len(fixed) == 2 else "map of the cliff is"
+    return f"All groups have {' and '.join(fixed)}, so the {missing} left out."
+
+
+def _what_a_line_is(bundles: Sequence[Bundle], groups: int, runs: int) -> str:
+    some = ""
+    if len(bundles) < groups:
+        some = (
+            f"{len(bundles)} of {groups} groups are drawn, from the lowest best loss to the "
+            "highest at equal distances in that order. "
+        )
+    if bundles[0].band is None:
+        return f"Each line is a run; seeds share a colour. {some}"
+    return (
+        f"{runs} runs are too many to draw one by one: each line is a mean over the seeds, as far "
+        f"as all of them went, and the band lies between the lowest and the highest. {some}"
+    )
+
+
+def _legend(labels: Sequence[str]) -> list[tuple[str, str, str]]:
+    styles = figures.styles(len(labels))
+    return [
+        (color, MARKERS[mark], label) for label, (color, mark) in zip(labels, styles, strict=True)
+    ]
+
+
+def _varies(sizes: Sequence[Size], name: str) -> bool:
+    return len({getattr(size, name) for size in sizes}) > 1
