@@ -110,7 +110,8 @@ def both(config: Config, inputs: Inputs, folder: Path) -> Iterator[Sides]:
 def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
     """Over the null model, on random tokens; `config` has the settings NULL."""
     ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
-    inputs = Inputs("", ByteTokenizer(), Splits(ids, ids[:0], ids[:100], {}), where)
+    splits = Splits(ids, ids[:0], ids[:100], {})
+    inputs = Inputs("", ByteTokenizer(), splits, where, config.trainer)
     with _sides(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
         yield sides
 

@@ -38,7 +38,8 @@ def table(shown: str) -> list[str]:
     """The rows of a sweep's table, without its head."""
     lines = shown.splitlines()
     head = max(i for i, line in enumerate(lines) if line.startswith("state "))
-    return lines[head + 1 :]
+    # ray shows lines of its workers late, each behind their name
+    return [line for line in lines[head + 1 :] if "(_run_job" not in line and line.strip()]
 
 
 def states(shown: str) -> list[str]:
