@@ -148,8 +148,8 @@ def total(found: list[Point], costs: list[Cost], where: Runtime) -> str:
     flops = sum(cost.flops * cost.left for cost in todo)
     seconds = sum(cost.seconds * cost.left for cost in todo)
     refused = f", {len(found) - len(costs)} refused" if len(costs) < len(found) else ""
-    points = "1 point" if len(found) == 1 else f"{len(found)} points"
+    counted = "1 point" if len(found) == 1 else f"{len(found)} points"
     return (
-        f"{points}, {len(costs) - len(todo)} done{refused}; to train {len(todo)}: "
+        f"{counted}, {len(costs) - len(todo)} done{refused}; to train {len(todo)}: "
         f"{flops:.2e} FLOPs, about {duration(seconds)} one after another on {where.describe()}"
     )

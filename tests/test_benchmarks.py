@@ -40,6 +40,7 @@ def test_speed_and_overhead_come_as_pairs_with_their_targets(table: Any) -> None
         assert "at most 200 us" in rows[f"overhead a step, logger={logger}"]
 
 
+@pytest.mark.slow
 def test_fresh_processes_answer(table: Any) -> None:
     rows = table("config", "start")
     assert "at most 0.5 s" in rows["python run.py --cfg job"]
@@ -48,6 +49,7 @@ def test_fresh_processes_answer(table: Any) -> None:
     assert "at most 0.5 s" in rows["rest, without torch, forecast, evaluation"]
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_fresh_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text_file: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_both_sides_train_the_same_model_on_the_same_tokens(
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_is_issued_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

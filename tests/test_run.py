@@ -71,6 +71,7 @@ def test_a_run_shows_where_it_is_what_it_reached_and_what_to_type_next(tmp_path,
     assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["default"]
 
 
+@pytest.mark.slow
 def test_G1_a_bad_point_of_a_sweep_leaves_the_others_running_and_exits_1(tmp_path, text_file):
     sweep = [item for item in SMALL if not item.startswith("model.n_head")]
     done = run_py(tmp_path, *sweep, f"data.path={text_file}", "-m", "model.n_head=1,3,4")

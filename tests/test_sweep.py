@@ -337,6 +337,7 @@ def test_G8_ctrl_c_between_two_points_ends_the_sweep_with_its_table(runs, monkey
     assert states(result.out) == ["done", "not started", "not started"]
 
 
+@pytest.mark.slow
 def test_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_not(
     tmp_path, text_file, quick
 ):

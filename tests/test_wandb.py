@@ -179,6 +179,7 @@ def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
     assert len(offline_folders(run)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_quick_pictures")
 def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path: Path) -> None:
     """Killed in a process of its own; the run is finished without W&B, and exported."""
@@ -253,6 +254,7 @@ def test_R3_wandb_leaves_weights_and_metrics_equal(small: Small, tmp_path: Path)
     assert finish(small("logger=wandb"), tmp_path / "other") == straight
 
 
+@pytest.mark.slow
 def test_wandb_is_imported_only_when_it_is_chosen(small: Small, tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from gptexp import experiment\n"

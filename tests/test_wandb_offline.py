@@ -112,6 +112,7 @@ def test_F1_the_mode_that_the_environment_wants_is_respected(
         assert lines == []
 
 
+@pytest.mark.slow
 def test_F1_the_command_neither_asks_nor_waits(small: Small, tmp_path: Path) -> None:
     """With standard input closed, no key, and a server that is away."""
     overrides = [item for item in SMALL if item != "logger=none"]
