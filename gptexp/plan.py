@@ -125,6 +125,8 @@ def standing(directory: RunDirectory, steps: int) -> tuple[str, float]:
     if directory.summary() is not None:
         return "done", 0.0
     state = directory.status().get("state", "new")
+    if state == "running" and not directory.held():
+        state = "killed"
     done = (read_json(directory.checkpoints / "last.json") or {}).get("step", 0) / steps
     return (f"{state} at {done:.0%}" if done else state), max(0.0, 1.0 - done)
 

@@ -18,7 +18,7 @@ from gptexp.errors import (
     InUseError,
 )
 from gptexp.outcome import NOT_STARTED, Outcome, ended_with
-from gptexp.rundir import RunDirectory
+from gptexp.rundir import OUTPUTS, RunDirectory
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ def run(points: Sequence[Point], launch: Launch, at_once: int) -> int:
     finally:
         signal.signal(signal.SIGTERM, before)
     settle(points)
+    draw(points)
     log.info("\n%s", table(points))
     return interrupted or exit_code(points)
 
@@ -118,6 +119,20 @@ def settle(points: Iterable[Point]) -> None:
             from gptexp import standing
 
             point.outcome = standing.after(RunDirectory(path))
+
+
+def draw(points: Iterable[Point]) -> None:
+    """The scaling curves of folders whose runs have TensorBoard; never in a sweep's way."""
+    configs = [point.config for point in points if point.outcome.directory is not None]
+    names = {c.name for c in configs if isinstance(c, Config) and c.logger.tensorboard}
+    for folder in (OUTPUTS / name for name in sorted(names)):
+        try:
+            from gptexp.mirrors import sweep as chart
+            from gptexp.runs import collect
+
+            chart.draw(folder, collect([folder])[0])
+        except Exception as error:
+            log.warning("TensorBoard has no scaling curve of %s: %s", folder, error)
 
 
 def exit_code(points: Iterable[Point]) -> int:

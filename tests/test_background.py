@@ -94,13 +94,13 @@ def test_F2_a_full_queue_switches_it_off_and_what_is_lost_is_counted(
 
 @pytest.mark.parametrize("where", ["scalars", "open"])
 def test_F2_a_call_that_takes_too_long_switches_it_off(fakes, warnings, caplog, monkeypatch, where):
-    monkeypatch.setattr(background, "PATIENCE", 0.0)
     fake = fakes(where)
     mirror = Background("Fake", fake.open)
+    mirror.tell("flush")  # has it opened
     if where == "scalars":
-        settled(lambda: mirror.busy_since is None)
         mirror.tell("scalars", LINE)
     assert fake.blocked.wait(HANGS)
+    monkeypatch.setattr(background, "PATIENCE", 0.0)
     time.sleep(0.01)
     mirror.tell("sample", None)
     mirror.tell("sample", None)

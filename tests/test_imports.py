@@ -84,7 +84,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schedule": set(),
     "summary": {"cliff", "console", "evaluation", "journal", "model", "rundir"},
     "table": {"groups", "runs"},
-    "sweep": {"outcome", "rundir", "standing"},
+    "sweep": {"mirrors", "outcome", "rundir", "runs", "standing"},
     "tokenizers": set(),
     "tracking": {"insight", "journal", "mirrors"},
     "trainer": TRAINER,

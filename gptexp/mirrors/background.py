@@ -29,11 +29,10 @@ class Background:
         self.name = name
         self.lost = 0  # calls with content that did not reach the mirror
         self.off = False
-        self.busy_since: float | None = time.monotonic()  # None between calls
+        self.busy_since: float | None = None  # a moment, while the mirror opens or is in a call
         self._doing = ""  # the method of the call that has not come back
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(CAPACITY)
         self._thread = threading.Thread(target=self._work, args=[opened], name=name, daemon=True)
-        self._thread.start()
 
     def tell(self, method: str, *arguments: object) -> None:
         """Have the mirror's `method` called with `arguments`, some time."""
@@ -43,6 +42,8 @@ class Background:
         if not self.off:
             try:
                 self._calls.put_nowait((method, arguments))
+                if self._thread.ident is None:  # not before: its imports would delay the first step
+                    self._thread.start()
                 return
             except queue.Full:
                 self._switch_off(f"is {CAPACITY:,} calls behind")
@@ -58,7 +59,7 @@ class Background:
             log.info("%s lacks the last %d entries; `gptexp export` has them all", self.name, lost)
 
     def _work(self, opened: Callable[[], Mirror]) -> None:
-        mirror, method = None, "open"
+        mirror, method, self.busy_since = None, "open", time.monotonic()
         try:
             mirror = opened()
             while method != "close" and not self.off:

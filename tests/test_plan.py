@@ -1,0 +1,124 @@
+"""`gptexp plan`: every point with what it costs, what is there, and a total; nothing is trained."""
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+from hydra.core.global_hydra import GlobalHydra
+from kills import stop_before_step
+
+from gptexp import experiment, forecast, model, plan
+from gptexp.config import compose, from_overrides, points
+from gptexp.errors import ConfigError
+
+PER_TOKEN = 1e-3  # seconds
+
+
+@pytest.fixture
+def words(text_file, tmp_path, monkeypatch):
+    """Overrides of a small run; a token takes a millisecond."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(forecast, "per_token", lambda *_: PER_TOKEN)
+    return [*SMALL, f"data.path={text_file}"]
+
+
+def without(words: list[str], key: str) -> list[str]:
+    return [word for word in words if not word.startswith(f"{key}=")]
+
+
+def rows(text: str) -> list[str]:
+    return text.split("\n\n")[0].splitlines()[1:]
+
+
+def test_a_point_has_its_parameters_tokens_epochs_flops_and_time(words):
+    text = plan.plan(words)
+    config = from_overrides(words)
+    train, val = 1842, 205
+    tokens = 12 * 4 * 8
+    work = tokens + (12 // 4 + 1) * 2 * val / 3
+    [row] = rows(text)
+    state, params, steps, shown, epochs, flops, memory, unit, time = row.split()[:9]
+    assert (state, steps, shown) == ("new", "12", str(tokens))
+    assert params == f"{sum(model.count_parameters(config.model, 16).values()):,}"
+    assert epochs == f"{tokens / train:.2f}"
+    assert flops == f"{model.flops_per_token(config.model, 16) * tokens:.2e}"
+    assert (memory, unit) == ("0.00", "GB")
+    assert time == f"0:{round(work * PER_TOKEN):02}"
+
+
+def test_a_grid_is_listed_with_what_each_point_changes_and_a_total(words):
+    given = [*without(words, "model.n_layer"), "-m", "model.n_layer=1,2", "seed=3,4"]
+    text = plan.plan(given)
+    changes = [row.split("  ")[-1] for row in rows(text)]
+    assert changes == [
+        f"model.n_layer={layers} seed={seed}" for layers in (1, 2) for seed in (3, 4)
+    ]
+    total = text.splitlines()[-1]
+    assert total.startswith("4 points, 0 done; to train 4: ")
+
+
+def test_what_is_done_costs_nothing_more_and_what_is_begun_only_the_rest(small, words, tmp_path):
+    config = small("seed=3")
+    experiment.run(config, tmp_path / "outputs")
+    stop_before_step(small("seed=4"), tmp_path / "outputs", 9)
+    GlobalHydra.instance().clear()  # as in a process of its own
+    given = [*words, "-m", "seed=3,4,5"]
+    before = sorted(tmp_path.rglob("*"))
+    text = plan.plan(given)
+    assert sorted(tmp_path.rglob("*")) == before, "a plan writes nothing"
+    states = [re.split(r"  +", row)[0] for row in rows(text)]
+    assert states == ["done", "killed at 67%", "new"]
+    total = text.splitlines()[-1]
+    assert total.startswith("3 points, 1 done; to train 2: ")
+    whole = model.flops_per_token(config.model, 16) * 12 * 4 * 8
+    assert f"{whole * (1 + 1 / 3):.2e} FLOPs" in total
+
+
+def test_a_bad_point_is_named_and_the_others_are_planned(words):
+    text = plan.plan([*without(words, "model.n_head"), "-m", "model.n_head=1,3"])
+    good, bad = rows(text)
+    assert good.startswith("new") and bad.startswith("refused")
+    assert "model.n_embd: 16 is not a multiple of model.n_head=3" in bad
+    assert "2 points, 0 done, 1 refused; to train 1" in text
+
+
+def test_a_budget_is_planned_in_steps(words):
+    [row] = rows(plan.plan([*words, "trainer.max_tokens=100"]))
+    assert row.split()[2] == "4"  # of 32 tokens each
+
+
+def test_a_corpus_is_read_once_and_a_model_timed_once(words, monkeypatch):
+    counts = {"read": 0, "timed": 0}
+    read = plan.data.read
+
+    def counted(*arguments):
+        counts["read"] += 1
+        return read(*arguments)
+
+    def timed(*_):
+        counts["timed"] += 1
+        return PER_TOKEN
+
+    monkeypatch.setattr(plan.data, "read", counted)
+    monkeypatch.setattr(forecast, "per_token", timed)
+    plan.plan([*words, "-m", "seed=1,2,3", "optim.lr=1e-3,1e-2"])
+    assert counts == {"read": 1, "timed": 1}
+
+
+@pytest.mark.parametrize(
+    ("word", "named"), [("model.n_embdd=3", "n_embdd"), ("sweeps=nothing", "sweeps=")]
+)
+def test_an_unknown_key_or_choice_is_refused(words, word, named):
+    with pytest.raises(ConfigError, match=named):
+        plan.plan([*words, word])
+
+
+@pytest.mark.parametrize("path", sorted(Path("sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_points_of_a_command_are_those_of_its_sweep(path):
+    found = points.of_command([f"sweeps={path.stem}"])
+    assert len(found) > 1
+    assert all(config.name == path.stem for _, config in found)
+    narrowed = points.of_command([f"sweeps={path.stem}", "seed=7"])
+    assert all(config.seed == 7 for _, config in narrowed)
+    assert compose.to_dict(found[0][1]) != compose.to_dict(found[1][1])
