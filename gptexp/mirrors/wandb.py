@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import re
 import urllib.error
 import urllib.request
@@ -144,8 +145,11 @@ def init(
 
 
 def run_id(story: Story) -> str:
-    """The same over all resumes of a run, another when it is trained anew."""
+    """The same over all resumes of a run, another when it is trained anew; of an agent, its own."""
     path = story.folder / "wandb-id"
+    if os.environ.get("WANDB_SWEEP_ID") and (given := os.environ.get("WANDB_RUN_ID")):
+        write_text(path, given)
+        return given
     if story.resume_step is not None and path.exists():
         return path.read_text().strip()
     write_text(path, f"{story.folder.name.rpartition('-')[2]}-{uuid.uuid4().hex[:8]}")
