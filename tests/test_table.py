@@ -85,6 +85,12 @@ def test_each_run_is_a_row_with_the_keys_that_differ(gptexp, tmp_path):
     assert out.splitlines()[-1].endswith(": diverged: step 7: loss nan")
 
 
+def test_runs_are_in_the_order_of_what_differs_and_not_of_their_hashes(rows, tmp_path):
+    for lr in (1e-2, 1e-3, 3.0, 0.2):
+        write_run(tmp_path / "a", 0, 2.0, optim__lr=lr)
+    assert [row["optim.lr"] for row in rows(tmp_path / "a")["rows"]] == [1e-3, 1e-2, 0.2, 3.0]
+
+
 def test_numbers_stand_to_the_right_and_words_to_the_left(gptexp, tmp_path):
     write_run(tmp_path / "a", 0, 1.5)
     write_run(tmp_path / "a", 10, 11.5)
