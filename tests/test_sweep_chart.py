@@ -1,11 +1,15 @@
 """A sweep's scaling curve in TensorBoard."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from conftest import put
 from synthetic import write_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gptexp import experiment
+from gptexp import sweep as gptexp_sweep
 from gptexp.mirrors import sweep
 from gptexp.runs import collect
 
@@ -66,3 +70,32 @@ def test_a_chart_is_not_taken_for_a_run(tmp_path, runs):
     before, _ = collect([folder])
     sweep.draw(folder, runs)
     assert [run.path for run in collect([folder])[0]] == [run.path for run in before]
+
+
+def test_a_sweep_with_tensorboard_ends_with_its_curve(small, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(gptexp_sweep, "OUTPUTS", tmp_path / "outputs")
+    points = []
+    for width in (16, 32):
+        config = put(small("name=grid", "seed=3"), "model.n_embd", width)
+        outcome = experiment.run(config, tmp_path / "outputs")
+        config.logger.tensorboard = True
+        points.append(gptexp_sweep.Point([f"model.n_embd={width}"], config, outcome))
+    gptexp_sweep.draw(points)
+    path = tmp_path / "outputs" / "grid" / "scaling-f1"
+    sizes = [json.loads((p.outcome.directory / "summary.json").read_text()) for p in points]
+    assert curve(path) == {size["params"]["total"]: size["best"]["val_loss"] for size in sizes}
+
+    def fail(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(sweep, "draw", fail)
+    gptexp_sweep.draw(points)
+    [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert warning.endswith("no room")
+
+
+def test_a_sweep_without_tensorboard_draws_nothing(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(gptexp_sweep, "OUTPUTS", tmp_path / "outputs")
+    outcome = experiment.run(small("name=grid"), tmp_path / "outputs")
+    gptexp_sweep.draw([gptexp_sweep.Point([], small("name=grid"), outcome)])
+    assert not list(tmp_path.rglob("scaling-*"))
