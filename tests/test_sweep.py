@@ -2,19 +2,22 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from conftest import ROOT, SMALL, metrics, only
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from kills import before, die, forked
+from kills import before, die, forked, killed_after
 
 from gptexp import sweep
 from gptexp.config import Config, compose, config_hash, problems
@@ -379,6 +382,33 @@ def test_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_not(
     for run in (tmp_path / "straight" / "outputs" / "default").iterdir():
         other = tmp_path / "killed" / "outputs" / "default" / run.name
         assert metrics(run) == metrics(other)
+
+
+@pytest.mark.slow
+def test_G3_a_sweep_killed_at_random_moments_and_issued_until_done_ends_the_same(
+    tmp_path, text_file, quick
+):
+    sweep_of = grid(text_file, "seed=0,1,2", "trainer.max_steps=60", "trainer.eval_interval=6")
+    shown = tmp_path / "shown"
+    for name in ("straight", "killed"):
+        (tmp_path / name).mkdir()
+    began = time.monotonic()
+    assert forked(lambda: run_py(sweep_of, tmp_path / "straight", shown)) == 0
+    straight, whole = table(shown.read_text()), time.monotonic() - began
+    moments, kills = random.Random(0), 0
+    while True:
+        work = partial(run_py, sweep_of, tmp_path / "killed", shown)
+        if killed_after(work, moments.uniform(0.2, 0.7) * whole):
+            kills += 1
+            assert kills < 30, "it gets nowhere"
+        else:
+            break
+    assert kills > 0
+    assert forked(lambda: run_py(sweep_of, tmp_path / "killed", shown)) == 0
+    rows = table(shown.read_text())
+    assert [row.replace("already done", "done        ") for row in rows] == straight
+    for run in (tmp_path / "straight" / "outputs" / "default").iterdir():
+        assert metrics(run) == metrics(tmp_path / "killed" / "outputs" / "default" / run.name)
 
 
 # How a launcher's answers become the table and the exit code
