@@ -113,7 +113,7 @@ def fit(
         best_step = trainer.stop.best_step
         if best_step >= 0:
             network.load_state_dict(store.best()["model"])
-        sample = trainer.sample(max(best_step, 0))
+        sample, insight = trainer.sample(max(best_step, 0))
         result = summary.build(
             who.directory.path,
             config=config,
@@ -126,7 +126,7 @@ def fit(
         )
         best_file = store.folder / store.best_entry().file if best_step >= 0 else None
         values = summary.scalars(result)
-        tracked.final(Final(result["steps"], values, sample, trainer.insight(sample), best_file))
+        tracked.final(Final(result["steps"], values, sample, insight, best_file))
         return result
 
 

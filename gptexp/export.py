@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from gptexp.config import to_dict
+from gptexp.config import Config, LoggerConfig, to_dict
 from gptexp.errors import CheckpointError, ConfigError, GptexpError
 from gptexp.files import read_json
 from gptexp.journal import Sample, curves, read_journal
 from gptexp.mirrors import Final, Mirror, Story, openers
 from gptexp.rundir import RunDirectory
 from gptexp.summary import scalars
+
+Lines = list[dict[str, Any]]
 
 DASHBOARDS = ("tensorboard", "wandb")
 EXIT_CODES = {"done": 0, "diverged": 3}  # of a run in that state; any other did not end well
@@ -18,34 +21,55 @@ EXIT_CODES = {"done": 0, "diverged": 3}  # of a run in that state; any other did
 def dashboard(run: Path, to: str) -> None:
     """Write the curves and samples of a run directory to TensorBoard or W&B, one of DASHBOARDS.
 
-    TensorBoard's old event files are replaced; W&B gets a run of its own, with a new id. Pictures
-    are not written, since no journal holds them. Raises ConfigError, CheckpointError, InUseError
-    while the run is training, and GptexpError when the dashboard fails.
+    TensorBoard's event files are replaced by one that has their pictures too; W&B gets a run of its
+    own, with a new id and without pictures, since no journal holds them. Raises ConfigError,
+    CheckpointError, InUseError while the run is training, and GptexpError when the dashboard fails.
     """
     if to not in DASHBOARDS:
         raise ConfigError(f"--to: {to!r} is not known. Fix: one of {', '.join(DASHBOARDS)}")
     directory = RunDirectory(run)
-    if not (run / "metrics.jsonl").is_file():
+    lines = read_journal(run / "metrics.jsonl")
+    if not lines:
         raise CheckpointError(f"{run}: holds no metrics.jsonl. Fix: name a run, outputs/NAME/RUN")
     config = directory.config()
-    cfg = replace(config.logger, tensorboard=to == "tensorboard", wandb=to == "wandb")
+    samples = [Sample(**line) for line in read_journal(run / "samples.jsonl")]
     with directory.locked():
-        story = Story(run, config.name, to_dict(config), None, [], [])
-        [opened] = openers(cfg, story).values()
         try:
-            replay(directory, opened())
+            if to == "tensorboard":
+                mirror = tensorboard(config, run, lines, samples)
+            else:
+                mirror = wandb(config, run, lines, samples)
+            finish(directory, mirror, samples)
         except Exception as error:
             what = str(error).partition("\n")[0]
             raise GptexpError(f"{run}: {to} failed: {what}. Fix: see to that, and again") from error
 
 
-def replay(directory: RunDirectory, mirror: Mirror) -> None:
-    """Tell `mirror` all that the journals hold, and the summary if there is one; close it."""
-    for line in read_journal(directory.path / "metrics.jsonl"):
+def tensorboard(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Mirror:
+    """As a resume after the last line would begin, which writes all that came before."""
+    last = max(line["step"] for line in lines)
+    story = Story(run, config.name, to_dict(config), last, lines, samples, over=True)
+    return opened(replace(config.logger, tensorboard=True, wandb=False), story)
+
+
+def wandb(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Mirror:
+    """As a run that begins anew and is told everything at once."""
+    story = Story(run, config.name, to_dict(config), None, [], [])
+    mirror = opened(replace(config.logger, tensorboard=False, wandb=True), story)
+    for line in lines:
         mirror.scalars({**line, **curves(line)})
-    samples = [Sample(**line) for line in read_journal(directory.path / "samples.jsonl")]
     for sample in samples:
         mirror.sample(sample)
+    return mirror
+
+
+def opened(cfg: LoggerConfig, story: Story) -> Mirror:
+    [opener] = openers(cfg, story).values()
+    return opener()
+
+
+def finish(directory: RunDirectory, mirror: Mirror, samples: list[Sample]) -> None:
+    """Tell `mirror` the summary, if there is one, and how the run ended."""
     summary = directory.summary()
     if summary is not None and samples:
         best_step = (summary["best"] or {}).get("step", 0)

@@ -1,6 +1,7 @@
 """`gptexp plot`: the evaluation curves of runs in one picture."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def plot(runs: Sequence[Path], to: Path, by: str) -> None:
         raise ConfigError(f"--by: {by!r} is not known. Fix: one of {', '.join(figures.AXES)}")
     if to.suffix not in FORMATS:
         raise ConfigError(f"--to: {to} is no picture. Fix: a name with {', '.join(FORMATS)}")
-    curves = {}
+    curves: dict[Path, list[cliff.Point]] = {}
     found, notes = collect(runs)
     for note in notes:
         log.warning("%s", note)
@@ -35,8 +36,17 @@ def plot(runs: Sequence[Path], to: Path, by: str) -> None:
         if not curve:
             log.warning("%s: holds no evaluation yet, so it is left out", path)
             continue
-        curves[f"{path.parent.name}/{path.name}"] = curve
+        curves[path] = curve
     if not curves:
         raise ConfigError("no run holds an evaluation. Fix: name a run that has got that far")
     with storage_errors(to):
-        figures.cliffs(curves, by).savefig(to)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        figures.cliffs(labelled(curves), by).savefig(to)
+
+
+def labelled(curves: dict[Path, list[cliff.Point]]) -> dict[str, list[cliff.Point]]:
+    """By folder and name, or by the whole path where two runs share these."""
+    short = [f"{path.parent.name}/{path.name}" for path in curves]
+    alone = {name for name, count in Counter(short).items() if count == 1}
+    names = [n if n in alone else str(path) for n, path in zip(short, curves, strict=True)]
+    return {n.replace("$", r"\$"): c for n, c in zip(names, curves.values(), strict=True)}

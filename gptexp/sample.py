@@ -50,8 +50,11 @@ def draw(
     block_size: int,
     seed: int,
     step: int,
-) -> Sample:
-    """A text from nothing but the default prompt, as the config wants its samples."""
+) -> tuple[Sample, Tensor]:
+    """A text from nothing but the default prompt, as the config wants its samples, and its ids.
+
+    The ids [time] are prompt and text as the model drew them: bytes that are no UTF-8 have none.
+    """
     prompt = default_prompt(tokenizer)
     ids = torch.from_numpy(tokenizer.encode(prompt)).to(next(network.parameters()).device)
     new = generate(
@@ -64,7 +67,8 @@ def draw(
         seed=seed,
     )
     text = tokenizer.decode(new[0].tolist())
-    return Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
+    sample = Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
+    return sample, torch.cat([ids, new[0].to(ids.device)])
 
 
 def choose(

@@ -210,9 +210,9 @@ class Trainer:
         interval = self.cfg.sample_interval
         if interval and self.step % interval == 0:
             with self.off_the_clock():
-                sample = self.sample(self.step)
+                sample, insight = self.sample(self.step)
                 self.parts.tracking.sample(sample)
-                self.parts.tracking.insight(self.insight(sample))
+                self.parts.tracking.insight(insight)
 
     def save_if_due(self, interrupt: Interrupt) -> None:
         """Save at evaluations, at checkpoint_interval, after five minutes, and when interrupted."""
@@ -253,18 +253,15 @@ class Trainer:
         batch_size = self.cfg.eval_batch_size
         return evaluate(self.model, p.corpus, p.tokenizer, p.runtime, split, batch_size, limit)
 
-    def sample(self, step: int) -> Sample:
-        """A text from the weights as they are, drawn with the seed of `step`."""
-        p = self.parts
-        seed = stream_seed(self.seed, "sample", step)
-        return draw(self.model, p.tokenizer, self.cfg, p.corpus.block_size, seed, step)
+    def sample(self, step: int) -> tuple[Sample, Insight]:
+        """A text from the weights as they are, drawn with the seed of `step`, and how they read it.
 
-    def insight(self, sample: Sample) -> Insight:
-        """How the weights as they are read the beginning of `sample`."""
-        parts = self.parts
-        ids = torch.from_numpy(parts.tokenizer.encode(sample.prompt + sample.text))
-        ids = ids[: parts.corpus.block_size].to(parts.runtime.device)
-        return look(self.model, parts.tokenizer, ids, sample.step)
+        As far as the context and a picture go.
+        """
+        p, block_size = self.parts, self.parts.corpus.block_size
+        seed = stream_seed(self.seed, "sample", step)
+        sample, ids = draw(self.model, p.tokenizer, self.cfg, block_size, seed, step)
+        return sample, look(self.model, p.tokenizer, ids[:block_size], step)
 
     def learning_rate(self, step: int) -> float:
         """Of the update that follows `step` updates."""

@@ -38,10 +38,10 @@ def test_F2_a_mirror_that_raises_is_switched_off_with_one_warning(fakes, warning
     mirror.tell("close", 0)
     mirror.finished(time.monotonic() + HANGS)
     first_line = f"{type(error).__name__}: {error}".partition("\n")[0]
-    assert warnings() == [f"Fake failed: {first_line}; it is switched off, and training goes on"]
+    assert warnings() == [f"Fake failed: {first_line}; it is switched off, and the run goes on"]
     assert fake.names == ["sample", "scalars", "close"]
     assert fake.exit_codes == [1]
-    assert lacking(caplog) == ["Fake lacks the last 4 entries; `gptexp export` has them all"]
+    assert lacking(caplog) == ["Fake lacks the last 4 entries; see `gptexp export`"]
 
 
 def test_F2_an_error_of_the_last_call_is_a_warning_too(fakes, warnings, caplog):
@@ -85,11 +85,11 @@ def test_F2_a_full_queue_switches_it_off_and_what_is_lost_is_counted(
     assert warnings() == []
     for method in ["scalars", "sample", "flush", "close"]:
         mirror.tell(method, None)
-    assert warnings() == ["Fake is 5 calls behind; it is switched off, and training goes on"]
+    assert warnings() == ["Fake is 5 calls behind; it is switched off, and the run goes on"]
     mirror.finished(soon())
     assert len(warnings()) == 1
     # The one that blocks, three that wait and two that found no room; flush and close carry none.
-    assert lacking(caplog) == ["Fake lacks the last 6 entries; `gptexp export` has them all"]
+    assert lacking(caplog) == ["Fake lacks the last 6 entries; see `gptexp export`"]
 
 
 @pytest.mark.parametrize("where", ["scalars", "open"])
@@ -105,12 +105,12 @@ def test_F2_a_call_that_takes_too_long_switches_it_off(fakes, warnings, caplog, 
     mirror.tell("sample", None)
     mirror.tell("sample", None)
     assert warnings() == [
-        "Fake has not answered for 0 seconds; it is switched off, and training goes on"
+        "Fake has not answered for 0 seconds; it is switched off, and the run goes on"
     ]
     mirror.finished(soon())
     assert len(warnings()) == 1
     lost = 3 if where == "scalars" else 2
-    assert lacking(caplog) == [f"Fake lacks the last {lost} entries; `gptexp export` has them all"]
+    assert lacking(caplog) == [f"Fake lacks the last {lost} entries; see `gptexp export`"]
     fake.released.set()
     settled(lambda: "close" in fake.names)
     assert fake.exit_codes == [1], "what is switched off is closed when it comes back"
@@ -129,3 +129,16 @@ def test_F2_patience_is_for_one_call_and_not_for_waiting_in_between(fakes, warni
     mirror.finished(time.monotonic() + HANGS)
     assert fake.names == ["scalars"] * 3 + ["close"]
     assert warnings() == []
+
+
+def test_F3_a_mirror_that_comes_back_late_is_closed_as_its_run_ended(fakes, warnings):
+    fake = fakes("scalars")
+    mirror = Background("Fake", fake.open)
+    mirror.tell("scalars", LINE)
+    assert fake.blocked.wait(HANGS)
+    mirror.tell("close", 0)
+    mirror.finished(soon())
+    assert len(warnings()) == 1
+    fake.released.set()
+    settled(lambda: "close" in fake.names)
+    assert fake.exit_codes == [0]

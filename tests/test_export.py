@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import board, event_file, expected_curves, scalars, values
+from boards import board, event_file, expected_curves, images, scalars, values
 from conftest import Result, put
 from filelock import FileLock
 from kills import Small
@@ -60,7 +60,7 @@ def end(run: Path) -> int:
 @pytest.mark.parametrize("lost", [True, False])
 def test_F6_the_board_is_rebuilt_with_equal_scalars(run: Path, gptexp: Any, lost: bool) -> None:
     original, before = board(run, pictures=False), event_file(run)
-    whole = scalars(run)
+    whole, pictured = scalars(run), images(run)
     files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     del files[before]
     if lost:
@@ -70,6 +70,9 @@ def test_F6_the_board_is_rebuilt_with_equal_scalars(run: Path, gptexp: Any, lost
     assert board(run, pictures=False) == original
     assert scalars(run) == whole, "times of training come from the journals too"
     assert event_file(run) != before
+    if not lost:
+        assert images(run) == pictured, "no journal could give them back"
+        assert any(tag.startswith("final/") for tag in pictured)
     assert end(run) == api_pb2.STATUS_SUCCESS
     assert {path: path.read_bytes() for path in files} == files, "no other file is touched"
 

@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tokenizers",
     },
     "plot": {"cliff", "figures", "journal", "runs"},
-    "pictures": {"figures", "insight"},
+    "pictures": {"insight"},
     "insight": {"model", "tokenizers"},
     "journal": set(),
     "mirrors": {"groups", "insight", "journal", "pictures", "runs"},

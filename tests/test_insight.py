@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from boards import PNG
 from conftest import ROOT
 from torch import nn
 
-from gptexp import figures, model, pictures, tokenizers
+from gptexp import model, pictures, tokenizers
 from gptexp.insight import LONGEST, TEMPERATURES, Insight, look, visible
 from gptexp.model import Attention
 from gptexp.tokenizers import CharTokenizer
@@ -158,8 +159,38 @@ def insight(heads: int, tokens: list[str], layers: int = 1) -> Insight:
 @pytest.mark.parametrize("heads", [1, 4, 6])
 def test_pictures_are_png_files_with_a_panel_for_each_head(heads):
     drawn = pictures.attention(insight(heads, list("abc")), 0)
-    assert [axes.get_title() for axes in drawn.axes] == [f"head {n + 1}" for n in range(heads)]
-    assert figures.png(drawn).startswith(PNG)
+    columns, rows = min(heads, pictures.COLUMNS), -(-heads // pictures.COLUMNS)
+    side = 3 * pictures.CELL
+    assert drawn.width == pictures.LABEL + columns * (side + pictures.GAP)
+    assert drawn.height == rows * (side + 2 * pictures.TITLE)
+    assert pictures.png(drawn).startswith(PNG)
+
+
+def test_a_map_is_darker_where_a_head_attends_more():
+    seen = insight(2, list("abc"))
+    maps = np.zeros((2, 3, 3), np.float32)
+    maps[1, 2, 0] = 1.0  # in the second head, the third token attends to the first
+    drawn = pictures.attention(replace(seen, attention=[maps]), 0)
+    side, half = 3 * pictures.CELL, pictures.CELL // 2
+    left, top = pictures.LABEL + side + pictures.GAP + half, pictures.TITLE + half
+
+    def cell(row, column):
+        return drawn.getpixel((left + column * pictures.CELL, top + row * pictures.CELL))
+
+    assert cell(2, 0) == pictures.DARK
+    assert cell(0, 2) == cell(2, 1) == (255, 255, 255)
+
+
+def test_bars_are_as_high_as_the_probabilities():
+    seen = insight(1, ["a", "b"])
+    drawn = pictures.following(replace(seen, following={1.0: np.array([0.25, 0.75], np.float32)}))
+    blue = (31, 119, 180)
+    heights = [
+        max(sum(drawn.getpixel((x, y)) == blue for y in range(drawn.height)) for x in span)
+        for span in (range(60, 350), range(400, 600))
+    ]
+    whole = pictures.HEIGHT - pictures.BOTTOM - pictures.TOP
+    assert heights == [pytest.approx(whole, abs=2), pytest.approx(whole / 3, abs=2)]
 
 
 def test_there_is_a_picture_for_each_layer():

@@ -30,8 +30,7 @@ def test_F3_all_mirrors_together_have_one_deadline(small, tmp_path, fakes, warni
         tracked.scalars(1, {"val/loss": 2.0})
     assert 0.3 <= time.monotonic() - began < 5 * 0.3
     assert warnings() == [
-        f"Fake{n} did not finish in time; it is switched off, and training goes on"
-        for n in range(5)
+        f"Fake{n} did not finish in time; it is switched off, and the run goes on" for n in range(5)
     ]
     assert [fake.exit_codes for fake in [*hanging, well]] == [[0]] * 6
 
@@ -44,9 +43,7 @@ def test_F2_a_mirror_that_does_not_open_leaves_a_run_done(
     outcome = experiment.run(small(), tmp_path / "outputs")
     assert (outcome.state, outcome.exit_code) == ("done", 0)
     kind = type(error).__name__
-    assert warnings() == [
-        f"Fake0 failed: {kind}: {error}; it is switched off, and training goes on"
-    ]
+    assert warnings() == [f"Fake0 failed: {kind}: {error}; it is switched off, and the run goes on"]
     assert len(lacking(caplog)) == 1
     with_it = (outcome.directory / "run.log").read_text()
     assert with_it.count(" WARNING ") == 1 and "Fake0 lacks the last" in with_it

@@ -1,5 +1,7 @@
 """`gptexp plot`: the picture, its labels and its refusals."""
 
+import shutil
+
 import pytest
 from conftest import ONE_LINE, metrics
 from typer.testing import CliRunner
@@ -67,11 +69,12 @@ def test_every_run_has_its_line_and_its_name(run, small, tmp_path, monkeypatch):
         ("run", "a.png", "time", "--by"),
         ("run", "a.jpg", "step", "--to"),
         ("nowhere", "a.png", "step", "nowhere"),
-        ("run", "missing/a.png", "step", "missing"),
+        ("run", "taken/a.png", "step", "taken"),
     ],
 )
 def test_a_mistake_is_one_line(run, tmp_path, runs, to, by, names):
     path = run if runs == "run" else tmp_path / runs
+    (tmp_path / "taken").touch()
     with pytest.raises(GptexpError) as caught:
         plot.plot([path], tmp_path / to, by)
     [line] = caught.value.problems
@@ -87,3 +90,16 @@ def test_a_run_without_an_evaluation_is_named_and_left_out(run, small, tmp_path,
     assert str(other) in warning
     with pytest.raises(ConfigError, match="no run holds an evaluation"):
         plot.plot([other], tmp_path / "a.png", "step")
+
+
+def test_runs_of_the_same_name_in_two_places_are_two_lines(run, tmp_path, monkeypatch):
+    other = tmp_path / "elsewhere" / run.parent.name / run.name
+    shutil.copytree(run, other)
+    drawn = {}
+    original = figures.cliffs
+    monkeypatch.setattr(
+        figures, "cliffs", lambda curves, by: drawn.update(curves) or original(curves, by)
+    )
+    plot.plot([run, other], tmp_path / "new" / "a.png", "step")
+    assert set(drawn) == {str(run), str(other)}
+    assert (tmp_path / "new" / "a.png").exists()

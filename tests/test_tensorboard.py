@@ -224,7 +224,7 @@ def test_F4_event_files_that_vanish_are_one_warning_and_the_run_is_done(
     assert outcome.state == "done" and len(gone) == 1
     [warning] = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert warning.startswith("TensorBoard failed: FileNotFoundError: ")
-    assert warning.endswith("; it is switched off, and training goes on")
+    assert warning.endswith("; it is switched off, and the run goes on")
     assert str(gone[0]) in warning
     assert not list(tmp_path.rglob("events.*"))
 

@@ -30,12 +30,15 @@ class Background:
         self.lost = 0  # calls with content that did not reach the mirror
         self.off = False
         self.busy_since: float | None = None  # a moment, while the mirror opens or is in a call
+        self._exit_code = 1  # what a mirror that is given up is closed with
         self._doing = ""  # the method of the call that has not come back
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(CAPACITY)
         self._thread = threading.Thread(target=self._work, args=[opened], name=name, daemon=True)
 
-    def tell(self, method: str, *arguments: object) -> None:
+    def tell(self, method: str, *arguments: Any) -> None:
         """Have the mirror's `method` called with `arguments`, some time."""
+        if method == "close":
+            [self._exit_code] = arguments
         since = self.busy_since
         if since is not None and time.monotonic() - since > PATIENCE:
             self._switch_off(f"has not answered for {PATIENCE:g} seconds")
@@ -56,7 +59,8 @@ class Background:
             self._switch_off("did not finish in time")
         missed = [self._doing, *(method for method, _ in list(self._calls.queue))]
         if lost := self.lost + sum(method in CONTENT for method in missed):
-            log.info("%s lacks the last %d entries; `gptexp export` has them all", self.name, lost)
+            entries = "entry" if lost == 1 else f"{lost} entries"
+            log.info("%s lacks the last %s; see `gptexp export`", self.name, entries)
 
     def _work(self, opened: Callable[[], Mirror]) -> None:
         mirror, method, self.busy_since = None, "open", time.monotonic()
@@ -72,10 +76,10 @@ class Background:
             self._switch_off(f"failed: {type(error).__name__}: {error}")
         if mirror is not None and method != "close":
             with contextlib.suppress(BaseException):
-                mirror.close(1)
+                mirror.close(self._exit_code)
 
     def _switch_off(self, why: str) -> None:
         if not self.off:
             self.off = True
             first_line = why.partition("\n")[0]
-            log.warning("%s %s; it is switched off, and training goes on", self.name, first_line)
+            log.warning("%s %s; it is switched off, and the run goes on", self.name, first_line)

@@ -21,6 +21,7 @@ class Story:
     resume_step: int | None  # None for a run that starts anew
     lines: list[dict[str, Any]]  # of metrics.jsonl, up to resume_step
     samples: list[Sample]  # of samples.jsonl, up to resume_step
+    over: bool = False  # nothing more will be drawn: see export
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:
         """What can change a result, with dotted keys; null as `null`."""

@@ -57,7 +57,7 @@ class TensorBoard:
             self.scalars(line)
         for sample in story.samples:
             self.sample(sample)
-        for event in pictures(shown, story.resume_step):
+        for event in images(shown, story):
             self.events.write(event)
         self.flush()
         for path in before:
@@ -148,15 +148,15 @@ def read_events(paths: list[Path]) -> dict[tuple[str, int], Event]:
     return {(value.tag, event.step): event for event in events for value in event.summary.value}
 
 
-def pictures(shown: dict[tuple[str, int], Event], last: int | None) -> list[Event]:
-    """Those up to the step `last`, but for the pictures of a run's end: no journal holds them."""
+def images(shown: dict[tuple[str, int], Event], story: Story) -> list[Event]:
+    """The pictures that stay, which no journal holds: a run that goes on draws its end again."""
+    last = -1 if story.resume_step is None else story.resume_step
     return [
         event
         for (tag, step), event in shown.items()
         if event.summary.value[0].HasField("image")
-        and last is not None
         and step <= last
-        and not tag.startswith("final/")
+        and (story.over or not tag.startswith("final/"))
     ]
 
 
