@@ -53,6 +53,14 @@ class RunDirectory:
         """What status.json says; empty when there is none."""
         return read_json(self.path / "status.json") or {}
 
+    def status_stamp(self) -> tuple[int, int] | None:
+        """Another one after each set_status, even of the same words; None without status.json."""
+        try:
+            found = (self.path / "status.json").stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
+
     def config(self) -> Config:
         """What config.yaml says; raises ConfigError where it cannot be read."""
         path, fix = self.path / "config.yaml", "restore it"
