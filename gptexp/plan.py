@@ -118,13 +118,11 @@ def plan(words: list[str], outputs: Path = OUTPUTS) -> str:
 def standing(config: Config, directory: RunDirectory, steps: int) -> tuple[str, float]:
     """What there is of a run of so many steps, and the share of it that is left.
 
-    The state is new, done or that of its status.json, with the share that is trained, or with a
+    The state is new, done or RunDirectory.state, with the share that is trained, or with a
     word that the run is to start anew.
     """
     done = directory.summary() is not None
-    state = "done" if done else directory.status().get("state", "new")
-    if state == "running" and not directory.held():
-        state = "killed"
+    state = "done" if done else directory.state() or "new"
     if to_be_replaced(config, directory):
         return f"{state}, to be replaced", 1.0
     if done or state == "diverged":  # being deterministic, it would again: run.py refuses it
