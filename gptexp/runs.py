@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import flat, is_hashed
+from gptexp.config import BUDGETS, flat, is_hashed
 from gptexp.errors import ConfigError
 from gptexp.files import read_json
 from gptexp.rundir import RunDirectory, code_digest
@@ -46,7 +46,10 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What can change a result, but for the seed and what the text holds."""
         values = {k: v for k, v in self.config.items() if is_hashed(k)}
-        for key in ("seed", "data.path"):
+        unused = ["seed", "data.path"]
+        if any(values.get(f"trainer.{key}") is not None for key in BUDGETS):
+            unused.append("trainer.max_steps")
+        for key in unused:
             values.pop(key, None)
         values["trainer.device"] = str(values.get("trainer.device")).partition(":")[0]
         return values

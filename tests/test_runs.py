@@ -247,3 +247,15 @@ def test_the_synthetic_runs_have_the_shape_of_real_ones(small, tmp_path, quick):
         keys = [set(json.loads((path / name).read_text())) for path in (made, real)]
         assert keys[0] <= keys[1], name
     assert flat(CONFIG).keys() == only_run(real).config.keys()
+
+
+def test_the_steps_of_a_run_with_another_budget_are_no_part_of_what_it_is(tmp_path):
+    def mixed(name, **budget):
+        trainers = [{**CONFIG["trainer"], **budget, "max_steps": steps} for steps in (10, 20)]
+        for seed, trainer in enumerate(trainers):
+            write_run(tmp_path / name, seed, trainer=trainer)
+        return runs.mixed(runs.collect([tmp_path / name])[0])
+
+    assert mixed("steps") == ["trainer.max_steps"]
+    for key, value in {"max_tokens": 99, "max_epochs": 0.5, "max_flops": 1e9}.items():
+        assert mixed(key, **{key: value}) == []
