@@ -218,6 +218,10 @@ def recorded(directory: RunDirectory) -> Iterator[None]:
     except GptexpError as error:
         ended(directory, state_after(error, "failed"), error.problems[0])
         raise
+    except KeyboardInterrupt:  # outside the training loop, or the second one in it
+        line = "interrupted: nothing saved since. Fix: the same command goes on from the last save"
+        ended(directory, "interrupted", line)
+        raise
     except Exception as error:
         if is_out_of_memory(error):
             line = "trainer.batch_size: out of memory. Fix: halve it and double trainer.grad_accum"

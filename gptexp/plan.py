@@ -11,6 +11,7 @@ from gptexp.errors import ConfigError, GptexpError
 from gptexp.files import read_json
 from gptexp.rundir import OUTPUTS, RunDirectory
 from gptexp.runtime import Runtime
+from gptexp.standing import to_be_replaced
 from gptexp.sweep import Point, changes
 from gptexp.table import aligned
 from gptexp.tokenizers import Tokenizer
@@ -22,7 +23,7 @@ HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "ti
 class Cost:
     """What one point comes to."""
 
-    state: str  # new, done, or that of its status.json, with the share that is left
+    state: str  # see standing()
     params: int
     steps: int
     tokens: int
@@ -31,13 +32,14 @@ class Cost:
     memory: int  # bytes, at least
     seconds: float  # for the whole run, on this machine, one after another
     left: float  # share of the run that is still to train
+    machine: str  # what it would train on
 
 
 class Planner:
     """Works out points one by one; corpora are read, and models timed, once for each kind."""
 
-    def __init__(self, where: Runtime, outputs: Path) -> None:
-        self.where = where
+    def __init__(self, outputs: Path) -> None:
+        self.hardware = runtime.probe()
         self.outputs = outputs
         self.texts: dict[str, tuple[Tokenizer, Splits]] = {}
         self.speeds: dict[str, float] = {}  # seconds a token
@@ -46,15 +48,17 @@ class Planner:
         """Raises GptexpError for a point that would be refused."""
         if found := problems(config):
             raise ConfigError(*found)
+        if found := runtime.problems(config.trainer, self.hardware):
+            raise ConfigError(*found)
+        where = runtime.resolve(config.trainer, self.hardware)
         tokenizer, splits = self.corpus(config)
         vocab_size, block_size = tokenizer.vocab_size, config.model.block_size
         trainer = preflight.budgeted(config, vocab_size, len(splits.train))
-        preflight.check_memory(config, vocab_size, self.where.device)
-        corpus = Corpus(splits, block_size, config.seed, self.where.device)
+        preflight.check_memory(config, vocab_size, where.device)
+        corpus = Corpus(splits, block_size, config.seed, where.device)
         tokens = trainer.max_steps * trainer.batch_size * trainer.grad_accum * block_size
-        state, left = standing(
-            preflight.identify(config, self.outputs).directory, trainer.max_steps
-        )
+        directory = preflight.identify(config, self.outputs).directory
+        state, left = standing(config, directory, trainer.max_steps)
         return Cost(
             state=state,
             params=sum(model.count_parameters(config.model, vocab_size).values()),
@@ -63,8 +67,9 @@ class Planner:
             epochs=tokens / len(splits.train),
             flops=float(model.flops_per_token(config.model, vocab_size) * tokens),
             memory=model.training_memory(config.model, vocab_size, trainer.batch_size),
-            seconds=self.speed(config, corpus, vocab_size) * forecast.work(trainer, corpus),
+            seconds=self.speed(config, where, corpus, vocab_size) * forecast.work(trainer, corpus),
             left=left,
+            machine=where.describe(),
         )
 
     def corpus(self, config: Config) -> tuple[Tokenizer, Splits]:
@@ -76,24 +81,25 @@ class Planner:
             self.texts[key] = tokenizer, splits
         return self.texts[key]
 
-    def speed(self, config: Config, corpus: Corpus, vocab_size: int) -> float:
+    def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> float:
         """Seconds that a token takes to train on."""
-        key = repr((config.model, config.trainer.batch_size, vocab_size))
+        cfg = config.trainer
+        key = repr((config.model, vocab_size, cfg.batch_size, cfg.compile, where))
         if key not in self.speeds:
-            network = model.build(config.model, vocab_size, 0).to(self.where.device)
-            self.speeds[key] = forecast.per_token(
-                config.trainer, network, network, corpus, self.where
-            )
+            network = model.build(config.model, vocab_size, 0).to(where.device)
+            self.speeds[key] = forecast.per_token(cfg, network, network, corpus, where)
         return self.speeds[key]
 
 
 def plan(words: list[str], outputs: Path = OUTPUTS) -> str:
     """The table of what `python run.py WORDS` would train; trains and writes nothing.
 
-    Raises ConfigError for an unknown key or choice, and where the machine lacks what is asked for.
+    Raises ConfigError for an unknown key or choice, and where no point has a config.
     """
     found = [Point(*both) for both in points.of_command(words)]
-    planner = Planner(machine(found), outputs)
+    if all(isinstance(point.config, ConfigError) for point in found):
+        raise ConfigError(*(p for point in found for p in point.config.problems))  # type: ignore[union-attr]
+    planner = Planner(outputs)
     rows: list[tuple[str, ...]] = [HEADER]
     costs: list[Cost] = []
     for point in found:
@@ -106,29 +112,23 @@ def plan(words: list[str], outputs: Path = OUTPUTS) -> str:
         except GptexpError as error:
             rows.append(("refused", *[""] * 7, f"{name}  {error.problems[0]}".strip()))
     right = [False, *[True] * 7, False]
-    return "\n".join([*aligned(rows, right), "", total(found, costs, planner.where)])
+    return "\n".join([*aligned(rows, right), "", total(found, costs)])
 
 
-def machine(found: list[Point]) -> Runtime:
-    """What the points ask for; of a sweep over devices, the first. Raises ConfigError."""
-    configs = [point.config for point in found if isinstance(point.config, Config)]
-    if not configs:
-        raise ConfigError(*(p for point in found for p in point.config.problems))  # type: ignore[union-attr]
-    hardware = runtime.probe()
-    if problems_there := runtime.problems(configs[0].trainer, hardware):
-        raise ConfigError(*problems_there)
-    return runtime.resolve(configs[0].trainer, hardware)
+def standing(config: Config, directory: RunDirectory, steps: int) -> tuple[str, float]:
+    """What there is of a run of so many steps, and the share of it that is left.
 
-
-def standing(directory: RunDirectory, steps: int) -> tuple[str, float]:
-    """What there is of a run of so many steps, and the share of it that is left."""
-    if directory.summary() is not None:
-        return "done", 0.0
-    state = directory.status().get("state", "new")
-    if state == "running" and not directory.held():
-        state = "killed"
-    done = (read_json(directory.checkpoints / "last.json") or {}).get("step", 0) / steps
-    return (f"{state} at {done:.0%}" if done else state), max(0.0, 1.0 - done)
+    The state is new, done or RunDirectory.state, with the share that is trained, or with a
+    word that the run is to start anew.
+    """
+    done = directory.summary() is not None
+    state = "done" if done else directory.state() or "new"
+    if to_be_replaced(config, directory):
+        return f"{state}, to be replaced", 1.0
+    if done or state == "diverged":  # being deterministic, it would again: run.py refuses it
+        return state, 0.0
+    share = (read_json(directory.checkpoints / "last.json") or {}).get("step", 0) / steps
+    return (f"{state} at {share:.0%}" if share else state), max(0.0, 1.0 - share)
 
 
 def cells(cost: Cost) -> tuple[str, ...]:
@@ -144,14 +144,18 @@ def cells(cost: Cost) -> tuple[str, ...]:
     )
 
 
-def total(found: list[Point], costs: list[Cost], where: Runtime) -> str:
+def total(found: list[Point], costs: list[Cost]) -> str:
     """The last line: how much of all that is still to be trained."""
     todo = [cost for cost in costs if cost.left]
+    diverged = sum(cost.state == "diverged" for cost in costs)
+    rest = {"diverged": diverged, "refused": len(found) - len(costs)}
+    others = "".join(f", {count} {state}" for state, count in rest.items() if count)
     flops = sum(cost.flops * cost.left for cost in todo)
     seconds = sum(cost.seconds * cost.left for cost in todo)
-    refused = f", {len(found) - len(costs)} refused" if len(costs) < len(found) else ""
+    machines = " and ".join(dict.fromkeys(cost.machine for cost in todo or costs))
+    where = f" on {machines}" if machines else ""
     counted = "1 point" if len(found) == 1 else f"{len(found)} points"
     return (
-        f"{counted}, {len(costs) - len(todo)} done{refused}; to train {len(todo)}: "
-        f"{flops:.2e} FLOPs, about {duration(seconds)} one after another on {where.describe()}"
+        f"{counted}, {len(costs) - len(todo) - diverged} done{others}; to train {len(todo)}: "
+        f"{flops:.2e} FLOPs, about {duration(seconds)} one after another{where}"
     )

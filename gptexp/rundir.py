@@ -23,7 +23,9 @@ from gptexp.files import (
 
 OUTPUTS = Path("outputs")
 
-# running without a held lock means interrupted by something that left no time to say so
+LOCK_SECONDS = 1.0  # for whoever only looks whether it is held, see RunDirectory.held
+
+# of status.json; see RunDirectory.state
 STATES = ("running", "done", "failed", "diverged", "interrupted")
 
 
@@ -52,6 +54,22 @@ class RunDirectory:
     def status(self) -> dict[str, Any]:
         """What status.json says; empty when there is none."""
         return read_json(self.path / "status.json") or {}
+
+    def state(self) -> str | None:
+        """The state in status.json, or `killed` where nothing was left to say so; None without it.
+
+        Without a summary: a run that has one is done, whatever its status says.
+        """
+        state = self.status().get("state")
+        return "killed" if state == "running" and not self.held() else state
+
+    def status_stamp(self) -> tuple[int, int] | None:
+        """Another one after each set_status, even of the same words; None without status.json."""
+        try:
+            found = (self.path / "status.json").stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino
 
     def config(self) -> Config:
         """What config.yaml says; raises ConfigError where it cannot be read."""
@@ -92,7 +110,7 @@ class RunDirectory:
         """
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
+            lock = FileLock(self.path / ".lock", timeout=LOCK_SECONDS)
             try:
                 lock.acquire()
             except Timeout as error:
@@ -108,11 +126,16 @@ class RunDirectory:
             lock.release()
 
     def held(self) -> bool:
-        """Whether a process works in the directory."""
+        """Whether a process works in the directory; true where that cannot be found out.
+
+        Writes nothing.
+        """
+        if not (self.path / ".lock").exists():
+            return False
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 return False
-        except Timeout:
+        except (Timeout, OSError):
             return True
 
     def move_aside(self) -> Path:

@@ -4,16 +4,15 @@ import json
 import math
 import os
 import re
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import flat, is_hashed
+from gptexp.config import BUDGETS, flat, is_hashed
 from gptexp.errors import ConfigError
 from gptexp.files import read_json
-from gptexp.rundir import code_digest
+from gptexp.rundir import RunDirectory, code_digest
 
 MOVED_ASIDE = re.compile(r"\.old\d+$")  # see rundir.move_aside
 ENDINGS = ("failed", "diverged", "interrupted")
@@ -24,7 +23,7 @@ class Run:
     """One run directory; losses in nats per token, None where there is none or it is not finite."""
 
     path: Path
-    state: str  # of rundir.STATES; or damaged, or unknown: neither summary nor a word why not
+    state: str  # see RunDirectory.state; or damaged, or unknown: neither summary nor a word why not
     reason: str  # one line; empty for one that is done
     config: dict[str, Any]  # see config.flat
     code: str | None  # see rundir.code_digest
@@ -47,7 +46,10 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What can change a result, but for the seed and what the text holds."""
         values = {k: v for k, v in self.config.items() if is_hashed(k)}
-        for key in ("seed", "data.path"):
+        unused = ["seed", "data.path"]
+        if any(values.get(f"trainer.{key}") is not None for key in BUDGETS):
+            unused.append("trainer.max_steps")
+        for key in unused:
             values.pop(key, None)
         values["trainer.device"] = str(values.get("trainer.device")).partition(":")[0]
         return values
@@ -209,30 +211,14 @@ def _unfinished(path: Path) -> Run | None:
     status = read_json(path / "status.json")
     if status is None and not (path / "config.yaml").exists():
         return None
-    status = status or {}
-    state, reason = status.get("state"), str(status.get("reason", ""))
-    if state == "running" and not _alive(status):
-        state, reason = "interrupted", "its process is gone"
+    state = RunDirectory(path).state() or "unknown"
+    reason = str((status or {}).get("reason", ""))
+    if state == "killed":
+        reason = "its process is gone"
     elif state not in (*ENDINGS, "running"):
         state, reason = "unknown", "there is no summary.json"
     config, code, data_sha256 = _provenance(path, {})
     return Run(path, state, reason, config, code, data_sha256)
-
-
-def _alive(status: dict[str, Any]) -> bool:
-    """Whether the process may still run; of another machine's, or on Windows, nothing is known.
-
-    The lock would say it for certain, but asking for it could refuse a run that is just starting.
-    """
-    if os.name != "posix" or status.get("host") != socket.gethostname():
-        return True
-    try:
-        os.kill(int(status["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, KeyError, ValueError):
-        return True
-    return True
 
 
 def _number(value: Any) -> Any:

@@ -74,13 +74,13 @@ def after(directory: RunDirectory) -> Outcome:
     path, status = directory.path, directory.status()
     if (done := directory.summary()) is not None:
         return Outcome("done", 0, path, summary.best_val_loss(done))
-    match state := status.get("state", "not started"):
-        case "not started":
+    match state := directory.state():
+        case None:
             return replace(NOT_STARTED, directory=path)
-        case "running" if directory.held():
-            return Outcome("in use", 6, path, error="another process trains it")
         case "running":
-            return Outcome("killed", EXIT_BUG, path, error="killed; the same command goes on")
+            return Outcome("in use", 6, path, error="another process trains it")
+        case "killed":
+            return Outcome(state, EXIT_BUG, path, error="killed; the same command goes on")
         case "interrupted":
             return Outcome(state, EXIT_INTERRUPTED, path, error=status["reason"])
     return Outcome(state, EXIT_BUG, path, error=status["reason"])

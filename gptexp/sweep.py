@@ -36,6 +36,7 @@ class Point:
     overrides: list[str]
     config: Config | ConfigError  # or why there is none
     outcome: Outcome = NOT_STARTED
+    stamp: tuple[int, int] | None = None  # of its status.json before the first job
 
 
 def run(points: Sequence[Point], launch: Launch, at_once: int) -> int:
@@ -103,6 +104,8 @@ def waiting(points: Sequence[Point]) -> list[Point]:
         for point in legal:
             assert isinstance(point.config, Config)
             point.outcome = standing.before(point.config)
+            if (path := point.outcome.directory) is not None:
+                point.stamp = RunDirectory(path).status_stamp()
     return [point for point in legal if point.outcome.state == NOT_STARTED.state]
 
 
@@ -112,13 +115,20 @@ def announce(point: Point, points: Sequence[Point]) -> None:
 
 
 def settle(points: Iterable[Point]) -> None:
-    """Ask the disk about points that no process told of, or that another process trained."""
+    """Ask the disk about points that no process told of, or that another process trained.
+
+    What an earlier command left of a point that this sweep did not come to is not its outcome.
+    """
     for point in points:
         path, state = point.outcome.directory, point.outcome.state
         if path is not None and state in (NOT_STARTED.state, "in use"):
             from gptexp import standing
 
-            point.outcome = standing.after(RunDirectory(path))
+            directory = RunDirectory(path)
+            found = standing.after(directory)
+            untouched = state == NOT_STARTED.state and directory.status_stamp() == point.stamp
+            if found.state == "in use" or not untouched:
+                point.outcome = found
 
 
 def draw(points: Iterable[Point]) -> None:

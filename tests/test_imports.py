@@ -55,6 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "preflight",
         "rundir",
         "runtime",
+        "standing",
         "sweep",
         "table",
         "tokenizers",

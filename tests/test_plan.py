@@ -75,6 +75,49 @@ def test_what_is_done_costs_nothing_more_and_what_is_begun_only_the_rest(small, 
     assert f"{whole * (1 + 1 / 3):.2e} FLOPs" in total
 
 
+def test_what_would_start_anew_costs_all_of_it_and_what_diverged_nothing(small, words, tmp_path):
+    experiment.run(small("seed=3"), tmp_path / "outputs")
+    diverging = ["optim.lr=1e30", "schedule.warmup_steps=0", "trainer.grad_clip=0"]
+    experiment.run(small(*diverging), tmp_path / "outputs")
+
+    def planned(*more: str) -> tuple[str, str]:
+        GlobalHydra.instance().clear()
+        text = plan.plan([*without(words, "schedule.warmup_steps"), *more])
+        return re.split(r"  +", rows(text)[0])[0], text.splitlines()[-1]
+
+    warm = ["seed=3", "schedule.warmup_steps=2"]
+    state, total = planned(*warm, "rerun=true")
+    assert state == "done, to be replaced"
+    assert total.startswith("1 point, 0 done; to train 1: ")
+    state, total = planned(*diverging)
+    assert state == "diverged"
+    assert total.startswith("1 point, 0 done, 1 diverged; to train 0: ")
+    state, total = planned(*diverging, "trainer.retry_failed=true")
+    assert state == "diverged, to be replaced"
+    assert total.startswith("1 point, 0 done; to train 1: ")
+
+
+def test_each_point_is_timed_on_its_own_machine(words, monkeypatch):
+    timed = []
+
+    def per_token(cfg, *_):
+        timed.append((cfg.dtype.value, cfg.compile))
+        return PER_TOKEN
+
+    monkeypatch.setattr(forecast, "per_token", per_token)
+    given = [*words, "-m", "trainer.dtype=float32,bfloat16", "trainer.compile=false,true"]
+    text = plan.plan(given)
+    assert len(set(timed)) == 4
+    assert "cpu, float32" in text and "cpu, bfloat16" in text
+
+
+def test_a_point_whose_device_is_absent_is_refused_and_the_others_are_planned(words):
+    given = [*without(words, "trainer.device"), "-m", "trainer.device=cpu,cuda:99"]
+    good, bad = rows(plan.plan(given))
+    assert good.startswith("new") and bad.startswith("refused")
+    assert "trainer.device: cuda:99 is not there" in bad
+
+
 def test_a_bad_point_is_named_and_the_others_are_planned(words):
     text = plan.plan([*without(words, "model.n_head"), "-m", "model.n_head=1,3"])
     good, bad = rows(text)

@@ -29,10 +29,11 @@ from kills import (
     uninterrupted,
 )
 
-from gptexp import checkpoint, experiment
+from gptexp import checkpoint, experiment, standing
 from gptexp.checkpoint import Entry
 from gptexp.config import Config
 from gptexp.journal import Journal
+from gptexp.rundir import RunDirectory
 from gptexp.trainer import Trainer
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -124,6 +125,27 @@ def test_G8_a_signal_during_the_last_save_is_not_forgotten(small: Small, tmp_pat
 
     assert forked(work) == 130
     assert finish(config, tmp_path / "stopped") == uninterrupted(config, tmp_path / "straight")
+
+
+@pytest.mark.parametrize("name", ["begin", "evaluate"])
+def test_ctrl_c_before_the_training_loop_or_after_it_is_written_down(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = small("data.test_fraction=0.1")
+
+    def press(self: Trainer, split: object = None) -> None:
+        if name == "begin" or split == "test":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        before(Trainer, name, press, patch)
+        experiment.run(config, tmp_path)
+    run = only_run(config, tmp_path)
+    assert status(run)["state"] == "interrupted"
+    assert "the same command goes on" in status(run)["reason"]
+    found = standing.after(RunDirectory(run))
+    assert (found.state, found.exit_code) == ("interrupted", 130)
+    assert experiment.run(config, tmp_path).state == "done"
 
 
 def test_a_signal_gets_its_old_handler_back_after_the_run(small: Small, tmp_path: Path) -> None:

@@ -2,11 +2,11 @@
 
 import json
 import math
-import socket
-import subprocess
+import threading
 
 import pytest
 from conftest import ONE_LINE
+from filelock import FileLock
 from synthetic import CONFIG, SOURCES, write_run
 
 from gptexp import experiment, groups, runs
@@ -57,19 +57,36 @@ def test_an_old_summary_is_completed_from_the_config_and_the_manifest(tmp_path):
 
 @pytest.mark.parametrize("state", ["failed", "diverged", "interrupted", "running"])
 def test_a_run_that_is_not_done_is_known_from_its_status(tmp_path, state):
-    run = only_run(write_run(tmp_path / "a", 2, state=state, reason="why"))
+    path = write_run(tmp_path / "a", 2, state=state, reason="why")
+    with RunDirectory(path).locked():
+        run = only_run(path)
     assert (run.state, run.reason, run.seed, run.best) == (state, "why", 2, None)
 
 
-def test_a_run_whose_process_is_gone_is_interrupted(tmp_path):
+def test_a_run_that_says_running_and_that_no_process_holds_was_killed(tmp_path):
     path = write_run(tmp_path / "a", state="running")
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    status = {"state": "running", "pid": ended.pid, "host": socket.gethostname()}
-    (path / "status.json").write_text(json.dumps(status))
-    assert only_run(path).state == "interrupted"
-    (path / "status.json").write_text(json.dumps(status | {"host": "elsewhere"}))
-    assert only_run(path).state == "running"
+    before = sorted(path.iterdir())
+    run = only_run(path)
+    assert (run.state, run.reason) == ("killed", "its process is gone")
+    assert sorted(path.iterdir()) == before, "looking writes nothing"
+    with RunDirectory(path).locked():
+        assert only_run(path).state == state(path) == "running"
+    assert only_run(path).state == state(path) == "killed"
+
+
+def state(path):
+    return RunDirectory(path).state()
+
+
+def test_a_run_that_is_looked_at_while_it_starts_is_not_refused(tmp_path):
+    path = write_run(tmp_path / "a", state="running")
+    looking = FileLock(path / ".lock", thread_local=False)
+    looking.acquire()
+    later = threading.Timer(0.1, looking.release)
+    later.start()
+    with RunDirectory(path).locked():
+        pass
+    later.join()
 
 
 def test_a_run_without_a_word_of_its_end_is_unknown(tmp_path):
@@ -230,3 +247,15 @@ def test_the_synthetic_runs_have_the_shape_of_real_ones(small, tmp_path, quick):
         keys = [set(json.loads((path / name).read_text())) for path in (made, real)]
         assert keys[0] <= keys[1], name
     assert flat(CONFIG).keys() == only_run(real).config.keys()
+
+
+def test_the_steps_of_a_run_with_another_budget_are_no_part_of_what_it_is(tmp_path):
+    def mixed(name, **budget):
+        trainers = [{**CONFIG["trainer"], **budget, "max_steps": steps} for steps in (10, 20)]
+        for seed, trainer in enumerate(trainers):
+            write_run(tmp_path / name, seed, trainer=trainer)
+        return runs.mixed(runs.collect([tmp_path / name])[0])
+
+    assert mixed("steps") == ["trainer.max_steps"]
+    for key, value in {"max_tokens": 99, "max_epochs": 0.5, "max_flops": 1e9}.items():
+        assert mixed(key, **{key: value}) == []

@@ -460,6 +460,29 @@ def test_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch, q
     assert [point.outcome.state for point in again] == ["already done", "done", "done"]
 
 
+@pytest.mark.parametrize("rerun", [False, True])
+def test_what_an_earlier_command_left_is_not_the_outcome_of_a_point_never_started(
+    small, tmp_path, monkeypatch, quick, rerun
+):
+    from gptexp import experiment
+
+    monkeypatch.chdir(tmp_path)
+    found = [sweep.Point([f"seed={n}"], small(f"seed={n}")) for n in range(4)]
+    for point, state in zip(found, ("interrupted", "failed", "running", "done"), strict=True):
+        directory = experiment.run(point.config).directory
+        RunDirectory(directory).set_status(state, "earlier")
+        if state != "done":
+            (directory / "summary.json").unlink()
+        point.config.rerun = rerun
+
+    def gives_up(*_):
+        raise GptexpError("hydra/launcher: no workers. Fix: the same command goes on")
+
+    assert sweep.run(found, gives_up, at_once=4) == 1
+    last = "not started" if rerun else "already done"
+    assert [point.outcome.state for point in found] == [*["not started"] * 3, last]
+
+
 def test_a_search_sweeper_gets_the_best_validation_loss(runs, monkeypatch):
     classes = Plugins.instance().class_name_to_class  # Hydra imports its plugins a second time
     basic = classes["hydra._internal.core_plugins.basic_sweeper.BasicSweeper"]

@@ -1,7 +1,9 @@
 """A sweep's scaling curve in TensorBoard."""
 
 import json
+import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from conftest import put
@@ -56,9 +58,27 @@ def test_unfinished_runs_have_no_part_in_the_means(tmp_path, runs):
     assert curve(sweep.draw(tmp_path, failed)[0]) == {1000: 2.0, 4000: 2.2}
 
 
-def test_sizes_that_mix_more_than_seeds_are_left_out(tmp_path, runs):
+def test_sizes_that_mix_more_than_seeds_are_left_out_with_a_line(tmp_path, runs, caplog):
+    caplog.set_level(logging.INFO, "gptexp")
+    sweep.draw(tmp_path, runs)
+    assert not caplog.messages
     runs[0].config["optim.lr"] = 0.5
     assert [path.name for path in sweep.draw(tmp_path, runs)] == ["scaling-f1"]
+    [line] = caplog.messages
+    assert line.endswith("of data.fraction=0.25: runs of one size differ in optim.lr")
+    assert [path.name for path in tmp_path.glob("scaling-*")] == ["scaling-f1"]
+
+
+def test_a_drawing_that_another_sweep_removes_first_is_no_error(tmp_path, runs, monkeypatch):
+    sweep.draw(tmp_path, runs)
+    unlink = Path.unlink
+
+    def twice(path, missing_ok=False):
+        unlink(path)
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", twice)
+    assert len(sweep.draw(tmp_path, runs)) == 2
 
 
 def test_a_single_size_is_no_curve(tmp_path, runs):

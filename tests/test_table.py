@@ -11,6 +11,7 @@ from conftest import ONE_LINE
 from synthetic import SOURCES, write_run
 
 from gptexp import cli, experiment
+from gptexp.rundir import RunDirectory
 
 OTHER = {**SOURCES, "model.py": "9" * 64}
 
@@ -166,7 +167,8 @@ def test_G7_a_run_that_is_not_done_is_marked_and_left_out_of_the_mean(table, tmp
     grid(tmp_path / "a", [0.1])
     grid(tmp_path / "a", [0.2], [0, 1])
     hurt = write_run(tmp_path / "a", 2, state=state, reason="why", optim__lr=0.2)
-    lines, notes = table(tmp_path / "a", "--by", "optim.lr")
+    with RunDirectory(hurt).locked():
+        lines, notes = table(tmp_path / "a", "--by", "optim.lr")
     assert squeezed(lines[0]).split("  ")[1] == "3"
     assert squeezed(lines[1]).split("  ")[1:3] == [f"2 of 3, {state} 1", "809,856"]
     assert "1.2500 ± 0.6353" in lines[1], "the mean of two, with the t of one degree of freedom"

@@ -21,6 +21,7 @@ from gptexp.config.identity import (
 )
 from gptexp.config.problems import long_warmup, problems
 from gptexp.config.schema import (
+    BUDGETS,
     Activation,
     AdamConfig,
     AdamWConfig,
@@ -46,6 +47,7 @@ from gptexp.config.schema import (
 )
 
 __all__ = [
+    "BUDGETS",
     "Activation",
     "AdamConfig",
     "AdamWConfig",

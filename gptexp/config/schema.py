@@ -151,6 +151,9 @@ class ConstantConfig(ScheduleConfig):
     """The peak, for ever."""
 
 
+BUDGETS = ("max_tokens", "max_epochs", "max_flops")  # of TrainerConfig, for max_steps
+
+
 @dataclass(kw_only=True, slots=True)
 class TrainerConfig:
     """How long, how much at once, how often to look, and where."""
@@ -182,8 +185,7 @@ class TrainerConfig:
     @property
     def budgets(self) -> list[str]:
         """Which budgets are given in place of max_steps; of a legal config at most one."""
-        keys = ("max_tokens", "max_epochs", "max_flops")
-        return [key for key in keys if getattr(self, key) is not None]
+        return [key for key in BUDGETS if getattr(self, key) is not None]
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,5 +1,7 @@
 """A sweep's scaling curve in TensorBoard: runs whose step is the number of parameters."""
 
+import contextlib
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,8 @@ from gptexp.groups import statistic
 from gptexp.mirrors.tensorboard import EventFile
 from gptexp.runs import Run, mixed
 
+log = logging.getLogger(__name__)
+
 FIGURES = {"best": "scaling/best_val_loss", "height": "scaling/cliff_height"}  # of a Run, and tag
 
 
@@ -17,29 +21,39 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
     """Write a TensorBoard run `folder/scaling-f<fraction>` for each dataset size; returns them.
 
     Its points are means over the seeds of finished runs of one size. Where runs of one size differ
-    in more than the seed, a mean would say nothing, and the dataset size is left out; so is one
-    with a single model size. Earlier drawings are replaced.
+    in more than the seed, a mean would say nothing, and the dataset size is left out, in a line
+    that names the keys; so is one with a single model size. Earlier drawings are replaced.
     """
     sizes: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         if run.done:
             sizes[f"{run.config.get('data.fraction', 1):g}"].append(run)
     for stale in folder.glob("scaling-f*/events.out.tfevents.*"):
-        stale.unlink()
-    return [
+        stale.unlink(missing_ok=True)  # another sweep may draw here too
+    curves = {fraction: _curve(fraction, found) for fraction, found in sizes.items()}
+    drawn = [
         _draw(folder / f"scaling-f{fraction}", curve)
-        for fraction, found in sizes.items()
-        if len(curve := _curve(found)) > 1
+        for fraction, curve in curves.items()
+        if len(curve) > 1
     ]
+    for other in set(folder.glob("scaling-f*")) - set(drawn):
+        with contextlib.suppress(OSError):  # it holds something else
+            other.rmdir()
+    return drawn
 
 
-def _curve(runs: Sequence[Run]) -> dict[int, list[Run]]:
+def _curve(fraction: str, runs: Sequence[Run]) -> dict[int, list[Run]]:
     """The runs by their parameters, in that order; empty where a size mixes more than seeds."""
     found: dict[int, list[Run]] = defaultdict(list)
     for run in runs:
         if run.params is not None:
             found[run.params].append(run)
-    if any(mixed(same) for same in found.values()):
+    if keys := dict.fromkeys(key for same in found.values() for key in mixed(same)):
+        log.info(
+            "TensorBoard has no scaling curve of data.fraction=%s: runs of one size differ in %s",
+            fraction,
+            ", ".join(keys),
+        )
         return {}
     return dict(sorted(found.items()))
 
