@@ -14,7 +14,6 @@ from gptexp.config import (
     config_hash,
     differences,
     from_dict,
-    from_yaml,
     long_warmup,
     problems,
     run_name,
@@ -168,20 +167,14 @@ def check_config_file(config: Config, directory: RunDirectory) -> None:
     would have no effect, and be overwritten. So would that of a file which cannot be read: it is
     written atomically, so no kill tears it. Keys that are not hashed may differ; the command wins.
     """
-    path, otherwise = directory.path / "config.yaml", "or delete it to have it written anew"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    path, fix = directory.path / "config.yaml", "restore it, or delete it to have it written anew"
+    if not path.exists():
         return
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: not readable: {error}. Fix: restore it, {otherwise}") from error
-    with stored_config(f"{path}", f"restore it, {otherwise}"):
-        stored = from_yaml(text)
+    stored = directory.config(fix)
     if found := differences(stored, config):
         keys = ", ".join(difference.key for difference in found)
         raise ConfigError(
-            f"{path}: was edited: {keys}. Fix: restore it, {otherwise}; "
-            "other settings go on the command line",
+            f"{path}: was edited: {keys}. Fix: {fix}; other settings go on the command line",
             *(
                 f"{key}: config.yaml {theirs}, command {ours}. Fix: restore it"
                 for key, theirs, ours in found

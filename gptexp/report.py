@@ -24,7 +24,14 @@ MOST_SHOWN = 12  # commands, samples or notes, before the rest is folded
 VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+)')
 MOST_CHARACTERS = 2000  # of a sample
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # which no page may hold
-PICTURES = ("cliffs_*.png", "cliff_map.png", "loss_by_*.png")  # as exhibits.py names them
+# As exhibits.py names them; by name, since the folder may hold pictures of somebody else.
+PICTURES = frozenset(
+    f"{name}.png"
+    for name in (
+        *("cliffs_step", "cliffs_tokens", "cliffs_epochs"),
+        *("cliff_map", "loss_by_params", "loss_by_tokens"),
+    )
+)
 
 
 def write(folder: Path, to: Path | None = None) -> Path:
@@ -148,7 +155,5 @@ def _numbers(
 def _remove_stale(folder: Path, written: Collection[str]) -> None:
     """Pictures of an earlier report that this one does not have."""
     with storage_errors(folder):
-        for pattern in PICTURES:
-            for path in folder.glob(pattern):
-                if path.name not in written:
-                    path.unlink()
+        for name in PICTURES.difference(written):
+            (folder / name).unlink(missing_ok=True)

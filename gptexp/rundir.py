@@ -71,15 +71,15 @@ class RunDirectory:
             return None
         return found.st_mtime_ns, found.st_ino
 
-    def config(self) -> Config:
-        """What config.yaml says; raises ConfigError where it cannot be read."""
-        path, fix = self.path / "config.yaml", "restore it"
+    def config(self, fix: str = "restore it") -> Config:
+        """What config.yaml says; raises ConfigError, with that fix, where it cannot be read."""
+        path = self.path / "config.yaml"
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}. Fix: {fix}") from error
         except ValueError as error:
-            raise ConfigError(f"{path}: not UTF-8. Fix: {fix}") from error
+            raise ConfigError(f"{path}: not readable: {error}. Fix: {fix}") from error
         with stored_config(str(path), fix):
             return from_yaml(text)
 

@@ -341,12 +341,12 @@ def test_the_same_runs_are_the_same_bytes(written, tmp_path):
 
 def test_pictures_that_a_new_report_lacks_go_away(tmp_path, undrawn):
     (tmp_path / "to").mkdir()
-    for name in ("cliff_map.png", "mine.png"):
+    for name in ("cliff_map.png", "mine.png", "cliffs_mine.png"):
         (tmp_path / "to" / name).touch()
     add(tmp_path / "a", 32, 0.1, 0, 1.0)
     report.write(tmp_path / "a", tmp_path / "to")
     kept = {path.name for path in (tmp_path / "to").glob("*.png")} - PICTURES
-    assert kept == {"mine.png"}
+    assert kept == {"mine.png", "cliffs_mine.png"}
     assert not (tmp_path / "to" / "cliff_map.png").exists()
 
 

@@ -22,6 +22,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from gptexp import pictures
 from gptexp.insight import Insight
 from gptexp.journal import Sample, curves
 from gptexp.mirrors.mirror import Final, Story
@@ -74,8 +75,6 @@ class TensorBoard:
         self.summary(sample.step, text(SAMPLE, sample.prompt + sample.text))
 
     def insight(self, insight: Insight, prefix: str = "") -> None:
-        from gptexp import pictures  # matplotlib: half a second, and only here
-
         for name, data in pictures.draw(insight).items():
             image = Summary.Image(encoded_image_string=data)
             value = Summary.Value(tag=prefix + name, image=image)

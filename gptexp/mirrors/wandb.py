@@ -10,7 +10,9 @@ import uuid
 from typing import Any, Literal
 
 import wandb
+from PIL import Image
 
+from gptexp import pictures
 from gptexp.config import LoggerConfig
 from gptexp.files import write_text
 from gptexp.insight import Insight
@@ -48,10 +50,6 @@ class WandB:
         self.run.log({"samples": self.samples, "step": sample.step})
 
     def insight(self, insight: Insight, prefix: str = "") -> None:
-        from PIL import Image  # these two take half a second, and only here
-
-        from gptexp import pictures
-
         drawn = pictures.draw(insight)
         images = {name: Image.open(io.BytesIO(data)) for name, data in drawn.items()}
         shown = {prefix + name: wandb.Image(image) for name, image in images.items()}
