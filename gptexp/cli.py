@@ -63,29 +63,29 @@ def params(
     ] = None,
 ) -> None:
     """Where the parameters of a config live, and what a token and its training cost."""
-    from gptexp import data, model, preflight, tokenizers
+    import torch
+
+    from gptexp import data, networks, preflight
 
     config = from_overrides(overrides or [])
     if found := problems(config):
         raise ConfigError(*found)
-    text = data.read(config.data)
-    tokenizer = tokenizers.build(config.tokenizer, text)
-    splits = data.split(text, config.data, tokenizer, config.model.block_size)
-    vocab_size = tokenizer.vocab_size
-    counts = model.count_parameters(config.model, vocab_size)
-    total = sum(counts.values())
-    tables = counts["token table"] + counts["position table"]
-    rows = [*counts.items(), ("total", total), ("without tables", total - tables)]
+    found_data = data.load(config)
+    corpus = found_data.corpus(torch.device("cpu"))
+    vocab_size = found_data.tokenizer.vocab_size
+    counts = networks.count_parameters(config.model, vocab_size)
+    total, rest = sum(counts.values()), networks.without_tables(counts)
+    rows = [*counts.items(), ("total", total), ("without tables", rest)]
     typer.echo(f"{config.model.name}, {vocab_size:,} tokens in the vocabulary")
     for name, count in rows:
         typer.echo(f"  {name:16} {count:>14,} {count / total:>7.1%}")
-    trainer = preflight.budgeted(config, vocab_size, len(splits.train))
-    tokens_per_step = trainer.batch_size * trainer.grad_accum * config.model.block_size
-    tokens = trainer.max_steps * tokens_per_step
-    flops = model.flops_per_token(config.model, vocab_size)
-    memory = model.training_memory(config.model, vocab_size, trainer.batch_size)
+    trainer = preflight.budgeted(config, vocab_size, corpus)
+    tokens = corpus.trained(trainer.max_steps, trainer.batch_size * trainer.grad_accum)
+    per_step = tokens / trainer.max_steps
+    flops = networks.flops_per_token(config.model, vocab_size)
+    memory = networks.training_memory(config.model, vocab_size, trainer.batch_size)
     typer.echo(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
-    typer.echo(f"steps   {trainer.max_steps:,} of {tokens_per_step:,} tokens")
+    typer.echo(f"steps   {trainer.max_steps:,} of {per_step:,.5g} tokens")
     typer.echo(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
 
 

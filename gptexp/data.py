@@ -1,13 +1,12 @@
-"""A text becomes a Corpus: splits on the device, random training batches, exact evaluation windows.
+"""The corpus that a config names: its file, read and checked, and cut into splits.
 
-The order in the file is train, test, validation. Validation is the last part, as in nanoGPT; test
-is cut from the end of what is left; `data.fraction` keeps a prefix of the training tokens. So the
-smaller training sets of a sweep are nested in the larger ones, and all are judged on the same text.
+The order is train, test, validation. Validation is the last part, as in nanoGPT; test is cut from
+the end of what is left; `data.fraction` keeps a prefix of the training part. So the smaller
+training sets of a sweep are nested in the larger ones, and all are judged on the same text.
 """
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from gptexp import assets
-from gptexp.config import DataConfig
+from gptexp import assets, documents, tokenizers
+from gptexp.config import Config, DataConfig
+from gptexp.corpus import Corpus, Splits, TextCorpus
+from gptexp.documents import DocumentCorpus
 from gptexp.errors import DataError
-from gptexp.runtime import stream_seed
 from gptexp.tokenizers import Tokenizer
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Token ids, each of shape [tokens]; `train` is already cut to data.fraction."""
-
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    val: NDArray[np.int64]
-    bounds: dict[str, tuple[int, int]]  # start and end of each split in the text, in characters
-
 
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
 
@@ -58,6 +46,7 @@ def read(data: DataConfig, sha256: str | None = None) -> str:
     """The text of the corpus, which has the digest `sha256` where one is given; raises DataError.
 
     One rule on every system: a byte order mark at the start is dropped, and CRLF and CR become LF.
+    Documents come as documents.py has them.
     """
     raw = _read_bytes(data)
     where = data.path or data.asset
@@ -78,11 +67,51 @@ def read(data: DataConfig, sha256: str | None = None) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise DataError(f"{where}: holds no text, {len(raw)} bytes of nothing. Fix: give a text")
-    return text
+    return documents.normalised(text, data.shuffle, str(where)) if data.documents else text
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a config's corpus turned out to be."""
+
+    config: Config
+    text: str
+    tokenizer: Tokenizer
+    splits: Splits
+
+    def corpus(self, device: torch.device) -> Corpus:
+        """The splits on `device`, as batches of a text or of documents."""
+        given = (self.splits, self.config.model.block_size, self.config.seed, device)
+        if self.config.data.documents:
+            return DocumentCorpus(*given, boundary=documents.boundary(self.tokenizer))
+        return TextCorpus(*given)
+
+    def describe(self) -> str:
+        """One line: what was found."""
+        return describe(
+            self.config.data,
+            self.text,
+            self.tokenizer,
+            self.splits,
+            self.config.model.block_size,
+        )
+
+
+def load(config: Config, sha256: str | None = None) -> Loaded:
+    """Read the corpus, which has that digest where one is given, and cut it; raises DataError."""
+    text = read(config.data, sha256)
+    tokenizer = tokenizers.build(config.tokenizer, text, documents=config.data.documents)
+    splits = split(text, config.data, tokenizer, config.model.block_size)
+    return Loaded(config, text, tokenizer, splits)
 
 
 def split(text: str, data: DataConfig, tokenizer: Tokenizer, block_size: int) -> Splits:
-    """Cut `text` by characters, then encode each part; raises DataError for a part too short."""
+    """Cut `text` by characters, then encode each part; raises DataError for a part too short.
+
+    Documents are cut between two of them.
+    """
+    if data.documents:
+        return documents.split(text, data, tokenizer)
     val_start = int(len(text) * (1 - data.val_fraction))
     test_start = int(len(text) * (1 - data.val_fraction - data.test_fraction))
     if data.test_fraction == 0:
@@ -99,13 +128,19 @@ def split(text: str, data: DataConfig, tokenizer: Tokenizer, block_size: int) ->
     return splits
 
 
-def describe(data: DataConfig, text: str, tokenizer: Tokenizer, splits: Splits) -> str:
+def describe(
+    data: DataConfig, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int
+) -> str:
     """One line: what was found."""
     ids = tokenizer.encode(text)
-    test = f", {len(splits.test):,} test" if len(splits.test) else ""
+    if data.documents:
+        parts = documents.describe(text, tokenizer, splits, block_size)
+    else:
+        test = f", {len(splits.test):,} test" if len(splits.test) else ""
+        parts = f"{len(splits.train):,} train{test}, {len(splits.val):,} val"
     return (
         f"{data.path or data.asset}: {len(text):,} characters, {len(ids):,} tokens of "
-        f"{tokenizer.describe()}; {len(splits.train):,} train{test}, {len(splits.val):,} val; "
+        f"{tokenizer.describe()}; {parts}; "
         f"{bigrams(ids, tokenizer.vocab_size):,} of {tokenizer.vocab_size**2:,} bigrams occur"
     )
 
@@ -116,56 +151,6 @@ def bigrams(ids: NDArray[np.int64], vocab_size: int) -> int:
     if vocab_size**2 > len(pairs):
         return len(np.unique(pairs))
     return int(np.count_nonzero(np.bincount(pairs)))  # ten times as fast as sorting
-
-
-class Corpus:
-    """The splits on the training device, as batches that are pure functions of the step."""
-
-    def __init__(self, splits: Splits, block_size: int, seed: int, device: torch.device) -> None:
-        self.block_size = block_size
-        self.seed = seed
-        self.device = device
-        parts = {"train": splits.train, "test": splits.test, "val": splits.val}
-        self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in parts.items()}
-        self._offsets = torch.arange(block_size + 1, device=device)
-
-    def size(self, name: str) -> int:
-        """Tokens in the split."""
-        return self.tokens[name].numel()
-
-    def batch(self, name: str, step: int, sequences: int, rank: int = 0) -> tuple[Tensor, Tensor]:
-        """Random inputs and targets, each [sequences, block_size], for one optimizer step.
-
-        A function of (seed, rank, step) alone, so a resumed run needs no state of the data.
-        """
-        tokens = self.tokens[name]
-        key = stream_seed(self.seed, "data", rank, step)
-        generator = np.random.Generator(np.random.Philox(key=key))
-        drawn = generator.integers(0, tokens.numel() - self.block_size, size=sequences)
-        starts = torch.from_numpy(drawn)
-        if self.device.type == "cuda":  # from pinned memory the copy waits for nothing
-            starts = starts.pin_memory().to(self.device, non_blocking=True)
-        rows = tokens[
-            starts.to(self.device)[:, None] + self._offsets
-        ]  # [sequences, block_size + 1]
-        return rows[:, :-1], rows[:, 1:]
-
-    def windows(
-        self, name: str, batch_size: int, limit: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every target of the split's first `limit` tokens once, in order.
-
-        Yields inputs and targets [at most batch_size, block_size], then what is left over as one
-        shorter window [1, rest].
-        """
-        tokens = self.tokens[name][:limit]
-        inputs, targets = tokens[:-1], tokens[1:]
-        full = len(targets) // self.block_size * self.block_size
-        if full:
-            rows = (part[:full].view(-1, self.block_size) for part in (inputs, targets))
-            yield from zip(*(part.split(batch_size) for part in rows), strict=True)
-        if full < len(targets):
-            yield inputs[None, full:], targets[None, full:]
 
 
 def _read_bytes(data: DataConfig) -> bytes:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptexp.data import Corpus
+from gptexp.corpus import NO_TARGET, Corpus
 from gptexp.runtime import Runtime
 from gptexp.tokenizers import Tokenizer
 
@@ -18,7 +18,7 @@ class Evaluation:
 
     loss: float  # nats per token
     bpb: float  # bits per byte of the text, which compares across tokenizers
-    stderr: float  # standard error of loss over the windows, nats per token
+    stderr: float  # standard error of loss over the windows or documents, nats per token
     tokens: int
 
 
@@ -32,12 +32,13 @@ def evaluate(
     batch_size: int,
     limit: int | None = None,
 ) -> Evaluation:
-    """Over the first `limit` tokens of `split`, in windows that do not overlap.
+    """Over the first `limit` tokens of `split`, in windows that do not overlap, or documents.
 
     Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
     and added up in float64, on the CPU since not every device has that. Waits for the device.
     """
     byte_lengths = torch.from_numpy(tokenizer.byte_lengths()).to(where.device)
+    byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of NO_TARGET
     sums, sizes, byte_counts = [], [], []
     was_training = model.training
     model.eval()
@@ -46,12 +47,12 @@ def evaluate(
             logits = model(x)
         sums.append(token_losses(logits, y).sum(dim=1))  # [windows]
         byte_counts.append(byte_lengths[y].sum())
-        sizes += [y.shape[1]] * y.shape[0]
+        sizes.append((y != NO_TARGET).sum(dim=1))  # [windows]
     model.train(was_training)
-    nats = torch.cat(sums).cpu().double()
-    total, tokens = nats.sum().item(), sum(sizes)
+    nats, targets = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
+    total, tokens = nats.sum().item(), int(targets.sum().item())
     bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
-    return Evaluation(total / tokens, bpb, standard_error(nats, torch.tensor(sizes)), tokens)
+    return Evaluation(total / tokens, bpb, standard_error(nats, targets), tokens)
 
 
 def standard_error(sums: Tensor, sizes: Tensor) -> float:
@@ -70,8 +71,10 @@ def standard_error(sums: Tensor, sizes: Tensor) -> float:
 def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy in nats of logits [batch, time, vocab] against targets [batch, time].
 
-    In float32 at least, whatever the arithmetic of the model; shape [batch, time].
+    In float32 at least, whatever the arithmetic of the model; shape [batch, time], and 0 where
+    there is no target.
     """
     flat = logits.flatten(0, 1)
     flat = flat.float() if flat.dtype is not torch.float64 else flat
-    return F.cross_entropy(flat, targets.flatten(), reduction="none").view(targets.shape)
+    losses = F.cross_entropy(flat, targets.flatten(), reduction="none", ignore_index=NO_TARGET)
+    return losses.view(targets.shape)

@@ -10,10 +10,9 @@ from typing import Any
 
 import torch
 
-from gptexp import checkpoint, console, model, optim, provenance, schedule, summary, tracking
+from gptexp import checkpoint, console, networks, optim, provenance, schedule, summary, tracking
 from gptexp.checkpoint import State, Store
 from gptexp.config import Config, to_dict, to_yaml
-from gptexp.data import Corpus
 from gptexp.errors import (
     EXIT_BUG,
     ConfigError,
@@ -24,7 +23,7 @@ from gptexp.mirrors import Final
 from gptexp.outcome import Outcome, ended_with, state_after
 from gptexp.preflight import Identity, Inputs, check_resume, identify, prepare
 from gptexp.rundir import OUTPUTS, RunDirectory
-from gptexp.runtime import stream_seed
+from gptexp.runtime import cpu_threads, stream_seed
 from gptexp.standing import settle, standing, to_be_replaced
 from gptexp.trainer import Parts, Trainer
 
@@ -47,7 +46,8 @@ def run(config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = N
         inputs = prepare(config, who)
         if replaces:
             log.info("the old run is now %s", who.directory.move_aside())
-        with who.directory.locked(), console.logged_to(who.directory.log):
+        threads = cpu_threads(config.trainer.threads)
+        with who.directory.locked(), console.logged_to(who.directory.log), threads:
             stage = "failed"
             return train(config, who, inputs, overrides or [])
     except GptexpError as error:
@@ -86,7 +86,7 @@ def fit(
 ) -> dict[str, Any]:
     """Build each part from its section, train, and judge the best weights; returns the summary."""
     vocab_size, device = inputs.tokenizer.vocab_size, inputs.runtime.device
-    network = model.build(config.model, vocab_size, stream_seed(config.seed, "init"))
+    network = networks.build(config.model, vocab_size, stream_seed(config.seed, "init"))
     if who.init is not None:
         network.load_state_dict(who.init["model"])
     network.to(device)
@@ -94,7 +94,7 @@ def fit(
     with tracking.open_tracking(config, who.directory.path, step) as tracked:
         parts = Parts(
             model=network,
-            corpus=Corpus(inputs.splits, config.model.block_size, config.seed, device),
+            corpus=inputs.corpus,
             tokenizer=inputs.tokenizer,
             optimizer=optim.build(config.optim, network),
             schedule=schedule.build(config.schedule, inputs.trainer.max_steps),
@@ -133,7 +133,7 @@ def fit(
 def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | None) -> None:
     """The first lines: model, data, machine, directory."""
     vocab_size = inputs.tokenizer.vocab_size
-    parameters = sum(model.count_parameters(config.model, vocab_size).values())
+    parameters = sum(networks.count_parameters(config.model, vocab_size).values())
     log.info(
         "model   %s: %s parameters, on %s",
         config.model.name,

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptexp.config import Activation, ModelConfig, Norm, Position
+from gptexp.config import Activation, GPTConfig, Norm, Position
 
 EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
 
@@ -14,7 +14,7 @@ EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
 class NormLayer(nn.Module):
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), gain and bias optional."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.kind = cfg.norm
         width = cfg.n_embd
@@ -32,7 +32,7 @@ class NormLayer(nn.Module):
 class Attention(nn.Module):
     """Causal multi-head self-attention (Vaswani et al. 2017) in one fused kernel."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.n_head = cfg.n_head
         self.weight_dropout = cfg.dropout  # on the attention weights, inside the kernel
@@ -65,7 +65,7 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     """Two linear layers, four times as wide in between."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.dropout = nn.Dropout(cfg.dropout)
         self.activation = nn.GELU() if cfg.activation is Activation.gelu else nn.ReLU()
@@ -79,7 +79,7 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention, then an MLP, each on the normed stream and added back to it."""
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.attention_norm = NormLayer(cfg)
         self.attention = Attention(cfg)
@@ -94,7 +94,7 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """Token ids [batch, time] to logits [batch, time, vocab_size], time at most block_size."""
 
-    def __init__(self, cfg: ModelConfig, vocab_size: int) -> None:
+    def __init__(self, cfg: GPTConfig, vocab_size: int) -> None:
         super().__init__()
         self.cfg = cfg
         self.token_table = nn.Embedding(vocab_size, cfg.n_embd)
@@ -117,45 +117,36 @@ class GPT(nn.Module):
             x = block(x)
         return self.head(self.final_norm(x))
 
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every parameter, in the order of `named_parameters`, from `generator`.
 
-def build(cfg: ModelConfig, vocab_size: int, seed: int) -> GPT:
-    """A freshly initialised model on the CPU, the same for the same seed."""
-    model = GPT(cfg, vocab_size)
-    initialise(model, torch.Generator().manual_seed(seed))
-    actual = sum(parameter.numel() for parameter in model.parameters())
-    assert actual == sum(count_parameters(cfg, vocab_size).values())
-    return model
+        | parameters                               | distribution                           |
+        |------------------------------------------|----------------------------------------|
+        | token table, position table, head        | N(0, init_std)                         |
+        | qkv and up weights                       | N(0, init_std)                         |
+        | proj weights, which add to the residuals | N(0, init_std / sqrt(2 n_layer))       |
+        | biases                                   | 0                                      |
+        | gains of the norms                       | 1                                      |
 
-
-@torch.no_grad()
-def initialise(model: GPT, generator: torch.Generator) -> None:
-    """Draw every parameter, in the order of `named_parameters`, from `generator`.
-
-    | parameters                               | distribution                           |
-    |------------------------------------------|----------------------------------------|
-    | token table, position table, head        | N(0, init_std)                         |
-    | qkv and up weights                       | N(0, init_std)                         |
-    | proj weights, which add to the residuals | N(0, init_std / sqrt(2 n_layer))       |
-    | biases                                   | 0                                      |
-    | gains of the norms                       | 1                                      |
-
-    The scale of the proj weights keeps the variance of the residual stream, to which 2 n_layer
-    branches add, independent of depth (Radford et al. 2019, GPT-2, section 2.3).
-    """
-    std = model.cfg.init_std
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            parameter.zero_()
-        elif parameter.ndim == 1:
-            parameter.fill_(1.0)
-        elif name.endswith("proj.weight"):
-            scaled = std / math.sqrt(2 * model.cfg.n_layer)
-            parameter.normal_(0.0, scaled, generator=generator)
-        else:
-            parameter.normal_(0.0, std, generator=generator)
+        The scale of the proj weights keeps the variance of the residual stream, to which 2 n_layer
+        branches add, independent of depth (Radford et al. 2019, GPT-2, section 2.3). Without
+        scale_residuals they are drawn like the others, as in microGPT.
+        """
+        std = self.cfg.init_std
+        branches = 2 * self.cfg.n_layer if self.cfg.scale_residuals else 1
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 1:
+                parameter.fill_(1.0)
+            elif name.endswith("proj.weight"):
+                parameter.normal_(0.0, std / math.sqrt(branches), generator=generator)
+            else:
+                parameter.normal_(0.0, std, generator=generator)
 
 
-def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
+def count_parameters(cfg: GPTConfig, vocab_size: int) -> dict[str, int]:
     """Parameters by component, from the config alone; a tied head adds none."""
     width, layers = cfg.n_embd, cfg.n_layer
     bias = int(cfg.bias)
@@ -171,7 +162,7 @@ def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
     }
 
 
-def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
+def flops_per_token(cfg: GPTConfig, vocab_size: int) -> int:
     """Floating-point operations per trained token, forward and backward.
 
     6 per weight of a matrix product, plus 12 n_layer n_embd block_size for the attention scores
@@ -182,12 +173,9 @@ def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
     return 6 * matrices + 12 * cfg.n_layer * cfg.n_embd * cfg.block_size
 
 
-def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int) -> int:
-    """Bytes that training in float32 needs at least, an estimate.
+def activations(cfg: GPTConfig) -> int:
+    """Numbers that the forward pass keeps for each token, for the backward pass to read.
 
-    Weights, gradients and two moments; per token and layer the 16 n_embd numbers that the backward
-    pass reads again (inputs of norms, products and nonlinearity); logits and their gradient.
+    16 n_embd a layer: inputs of norms, products and the nonlinearity.
     """
-    weights = sum(count_parameters(cfg, vocab_size).values())
-    per_token = 16 * cfg.n_layer * cfg.n_embd + 2 * vocab_size
-    return 4 * (4 * weights + batch_size * cfg.block_size * per_token)
+    return 16 * cfg.n_layer * cfg.n_embd

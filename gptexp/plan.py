@@ -1,20 +1,21 @@
 """`gptexp plan`: what a sweep would train, what that would cost, and what of it is there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gptexp import data, forecast, model, preflight, runtime, tokenizers
+from gptexp import data, forecast, networks, preflight, runtime
 from gptexp.config import Config, points, problems
 from gptexp.console import duration, short
-from gptexp.data import Corpus, Splits
+from gptexp.corpus import Corpus
+from gptexp.data import Loaded
 from gptexp.errors import ConfigError, GptexpError
 from gptexp.files import read_json
+from gptexp.forecast import Speed
 from gptexp.rundir import OUTPUTS, RunDirectory
 from gptexp.runtime import Runtime
 from gptexp.standing import to_be_replaced
 from gptexp.sweep import Point, changes
 from gptexp.table import aligned
-from gptexp.tokenizers import Tokenizer
 
 HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "time", "point")
 
@@ -41,8 +42,8 @@ class Planner:
     def __init__(self, outputs: Path) -> None:
         self.hardware = runtime.probe()
         self.outputs = outputs
-        self.texts: dict[str, tuple[Tokenizer, Splits]] = {}
-        self.speeds: dict[str, float] = {}  # seconds a token
+        self.texts: dict[str, Loaded] = {}
+        self.speeds: dict[str, Speed] = {}
 
     def cost(self, config: Config) -> Cost:
         """Raises GptexpError for a point that would be refused."""
@@ -51,43 +52,43 @@ class Planner:
         if found := runtime.problems(config.trainer, self.hardware):
             raise ConfigError(*found)
         where = runtime.resolve(config.trainer, self.hardware)
-        tokenizer, splits = self.corpus(config)
-        vocab_size, block_size = tokenizer.vocab_size, config.model.block_size
-        trainer = preflight.budgeted(config, vocab_size, len(splits.train))
+        loaded = self.loaded(config)
+        vocab_size, corpus = loaded.tokenizer.vocab_size, loaded.corpus(where.device)
+        trainer = preflight.budgeted(config, vocab_size, corpus)
         preflight.check_memory(config, vocab_size, where.device)
-        corpus = Corpus(splits, block_size, config.seed, where.device)
-        tokens = trainer.max_steps * trainer.batch_size * trainer.grad_accum * block_size
+        tokens = corpus.trained(trainer.max_steps, trainer.batch_size * trainer.grad_accum)
         directory = preflight.identify(config, self.outputs).directory
         state, left = standing(config, directory, trainer.max_steps)
         return Cost(
             state=state,
-            params=sum(model.count_parameters(config.model, vocab_size).values()),
+            params=sum(networks.count_parameters(config.model, vocab_size).values()),
             steps=trainer.max_steps,
             tokens=tokens,
-            epochs=tokens / len(splits.train),
-            flops=float(model.flops_per_token(config.model, vocab_size) * tokens),
-            memory=model.training_memory(config.model, vocab_size, trainer.batch_size),
-            seconds=self.speed(config, where, corpus, vocab_size) * forecast.work(trainer, corpus),
+            epochs=tokens / corpus.size("train"),
+            flops=float(networks.flops_per_token(config.model, vocab_size) * tokens),
+            memory=networks.training_memory(config.model, vocab_size, trainer.batch_size),
+            seconds=forecast.seconds(
+                trainer, corpus, self.speed(config, where, corpus, vocab_size)
+            ),
             left=left,
             machine=where.describe(),
         )
 
-    def corpus(self, config: Config) -> tuple[Tokenizer, Splits]:
+    def loaded(self, config: Config) -> Loaded:
+        """The corpus, read once for all points that have it in common."""
         key = repr((config.data, config.tokenizer, config.model.block_size))
         if key not in self.texts:
-            text = data.read(config.data)
-            tokenizer = tokenizers.build(config.tokenizer, text)
-            splits = data.split(text, config.data, tokenizer, config.model.block_size)
-            self.texts[key] = tokenizer, splits
-        return self.texts[key]
+            self.texts[key] = data.load(config)
+        return replace(self.texts[key], config=config)
 
-    def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> float:
-        """Seconds that a token takes to train on."""
+    def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
+        """Seconds that a token takes."""
         cfg = config.trainer
-        key = repr((config.model, vocab_size, cfg.batch_size, cfg.compile, where))
+        sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile)
+        key = repr((config.model, vocab_size, *sizes, config.data.documents, where))
         if key not in self.speeds:
-            network = model.build(config.model, vocab_size, 0).to(where.device)
-            self.speeds[key] = forecast.per_token(cfg, network, network, corpus, where)
+            network = networks.build(config.model, vocab_size, 0).to(where.device)
+            self.speeds[key] = forecast.measure(cfg, network, network, corpus, where)
         return self.speeds[key]
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 
-from gptexp import budget, checkpoint, data, model, runtime, tokenizers
+from gptexp import budget, checkpoint, data, networks, runtime, tokenizers
 from gptexp.config import (
     Config,
+    GPTConfig,
+    MLPConfig,
     Position,
     TrainerConfig,
     config_hash,
@@ -19,6 +21,7 @@ from gptexp.config import (
     run_name,
     stored_config,
 )
+from gptexp.corpus import Corpus, Splits
 from gptexp.errors import CheckpointError, ConfigError
 from gptexp.rundir import RunDirectory
 from gptexp.sample import read_checkpoint
@@ -40,7 +43,8 @@ class Inputs:
 
     data_line: str  # for the screen
     tokenizer: tokenizers.Tokenizer
-    splits: data.Splits
+    splits: Splits
+    corpus: Corpus  # the splits on the device
     runtime: runtime.Runtime
     trainer: TrainerConfig  # the config's, with the max_steps that its budget comes to
 
@@ -69,25 +73,20 @@ def prepare(config: Config, who: Identity) -> Inputs:
     if found := runtime.problems(config.trainer, hardware):
         raise ConfigError(*found)
     where = runtime.resolve(config.trainer, hardware)
-    text = data.read(config.data, who.data_sha256)
-    tokenizer = tokenizers.build(config.tokenizer, text)
-    splits = data.split(text, config.data, tokenizer, config.model.block_size)
+    loaded = data.load(config, who.data_sha256)
+    tokenizer = loaded.tokenizer
     check_memory(config, tokenizer.vocab_size, where.device)
     if who.init is not None:
         check_init(config, who.init, tokenizer)
-    trainer = budgeted(config, tokenizer.vocab_size, len(splits.train))
-    line = data.describe(config.data, text, tokenizer, splits)
-    return Inputs(line, tokenizer, splits, where, trainer)
+    corpus = loaded.corpus(where.device)
+    trainer = budgeted(config, tokenizer.vocab_size, corpus)
+    return Inputs(loaded.describe(), tokenizer, loaded.splits, corpus, where, trainer)
 
 
-def budgeted(config: Config, vocab_size: int, train_tokens: int) -> TrainerConfig:
+def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
     """The trainer's section with the max_steps that its budget comes to; raises ConfigError."""
-    steps = budget.steps(
-        config.trainer,
-        block_size=config.model.block_size,
-        train_tokens=train_tokens,
-        flops_per_token=model.flops_per_token(config.model, vocab_size),
-    )
+    flops = networks.flops_per_token(config.model, vocab_size)
+    steps = budget.steps(config.trainer, corpus, flops)
     for key in config.trainer.budgets:
         words = f"{steps} steps by trainer.{key}={getattr(config.trainer, key)}"
         if found := list(long_warmup(config.schedule, steps, words)):
@@ -97,13 +96,16 @@ def budgeted(config: Config, vocab_size: int, train_tokens: int) -> TrainerConfi
 
 def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
     """Raises ConfigError when the least that training takes is more than there is."""
-    needed = model.training_memory(config.model, vocab_size, config.trainer.batch_size)
+    needed = networks.training_memory(config.model, vocab_size, config.trainer.batch_size)
     available = runtime.available_memory(device)
     if needed > available:
+        width = ""
+        if isinstance(config.model, GPTConfig | MLPConfig):
+            width = f", or model.n_embd, now {config.model.n_embd}"
         raise ConfigError(
             f"model: training it takes at least {needed / 1e9:,.1f} GB, and {device} has "
             f"{available / 1e9:,.1f} GB available. Fix: lower trainer.batch_size, "
-            f"now {config.trainer.batch_size}, or model.n_embd, now {config.model.n_embd}"
+            f"now {config.trainer.batch_size}{width}"
         )
 
 
@@ -114,14 +116,16 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: tokenizers.Tok
     """
     with stored_config(f"init_from: {config.init_from}", "use the gptexp that wrote it"):
         stored = from_dict(init["config"])
-    free = {"model.name", "model.dropout", "model.init_std"}
-    if config.model.position is Position.none:
+    free = {"model.name", "model.dropout", "model.init_std", "model.scale_residuals"}
+    if not isinstance(config.model, GPTConfig) or config.model.position is Position.none:
         free.add("model.block_size")
     rows = [
         f"{key}: checkpoint {theirs}, config {ours}. Fix: {key}={theirs}"
         for key, theirs, ours in differences(stored, config)
         if key.startswith("model.") and key not in free
     ]
+    if (theirs := stored.model.kind) != (ours := config.model.kind):  # other keys then follow
+        rows = [f"model.kind: checkpoint {theirs}, config {ours}. Fix: model={stored.model.name}"]
     rows += other_vocabulary(init, tokenizer, "leave init_from out")
     if rows := rows or other_shapes(config, init, tokenizer, "leave init_from out"):
         keys = ", ".join(row.partition(":")[0] for row in rows)
@@ -195,7 +199,7 @@ def other_shapes(
 ) -> list[str]:
     """A row for each parameter of another shape, where all keys agree: its code was another."""
     with torch.device("meta"):
-        network = model.GPT(config.model, tokenizer.vocab_size)
+        network = networks.blank(config.model, tokenizer.vocab_size)
     wanted: dict[str, Any] = {k: list(v.shape) for k, v in network.state_dict().items()}
     given: dict[str, Any] = {k: list(v.shape) for k, v in state["model"].items()}
     return [

@@ -4,8 +4,8 @@ import hashlib
 import multiprocessing
 import os
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,17 @@ def resolve(trainer: TrainerConfig, hardware: Hardware) -> Runtime:
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     return Runtime(device, torch.bfloat16 if half else torch.float32)
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """So many threads for torch on the CPU inside, as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def available_memory(device: torch.device) -> int:

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptexp import checkpoint, model, tokenizers
+from gptexp import checkpoint, networks, tokenizers
 from gptexp.config import Config, TrainerConfig, from_dict
+from gptexp.corpus import Corpus
+from gptexp.documents import BOUNDARY
 from gptexp.errors import CheckpointError, ConfigError, DataError
 from gptexp.journal import Sample, read_journal
 from gptexp.tokenizers import Tokenizer
@@ -25,50 +27,77 @@ def generate(
     temperature: float,
     top_k: int | None,
     seed: int,
+    stop: int | None = None,
 ) -> Tensor:
     """Continue `prompt` [batch, time]; returns the new tokens, [batch, tokens], on the CPU.
 
-    The context is cropped to its last `block_size` tokens. Draws come from their own generator on
-    the CPU, so that neither the device nor the training's random state has a part in them.
+    Fewer, where each row has drawn the token `stop` before. The context is cropped to its last
+    `block_size` tokens. Draws come from their own generator on the CPU, so that neither the device
+    nor the training's random state has a part in them.
     """
     generator = torch.Generator().manual_seed(seed)
     was_training = network.training
     network.eval()
     ids = prompt
+    stopped = torch.zeros(len(prompt), dtype=torch.bool)
     for _ in range(tokens):
+        if stopped.all():
+            break
         logits = network(ids[:, -block_size:])[:, -1]  # [batch, vocab]
         following = choose(logits.float().cpu(), temperature, top_k, generator)
         ids = torch.cat([ids, following.to(ids.device)], dim=1)
+        if stop is not None:
+            stopped |= following[:, 0] == stop
     network.train(was_training)
     return ids[:, prompt.shape[1] :].cpu()
+
+
+def documents(
+    network: nn.Module, prompt: Tensor, tokens: int, block_size: int, boundary: int, **options: Any
+) -> list[list[int]]:
+    """Continue each row of `prompt` [documents, time], which begins with `boundary`.
+
+    Returns the new tokens of each, without the boundary that ends it. A document is at most as long
+    as the context, since the model never saw the inside of one without its beginning.
+    """
+    most = min(tokens, block_size + 1 - prompt.shape[1])
+    rows = generate(network, prompt, most, block_size, stop=boundary, **options).tolist()
+    return [row[: row.index(boundary)] if boundary in row else row for row in rows]
 
 
 def draw(
     network: nn.Module,
     tokenizer: Tokenizer,
     cfg: TrainerConfig,
-    block_size: int,
+    corpus: Corpus,
     seed: int,
     step: int,
 ) -> tuple[Sample, Tensor]:
     """A text from nothing but the default prompt, as the config wants its samples, and its ids.
 
-    The ids [time] are prompt and text as the model drew them: bytes that are no UTF-8 have none.
+    The ids [time] are prompt and text as the model drew them: bytes that are no UTF-8 have none. Of
+    documents, the text is several, one a line, and the ids are those of the first.
     """
     prompt = default_prompt(tokenizer)
     ids = torch.from_numpy(tokenizer.encode(prompt)).to(next(network.parameters()).device)
-    new = generate(
-        network,
-        ids[None],
-        cfg.sample_tokens,
-        block_size,
-        temperature=cfg.sample_temperature,
-        top_k=cfg.sample_top_k,
-        seed=seed,
-    )
-    text = tokenizer.decode(new[0].tolist())
+    options: dict[str, Any] = {
+        "temperature": cfg.sample_temperature,
+        "top_k": cfg.sample_top_k,
+        "seed": seed,
+    }
+    if corpus.boundary is None:
+        rows = generate(network, ids[None], cfg.sample_tokens, corpus.block_size, **options)
+        new = rows[0].tolist()
+        text = tokenizer.decode(new)
+    else:
+        prompts = ids.repeat(cfg.sample_documents, 1)
+        drawn = documents(
+            network, prompts, cfg.sample_tokens, corpus.block_size, corpus.boundary, **options
+        )
+        new = drawn[0]
+        text = "".join(f"{tokenizer.decode(document)}\n" for document in drawn)
     sample = Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
-    return sample, torch.cat([ids, new[0].to(ids.device)])
+    return sample, torch.cat([ids, torch.tensor(new, dtype=ids.dtype, device=ids.device)])
 
 
 def choose(
@@ -114,7 +143,7 @@ def default_prompt(tokenizer: Tokenizer) -> str:
 class LoadedRun:
     """A run, ready for a notebook."""
 
-    model: model.GPT  # best weights, in evaluation mode
+    model: networks.Network  # best weights, in evaluation mode
     tokenizer: Tokenizer
     config: Config
     metrics: list[dict[str, Any]]  # the lines of metrics.jsonl; empty for a lone checkpoint
@@ -136,16 +165,35 @@ class LoadedRun:
         """
         if found := problems(tokens, temperature, top_k, num, seed):
             raise ConfigError(*found)
+        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "seed": seed}
+        if self.config.data.documents:
+            return self._documents(prompt or "", tokens, num, options)
         prompt = default_prompt(self.tokenizer) if prompt is None else prompt
         if not prompt:
             raise DataError("prompt: empty. Fix: give at least one character, or leave it out")
-        ids = torch.from_numpy(self.tokenizer.encode(prompt)).repeat(num, 1)
-        ids = ids.to(next(self.model.parameters()).device)
-        block_size = self.config.model.block_size
         new = generate(
-            self.model, ids, tokens, block_size, temperature=temperature, top_k=top_k, seed=seed
+            self.model, self._encoded(prompt, num), tokens, self.config.model.block_size, **options
         )
         return [prompt + self.tokenizer.decode(row.tolist()) for row in new]
+
+    def _documents(self, prompt: str, tokens: int, num: int, options: dict[str, Any]) -> list[str]:
+        """Each begins with `prompt`, which is the beginning of one document."""
+        block_size = self.config.model.block_size
+        if BOUNDARY in prompt:
+            raise DataError("prompt: a line break ends a document. Fix: the start of one document")
+        ids = self._encoded(BOUNDARY + prompt, num)
+        if ids.shape[1] > block_size:
+            raise DataError(
+                f"prompt: {ids.shape[1] - 1} tokens, and a document has at most "
+                f"model.block_size={block_size}. Fix: fewer than {block_size}"
+            )
+        new = documents(self.model, ids, tokens, block_size, int(ids[0, 0]), **options)
+        return [prompt + self.tokenizer.decode(row) for row in new]
+
+    def _encoded(self, prompt: str, num: int) -> Tensor:
+        """The ids [num, time] on the model's device."""
+        ids = torch.from_numpy(self.tokenizer.encode(prompt)).repeat(num, 1)
+        return ids.to(next(self.model.parameters()).device)
 
 
 def load_run(run: Path, device: str = "cpu") -> LoadedRun:
@@ -157,7 +205,7 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
     try:
         config = from_dict(state["config"])
         tokenizer = tokenizers.from_dict(state["tokenizer"])
-        network = model.GPT(config.model, tokenizer.vocab_size)
+        network = networks.blank(config.model, tokenizer.vocab_size)
         network.load_state_dict(state["model"])
     except (KeyError, RuntimeError, ConfigError) as error:
         reason = str(error).partition("\n")[0]

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gptexp import cliff, model
+from gptexp import cliff, networks
 from gptexp.config import Config, to_dict
 from gptexp.console import duration
 from gptexp.evaluation import Evaluation
@@ -36,8 +36,7 @@ def build(
     final = evaluations[-1]
     best = next((row for row in evaluations if row["step"] == best_step), None)
     fall = cliff.measure(cliff.points(evaluations))
-    counts = model.count_parameters(config.model, vocab_size)
-    total = sum(counts.values())
+    counts = networks.count_parameters(config.model, vocab_size)
     return {
         "run": folder.name,
         "config": to_dict(config),
@@ -45,13 +44,13 @@ def build(
         "data_sha256": manifest.get("data", {}).get("sha256"),
         "code": code_digest(manifest),
         "params": {
-            "total": total,
-            "non_embedding": total - counts["token table"] - counts["position table"],
+            "total": sum(counts.values()),
+            "non_embedding": networks.without_tables(counts),
         },
         "steps": final["step"],
         "tokens": final["tokens"],
         "epochs": final["epoch"],
-        "flops": model.flops_per_token(config.model, vocab_size) * final["tokens"],
+        "flops": networks.flops_per_token(config.model, vocab_size) * final["tokens"],
         "seconds": final["seconds"],
         "stop_reason": stop_reason,
         "best": None if best is None else _evaluation(best, weights["best"]),

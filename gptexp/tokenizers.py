@@ -39,7 +39,7 @@ class Tokenizer(ABC):
 
 
 class CharTokenizer(Tokenizer):
-    """One token per distinct character, in the order of code points."""
+    """One token per distinct character, in the order of `characters`."""
 
     def __init__(self, characters: str) -> None:
         self.characters = characters
@@ -50,9 +50,9 @@ class CharTokenizer(Tokenizer):
         self.ids[points] = np.arange(self.vocab_size)
 
     @classmethod
-    def of(cls, text: str) -> "CharTokenizer":
-        """The vocabulary of all characters in `text`."""
-        return cls("".join(sorted(set(text))))
+    def of(cls, text: str, last: str = "") -> "CharTokenizer":
+        """The vocabulary of all characters in `text`, by code point, those of `last` at the end."""
+        return cls("".join(sorted(set(text) - set(last))) + last)
 
     def encode(self, text: str) -> NDArray[np.int64]:
         points = _code_points(text)
@@ -106,11 +106,14 @@ class ByteTokenizer(Tokenizer):
         return "256 bytes"
 
 
-def build(cfg: TokenizerConfig, text: str) -> Tokenizer:
-    """The tokenizer that the config asks for; a vocabulary is that of the whole corpus."""
+def build(cfg: TokenizerConfig, text: str, *, documents: bool = False) -> Tokenizer:
+    """The tokenizer that the config asks for; a vocabulary is that of the whole corpus.
+
+    Of documents, the line break between them comes last, where microGPT has its BOS.
+    """
     match cfg:
         case CharTokenizerConfig():
-            return CharTokenizer.of(text)
+            return CharTokenizer.of(text, last="\n" if documents else "")
         case ByteTokenizerConfig():
             return ByteTokenizer()
     raise TypeError(f"no tokenizer for {type(cfg).__name__}")

@@ -15,7 +15,7 @@ from gptexp.checkpoint import State, Store
 from gptexp.clock import Clock
 from gptexp.config import OnOverfit, TrainerConfig
 from gptexp.console import Progress, duration
-from gptexp.data import Corpus
+from gptexp.corpus import Corpus
 from gptexp.early_stopping import EarlyStopping
 from gptexp.errors import DivergedError, InterruptedRunError
 from gptexp.evaluation import Evaluation, evaluate, token_losses
@@ -67,7 +67,7 @@ class Trainer:
         self.norms = gradients.NormWatch(peak_lr, cfg.grad_clip)
         self.step = 0  # updates done
         self.lap_step = 0  # updates done at the last lap of the clock
-        self.tokens_per_step = cfg.batch_size * cfg.grad_accum * parts.corpus.block_size
+        self.sequences = cfg.batch_size * cfg.grad_accum  # of one step
         device = parts.runtime.device
         self.loss_sum = torch.zeros((), device=device)  # batch losses since the last log line
         self.loss_count = 0
@@ -102,13 +102,12 @@ class Trainer:
         runtime.seed_dropout(self.seed)
         self.model.train()  # whatever switches it off switches it back on
         parts = self.parts
-        estimate = forecast.seconds(self.cfg, self.model, self.forward, parts.corpus, parts.runtime)
+        speed = forecast.measure(self.cfg, self.model, self.forward, parts.corpus, parts.runtime)
         if resumed is not None:
             self.load_state_dict(resumed)
-        left = estimate * (1 - self.step / self.cfg.max_steps)
-        log.info(
-            "estimated time about %s for %d steps", duration(left), self.cfg.max_steps - self.step
-        )
+        steps = self.cfg.max_steps - self.step
+        left = forecast.seconds(self.cfg, parts.corpus, speed) * steps / self.cfg.max_steps
+        log.info("estimated time about %s for %d steps", duration(left), steps)
         self.lap_step = self.step
         self.clock.start()
 
@@ -120,12 +119,13 @@ class Trainer:
     def train_step(self) -> None:
         """One optimizer update from grad_accum forward passes, without waiting for the device."""
         cfg, parts = self.cfg, self.parts
-        inputs, targets = parts.corpus.batch("train", self.step, cfg.batch_size * cfg.grad_accum)
+        inputs, targets = parts.corpus.batch("train", self.step, self.sequences)
+        count = self.tokens(self.step + 1) - self.tokens(self.step)
         loss = torch.zeros_like(self.loss_sum)
         for x, y in zip(inputs.split(cfg.batch_size), targets.split(cfg.batch_size), strict=True):
             with parts.runtime.autocast():
                 logits = self.forward(x)
-            part = token_losses(logits, y).mean() / cfg.grad_accum
+            part = token_losses(logits, y).sum() / count
             part.backward()
             loss += part.detach()
         self.grad_norm = gradients.clip(self.parameters, cfg.grad_clip)
@@ -173,7 +173,7 @@ class Trainer:
         if self.step % self.cfg.log_interval and self.step < self.cfg.max_steps:
             return
         self.raise_if_diverged()
-        trained = (self.step - self.lap_step) * self.tokens_per_step
+        trained = self.tokens(self.step) - self.tokens(self.lap_step)
         self.lap_step = self.step
         values = {
             **self.position(self.step),
@@ -254,14 +254,10 @@ class Trainer:
         return evaluate(self.model, p.corpus, p.tokenizer, p.runtime, split, batch_size, limit)
 
     def sample(self, step: int) -> tuple[Sample, Insight]:
-        """A text from the weights as they are, drawn with the seed of `step`, and how they read it.
-
-        As far as the context and a picture go.
-        """
-        p, block_size = self.parts, self.parts.corpus.block_size
-        seed = stream_seed(self.seed, "sample", step)
-        sample, ids = draw(self.model, p.tokenizer, self.cfg, block_size, seed, step)
-        return sample, look(self.model, p.tokenizer, ids[:block_size], step)
+        """A text from the weights as they are, and how they read it, as far as a picture goes."""
+        p, seed = self.parts, stream_seed(self.seed, "sample", step)
+        sample, ids = draw(self.model, p.tokenizer, self.cfg, p.corpus, seed, step)
+        return sample, look(self.model, p.tokenizer, ids[: p.corpus.block_size], step)
 
     def learning_rate(self, step: int) -> float:
         """Of the update that follows `step` updates."""
@@ -269,9 +265,13 @@ class Trainer:
 
     def position(self, step: int) -> dict[str, float]:
         """How far the run is, in every unit that curves are drawn over."""
-        tokens = step * self.tokens_per_step
+        tokens = self.tokens(step)
         epoch = tokens / self.parts.corpus.size("train")
         return {"tokens": tokens, "epoch": epoch, "seconds": self.clock.seconds()}
+
+    def tokens(self, step: int) -> int:
+        """Targets that `step` updates have trained on."""
+        return self.parts.corpus.trained(step, self.sequences)
 
     def state_dict(self) -> State:
         """All but what the config and the corpus say. Batches are functions of the step."""

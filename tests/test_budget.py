@@ -3,7 +3,9 @@
 import math
 import re
 
+import numpy as np
 import pytest
+import torch
 from conftest import ONE_LINE, metrics, only, put, summary, weights
 from hydra.core.global_hydra import GlobalHydra
 from kills import stop_before_step
@@ -11,6 +13,7 @@ from typer.testing import CliRunner
 
 from gptexp import budget, cli, experiment, preflight
 from gptexp.config import config_hash, problems
+from gptexp.corpus import Splits, TextCorpus
 
 NO_DATA = "0" * 64
 BUDGETS = {"max_tokens": 1000, "max_epochs": 2.5, "max_flops": 1e9}
@@ -18,9 +21,10 @@ BUDGETS = {"max_tokens": 1000, "max_epochs": 2.5, "max_flops": 1e9}
 
 def steps(config, train_tokens=1000, flops_per_token=100):
     """Of batches of 4 sequences of 8 tokens, as in SMALL."""
-    return budget.steps(
-        config.trainer, block_size=8, train_tokens=train_tokens, flops_per_token=flops_per_token
-    )
+    ids = np.zeros(train_tokens, np.int64)
+    splits = Splits(ids, ids[:0], ids, {})
+    corpus = TextCorpus(splits, block_size=8, seed=0, device=torch.device("cpu"))
+    return budget.steps(config.trainer, corpus, flops_per_token)
 
 
 @pytest.mark.parametrize(

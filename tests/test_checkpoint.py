@@ -19,7 +19,6 @@ import gptexp
 from gptexp import checkpoint, experiment, preflight
 from gptexp.checkpoint import State, Store
 from gptexp.config import Config, Keep
-from gptexp.data import Corpus
 from gptexp.errors import CheckpointError
 from gptexp.evaluation import evaluate
 from gptexp.sample import read_checkpoint
@@ -431,7 +430,7 @@ def test_C12_best_is_the_minimum_of_the_logged_losses_and_evaluates_to_it_again_
     assert loaded.step == min(losses, key=lambda step: losses[step])
     assert 0 < loaded.step < 20, "the best is to be neither the first nor the last"
     inputs = preflight.prepare(config, preflight.identify(config, tmp_path))
-    corpus = Corpus(inputs.splits, config.model.block_size, config.seed, inputs.runtime.device)
+    corpus = inputs.corpus
     again = evaluate(
         loaded.model,
         corpus,

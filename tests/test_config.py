@@ -15,7 +15,7 @@ from gptexp.config import (
     AdamWConfig,
     Config,
     DataConfig,
-    ModelConfig,
+    GPTConfig,
     config_hash,
     from_dict,
     problems,
@@ -31,10 +31,20 @@ SHAKESPEARE = assets.known("tinyshakespeare").sha256
 
 # Identity of every shipped preset: the hash names the run directories that people already have.
 GOLDEN = {
+    "model=bigram": "adf43eb3d1b341264e9ab0541c53a57e2642804c",
     "model=laptop": "7a91c4c20b61e90134df0b01c83c6ff4395e33ba",
     "model=medium": "6536766231dd6467a6594e18530497906aaff768",
+    "model=micro": "85ff31fc3ae9ec36e743b6a1308da004a7da6462",
+    "model=mlp": "cc36a2bfa28b70018ce20eda3957b2a051e26976",
     "model=small": "338333b61683fda3e32977db5dd81358970d9903",
     "model=tiny": "79e0dbe5d9e4e4ea0b4acb2f5bb00ef4c5949688",
+    "experiment=ladder_bigram": "08f7d6835b0473e09454fcdb7463b5a7b98a8220",
+    "experiment=ladder_head": "e55175459b7be17b9d8dbfb8b4ee3d912d698627",
+    "experiment=ladder_heads": "55b33d2d61374fedd2aa1dd28118f932ce12d18c",
+    "experiment=ladder_layers": "b86046c48230bbeb8627a8e908da31e792b7115b",
+    "experiment=ladder_mlp": "f55ed0ef468f31a8d2af3ba06cd12d551d66fcba",
+    "experiment=ladder_mlp3": "4a6ce0c341148bb374fc715283001cc137667a5c",
+    "experiment=microgpt": "d5199545384284b9acfddea3e60b47dd786a8ef7",
     "experiment=nanogpt_laptop": "988eaaa7b5a3bcc84bb7aa644f2daa0b73b8289a",
     "experiment=nanogpt_shakespeare": "e786401cdd257f4291af375b850a780724ef381e",
 }
@@ -48,12 +58,23 @@ def assert_legal(config: Config) -> None:
     assert problems(config) == []
 
 
-@pytest.mark.parametrize("model", CHOICES["model"])
+BASELINES = ["bigram", "mlp"]  # whose recipes know no dropout
+GPTS = [name for name in CHOICES["model"] if name not in BASELINES]
+
+
+@pytest.mark.parametrize("model", GPTS)
 @pytest.mark.parametrize("recipe", CHOICES["recipe"])
 def test_every_model_composes_with_every_recipe(composed, model, recipe):
     config = composed(f"model={model}", f"recipe={recipe}")
     assert_legal(config)
     assert config.model.name == model
+
+
+NEEDED = {  # beside a choice
+    "text": ["data.path=x.txt"],
+    "documents": ["data.path=x.txt"],
+    "bigram": ["optim=sgd"],
+}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +87,7 @@ def test_every_model_composes_with_every_recipe(composed, model, recipe):
     ],
 )
 def test_every_choice_of_every_group_composes_and_is_labelled_by_its_file(composed, group, choice):
-    given = [f"{group}={choice}"] + (["data.path=x.txt"] if choice == "text" else [])
+    given = [f"{group}={choice}", *NEEDED.get(choice, [])]
     config = composed(*given)
     assert_legal(config)
     section = getattr(config, group)
@@ -159,6 +180,7 @@ NOT_HASHED = {
     "trainer.log_interval",
     "trainer.sample_interval",
     "trainer.sample_tokens",
+    "trainer.sample_documents",
     "trainer.sample_temperature",
     "trainer.sample_top_k",
     "trainer.checkpoint_interval",
@@ -195,7 +217,12 @@ def leaves(config: Config) -> Iterator[tuple[str, Any, Any]]:
             yield field.name, value, another(value, field.type)
 
 
-VARIANT_CHOICES = [f"{group}={name}" for group, nodes in VARIANTS.items() for name in nodes]
+PRESETS = {"model=gpt": "model=laptop"}  # whose choice is called otherwise
+VARIANT_CHOICES = [
+    PRESETS.get(f"{group}={name}", f"{group}={name}")
+    for group, nodes in VARIANTS.items()
+    for name in nodes
+]
 
 
 @pytest.mark.parametrize("variant", VARIANT_CHOICES)
@@ -211,7 +238,8 @@ def test_exactly_the_keys_that_can_move_a_weight_or_a_metric_are_hashed(composed
 
 def test_every_variant_is_another_run(composed):
     for group, variants in VARIANTS.items():
-        hashes = {config_hash(composed(f"{group}={name}"), NO_DATA) for name in variants}
+        given = [word for word in VARIANT_CHOICES if word.startswith(f"{group}=")]
+        hashes = {config_hash(composed(word), NO_DATA) for word in given}
         assert len(hashes) == len(variants)
 
 
@@ -246,7 +274,7 @@ def test_a_checkpoint_to_start_from_counts_by_its_content(composed):
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)
-class LaterModelConfig(ModelConfig):
+class LaterModelConfig(GPTConfig):
     """The model of a later release, which knows one more key."""
 
     rope_base: float = 10_000.0
@@ -306,7 +334,7 @@ def test_a_config_survives_dict_json_and_yaml(composed, given):
 def test_every_key_survives_dict_json_and_yaml_with_another_value(composed):
     config = composed()
     for key, _, new in list(leaves(config)):
-        if key.partition(".")[0] not in VARIANTS or not key.endswith(".name"):
+        if key.partition(".")[0] not in VARIANTS or not key.endswith((".name", ".kind")):
             put(config, key, new)
     config.optim.lr, config.optim.eps, config.trainer.min_delta = 1e-20, 1e-8, 0.1
     assert config != composed()
@@ -346,10 +374,11 @@ def test_a_stored_config_with_a_part_missing_is_refused(composed, damage):
 
 def test_every_key_is_given_a_value_by_a_file_and_none_by_a_dataclass():
     """Values live in conf/; a dataclass default is for a key that was added later."""
-    classes = [Config, ModelConfig, DataConfig]
+    classes = [Config, DataConfig]
     classes += [node for variants in VARIANTS.values() for node in variants.values()]
     fields = [field for node in classes for field in dataclasses.fields(node)]
-    assert [f.name for f in fields if f.default is not dataclasses.MISSING] == []
+    later = {"kind", "scale_residuals", "documents", "shuffle"}
+    assert {f.name for f in fields if f.default is not dataclasses.MISSING} == later
 
 
 def test_the_small_run_of_the_other_tests_is_legal(small):

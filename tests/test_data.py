@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gptexp import assets, data, experiment, tokenizers
 from gptexp.config import ByteTokenizerConfig, DataConfig
-from gptexp.data import Corpus, Splits
+from gptexp.corpus import Corpus, Splits, TextCorpus
 from gptexp.errors import DataError
 from gptexp.tokenizers import ByteTokenizer, CharTokenizer
 
@@ -332,7 +332,7 @@ def test_claim_1_tiny_shakespeare_has_65_characters_and_returns_exactly(shakespe
     ids = tokenizer.encode(shakespeare)
     occurring = len(set(itertools.pairwise(shakespeare)))
     assert data.bigrams(ids, 65) == occurring
-    line = data.describe(config.data, shakespeare, tokenizer, splits)
+    line = data.describe(config.data, shakespeare, tokenizer, splits, 256)
     assert f"{occurring:,} of 4,225 bigrams occur" in line
     assert "65 characters" in line
 
@@ -410,7 +410,7 @@ def test_describe_counts_what_there_is():
     text = "abab" * 100
     tokenizer = CharTokenizer.of(text)
     splits = data.split(text, settings("x.txt", test_fraction=0.1), tokenizer, 1)
-    line = data.describe(settings("x.txt", test_fraction=0.1), text, tokenizer, splits)
+    line = data.describe(settings("x.txt", test_fraction=0.1), text, tokenizer, splits, 1)
     assert line == (
         "x.txt: 400 characters, 400 tokens of 2 characters; 320 train, 40 test, 40 val; "
         "2 of 4 bigrams occur"
@@ -423,7 +423,7 @@ def test_describe_counts_what_there_is():
 def corpus(train: int = 500, val: int = 65, block_size: int = 8, seed: int = 0) -> Corpus:
     """Tokens that say where they stand; validation goes on where training ends."""
     ids = np.arange(train + val)
-    return Corpus(Splits(ids[:train], ids[:0], ids[train:], {}), block_size, seed, CPU)
+    return TextCorpus(Splits(ids[:train], ids[:0], ids[train:], {}), block_size, seed, CPU)
 
 
 def same(one: tuple[Tensor, Tensor], two: tuple[Tensor, Tensor]) -> bool:

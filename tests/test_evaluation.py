@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gptexp import data, model
+from gptexp import data, networks
 from gptexp.config import Dtype
-from gptexp.data import Corpus
+from gptexp.corpus import TextCorpus
 from gptexp.evaluation import evaluate, token_losses
 from gptexp.runtime import Hardware, resolve
 from gptexp.tokenizers import CharTokenizer
@@ -23,8 +23,8 @@ def setting(small, text_file):
     text = data.read(config.data)
     tokenizer = CharTokenizer.of(text)
     splits = data.split(text, config.data, tokenizer, config.model.block_size)
-    corpus = Corpus(splits, config.model.block_size, 0, torch.device("cpu"))
-    network = model.build(config.model, tokenizer.vocab_size, seed=0)
+    corpus = TextCorpus(splits, config.model.block_size, 0, torch.device("cpu"))
+    network = networks.build(config.model, tokenizer.vocab_size, seed=0)
     return network, corpus, tokenizer, resolve(config.trainer, CPU)
 
 

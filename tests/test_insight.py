@@ -13,7 +13,7 @@ from boards import PNG
 from conftest import ROOT
 from torch import nn
 
-from gptexp import model, pictures, tokenizers
+from gptexp import model, networks, pictures, tokenizers
 from gptexp.insight import LONGEST, TEMPERATURES, Insight, look, visible
 from gptexp.model import Attention
 from gptexp.tokenizers import CharTokenizer
@@ -27,7 +27,7 @@ def network(composed) -> model.GPT:
         "model.n_layer=2", "model.n_head=3", "model.n_embd=24", "model.block_size=48"
     ).model
     config.dropout = 0.1
-    built = model.build(config, len(set(ODD)), 0)
+    built = networks.build(config, len(set(ODD)), 0)
     with torch.no_grad():  # away from the flat attention of fresh weights
         for parameter in built.parameters():
             parameter.mul_(8.0)

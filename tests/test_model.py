@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gptexp import model
-from gptexp.config import Activation, Config, ModelConfig, Norm, Position
+from gptexp import model, networks
+from gptexp.config import Activation, Config, GPTConfig, Norm, Position
 from gptexp.optim import parameter_groups
 
 VOCAB = 65
@@ -23,7 +23,7 @@ COUNTS = {
 
 
 @pytest.fixture
-def cfg(small: Callable[..., Config]) -> ModelConfig:
+def cfg(small: Callable[..., Config]) -> GPTConfig:
     return small("model.dropout=0").model
 
 
@@ -31,8 +31,8 @@ def cfg(small: Callable[..., Config]) -> ModelConfig:
 def test_presets_have_the_published_parameter_counts(composed, name):
     cfg = composed(f"model={name}").model
     with_bias, without = COUNTS[name]
-    assert sum(model.count_parameters(cfg, VOCAB).values()) == with_bias
-    assert sum(model.count_parameters(replace(cfg, bias=False), VOCAB).values()) == without
+    assert sum(networks.count_parameters(cfg, VOCAB).values()) == with_bias
+    assert sum(networks.count_parameters(replace(cfg, bias=False), VOCAB).values()) == without
     with torch.device("meta"):
         network = model.GPT(cfg, VOCAB)
     assert sum(p.numel() for p in network.parameters()) == with_bias
@@ -40,10 +40,10 @@ def test_presets_have_the_published_parameter_counts(composed, name):
 
 def test_medium_spends_on_its_tables_what_claim_2_says(composed):
     cfg = composed("model=medium").model
-    counts = model.count_parameters(cfg, VOCAB)
+    counts = networks.count_parameters(cfg, VOCAB)
     assert counts["token table"] == 65 * 384
     assert counts["position table"] == 256 * 384
-    untied = model.count_parameters(replace(cfg, tie_head=False), VOCAB)
+    untied = networks.count_parameters(replace(cfg, tie_head=False), VOCAB)
     assert sum(untied.values()) - sum(counts.values()) == 24_960
 
 
@@ -62,7 +62,7 @@ SWITCHES = [
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_every_switch_counts_as_the_formula_and_runs(cfg, switch):
-    network = model.build(replace(cfg, **switch), VOCAB, seed=0)  # build asserts the count
+    network = networks.build(replace(cfg, **switch), VOCAB, seed=0)  # build asserts the count
     logits = network(torch.randint(VOCAB, (2, cfg.block_size)))
     assert logits.shape == (2, cfg.block_size, VOCAB)
     logits.sum().backward()
@@ -84,12 +84,12 @@ def test_the_switches_reach_micro_gpt_with_4192_parameters(cfg):
         activation=Activation.relu,
         tie_head=False,
     )
-    assert sum(p.numel() for p in model.build(micro, 27, seed=0).parameters()) == 4_192
+    assert sum(p.numel() for p in networks.build(micro, 27, seed=0).parameters()) == 4_192
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_a_token_never_sees_what_follows_it(cfg, switch):
-    network = model.build(replace(cfg, **switch, init_std=0.5), VOCAB, seed=0).eval()
+    network = networks.build(replace(cfg, **switch, init_std=0.5), VOCAB, seed=0).eval()
     ids = torch.randint(VOCAB, (1, cfg.block_size))
     changed = ids.clone()
     changed[0, 5] = (ids[0, 5] + 1) % VOCAB
@@ -115,14 +115,14 @@ def test_the_fused_attention_equals_the_textbook_formula(cfg):
 
 def test_the_first_loss_is_near_ln_of_the_vocabulary(composed):
     cfg = composed("model=tiny").model
-    network = model.build(cfg, VOCAB, seed=0)
+    network = networks.build(cfg, VOCAB, seed=0)
     ids = torch.randint(VOCAB, (4, cfg.block_size + 1))
     loss = F.cross_entropy(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
     assert abs(loss.item() - math.log(VOCAB)) < 0.1
 
 
 def test_one_batch_can_be_learned_by_heart(cfg):
-    network = model.build(replace(cfg, n_embd=32), VOCAB, seed=0)
+    network = networks.build(replace(cfg, n_embd=32), VOCAB, seed=0)
     ids = torch.randint(VOCAB, (4, 9), generator=torch.Generator().manual_seed(1))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
     for _ in range(150):
@@ -135,7 +135,7 @@ def test_one_batch_can_be_learned_by_heart(cfg):
 
 def test_initialisation_follows_the_table_in_its_docstring(composed):
     cfg = composed("model=tiny").model
-    parameters = dict(model.build(cfg, VOCAB, seed=0).named_parameters())
+    parameters = dict(networks.build(cfg, VOCAB, seed=0).named_parameters())
     for name, parameter in parameters.items():
         if name.endswith("bias"):
             assert torch.all(parameter == 0), name
@@ -149,20 +149,20 @@ def test_initialisation_follows_the_table_in_its_docstring(composed):
 
 
 def test_the_same_seed_builds_the_same_model_and_another_does_not(cfg):
-    one, same, other = (model.build(cfg, VOCAB, seed).token_table.weight for seed in (1, 1, 2))
+    one, same, other = (networks.build(cfg, VOCAB, seed).token_table.weight for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
 
 def test_a_tied_head_is_the_token_table(cfg):
-    network = model.build(cfg, VOCAB, seed=0)
+    network = networks.build(cfg, VOCAB, seed=0)
     assert network.head.weight is network.token_table.weight
-    untied = model.build(replace(cfg, tie_head=False), VOCAB, seed=0)
+    untied = networks.build(replace(cfg, tie_head=False), VOCAB, seed=0)
     assert untied.head.weight is not untied.token_table.weight
 
 
 def test_parameter_groups_partition_the_parameters(cfg):
-    network = model.build(cfg, VOCAB, seed=0)
+    network = networks.build(cfg, VOCAB, seed=0)
     groups = parameter_groups(network, weight_decay=0.1)
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in network.parameters())
@@ -176,4 +176,4 @@ def test_parameter_groups_partition_the_parameters(cfg):
 def test_flops_of_medium_agree_with_the_formula_by_hand(composed):
     cfg = composed("model=medium").model
     by_hand = 6 * (6 * 12 * 384**2 + 65 * 384) + 12 * 6 * 384 * 256
-    assert model.flops_per_token(cfg, VOCAB) == by_hand
+    assert networks.flops_per_token(cfg, VOCAB) == by_hand

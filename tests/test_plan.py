@@ -8,18 +8,19 @@ from conftest import SMALL
 from hydra.core.global_hydra import GlobalHydra
 from kills import stop_before_step
 
-from gptexp import experiment, forecast, model, plan
+from gptexp import experiment, forecast, networks, plan
 from gptexp.config import compose, from_overrides, points
 from gptexp.errors import ConfigError
 
 PER_TOKEN = 1e-3  # seconds
+SPEED = forecast.Speed(trained=PER_TOKEN, judged=PER_TOKEN / 3)
 
 
 @pytest.fixture
 def words(text_file, tmp_path, monkeypatch):
     """Overrides of a small run; a token takes a millisecond."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(forecast, "per_token", lambda *_: PER_TOKEN)
+    monkeypatch.setattr(forecast, "measure", lambda *_: SPEED)
     return [*SMALL, f"data.path={text_file}"]
 
 
@@ -40,9 +41,9 @@ def test_a_point_has_its_parameters_tokens_epochs_flops_and_time(words):
     [row] = rows(text)
     state, params, steps, shown, epochs, flops, memory, unit, time = row.split()[:9]
     assert (state, steps, shown) == ("new", "12", str(tokens))
-    assert params == f"{sum(model.count_parameters(config.model, 16).values()):,}"
+    assert params == f"{sum(networks.count_parameters(config.model, 16).values()):,}"
     assert epochs == f"{tokens / train:.2f}"
-    assert flops == f"{model.flops_per_token(config.model, 16) * tokens:.2e}"
+    assert flops == f"{networks.flops_per_token(config.model, 16) * tokens:.2e}"
     assert (memory, unit) == ("0.00", "GB")
     assert time == f"0:{round(work * PER_TOKEN):02}"
 
@@ -71,7 +72,7 @@ def test_what_is_done_costs_nothing_more_and_what_is_begun_only_the_rest(small, 
     assert states == ["done", "killed at 67%", "new"]
     total = text.splitlines()[-1]
     assert total.startswith("3 points, 1 done; to train 2: ")
-    whole = model.flops_per_token(config.model, 16) * 12 * 4 * 8
+    whole = networks.flops_per_token(config.model, 16) * 12 * 4 * 8
     assert f"{whole * (1 + 1 / 3):.2e} FLOPs" in total
 
 
@@ -100,11 +101,11 @@ def test_what_would_start_anew_costs_all_of_it_and_what_diverged_nothing(small, 
 def test_each_point_is_timed_on_its_own_machine(words, monkeypatch):
     timed = []
 
-    def per_token(cfg, *_):
+    def measure(cfg, *_):
         timed.append((cfg.dtype.value, cfg.compile))
-        return PER_TOKEN
+        return SPEED
 
-    monkeypatch.setattr(forecast, "per_token", per_token)
+    monkeypatch.setattr(forecast, "measure", measure)
     given = [*words, "-m", "trainer.dtype=float32,bfloat16", "trainer.compile=false,true"]
     text = plan.plan(given)
     assert len(set(timed)) == 4
@@ -141,10 +142,10 @@ def test_a_corpus_is_read_once_and_a_model_timed_once(words, monkeypatch):
 
     def timed(*_):
         counts["timed"] += 1
-        return PER_TOKEN
+        return SPEED
 
     monkeypatch.setattr(plan.data, "read", counted)
-    monkeypatch.setattr(forecast, "per_token", timed)
+    monkeypatch.setattr(forecast, "measure", timed)
     plan.plan([*words, "-m", "seed=1,2,3", "optim.lr=1e-3,1e-2"])
     assert counts == {"read": 1, "timed": 1}
 

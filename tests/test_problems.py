@@ -275,7 +275,7 @@ def test_A12_a_model_that_cannot_fit_is_refused_with_the_estimate_and_what_there
     def refuse(*_: Any) -> None:
         raise AssertionError("a model was allocated")
 
-    monkeypatch.setattr(experiment.model, "build", refuse)
+    monkeypatch.setattr(experiment.networks, "build", refuse)
     monkeypatch.setattr(runtime, "available_memory", lambda device: 3_000_000_000)
     line = only(refused_run(small("model.n_embd=100000", "model.n_layer=10")))
     assert "3.0 GB" in line

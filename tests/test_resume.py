@@ -24,7 +24,7 @@ from kills import (
     uninterrupted,
 )
 
-from gptexp import checkpoint, data, experiment, forecast, runtime, trainer
+from gptexp import checkpoint, corpus, experiment, forecast, runtime, trainer
 from gptexp.config import Config, Keep, OnOverfit
 from gptexp.early_stopping import EarlyStopping
 from gptexp.journal import Journal, read_journal
@@ -185,7 +185,7 @@ def test_R5_the_seed_matters(small: Small, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "stream"), [(experiment, "init"), (data, "data"), (runtime, "dropout")]
+    ("module", "stream"), [(experiment, "init"), (corpus, "data"), (runtime, "dropout")]
 )
 def test_R5_each_random_stream_matters_alone(
     small: Small,

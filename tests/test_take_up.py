@@ -400,7 +400,7 @@ def test_C8_a_finished_run_is_returned_whatever_its_config_yaml_says(
         (b"name: [a\n", "line 2: "),
         (b"\0\0\0\0", "not YAML"),
         (b"\xff\xfe", "not readable: 'utf-8' codec"),
-        (b"name: x\n", "tokenizer: no such key, or no such choice"),
+        (b"name: x\n", "model: no such key, or no such choice"),
     ],
 )
 def test_C8_a_config_yaml_that_cannot_be_read_is_one_line_and_stays(

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.explain import CONF_DIR, explain, is_config_error, override_problems
-from gptexp.config.schema import SINGLE, VARIANTS, Config
+from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
 from gptexp.errors import ConfigError
 
 SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins from there alone
@@ -81,7 +81,7 @@ def from_dict(values: dict[str, Any]) -> Config:
         for group, node in SINGLE.items():
             schema[group] = OmegaConf.structured(node)
         for group, variants in VARIANTS.items():
-            schema[group] = OmegaConf.structured(variants[values[group]["name"]])
+            schema[group] = OmegaConf.structured(variants[variant(group, values[group])])
         merged = OmegaConf.merge(schema, values)
     except (OmegaConfBaseException, TypeError) as error:
         what = explain(error).partition(" Fix:")[0]

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from gptexp.config.compose import to_dict
-from gptexp.config.schema import SINGLE, VARIANTS, Config
+from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
 
 SECTIONS = ("model", "data", "tokenizer", "optim", "schedule", "trainer")
 
@@ -18,6 +18,7 @@ UNHASHED = frozenset(
         "log_interval",
         "sample_interval",
         "sample_tokens",
+        "sample_documents",
         "sample_temperature",
         "sample_top_k",
         "checkpoint_interval",
@@ -104,7 +105,8 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            section = {**_stored_defaults(name, value.get("name")), **value}
+            kind = variant(name, {"name": None, **value})
+            section = {**_stored_defaults(name, kind), **value}
             found |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
             found[name] = value
@@ -116,9 +118,9 @@ def _plain(value: Any) -> Any:
 
 
 @cache
-def _stored_defaults(section: str, variant: str | None) -> dict[str, Any]:
+def _stored_defaults(section: str, kind: str) -> dict[str, Any]:
     """Those of the section's dataclass, as to_dict writes them; of an unknown one none."""
-    node = SINGLE.get(section) or VARIANTS.get(section, {}).get(variant or "")
+    node = SINGLE.get(section) or VARIANTS.get(section, {}).get(kind)
     defaults = {} if node is None else _defaults(node)
     return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}
 

@@ -8,10 +8,13 @@ from gptexp.config.schema import (
     VARIANTS,
     AdamConfig,
     AdamWConfig,
+    BigramConfig,
     Config,
     CosineConfig,
+    GPTConfig,
     LinearConfig,
     LoggerConfig,
+    MLPConfig,
     ModelConfig,
     OptimConfig,
     ScheduleConfig,
@@ -29,6 +32,7 @@ def problems(config: Config) -> list[str]:
         *_model(config.model),
         *_data(config),
         *_optim(config.optim),
+        *_counting(config),
         *_schedule(config.schedule, config.trainer),
         *_trainer(config.trainer),
         *_logger(config.logger),
@@ -48,13 +52,30 @@ def _names(config: Config) -> Iterator[str]:
             )
     for group, variants in VARIANTS.items():
         section = getattr(config, group)
-        if not isinstance(section, variants.get(section.name, ())):
-            yield f"{group}.name: {section.name!r} is fixed by the choice. Fix: {group}=..."
+        key = "kind" if group == "model" else "name"
+        if not isinstance(section, variants.get(value := getattr(section, key), ())):
+            yield f"{group}.{key}: {value!r} is fixed by the choice. Fix: {group}=..."
 
 
 def _model(model: ModelConfig) -> Iterator[str]:
-    for key in ("n_layer", "n_head", "n_embd", "block_size"):
-        yield from _positive(f"model.{key}", getattr(model, key))
+    sizes = ("n_layer", "n_head", "n_embd", "n_hidden", "context", "block_size")
+    for key in sizes:
+        if hasattr(model, key):
+            yield from _positive(f"model.{key}", getattr(model, key))
+    match model:
+        case GPTConfig():
+            yield from _gpt(model)
+        case BigramConfig():
+            if not (math.isfinite(model.smoothing) and model.smoothing > 0):
+                fix = "model.smoothing=1.0"
+                yield f"model.smoothing: {model.smoothing} is not above 0. Fix: {fix}"
+    if isinstance(model, GPTConfig | MLPConfig) and not (
+        math.isfinite(model.init_std) and model.init_std > 0
+    ):
+        yield f"model.init_std: {model.init_std} is not above 0. Fix: model.init_std=0.02"
+
+
+def _gpt(model: GPTConfig) -> Iterator[str]:
     if model.n_head > 0 and model.n_embd > 0 and model.n_embd % model.n_head:
         below = model.n_embd // model.n_head * model.n_head
         legal = [str(n) for n in (below, below + model.n_head) if n > 0]
@@ -66,8 +87,6 @@ def _model(model: ModelConfig) -> Iterator[str]:
         )
     if not 0 <= model.dropout < 1:
         yield f"model.dropout: {model.dropout} is not in [0, 1). Fix: model.dropout=0.1"
-    if not (math.isfinite(model.init_std) and model.init_std > 0):
-        yield f"model.init_std: {model.init_std} is not above 0. Fix: model.init_std=0.02"
 
 
 def _data(config: Config) -> Iterator[str]:
@@ -76,6 +95,8 @@ def _data(config: Config) -> Iterator[str]:
         both = f"both it and data.asset={data.asset} are given"
         what = "neither it nor data.asset is given" if data.asset is None else both
         yield f"data.path: {what}. Fix: data=text data.path=FILE"
+    if data.shuffle and not data.documents:
+        yield "data.shuffle: true, but only documents have another order. Fix: data.shuffle=false"
     if not 0 < data.fraction <= 1:
         yield f"data.fraction: {data.fraction} is not in (0, 1]. Fix: data.fraction=1.0"
     if not 0 < data.val_fraction < 1:
@@ -104,6 +125,15 @@ def _optim(optim: OptimConfig) -> Iterator[str]:
         case SGDConfig():
             if not 0 <= optim.momentum < 1:
                 yield f"optim.momentum: {optim.momentum} is not in [0, 1). Fix: optim.momentum=0.9"
+
+
+def _counting(config: Config) -> Iterator[str]:
+    """Adam's would be the counts divided by their own size."""
+    if isinstance(config.model, BigramConfig) and not isinstance(config.optim, SGDConfig):
+        yield (
+            f"optim: {config.optim.name} cannot add up the counts of model.kind=bigram. "
+            "Fix: optim=sgd optim.momentum=0 schedule=constant"
+        )
 
 
 def _schedule(schedule: ScheduleConfig, trainer: TrainerConfig) -> Iterator[str]:
@@ -137,10 +167,11 @@ def _trainer(trainer: TrainerConfig) -> Iterator[str]:
         "eval_batch_size",
         "log_interval",
         "sample_tokens",
+        "sample_documents",
         "patience",
     ):
         yield from _positive(f"trainer.{key}", getattr(trainer, key))
-    for key in ("sample_top_k", "checkpoint_interval"):
+    for key in ("sample_top_k", "checkpoint_interval", "threads"):
         if (value := getattr(trainer, key)) is not None:
             yield from _positive(f"trainer.{key}", value)
     for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):

@@ -5,8 +5,10 @@ field without a default must be given by a YAML file. A field added after a rele
 that means the old behaviour, so that old run directories and checkpoints keep their identity.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Norm(Enum):
@@ -42,13 +44,20 @@ class Dtype(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class ModelConfig:
-    """One GPT; its switches span microGPT to nanoGPT's."""
+    """Base of the model variants."""
 
     name: str  # label of the preset, part of the run's directory name
+    kind: str = "gpt"  # which variant
+    block_size: int  # longest context, in tokens
+
+
+@dataclass(kw_only=True, slots=True)
+class GPTConfig(ModelConfig):
+    """One GPT; its switches span microGPT to nanoGPT's."""
+
     n_layer: int  # transformer blocks
     n_head: int  # attention heads per block; divides n_embd
     n_embd: int  # width of the residual stream
-    block_size: int  # longest context, in tokens
     dropout: float  # probability of zeroing, on embeddings, attention weights and residual branches
     bias: bool  # additive biases in the linear layers and in LayerNorm
     init_std: float  # standard deviation of the initial weights
@@ -59,18 +68,38 @@ class ModelConfig:
     activation: Activation  # nonlinearity of the MLP
     position: Position  # learned position table, or none
     tie_head: bool  # the head shares the token table
+    scale_residuals: bool = True  # draw the layers that add to the stream smaller, as GPT-2 does
+
+
+@dataclass(kw_only=True, slots=True)
+class MLPConfig(ModelConfig):
+    """A perceptron over the embeddings of the last few tokens (Bengio et al. 2003)."""
+
+    context: int  # tokens that a prediction rests on
+    n_embd: int  # width of an embedding
+    n_hidden: int  # width of the hidden layer
+    init_std: float  # standard deviation of the initial weights
+
+
+@dataclass(kw_only=True, slots=True)
+class BigramConfig(ModelConfig):
+    """How often each token followed each other one: counted, not learned."""
+
+    smoothing: float  # added to each count; 1 is Laplace's rule
 
 
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
-    """A text, cut into train, test and validation in the order of the file."""
+    """A text, or documents, cut into train, test and validation."""
 
     name: str  # label, part of the run's directory name
     asset: str | None  # a corpus known by name (see assets.py), or null
     path: str | None  # a UTF-8 text file of your own, or null
     fraction: float  # prefix of the training tokens to train on, in (0, 1]
-    val_fraction: float  # share of the characters at the end of the file kept for validation
-    test_fraction: float  # share of the characters right before them kept for a final test
+    val_fraction: float  # share at the end, of characters or documents, kept for validation
+    test_fraction: float  # share right before that kept for a final test
+    documents: bool = False  # each line is a document of its own, which no context reaches beyond
+    shuffle: bool = False  # documents in another order than the file's, the same for every seed
 
 
 @dataclass(kw_only=True, slots=True)
@@ -166,7 +195,7 @@ class TrainerConfig:
     eval_batch_size: int  # windows per forward pass of an evaluation
     log_interval: int  # updates between lines of the training loss
     sample_interval: int  # updates between samples; 0 samples at the end only
-    sample_tokens: int  # length of each sample
+    sample_tokens: int  # length of each sample, or at most of each document in it
     sample_temperature: float  # temperature of the samples; 0 is greedy
     sample_top_k: int | None  # sample among the k likeliest tokens, or null for all
     checkpoint_interval: int | None  # extra checkpoints between evaluations, in updates, or null
@@ -178,6 +207,8 @@ class TrainerConfig:
     compile: bool  # torch.compile the forward pass of training; evaluation runs as written
     keep: Keep  # checkpoints that stay when the run is done: the best alone, or all
     retry_failed: bool  # train a diverged run again
+    threads: int | None = None  # of the CPU, or null for torch's own choice
+    sample_documents: int = 20  # documents in each sample, where the data are documents
     max_tokens: int | None = None  # budget in place of max_steps: tokens trained on, or null
     max_epochs: float | None = None  # budget in place of max_steps: passes over train, or null
     max_flops: float | None = None  # budget in place of max_steps: floating-point work, or null
@@ -220,13 +251,21 @@ class Config:
 
 
 VARIANTS: dict[str, dict[str, type]] = {
+    "model": {"gpt": GPTConfig, "mlp": MLPConfig, "bigram": BigramConfig},
     "tokenizer": {"char": CharTokenizerConfig, "byte": ByteTokenizerConfig},
     "optim": {"adamw": AdamWConfig, "adam": AdamConfig, "sgd": SGDConfig},
     "schedule": {"cosine": CosineConfig, "linear": LinearConfig, "constant": ConstantConfig},
 }
 SINGLE: dict[str, type] = {
-    "model": ModelConfig,
     "data": DataConfig,
     "trainer": TrainerConfig,
     "logger": LoggerConfig,
 }
+
+
+def variant(group: str, section: Mapping[str, Any]) -> Any:
+    """Which of VARIANTS[group] the plain values of a section are of.
+
+    The name of a model is the preset's, so its kind stands beside it; the first runs had one kind.
+    """
+    return section.get("kind", "gpt") if group == "model" else section["name"]

@@ -1,0 +1,79 @@
+"""What a GPT has to beat: bigram counts and a perceptron, with the same forward(ids) -> logits."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptexp.config import BigramConfig, MLPConfig
+
+
+class Bigram(nn.Module):
+    """How often each token followed each other one, smoothed: log-probabilities for logits.
+
+    P(b | a) = (count(a, b) + smoothing) / (count(a) + vocab_size smoothing), the rule of Lidstone;
+    of Laplace with a smoothing of 1. Counting is training here: see _SmoothedCounts.
+    """
+
+    def __init__(self, cfg: BigramConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.smoothing = cfg.smoothing
+        self.counts = nn.Parameter(torch.zeros(vocab_size, vocab_size))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = _SmoothedCounts.apply(self.counts, ids, self.smoothing)
+        return logits  # [batch, time, vocab_size]
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Nothing is drawn: no pair has been seen."""
+        nn.init.zeros_(self.counts)
+
+
+class _SmoothedCounts(torch.autograd.Function):
+    """Log-probabilities from counts, whose gradient is minus what was counted.
+
+    So an update of plain SGD with a learning rate of 1 adds the pairs of its batch to the counts:
+    the closed form, one batch at a time. The gradient that comes back tells what the targets were,
+    since that of a cross-entropy is negative for the target alone, and 0 where there is none.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, counts: Tensor, ids: Tensor, smoothing: float) -> Tensor:
+        ctx.save_for_backward(ids, counts)
+        rows = counts[ids] + smoothing  # [batch, time, vocab_size]
+        return rows.log() - rows.sum(dim=-1, keepdim=True).log()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        ids, counts = ctx.saved_tensors
+        lowest, targets = grads[0].min(dim=-1)  # each [batch, time]
+        seen = (lowest < 0).to(counts.dtype)
+        counted = torch.zeros_like(counts).index_put((ids, targets), seen, accumulate=True)
+        return -counted, None, None
+
+
+class MLP(nn.Module):
+    """A perceptron over the embeddings of the last `context` tokens (Bengio et al. 2003).
+
+    Where a context reaches before the first token, there are zeros. No biases, as in microGPT.
+    """
+
+    def __init__(self, cfg: MLPConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.token_table = nn.Embedding(vocab_size, cfg.n_embd)
+        self.up = nn.Linear(cfg.context * cfg.n_embd, cfg.n_hidden, bias=False)
+        self.head = nn.Linear(cfg.n_hidden, vocab_size, bias=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        context, time = self.cfg.context, ids.shape[1]
+        x = self.token_table(ids)  # [batch, time, n_embd]
+        x = F.pad(x, (0, 0, context - 1, 0))  # [batch, context - 1 + time, n_embd]
+        x = torch.cat([x[:, i : i + time] for i in range(context)], dim=-1)  # oldest first
+        return self.head(F.relu(self.up(x)))  # [batch, time, vocab_size]
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Every weight from N(0, init_std)."""
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, 0.0, self.cfg.init_std, generator=generator)

@@ -1,0 +1,108 @@
+"""The splits of a text on the training device: random batches, and windows for exact evaluation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gptexp.runtime import stream_seed
+
+NO_TARGET = -1  # where a padded row has nothing to predict
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Token ids, each of shape [tokens]; `train` is already cut to data.fraction."""
+
+    train: NDArray[np.int64]
+    test: NDArray[np.int64]
+    val: NDArray[np.int64]
+    bounds: dict[str, tuple[int, int]]  # start and end of each split, in characters or documents
+
+
+class Corpus(ABC):
+    """What a trainer asks of its data. Batches are pure functions of the step."""
+
+    boundary: int | None = None  # the token between documents; a text has none
+
+    def __init__(self, splits: Splits, block_size: int, seed: int, device: torch.device) -> None:
+        self.block_size = block_size
+        self.seed = seed
+        self.device = device
+        parts = {"train": splits.train, "test": splits.test, "val": splits.val}
+        self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in parts.items()}
+
+    @abstractmethod
+    def size(self, name: str) -> int:
+        """Tokens in the split: what an epoch has."""
+
+    @abstractmethod
+    def sequences(self, name: str) -> float:
+        """How many rows of a batch an epoch has: windows of a text, or documents."""
+
+    @abstractmethod
+    def trained(self, step: int, sequences: int) -> int:
+        """Targets of the first `step` batches of so many sequences."""
+
+    @abstractmethod
+    def batch(self, name: str, step: int, sequences: int, rank: int = 0) -> tuple[Tensor, Tensor]:
+        """Inputs and targets, each [sequences, at most block_size], for one optimizer step.
+
+        A function of (seed, rank, step) alone, so a resumed run needs no state of the data.
+        """
+
+    @abstractmethod
+    def windows(
+        self, name: str, batch_size: int, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and targets [at most batch_size, at most block_size] of a split, once, in order.
+
+        Of its first `limit` tokens alone, where that is given.
+        """
+
+
+class TextCorpus(Corpus):
+    """One long text: a batch is drawn at random, a context begins anywhere."""
+
+    def __init__(self, splits: Splits, block_size: int, seed: int, device: torch.device) -> None:
+        super().__init__(splits, block_size, seed, device)
+        self._offsets = torch.arange(block_size + 1, device=device)
+
+    def size(self, name: str) -> int:
+        return self.tokens[name].numel()
+
+    def sequences(self, name: str) -> float:
+        return self.size(name) / self.block_size
+
+    def trained(self, step: int, sequences: int) -> int:
+        return step * sequences * self.block_size
+
+    def batch(self, name: str, step: int, sequences: int, rank: int = 0) -> tuple[Tensor, Tensor]:
+        tokens = self.tokens[name]
+        key = stream_seed(self.seed, "data", rank, step)
+        generator = np.random.Generator(np.random.Philox(key=key))
+        drawn = generator.integers(0, tokens.numel() - self.block_size, size=sequences)
+        starts = torch.from_numpy(drawn)
+        if self.device.type == "cuda":  # from pinned memory the copy waits for nothing
+            starts = starts.pin_memory().to(self.device, non_blocking=True)
+        rows = tokens[
+            starts.to(self.device)[:, None] + self._offsets
+        ]  # [sequences, block_size + 1]
+        return rows[:, :-1], rows[:, 1:]
+
+    def windows(
+        self, name: str, batch_size: int, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Windows do not overlap; what is left over comes last, as one shorter window [1, rest]."""
+        tokens = self.tokens[name][:limit]
+        inputs, targets = tokens[:-1], tokens[1:]
+        full = len(targets) // self.block_size * self.block_size
+        if full:
+            rows = (part[:full].view(-1, self.block_size) for part in (inputs, targets))
+            yield from zip(*(part.split(batch_size) for part in rows), strict=True)
+        if full < len(targets):
+            yield inputs[None, full:], targets[None, full:]

@@ -1,0 +1,183 @@
+"""Documents, one a line: a context begins at each one's start and never reaches into the next.
+
+A line break before each document and after it is the token that microGPT calls BOS: from it the
+first character is predicted, and it is what follows the last one. So a list of documents is a text
+that begins and ends with a line break, and a split's ids are those of such a text.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gptexp.config import DataConfig
+from gptexp.corpus import NO_TARGET, Corpus, Splits
+from gptexp.errors import DataError
+from gptexp.runtime import stream_seed
+from gptexp.tokenizers import Tokenizer
+
+BOUNDARY = "\n"
+ORDER_SEED = 0  # of every run: whatever its seed, a run is judged on the same documents
+
+
+def normalised(text: str, shuffle: bool, where: str) -> str:
+    """Each line without the white space around it; empty ones are dropped.
+
+    Raises DataError for less than two documents.
+    """
+    lines = [line for line in map(str.strip, text.split(BOUNDARY)) if line]
+    if len(lines) < 2:
+        raise DataError(
+            f"{where}: holds one document, and training and validation each need one. "
+            "Fix: a file with one document a line, or data=text for a text"
+        )
+    if shuffle:
+        key = stream_seed(ORDER_SEED, "documents")
+        order = np.random.Generator(np.random.Philox(key=key)).permutation(len(lines))
+        lines = [lines[i] for i in order]
+    return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
+
+
+def split(text: str, data: DataConfig, tokenizer: Tokenizer) -> Splits:
+    """Cut a normalised text between documents; raises DataError for a part without any."""
+    ids = tokenizer.encode(text)
+    edges = np.flatnonzero(ids == boundary(tokenizer))  # one more than there are documents
+    count = len(edges) - 1
+    val_start = int(count * (1 - data.val_fraction))
+    test_start = int(count * (1 - data.val_fraction - data.test_fraction))
+    if data.test_fraction == 0:
+        test_start = val_start
+    bounds = {"train": (0, test_start), "test": (test_start, val_start), "val": (val_start, count)}
+    kept = bounds | {"train": (0, int(test_start * data.fraction))}
+    _check(kept, data)
+    parts = {
+        name: ids[edges[start] : edges[end] + 1] if end > start else ids[:0]
+        for name, (start, end) in kept.items()
+    }
+    return Splits(parts["train"], parts["test"], parts["val"], bounds)
+
+
+def describe(text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
+    """What was found: counts, repeats within and across the splits, and what is cut."""
+    lines = text.strip(BOUNDARY).split(BOUNDARY)
+    token = boundary(tokenizer)
+    train, test, val = (
+        max(int(np.count_nonzero(part == token)) - 1, 0)
+        for part in (splits.train, splits.test, splits.val)
+    )
+    seen = set(lines[:train])
+    start, end = splits.bounds["val"]
+    twice = sum(line in seen for line in lines[start:end])
+    words = (
+        f"{len(lines):,} documents ({len(lines) - len(set(lines)):,} repeat another); "
+        f"{train:,} train{f', {test:,} test' if test else ''}, {val:,} val, "
+        f"{twice:,} of them in train too"
+    )
+    lengths = np.diff(np.flatnonzero(tokenizer.encode(text) == token))
+    cut = int(np.count_nonzero(lengths > block_size))
+    return words + (f"; {cut:,} longer than block_size are cut there" if cut else "")
+
+
+def boundary(tokenizer: Tokenizer) -> int:
+    """The id of BOUNDARY."""
+    [token] = tokenizer.encode(BOUNDARY).tolist()
+    return int(token)
+
+
+class DocumentCorpus(Corpus):
+    """Whole documents, in an order that is drawn anew in each epoch; shorter ones are padded.
+
+    A document has a target for each of its tokens and one for its end, of which the first
+    block_size count, as in microGPT.
+    """
+
+    def __init__(
+        self,
+        splits: Splits,
+        block_size: int,
+        seed: int,
+        device: torch.device,
+        boundary: int,
+    ) -> None:
+        super().__init__(splits, block_size, seed, device)
+        self.boundary: int = boundary
+        self._starts, self._lengths = {}, {}  # of each document: where it begins, its targets
+        for name, ids in self.tokens.items():
+            edges = np.flatnonzero(ids.cpu().numpy() == boundary)
+            self._starts[name] = edges[:-1]
+            self._lengths[name] = np.minimum(np.diff(edges), block_size)
+        self._order = lru_cache(maxsize=2)(self._drawn)
+
+    def size(self, name: str) -> int:
+        return int(self._lengths[name].sum())
+
+    def sequences(self, name: str) -> float:
+        return len(self._starts[name])
+
+    def trained(self, step: int, sequences: int) -> int:
+        epoch, place = divmod(step * sequences, len(self._starts["train"]))
+        if place == 0:
+            return epoch * self.size("train")
+        _, before = self._order("train", 0, epoch)
+        return epoch * self.size("train") + int(before[place - 1])
+
+    def batch(self, name: str, step: int, sequences: int, rank: int = 0) -> tuple[Tensor, Tensor]:
+        places = np.arange(step * sequences, (step + 1) * sequences)
+        epochs, places = np.divmod(places, len(self._starts[name]))
+        chosen = [
+            self._order(name, rank, int(epoch))[0][places[epochs == epoch]]
+            for epoch in np.unique(epochs)
+        ]
+        return self._rows(name, np.concatenate(chosen))
+
+    def windows(
+        self, name: str, batch_size: int, limit: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """A row is a document; `limit` keeps the first whole ones, at least one."""
+        count = len(self._starts[name])
+        if limit is not None:
+            count = min(count, max(1, int(np.sum(self._lengths[name].cumsum() <= limit))))
+        for start in range(0, count, batch_size):
+            yield self._rows(name, np.arange(start, min(start + batch_size, count)))
+
+    def _drawn(
+        self, name: str, rank: int, epoch: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The documents of one epoch, and the targets up to each of them and with it."""
+        key = stream_seed(self.seed, "data", rank, epoch)
+        generator = np.random.Generator(np.random.Philox(key=key))
+        order = generator.permutation(len(self._starts[name]))
+        return order, self._lengths[name][order].cumsum()
+
+    def _rows(self, name: str, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Inputs and targets [documents, the longest of them]: NO_TARGET after the end of each."""
+        lengths = torch.from_numpy(self._lengths[name][chosen]).to(self.device)[:, None]
+        offsets = torch.arange(int(self._lengths[name][chosen].max()) + 1, device=self.device)
+        starts = torch.from_numpy(self._starts[name][chosen]).to(self.device)[:, None]
+        tokens = self.tokens[name]
+        rows = tokens[(starts + offsets).clamp(max=len(tokens) - 1)]
+        padding = offsets[:-1] >= lengths  # causal models see no later token from an earlier place
+        return rows[:, :-1].masked_fill(padding, self.boundary), rows[:, 1:].masked_fill(
+            padding, NO_TARGET
+        )
+
+
+def _check(kept: dict[str, tuple[int, int]], data: DataConfig) -> None:
+    """That no part is without a document."""
+    empty = [
+        name
+        for name, (start, end) in kept.items()
+        if end == start and (name != "test" or data.test_fraction)
+    ]
+    keys = {"train": "data.fraction", "test": "data.test_fraction", "val": "data.val_fraction"}
+    if empty:
+        raise DataError(
+            *(
+                f"{keys[name]}: {getattr(data, keys[name].partition('.')[2])} leaves no document "
+                f"for {name}, of {kept['val'][1]}. Fix: a larger {keys[name]}, or more documents"
+                for name in empty
+            )
+        )
