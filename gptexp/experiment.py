@@ -20,6 +20,7 @@ from gptexp.errors import (
     StorageError,
 )
 from gptexp.mirrors import Final
+from gptexp.ngrams import counted
 from gptexp.outcome import Outcome, ended_with, state_after
 from gptexp.preflight import Identity, Inputs, check_resume, identify, prepare
 from gptexp.rundir import OUTPUTS, RunDirectory
@@ -122,6 +123,13 @@ def fit(
             best_step=best_step,
             weights={"best": checkpoint.digest(network.state_dict()), "final": final_weights},
             test=trainer.evaluate("test") if config.data.test_fraction else None,
+            ngrams=counted(
+                config.tokenizer.name,
+                inputs.splits.train,
+                inputs.splits.val,
+                vocab_size,
+                inputs.corpus.boundary,
+            ),
             sample=sample,
         )
         best_file = store.folder / store.best_entry().file if best_step >= 0 else None

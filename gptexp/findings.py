@@ -35,6 +35,7 @@ class Record:
     flops: float | None  # of the whole training; of a finished run only
     seconds: float | None  # wall time
     sample: str | None  # drawn from the best weights of a finished run
+    ngrams: list[float] | None  # of a finished run: see ngrams.losses
 
     @property
     def tokens(self) -> int | None:
@@ -209,6 +210,7 @@ def _record(run: Run, notes: list[str]) -> Record:
         flops=_number(summary.get("flops")),
         seconds=_number(lines[-1].get("seconds")) if lines else _number(summary.get("seconds")),
         sample=sample if isinstance(sample, str) else None,
+        ngrams=_numbers(summary.get("ngrams")),
     )
 
 
@@ -267,3 +269,10 @@ def mapping(value: Any) -> dict[str, Any]:
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else None
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """A list of at least one number, all finite; None for anything else."""
+    found = [_number(item) for item in value] if isinstance(value, list) else []
+    kept = [number for number in found if number is not None]
+    return kept if kept and len(kept) == len(found) else None
