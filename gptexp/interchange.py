@@ -55,9 +55,8 @@ def filename(m: MicroGPT) -> str:
 
 def shapes(n_embd: int, n_layer: int, block_size: int, n_char: int) -> dict[str, tuple[int, int]]:
     """Every matrix of a microGPT with its [nout, nin], in the order of the file."""
-    square, vocab_size = (n_embd, n_embd), n_char + 1
-    found = {"wte": (vocab_size, n_embd), "wpe": (block_size, n_embd)}
-    found["lm_head"] = (vocab_size, n_embd)
+    square, table = (n_embd, n_embd), (n_char + 1, n_embd)
+    found = {"wte": table, "wpe": (block_size, n_embd), "lm_head": table}
     for i in range(n_layer):
         found |= {f"layer{i}.attn_{name}": square for name in ("wq", "wk", "wv", "wo")}
         found[f"layer{i}.mlp_fc1"] = (4 * n_embd, n_embd)
