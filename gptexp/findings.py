@@ -117,8 +117,11 @@ def telling(found: Sequence[Run]) -> list[str]:
 
 
 def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
-    """Such as `n_layer=2 fraction=0.1`: keys without their section, where no two are alike."""
-    leaves = [key.rpartition(".")[2] for key in by]
+    """Such as `n_layer=2 optim=sgd`: keys without their section, where no two are alike.
+
+    The name in a section is what was chosen for it, so it goes by the section's.
+    """
+    leaves = [key.removesuffix(".name").rpartition(".")[2] for key in by]
     names = [leaf if leaves.count(leaf) == 1 else key for leaf, key in zip(leaves, by, strict=True)]
     return groups.label(names, values)
 
