@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 import gptexp
 from gptexp.config import from_overrides, problems
-from gptexp.errors import ConfigError, GptexpError
+from gptexp.errors import EXIT_INTERRUPTED, ConfigError, GptexpError
+
+# Of all that is wrong with a command line; typer has no other name for it in all its versions.
+UsageError: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     help="Look at runs and configs; `python run.py` makes the runs.",
@@ -19,8 +22,18 @@ app = typer.Typer(
 )
 
 
+def show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gptexp {gptexp.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
     """Look at runs and configs; `python run.py` makes the runs."""
 
 
@@ -226,7 +239,16 @@ def main() -> None:
 
     console.setup()
     try:
-        app()
+        # Not standalone, where typer would word what is wrong in three lines of its own.
+        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+    except typer.Abort:
+        sys.exit(EXIT_INTERRUPTED)
+    except UsageError as error:
+        what = " ".join(error.format_message().split()).rstrip(".")
+        end = "" if what.endswith("?") else "."
+        command = error.ctx.command_path if error.ctx else "gptexp"
+        typer.echo(f"gptexp: error: {command}: {what}{end} Fix: see {command} --help", err=True)
+        sys.exit(ConfigError.exit_code)
     except GptexpError as error:
         for problem in error.problems:
             typer.echo(f"gptexp: error: {problem}", err=True)

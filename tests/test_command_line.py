@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CHOICES, ROOT, only
+from conftest import CHOICES, ONE_LINE, ROOT, only
+
+from gptexp import cli
 
 # A1, A2, A9, A11: what the command line says
 
@@ -252,3 +254,33 @@ def test_tab_completion_offers_groups_choices_and_keys(command, monkeypatch, typ
 )
 def test_A1_the_fix_is_something_to_type(refused, given, fix):
     assert fix in only(refused(given)).partition("Fix: ")[2]
+
+
+# The verbs
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["sampel"], "sampel"),
+        (["sample"], "'run'"),
+        (["sample", "--nmu", "3", "x"], "--nmu"),
+        (["sample", "x", "--num", "many"], "--num"),
+        (["table", "--by"], "--by"),
+        ([], None),
+        (["--version"], None),
+    ],
+)
+def test_a_wrong_word_to_a_verb_is_one_line(words, named, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gptexp", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    shown = capsys.readouterr()
+    if named is None:
+        assert not ended.value.code
+        assert "gptexp" in shown.out
+        return
+    assert ended.value.code == 2
+    line = only(shown.err.splitlines()).removeprefix("gptexp: error: ")
+    assert named in line
+    assert ONE_LINE.fullmatch(line), line
