@@ -220,7 +220,7 @@ def read(path: Path, entry: Entry | None = None) -> State:
             "run. Fix: use a checkpoint that gptexp wrote"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise _foreign(path)
+        raise _foreign(path, data)
     if state.get("version") != VERSION:
         raise CheckpointError(
             f"{path}: format version {state.get('version')}, and this gptexp reads {VERSION}. "
@@ -253,14 +253,17 @@ def _check_archive(path: Path, data: bytes) -> None:
             names = archive.namelist()
             damaged = archive.testzip()
     except zipfile.BadZipFile as error:
-        raise _foreign(path) from error
+        raise _foreign(path, data) from error
     except Exception as error:  # a damaged archive makes zipfile raise almost anything
         raise CheckpointError(f"{path}: damaged: {error}. Fix: use another checkpoint") from error
     if damaged is not None:
         raise CheckpointError(f"{path}: damaged in {damaged}. Fix: use another checkpoint")
     if not any(name.endswith("/data.pkl") for name in names):
-        raise _foreign(path)
+        raise _foreign(path, data)
 
 
-def _foreign(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path}: not a gptexp checkpoint. Fix: name a file that gptexp wrote")
+def _foreign(path: Path, data: bytes) -> CheckpointError:
+    fix = "name a file that gptexp wrote"
+    if data[:1] == b"{" and b'"state_dict"' in data:
+        fix = f"gptexp import {path} --from microgpt"
+    return CheckpointError(f"{path}: not a gptexp checkpoint. Fix: {fix}")

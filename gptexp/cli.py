@@ -40,18 +40,13 @@ def sample(
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """Generate text from a run's best checkpoint."""
-    from gptexp import runtime  # torch: only when something is sampled
-
-    hardware = runtime.probe()
-    if not runtime.has(device, hardware):
-        offered = ", ".join(hardware.devices())
-        raise ConfigError(f"--device: {device} is not there; this machine has {offered}. Fix: cpu")
+    check_device(device)
     loaded = gptexp.load(run, device)
     texts = loaded.sample(
         prompt, tokens=tokens, temperature=temperature, top_k=top_k, num=num, seed=seed
     )
     for number, text in enumerate(texts, start=1):
-        if num > 1:
+        if num > 1 and not loaded.config.data.documents:  # which are a line each
             typer.echo(f"--- {number} of {num} ---")
         typer.echo(text)
 
@@ -158,14 +153,57 @@ def report(
 
 
 @app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="A run directory.")],
-    to: Annotated[str, typer.Option(help="tensorboard or wandb.")],
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Another text: data=text data.path=FILE ...")
+    ] = None,
+    split: Annotated[str, typer.Option(help="val, test or train.")] = "val",
+    device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
 ) -> None:
-    """Write a run's dashboard again from its metrics.jsonl and samples.jsonl."""
+    """The exact loss of a run's best weights, on its own text or on another one."""
+    from gptexp import judge
+
+    check_device(device)
+    typer.echo(judge.judge(run, split, overrides or [], device))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory; for microgpt, or a checkpoint.")],
+    to: Annotated[str, typer.Option(help="tensorboard, wandb or microgpt.")],
+    file: Annotated[
+        Path | None, typer.Option(help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.")
+    ] = None,
+) -> None:
+    """Write a run's dashboard again from its journals, or its best weights as microGPT's JSON."""
+    if to == "microgpt":
+        from gptexp import interchange
+
+        typer.echo(f"wrote {interchange.export_run(run, file)}")
+        return
     from gptexp import export as exporting
 
+    if file is not None:
+        raise ConfigError(f"--file: {to} is no file. Fix: leave it out, or --to microgpt")
     exporting.dashboard(run, to)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="Such as model_e16_h4_l1_s1000.json.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="As for run.py: name=mine data=documents data.path=FILE ..."),
+    ] = None,
+    origin: Annotated[str, typer.Option("--from", help="microgpt.")] = "microgpt",
+) -> None:
+    """A run directory from a model of another program, judged on the names or other documents."""
+    from gptexp import interchange
+
+    if origin != "microgpt":
+        raise ConfigError(f"--from: {origin!r} is not known. Fix: --from microgpt")
+    typer.echo(f"run     {interchange.import_file(file, overrides or [])}")
 
 
 @app.command()
@@ -200,6 +238,16 @@ def diff(
     from gptexp import diff as differences
 
     typer.echo(differences.report(a, b))
+
+
+def check_device(device: str) -> None:
+    """Raises ConfigError for one that this machine does not have."""
+    from gptexp import runtime  # torch: only when something is computed
+
+    hardware = runtime.probe()
+    if not runtime.has(device, hardware):
+        offered = ", ".join(hardware.devices())
+        raise ConfigError(f"--device: {device} is not there; this machine has {offered}. Fix: cpu")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from gptexp import figures, findings
 from gptexp.figures import AXES, MARKERS, NARROW, WIDE
 from gptexp.findings import Bundle, Size
+from gptexp.levels import Levels
 
 LOSS_AXIS = (
     "The loss axis ends where the first steep fall does, after a twentieth of a run, and never "
@@ -39,23 +40,29 @@ class Exhibit:
         ]
 
 
-def cliffs(bundles: Sequence[Bundle], groups: int, runs: int) -> list[Exhibit]:
+def cliffs(
+    bundles: Sequence[Bundle], groups: int, runs: int, levels: Levels | None = None
+) -> list[Exhibit]:
     """The overfit cliffs over each axis; none without a curve. Of so many groups and runs."""
     if not bundles:
         return []
     best = min(p.val_loss for bundle in bundles for curve in bundle.curves for p in curve)
     caption = "Training dashed, validation solid, the best of each marked. "
-    caption += _what_a_line_is(bundles, groups, runs) + LOSS_AXIS
+    caption += _what_a_line_is(bundles, groups, runs) + LOSS_AXIS + _what_counting_is(levels)
     legend = _legend([bundle.label for bundle in bundles])
+    ngrams = levels.losses if levels else []
+    counting = f"; that of counting {levels.orders} is {levels.shown}" if levels else ""
     return [
         Exhibit(
             name=f"cliffs_{axis}",
             title=f"by {axis}",
             alt=f"Training and validation loss over {what}, for {len(bundles)} of {groups} groups; "
-            f"the lowest validation loss is {best:.4f} nats per token",
+            f"the lowest validation loss is {best:.4f} nats per token{counting}",
             caption=caption,
             legend=legend,
-            draw=lambda size, legend, axis=axis: figures.overlay(bundles, axis, size, legend),  # type: ignore[misc]
+            draw=lambda size, legend, axis=axis: figures.overlay(  # type: ignore[misc]
+                bundles, axis, size, legend, ngrams
+            ),
         )
         for axis, what in AXES.items()
     ]
@@ -151,6 +158,15 @@ def _what_a_line_is(bundles: Sequence[Bundle], groups: int, runs: int) -> str:
     return (
         f"{runs} runs are too many to draw one by one: each line is a mean over the seeds, as far "
         f"as all of them went, and the band lies between the lowest and the highest. {some}"
+    )
+
+
+def _what_counting_is(levels: Levels | None) -> str:
+    if levels is None:
+        return ""
+    return (
+        f" Dotted and grey: what counting {levels.orders} reaches (Witten-Bell n-grams of "
+        f"{levels.where}); those far from the curves are left out."
     )
 
 

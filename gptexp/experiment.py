@@ -10,16 +10,18 @@ from typing import Any
 
 import torch
 
-from gptexp import checkpoint, console, networks, optim, provenance, schedule, summary, tracking
+from gptexp import checkpoint, console, networks, optim, schedule, summary, tracking
 from gptexp.checkpoint import State, Store
-from gptexp.config import Config, to_dict, to_yaml
+from gptexp.config import Config, to_dict
 from gptexp.errors import (
     EXIT_BUG,
     ConfigError,
     GptexpError,
     StorageError,
 )
+from gptexp.manifest import record
 from gptexp.mirrors import Final
+from gptexp.ngrams import counted
 from gptexp.outcome import Outcome, ended_with, state_after
 from gptexp.preflight import Identity, Inputs, check_resume, identify, prepare
 from gptexp.rundir import OUTPUTS, RunDirectory
@@ -122,6 +124,13 @@ def fit(
             best_step=best_step,
             weights={"best": checkpoint.digest(network.state_dict()), "final": final_weights},
             test=trainer.evaluate("test") if config.data.test_fraction else None,
+            ngrams=counted(
+                config.tokenizer.name,
+                inputs.splits.train,
+                inputs.splits.val,
+                vocab_size,
+                inputs.corpus.boundary,
+            ),
             sample=sample,
         )
         best_file = store.folder / store.best_entry().file if best_step >= 0 else None
@@ -145,67 +154,6 @@ def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | Non
     if resumed is not None:
         log.info(
             "resume  at step %s of %s", f"{resumed['step']:,}", f"{inputs.trainer.max_steps:,}"
-        )
-
-
-def record(
-    config: Config, who: Identity, inputs: Inputs, overrides: list[str], resumed: State | None
-) -> None:
-    """config.yaml and manifest.json; each resume adds what differs from the process before it."""
-    directory, now = who.directory, provenance.environment(inputs.runtime)
-    before = directory.manifest()
-    resumes = before.get("resumes", []) if resumed is not None else []
-    if resumed is not None:
-        differs = provenance.differences(before.get("environment", {}), now)
-        changed = provenance.changed(before.get("sources", {}))
-        differs += [f"code of {', '.join(changed)}"] if changed else []
-        earlier = {key: before.get(key) for key in ("command", "git", "environment", "sources")}
-        resumes = [*resumes, {"step": resumed["step"], "differs": differs, "before": earlier}]
-        if differs:
-            log.warning(
-                "environment differs: %s; the rest may not be bit-equal to an uninterrupted run",
-                "; ".join(differs),
-            )
-    else:
-        warn_of_changed_data(config, who)
-    directory.write_text("config.yaml", to_yaml(config))
-    directory.write_json(
-        "manifest.json",
-        {
-            "run": directory.path.name,
-            "config_hash": who.hash,
-            "command": provenance.command(),
-            "overrides": overrides,
-            "seed": config.seed,
-            "data": {
-                "name": config.data.name,
-                "path": config.data.path,
-                "sha256": who.data_sha256,
-                "bounds": inputs.splits.bounds,
-                "tokens": {
-                    "train": len(inputs.splits.train),
-                    "test": len(inputs.splits.test),
-                    "val": len(inputs.splits.val),
-                },
-            },
-            "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
-            "git": provenance.git(),
-            "environment": now,
-            "sources": provenance.sources(),
-            "resumes": resumes,
-        },
-    )
-
-
-def warn_of_changed_data(config: Config, who: Identity) -> None:
-    """A changed corpus makes a new run; say so to whoever meant to go on with the old one."""
-    found = who.directory.same_path_other_content(config.data.path, who.data_sha256)
-    if found is not None:
-        log.warning(
-            "%s has changed since %s was trained on it: SHA-256 %s then, %s now; this is a new run",
-            config.data.path,
-            *found,
-            who.data_sha256,
         )
 
 

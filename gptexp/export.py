@@ -26,7 +26,8 @@ def dashboard(run: Path, to: str) -> None:
     CheckpointError, InUseError while the run is training, and GptexpError when the dashboard fails.
     """
     if to not in DASHBOARDS:
-        raise ConfigError(f"--to: {to!r} is not known. Fix: one of {', '.join(DASHBOARDS)}")
+        known = ", ".join((*DASHBOARDS, "microgpt"))
+        raise ConfigError(f"--to: {to!r} is not known. Fix: one of {known}")
     directory = RunDirectory(run)
     lines = read_journal(run / "metrics.jsonl")
     if not lines:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from gptexp import rules
 from gptexp.cliff import Point, best_of
 from gptexp.findings import Bundle, Size
 from gptexp.groups import Statistic
@@ -58,11 +59,16 @@ def cliffs(curves: Mapping[str, Sequence[Point]], axis: str) -> Figure:
 
 
 def overlay(
-    bundles: Sequence[Bundle], axis: str, size: tuple[float, float] = WIDE, legend: bool = True
+    bundles: Sequence[Bundle],
+    axis: str,
+    size: tuple[float, float] = WIDE,
+    legend: bool = True,
+    ngrams: Sequence[float] = (),
 ) -> Figure:
     """The curves of groups, each in its colour, over one of AXES: training dashed, best marked.
 
-    The loss axis ends where the first steep fall does, so that a cliff is seen beside it.
+    The loss axis ends where the first steep fall does, so that a cliff is seen beside it. `ngrams`
+    are losses of order 1, 2, ..., drawn behind the curves: see rules.draw.
     """
     figure, axes = _canvas(size)
     curves = [curve for bundle in bundles for curve in bundle.curves]
@@ -90,6 +96,7 @@ def overlay(
     axes.set_ylabel("loss, nats per token")
     if legend:
         _legend(figure, [bundle.label for bundle in bundles])
+    rules.draw(figure, axes, ngrams)
     return figure
 
 

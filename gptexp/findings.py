@@ -35,6 +35,7 @@ class Record:
     flops: float | None  # of the whole training; of a finished run only
     seconds: float | None  # wall time
     sample: str | None  # drawn from the best weights of a finished run
+    ngrams: list[float] | None  # of a finished run: see ngrams.losses
 
     @property
     def tokens(self) -> int | None:
@@ -116,8 +117,11 @@ def telling(found: Sequence[Run]) -> list[str]:
 
 
 def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
-    """Such as `n_layer=2 fraction=0.1`: keys without their section, where no two are alike."""
-    leaves = [key.rpartition(".")[2] for key in by]
+    """Such as `n_layer=2 optim=sgd`: keys without their section, where no two are alike.
+
+    The name in a section is what was chosen for it, so it goes by the section's.
+    """
+    leaves = [key.removesuffix(".name").rpartition(".")[2] for key in by]
     names = [leaf if leaves.count(leaf) == 1 else key for leaf, key in zip(leaves, by, strict=True)]
     return groups.label(names, values)
 
@@ -209,6 +213,7 @@ def _record(run: Run, notes: list[str]) -> Record:
         flops=_number(summary.get("flops")),
         seconds=_number(lines[-1].get("seconds")) if lines else _number(summary.get("seconds")),
         sample=sample if isinstance(sample, str) else None,
+        ngrams=_numbers(summary.get("ngrams")),
     )
 
 
@@ -267,3 +272,10 @@ def mapping(value: Any) -> dict[str, Any]:
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else None
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """A list of at least one number, all finite; None for anything else."""
+    found = [_number(item) for item in value] if isinstance(value, list) else []
+    kept = [number for number in found if number is not None]
+    return kept if kept and len(kept) == len(found) else None

@@ -8,11 +8,12 @@ from pathlib import Path
 from gptexp import groups, runs
 from gptexp.console import duration
 from gptexp.findings import Findings, Record, mapping, short_label
+from gptexp.levels import Levels
 
 MOST_VALUES = 8  # of a key or a fact, that are listed
 
 
-def facts(found: Findings) -> dict[str, list[str]]:
+def facts(found: Findings, counting: Levels | None = None) -> dict[str, list[str]]:
     """What the sweep is: lines by name."""
     records = list(found.records.values())
     states = Counter(record.run.state for record in records)
@@ -32,6 +33,7 @@ def facts(found: Findings) -> dict[str, list[str]]:
             f"{duration(sum(seconds))} of training in {len(seconds)} runs, one after another",
         ],
         "best": [_best(found)],
+        "n-grams": [_counting(counting)] if counting else [],
         "code": _distinct(_code(record) for record in records),
     }
     return {name: lines for name, lines in named.items() if lines}
@@ -44,6 +46,11 @@ def _best(found: Findings) -> str:
     run = min(done, key=lambda record: record.run.best or 0.0).run
     where = short_label(found.by, [run.config.get(key) for key in found.by])
     return f"{run.best:.4f} nats per token at step {run.best_step:,} ({where}, seed {run.seed})"
+
+
+def _counting(levels: Levels) -> str:
+    losses = ", ".join(f"{order}: {loss:.4f}" for order, loss in enumerate(levels.losses, start=1))
+    return f"{losses} nats per token by counting that many {levels.unit} of {levels.where}"
 
 
 def _corpus(record: Record) -> str:

@@ -52,6 +52,10 @@ class Planner:
         if found := runtime.problems(config.trainer, self.hardware):
             raise ConfigError(*found)
         where = runtime.resolve(config.trainer, self.hardware)
+        with runtime.cpu_threads(config.trainer.threads):
+            return self._cost(config, where)
+
+    def _cost(self, config: Config, where: Runtime) -> Cost:
         loaded = self.loaded(config)
         vocab_size, corpus = loaded.tokenizer.vocab_size, loaded.corpus(where.device)
         trainer = preflight.budgeted(config, vocab_size, corpus)
@@ -84,7 +88,7 @@ class Planner:
     def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
         """Seconds that a token takes."""
         cfg = config.trainer
-        sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile)
+        sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
         key = repr((config.model, vocab_size, *sizes, config.data.documents, where))
         if key not in self.speeds:
             network = networks.build(config.model, vocab_size, 0).to(where.device)

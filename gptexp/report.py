@@ -10,12 +10,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from gptexp import exhibits, findings, heading, table
+from gptexp import exhibits, findings, heading, levels, table
 from gptexp.cliff import best_of
 from gptexp.exhibits import Exhibit
 from gptexp.files import storage_errors, write_bytes, write_text
 from gptexp.findings import Bundle, Findings, Record, Size
 from gptexp.journal import read_journal
+from gptexp.levels import Levels
 from gptexp.table import Table
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -46,11 +47,12 @@ def write(folder: Path, to: Path | None = None) -> Path:
         target.mkdir(parents=True, exist_ok=True)
     bundles, with_curves = findings.bundles(found)
     sizes = findings.sizes(found)
-    cliffs = exhibits.cliffs(bundles, with_curves, len(found.records))
+    counting = levels.of(found)
+    cliffs = exhibits.cliffs(bundles, with_curves, len(found.records), counting)
     others = [*exhibits.cliff_map(sizes), *exhibits.losses(sizes)]
     all_runs = [record.run for record in found.records.values()]
     per_run, per_group = table.per_run(all_runs), table.per_group(all_runs, found.by)
-    facts = heading.facts(found)
+    facts = heading.facts(found, counting)
     text = _page(
         facts=facts,
         commands=heading.commands(found),
@@ -68,7 +70,7 @@ def write(folder: Path, to: Path | None = None) -> Path:
         write_bytes(target / name, picture)
     write_text(target / "runs.csv", table.render(per_run, "csv") + "\n")
     write_text(target / "groups.csv", table.render(per_group, "csv") + "\n")
-    write_text(target / "report.json", _numbers(facts, bundles, sizes, per_group))
+    write_text(target / "report.json", _numbers(facts, bundles, sizes, per_group, counting))
     write_text(target / PAGE, text)
     return target / PAGE
 
@@ -140,12 +142,17 @@ def _page(**values: Any) -> str:
 
 
 def _numbers(
-    facts: dict[str, list[str]], bundles: Sequence[Bundle], sizes: Sequence[Size], groups: Table
+    facts: dict[str, list[str]],
+    bundles: Sequence[Bundle],
+    sizes: Sequence[Size],
+    groups: Table,
+    counting: Levels | None,
 ) -> str:
     """The numbers behind every figure, as JSON."""
     values = {
         "facts": facts,
         "cliffs": [asdict(bundle) for bundle in bundles],
+        "ngrams": None if counting is None else asdict(counting),
         "sizes": [asdict(size) for size in sizes],
         "groups": json.loads(table.render(groups, "json")),
     }

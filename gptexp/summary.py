@@ -11,6 +11,7 @@ from gptexp.console import duration
 from gptexp.evaluation import Evaluation
 from gptexp.files import read_json
 from gptexp.journal import Sample, read_journal
+from gptexp.ngrams import UNITS
 from gptexp.rundir import code_digest
 
 log = logging.getLogger(__name__)
@@ -25,9 +26,12 @@ def build(
     best_step: int,
     weights: dict[str, str],
     test: Evaluation | None,
+    ngrams: list[float] | None,
     sample: Sample,
 ) -> dict[str, Any]:
     """From the evaluations in metrics.jsonl; `weights` holds the digests of best and final.
+
+    `ngrams`: what counting reaches on the same splits, see ngrams.losses.
 
     It repeats what tells one run from another, so that a table of many opens one file of each.
     """
@@ -57,6 +61,7 @@ def build(
         "final": _evaluation(final, weights["final"]),
         "cliff": None if fall is None else fall.to_dict(),
         "test": None if test is None else {"loss": finite(test.loss), "bpb": finite(test.bpb)},
+        "ngrams": ngrams,
         "sample": sample.prompt + sample.text,
     }
 
@@ -105,6 +110,8 @@ def show(summary: dict[str, Any], folder: Path) -> None:
         _number(final["train_loss"]),
         duration(summary["seconds"]),
     )
+    if summary.get("ngrams"):  # a run of an earlier gptexp has none
+        log.info("n-grams %s", describe_ngrams(summary["ngrams"], summary["config"]))
     if summary["cliff"] is not None:
         log.info("cliff   %s", describe_cliff(summary["cliff"]))
     if summary["test"] is not None:
@@ -132,6 +139,13 @@ def describe_cliff(fall: dict[str, Any]) -> str:
         case "none":
             return f"none; {gap}"
     return f"too early to tell; {gap}"
+
+
+def describe_ngrams(losses: list[float], config: dict[str, Any]) -> str:
+    """Such as `3.3473, 2.4857 by counting 1, 2 characters`."""
+    orders = ", ".join(str(order) for order in range(1, len(losses) + 1))
+    shown = ", ".join(f"{loss:.4f}" for loss in losses)
+    return f"{shown} by counting {orders} {UNITS[config['tokenizer']['name']]}"
 
 
 def best_val_loss(summary: dict[str, Any]) -> float | None:

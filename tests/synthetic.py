@@ -35,6 +35,7 @@ def write_run(
     params: int = 809856,
     train_tokens: int = 900,
     sample: str = "to be or not to be " * 25,
+    ngrams: list[float] | None = None,
     command: list[str] | None = None,
     **keys: Any,
 ) -> Path:
@@ -71,6 +72,7 @@ def write_run(
     put(path, "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     if state == "done":
         summary = result(seed, best, test) | {"sample": sample}
+        summary |= {} if old else {"ngrams": ngrams}
         summary["params"] = {"total": params, "non_embedding": params - 16512}
         if not old:
             facts = {"run": path.name, "config": config, "config_hash": hashed.hexdigest()}

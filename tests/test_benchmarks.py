@@ -90,3 +90,14 @@ def test_a_finished_sweep_is_issued_again(
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     importlib.import_module("sweep").main(["--points", "3", "--runs", "1"])
     assert re.search(r"each further point +-?\d", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_microgpt_is_set_beside_the_scalar_engine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text_file: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    lines = text_file.with_name("lines.txt")
+    lines.write_text("\n".join(text_file.read_text().split()))
+    importlib.import_module("microgpt").main(["data=documents", f"data.path={lines}", "--quick"])
+    assert re.search(r"the trainer is faster, times +\d", capsys.readouterr().out)

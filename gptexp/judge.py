@@ -1,0 +1,59 @@
+"""`gptexp evaluate`: the exact loss of a run's best weights, on its own text or on another one."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from gptexp import data, runtime
+from gptexp.config import DataConfig, Dtype, from_overrides
+from gptexp.errors import ConfigError
+from gptexp.evaluation import evaluate
+from gptexp.rundir import RunDirectory
+from gptexp.sample import load_run
+
+log = logging.getLogger(__name__)
+
+SPLITS = ("train", "val", "test")
+
+
+def judge(run: Path, split: str, overrides: list[str], device: str = "cpu") -> str:
+    """One line: the loss over a split, in nats per token and bits per byte.
+
+    `overrides` choose another text, as for run.py: data=text data.path=FILE. In float32, whatever
+    the run was trained in. Raises CheckpointError, ConfigError, DataError.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"--split: {split!r} is not known. Fix: one of {', '.join(SPLITS)}")
+    loaded = load_run(run, device)
+    config = replace(loaded.config, data=_data(loaded.config.data, overrides))
+    if split == "test" and not config.data.test_fraction:
+        raise ConfigError("--split: the text has no test part. Fix: --split val")
+    sha256 = data.digest(config.data)
+    trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
+    if not overrides and trained and trained.get("sha256") != sha256:
+        log.warning("%s has changed since the run was trained on it", config.data.path)
+    text = data.read(config.data, sha256)
+    splits = data.split(text, config.data, loaded.tokenizer, config.model.block_size)
+    where = runtime.resolve(
+        replace(config.trainer, device=device, dtype=Dtype.float32), runtime.probe()
+    )
+    corpus = data.Loaded(config, text, loaded.tokenizer, splits).corpus(where.device)
+    found = evaluate(
+        loaded.model, corpus, loaded.tokenizer, where, split, config.trainer.eval_batch_size
+    )
+    return (
+        f"{split}    {found.loss:.4f} nats per token ({found.bpb:.3f} bits per byte), standard "
+        f"error {found.stderr:.4f}, over {found.tokens:,} tokens of "
+        f"{config.data.path or config.data.asset}; weights of step {loaded.step:,}"
+    )
+
+
+def _data(own: DataConfig, overrides: list[str]) -> DataConfig:
+    """The run's own section, or that which the overrides choose."""
+    if not overrides:
+        return own
+    foreign = [word for word in overrides if not word.startswith(("data=", "data."))]
+    if foreign or not any(word.startswith("data=") for word in overrides):
+        what = f"{foreign[0]} is none of data" if foreign else "no data=... among them"
+        raise ConfigError(f"overrides: {what}. Fix: data=text data.path=FILE, for one")
+    return from_overrides(overrides).data

@@ -1,0 +1,315 @@
+"""Claim 12: microGPT's JSON written from a run, read into a run directory, and back again."""
+
+import json
+import random
+
+import pytest
+import torch
+from conftest import ONE_LINE, only
+from typer.testing import CliRunner
+
+import gptexp
+from gptexp import checkpoint, cli, experiment, interchange, judge, microgpt, reference, runs
+from gptexp.config import compose
+from gptexp.errors import CheckpointError, ConfigError, DataError, GptexpError
+from gptexp.journal import read_journal
+
+CHARS = "abcdelnou"
+
+
+@pytest.fixture
+def documents(tmp_path):
+    rng = random.Random(5)
+    lines = ["".join(rng.choices(CHARS, k=rng.randint(2, 9))) for _ in range(60)]
+    path = tmp_path / "documents.txt"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def words(documents):
+    """Overrides of a microGPT on `documents`, which import and run.py take alike."""
+    return [
+        "data=documents",
+        f"data.path={documents}",
+        "logger=none",
+        "trainer.device=cpu",
+        "trainer.sample_documents=3",
+    ]
+
+
+@pytest.fixture
+def trained(words, documents, tmp_path, quick):
+    """The directory of a run of twelve steps."""
+    given = ["experiment=microgpt", "trainer.max_steps=12", "trainer.eval_interval=4", *words]
+    config = compose.from_overrides(given)
+    return experiment.run(config, tmp_path / "outputs").directory
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A file made elsewhere: float64 weights, two layers, more keys than needed."""
+    rows = reference.draw_weights(random.Random(1), len(CHARS) + 1, 2, 8, 6)
+    stored = {
+        "config": {"n_embd": 8, "n_head": 2, "n_layer": 2, "block_size": 6, "init_std": 0.08},
+        "training": {"num_steps": 300, "final_loss": 2.281591759987865},
+        "chars": list(CHARS),
+        "state_dict": rows,
+    }
+    path = tmp_path / "foreign.json"
+    path.write_text(json.dumps(stored))
+    return path
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(GptexpError) as caught:
+        call(*arguments)
+    for line in caught.value.problems:
+        assert ONE_LINE.fullmatch(line), line
+    return "\n".join(caught.value.problems)
+
+
+def test_an_export_holds_the_best_weights_under_microgpt_s_names(trained, tmp_path):
+    path = interchange.export_run(trained, tmp_path / "out.json")
+    stored = json.loads(path.read_text())
+    assert list(stored) == ["config", "training", "chars", "state_dict"]
+    assert stored["config"] == {"n_embd": 16, "n_head": 4, "n_layer": 1, "block_size": 16}
+    assert stored["chars"] == sorted(CHARS)
+    run = gptexp.load(trained)
+    assert stored["training"]["num_steps"] == run.step
+    logged = [line["train/loss"] for line in run.metrics if "train/loss" in line]
+    assert stored["training"]["final_loss"] in logged
+    table = torch.tensor(stored["state_dict"]["wte"])
+    assert torch.equal(table, run.model.token_table.weight)
+    assert len(stored["state_dict"]["lm_head"]) == len(CHARS) + 1
+
+
+def test_an_export_is_called_by_its_sizes_and_steps(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    step = gptexp.load(trained).step
+    assert str(interchange.export_run(trained)) == f"model_e16_h4_l1_s{step}.json"
+    interchange.export_run(trained)  # the same again is no conflict
+    (tmp_path / "other.json").write_text("{}")
+    assert "differs" in refusal(interchange.export_run, trained, tmp_path / "other.json")
+    assert (tmp_path / "other.json").read_text() == "{}"
+
+
+def test_the_scalar_engine_computes_from_an_export_what_the_run_does(trained, tmp_path):
+    stored = json.loads(interchange.export_run(trained, tmp_path / "out.json").read_text())
+    scalar = reference.Model(stored["state_dict"], stored["config"]["n_head"])
+    tokens = reference.encode("abel", "".join(stored["chars"]))
+    run = gptexp.load(trained)
+    logits = run.model.double()(torch.tensor([tokens[:-1]]))[0]
+    theirs = torch.tensor([[v.data for v in row] for row in scalar.forward_uncached(tokens[:-1])])
+    torch.testing.assert_close(logits, theirs.double(), rtol=0, atol=1e-6)
+
+
+def test_an_import_of_an_export_samples_evaluates_and_exports_the_same(
+    trained, words, tmp_path, documents
+):
+    first = interchange.export_run(trained, tmp_path / "first.json")
+    imported = interchange.import_file(first, words, tmp_path / "outputs")
+    assert imported != trained
+    one, two = gptexp.load(trained), gptexp.load(imported)
+    assert two.tokenizer.to_dict() == one.tokenizer.to_dict()
+    assert two.sample(num=4, seed=3) == one.sample(num=4, seed=3)
+    best, back = (runs.collect([path])[0][0] for path in (trained, imported))
+    assert back.best == best.best
+    assert back.state == "done"
+    assert judge.judge(imported, "val", []) == judge.judge(trained, "val", [])
+    again = interchange.export_run(imported, tmp_path / "again.json")
+    assert again.read_text() == first.read_text()
+
+
+def test_a_file_made_elsewhere_keeps_its_float64_numbers(foreign, words, tmp_path):
+    run = interchange.import_file(foreign, words, tmp_path / "outputs")
+    before, after = (
+        json.loads(path.read_text())
+        for path in (foreign, interchange.export_run(run, tmp_path / "again.json"))
+    )
+    del before["config"]["init_std"]
+    assert after == before
+    loaded = gptexp.load(run)
+    assert loaded.config.model.n_layer == 2
+    assert loaded.step == 300
+    assert all(weight.dtype is torch.float32 for weight in loaded.model.parameters())
+
+
+def test_an_import_leaves_a_whole_run(foreign, words, tmp_path):
+    run = interchange.import_file(foreign, [*words, "name=mine"], tmp_path / "outputs")
+    assert run.parent == tmp_path / "outputs" / "mine"
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "manifest.json", "metrics.jsonl", "summary.json"} <= names
+    assert json.loads((run / "status.json").read_text())["state"] == "done"
+    [line] = read_journal(run / "metrics.jsonl")
+    assert line["step"] == 300
+    assert line["train/loss"] == 2.281591759987865
+    found = json.loads((run / "summary.json").read_text())
+    assert found["best"]["val_loss"] == line["val/loss"]
+    assert found["sample"].count("\n") == 4  # before the first document and after each of three
+    assert [s["step"] for s in read_journal(run / "samples.jsonl")] == [300]
+
+
+def test_the_same_file_again_is_already_there_and_another_is_another_run(
+    foreign, words, tmp_path, caplog
+):
+    outputs = tmp_path / "outputs"
+    run = interchange.import_file(foreign, words, outputs)
+    stamp = (run / "summary.json").stat().st_mtime_ns
+    assert interchange.import_file(foreign, words, outputs) == run
+    assert (run / "summary.json").stat().st_mtime_ns == stamp
+    stored = json.loads(foreign.read_text())
+    stored["state_dict"]["wte"][0][0] += 1e-12
+    foreign.write_text(json.dumps(stored))
+    assert interchange.import_file(foreign, words, outputs) != run
+
+
+def test_an_imported_run_is_one_to_start_from(foreign, words, tmp_path, quick):
+    run = interchange.import_file(foreign, words, tmp_path / "outputs")
+    given = ["experiment=microgpt", "trainer.max_steps=2", f"init_from={run}", *words]
+    sizes = ["model.n_embd=8", "model.n_head=2", "model.n_layer=2", "model.block_size=6"]
+    outcome = experiment.run(compose.from_overrides([*given, *sizes]), tmp_path / "outputs")
+    first = read_journal(outcome.directory / "metrics.jsonl")[0]
+    assert first["val/loss"] == runs.collect([run])[0][0].best
+
+
+def test_documents_of_other_characters_cannot_judge_it(foreign, words, documents, tmp_path):
+    documents.write_text("zoë\nabc\nabe\n")
+    line = refusal(interchange.import_file, foreign, words, tmp_path / "outputs")
+    assert "'z' (U+007A)" in line and "'ë' (U+00EB)" in line
+    assert "data=documents" in line
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (None, "No such file"),
+        (b"\xff\xfe{}", "not UTF-8"),
+        (b'{"config": {}}', "config.n_embd is missing"),
+    ],
+)
+def test_a_file_that_is_none_is_refused_in_one_line(words, tmp_path, content, named):
+    path = tmp_path / "model.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=named) as caught:
+        interchange.import_file(path, words, tmp_path / "outputs")
+    assert all(ONE_LINE.fullmatch(line) for line in caught.value.problems)
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_text_cannot_judge_it(foreign, tmp_path, text_file):
+    given = ["data=text", f"data.path={text_file}"]
+    with pytest.raises(ConfigError, match="reads documents"):
+        interchange.import_file(foreign, given, tmp_path / "outputs")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.norm", "layernorm"),
+        ("model.activation", "gelu"),
+        ("model.final_norm", "true"),
+        ("model.bias", "true"),
+        ("model.tie_head", "true"),
+        ("model.position", "none"),
+        ("tokenizer", "byte"),
+        ("data.documents", "false"),
+    ],
+)
+def test_what_microgpt_does_not_know_is_not_exported(words, tmp_path, quick, key, value):
+    given = ["experiment=microgpt", "trainer.max_steps=1", *words, f"{key}={value}"]
+    given += ["data.shuffle=false", "model.block_size=4"] if key == "data.documents" else []
+    outcome = experiment.run(compose.from_overrides(given), tmp_path / "outputs")
+    line = refusal(interchange.export_run, outcome.directory, tmp_path / "out.json")
+    assert (key if "." in key else f"{key}.name") in line
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_json_named_as_a_checkpoint_is_offered_the_importer(foreign):
+    with pytest.raises(CheckpointError, match=f"gptexp import {foreign} --from microgpt"):
+        checkpoint.read(foreign)
+
+
+# gptexp evaluate
+
+
+def test_the_loss_of_the_best_checkpoint_is_that_which_was_logged(trained):
+    best = runs.collect([trained])[0][0].best
+    assert judge.judge(trained, "val", []).startswith(f"val    {best:.4f} nats per token")
+
+
+def test_another_text_and_split_are_judged(trained, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(["bell", "noel", "cleo", "bode"] * 5))
+    given = ["data=documents", f"data.path={other}", "data.val_fraction=0.5"]
+    line = judge.judge(trained, "val", given)
+    assert "50 tokens of" in line  # ten documents of four characters and an end
+    assert str(other) in line
+    assert judge.judge(trained, "train", []).startswith("train ")
+
+
+@pytest.mark.parametrize(
+    ("split", "overrides", "named"),
+    [
+        ("best", [], "--split"),
+        ("test", [], "--split"),
+        ("val", ["data.fraction=0.5"], "no data=... among them"),
+        ("val", ["data=names", "optim.lr=1"], "optim.lr=1 is none of data"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(trained, split, overrides, named):
+    assert named in refusal(judge.judge, trained, split, overrides)
+
+
+def test_a_text_that_has_changed_is_said_to_have(trained, documents, warnings):
+    documents.write_text(documents.read_text() + "\nabel\n")
+    judge.judge(trained, "val", [])
+    assert "has changed" in only(warnings())
+
+
+def test_characters_that_the_run_does_not_know_are_refused(trained, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("zzz\nabc\n" * 10)
+    with pytest.raises(DataError, match="does not have 'z'"):
+        judge.judge(trained, "val", ["data=documents", f"data.path={other}"])
+
+
+# The command line
+
+
+def test_the_verbs_write_and_read(trained, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call = CliRunner().invoke
+    written = call(cli.app, ["export", str(trained), "--to", "microgpt", "--file", "x.json"])
+    assert written.output == "wrote x.json\n"
+    read = call(cli.app, ["import", "x.json", "--from", "microgpt", "name=in", *words])
+    run = read.output.split()[-1]
+    assert run.startswith("outputs/in/micro-documents-f1-s0-")
+    judged = call(cli.app, ["evaluate", run])
+    assert judged.output.startswith("val    ")
+    texts = call(cli.app, ["sample", run, "--num", "3"]).output
+    assert len(texts.splitlines()) == 3  # a document a line
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["import", "x.json", "--from", "nanogpt"],
+        ["export", "RUN", "--to", "nanogpt"],
+        ["export", "RUN", "--to", "tensorboard", "--file", "x.json"],
+    ],
+)
+def test_what_a_verb_does_not_know_is_refused(given):
+    result = CliRunner().invoke(cli.app, given)
+    assert isinstance(result.exception, ConfigError)
+    assert ONE_LINE.fullmatch(only(list(result.exception.problems)))
+
+
+def test_float64_weights_are_a_checkpoint_like_any_other(foreign, words, tmp_path):
+    run = interchange.import_file(foreign, words, tmp_path / "outputs")
+    state = checkpoint.Store(run / "checkpoints").best()
+    assert {weight.dtype for weight in state["model"].values()} == {torch.float64}
+    stored = microgpt.parse(foreign.read_text(), "foreign")
+    assert checkpoint.digest(state["model"]) == checkpoint.digest(microgpt.to_state(stored))
