@@ -41,19 +41,20 @@ def explain(what: str, overrides: list[str], text: str | None) -> str:
     ConfigError, CheckpointError and DataError.
     """
     with runtime.cpu_threads(1):  # so that the numbers do not depend on how many there are
-        if what in choices("data"):
-            subject, val = _untrained(what, overrides)
-        else:
-            subject, val = _run(what, overrides, text is None)
+        known = what in choices("data")
+        subject = _untrained(what, overrides) if known else _run(what, overrides)
         tokenizer, config = subject.tokenizer, subject.config
-        ids = val if text is None else _encoded(text, tokenizer, config.data.documents)
+        if text is None:
+            ids = _first(subject, what)
+        else:
+            ids = _encoded(text, tokenizer, config.data.documents)
         ids = ids[: config.model.block_size + 1]
         steps = walk(subject.network, tokenizer, config, ids, subject.lr)
         return render(steps, config, subject.weights, subject.lr_words)
 
 
-def _untrained(what: str, overrides: list[str]) -> tuple[Subject, Tensor]:
-    """As a run of these overrides begins, and what is read of its validation split."""
+def _untrained(what: str, overrides: list[str]) -> Subject:
+    """As a run of these overrides begins; raises ConfigError and DataError."""
     given = [f"data={what}", *overrides]
     if not any(word.startswith("experiment=") for word in overrides):
         named = [EXPERIMENTS[word] for word in overrides if word in EXPERIMENTS]
@@ -68,7 +69,7 @@ def _untrained(what: str, overrides: list[str]) -> tuple[Subject, Tensor]:
         )
     loaded = data.load(config)
     seed = runtime.stream_seed(config.seed, "init")  # as experiment.py draws them
-    subject = Subject(
+    return Subject(
         networks.build(config.model, loaded.tokenizer.vocab_size, seed),
         loaded.tokenizer,
         config,
@@ -76,11 +77,13 @@ def _untrained(what: str, overrides: list[str]) -> tuple[Subject, Tensor]:
         config.optim.lr * schedule.build(config.schedule, config.trainer.max_steps)(0),
         "that of the first step of such a run",
     )
-    return subject, _first(torch.from_numpy(loaded.splits.val), config, loaded.tokenizer)
 
 
-def _run(what: str, overrides: list[str], reads: bool) -> tuple[Subject, Tensor]:
-    """The best weights of a run; its corpus is asked for only where it `reads` from that."""
+def _run(what: str, overrides: list[str]) -> Subject:
+    """The best weights of a run, whose corpus need not be there.
+
+    Raises ConfigError and CheckpointError.
+    """
     if not Path(what).exists():
         known = choices("data")
         near = difflib.get_close_matches(what, known, n=1)
@@ -94,7 +97,7 @@ def _run(what: str, overrides: list[str], reads: bool) -> tuple[Subject, Tensor]
             f"Fix: leave it out, or gptexp explain names {overrides[0]}"
         )
     run = load_run(Path(what))
-    subject = Subject(
+    return Subject(
         run.model,
         run.tokenizer,
         run.config,
@@ -102,23 +105,21 @@ def _run(what: str, overrides: list[str], reads: bool) -> tuple[Subject, Tensor]
         run.config.optim.lr,
         "the peak of the run, and no moments from it",
     )
-    return subject, _read(subject, what) if reads else torch.empty(0)
 
 
-def _read(subject: Subject, what: str) -> Tensor:
-    """What is read of a run's validation split; raises DataError where its corpus has gone."""
-    config = subject.config
+def _first(subject: Subject, what: str) -> Tensor:
+    """Of the validation split: a document with its two boundaries, or so many tokens of a text.
+
+    Raises DataError where a run's corpus has gone.
+    """
+    config, tokenizer = subject.config, subject.tokenizer
     try:
         text = data.read(config.data)
-        splits = data.split(text, config.data, subject.tokenizer, config.model.block_size)
+        splits = data.split(text, config.data, tokenizer, config.model.block_size)
     except DataError as error:
         reason = error.problems[0].partition(" Fix:")[0]
         raise DataError(f"{what}: {reason} Fix: say what to read, --text TEXT") from error
-    return _first(torch.from_numpy(splits.val), config, subject.tokenizer)
-
-
-def _first(val: Tensor, config: Config, tokenizer: Tokenizer) -> Tensor:
-    """The first document with its two boundaries, or so many tokens of a text."""
+    val = torch.from_numpy(splits.val)
     if not config.data.documents:
         return val[: PIECE + 1]
     edges = (val == documents.boundary(tokenizer)).nonzero().flatten()
