@@ -65,6 +65,36 @@ def sample(
 
 
 @app.command()
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="names, shakespeare or another choice of data; or else a run or checkpoint.",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="With a choice of data, as for run.py: model.n_layer=2 ..."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="What is read; if left out, the start of the validation split."),
+    ] = None,
+) -> None:
+    """Walk one text through a model, from tokens to one update, with all its numbers.
+
+    A run shows its best weights. A choice of data shows an untrained model, the one that `python
+    run.py experiment=microgpt data=WHAT OVERRIDES` would begin with (for model=mlp and model=bigram
+    with their experiment=ladder_mlp and ladder_bigram; another experiment=... is taken as given).
+    Names are read whole, of a text a few tokens. Nothing is written, and the run is not changed.
+    """
+    from gptexp import explain as explaining
+
+    typer.echo(explaining.explain(what, overrides or [], text))
+
+
+@app.command()
 def params(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="As for run.py: model=medium model.n_layer=8 ...")

@@ -10,6 +10,7 @@ from conftest import ROOT
 
 PACKAGE = ROOT / "gptexp"
 TOP = {"cli"}
+FOLDERS = ["mirrors", "walkthrough"]  # that are one module to the others
 TRAINER = {
     "checkpoint",
     "clock",
@@ -46,6 +47,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "diff": {"journal", "paired", "runs", "table"},
     "documents": {"corpus", "runtime", "tokenizers"},
     "early_stopping": set(),
+    "explain": {
+        "data",
+        "documents",
+        "networks",
+        "runtime",
+        "sample",
+        "schedule",
+        "tokenizers",
+        "walk",
+        "walkthrough",
+    },
     "export": {"journal", "mirrors", "rundir", "summary"},
     "exhibits": {"figures", "findings", "levels"},
     "figures": {"cliff", "findings", "groups", "rules"},
@@ -119,6 +131,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "table": {"groups", "runs"},
     "sweep": {"mirrors", "outcome", "rundir", "runs", "standing"},
     "tokenizers": set(),
+    "walk": {
+        "baselines",
+        "evaluation",
+        "gradients",
+        "insight",
+        "model",
+        "networks",
+        "optim",
+        "tokenizers",
+    },
+    "walkthrough": {"networks", "walk"},
     "tracking": {"insight", "journal", "mirrors"},
     "trainer": TRAINER,
     "outcome": set(),
@@ -157,11 +180,12 @@ def rooms(names: set[str]) -> set[str]:
 
 def rooms_of(module: str) -> set[str]:
     """What a module, or all files of a folder, import of the package's rooms."""
-    paths = [PACKAGE / f"{module}.py"] if module != "mirrors" else (PACKAGE / module).glob("*.py")
+    folder = PACKAGE / module
+    paths = folder.glob("*.py") if module in FOLDERS else [folder.with_suffix(".py")]
     return set().union(*(rooms(imported(path)) for path in paths)) - {module}
 
 
-MODULES = [*sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__"), "mirrors"]
+MODULES = [*sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__"), *FOLDERS]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -10,6 +10,7 @@ from gptexp.config.compose import (
     to_yaml,
     typed,
 )
+from gptexp.config.explain import choices
 from gptexp.config.identity import (
     Difference,
     config_hash,
@@ -77,6 +78,7 @@ __all__ = [
     "ScheduleConfig",
     "TokenizerConfig",
     "TrainerConfig",
+    "choices",
     "config_hash",
     "differences",
     "flat",

@@ -20,6 +20,11 @@ LAUNCHERS = {  # which extra of ours brings it
 }
 
 
+def choices(group: str) -> list[str]:
+    """What `group=` may be: the files of its folder in conf/."""
+    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+
+
 def override_problems(arguments: list[str]) -> list[str]:
     """What is wrong with the command line that Hydra would pass over in silence."""
     return [*_duplicates(arguments), *_missing_recipe(arguments)]
@@ -104,7 +109,7 @@ def _missing_recipe(arguments: list[str]) -> list[str]:
     for argument in arguments:
         if argument.startswith("recipe="):
             names = argument.removeprefix("recipe=").split(",")
-            known = sorted(path.stem for path in (CONF_DIR / "recipe").glob("*.yaml"))
+            known = choices("recipe")
             unknown = [name for name in names if name not in [*known, "null"]]
             if unknown:
                 return [_no_such_choice("recipe", unknown[0], known)]
