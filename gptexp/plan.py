@@ -51,6 +51,11 @@ class Planner:
             raise ConfigError(*found)
         if found := runtime.problems(config.trainer, self.hardware):
             raise ConfigError(*found)
+        with runtime.cpu_threads(config.trainer.threads):
+            return self.costs(config)
+
+    def costs(self, config: Config) -> Cost:
+        """Of a config that this machine can run, with the threads that it asks for."""
         where = runtime.resolve(config.trainer, self.hardware)
         loaded = self.loaded(config)
         vocab_size, corpus = loaded.tokenizer.vocab_size, loaded.corpus(where.device)
@@ -84,7 +89,7 @@ class Planner:
     def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
         """Seconds that a token takes."""
         cfg = config.trainer
-        sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile)
+        sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
         key = repr((config.model, vocab_size, *sizes, config.data.documents, where))
         if key not in self.speeds:
             network = networks.build(config.model, vocab_size, 0).to(where.device)

@@ -77,7 +77,9 @@ def test_every_point_of_a_shipped_sweep_is_legal_and_a_run_of_its_own(points, na
         assert point.config.name == name
     assert len({config_hash(point.config, NO_DATA) for point in found}) == len(found)
     second = (ROOT / "sweeps" / f"{name}.yaml").read_text().splitlines()[1]
-    expected = rf"# `python run\.py sweeps={name}`: {len(found)} points, about (a minute|\d+ minutes) .*"
+    expected = (
+        rf"# `python run\.py sweeps={name}`: {len(found)} points, about (a minute|\d+ minutes) .*"
+    )
     assert re.fullmatch(expected, second)
 
 
