@@ -34,8 +34,9 @@ class _SmoothedCounts(torch.autograd.Function):
     """Log-probabilities from counts, whose gradient is minus what was counted.
 
     So an update of plain SGD with a learning rate of 1 adds the pairs of its batch to the counts:
-    the closed form, one batch at a time. The gradient that comes back tells what the targets were,
-    since that of a cross-entropy is negative for the target alone, and 0 where there is none.
+    the closed form, one batch at a time. The gradient that comes back tells what the targets were:
+    that of a cross-entropy is lowest at the target, though 0 there once its probability rounds to
+    1, and it is 0 everywhere only where there is no target.
     """
 
     @staticmethod
@@ -47,8 +48,8 @@ class _SmoothedCounts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         ids, counts = ctx.saved_tensors
-        lowest, targets = grads[0].min(dim=-1)  # each [batch, time]
-        seen = (lowest < 0).to(counts.dtype)
+        targets = grads[0].argmin(dim=-1)  # [batch, time]
+        seen = grads[0].any(dim=-1).to(counts.dtype)
         counted = torch.zeros_like(counts).index_put((ids, targets), seen, accumulate=True)
         return -counted, None, None
 

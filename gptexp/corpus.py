@@ -64,6 +64,13 @@ class Corpus(ABC):
         Of its first `limit` tokens alone, where that is given.
         """
 
+    def to_device(self, indices: NDArray[np.int64]) -> Tensor:
+        """A copy that the host does not wait for: on CUDA it starts from pinned memory."""
+        found = torch.from_numpy(indices)
+        if self.device.type == "cuda":
+            return found.pin_memory().to(self.device, non_blocking=True)
+        return found.to(self.device)
+
 
 class TextCorpus(Corpus):
     """One long text: a batch is drawn at random, a context begins anywhere."""
@@ -86,12 +93,8 @@ class TextCorpus(Corpus):
         key = stream_seed(self.seed, "data", rank, step)
         generator = np.random.Generator(np.random.Philox(key=key))
         drawn = generator.integers(0, tokens.numel() - self.block_size, size=sequences)
-        starts = torch.from_numpy(drawn)
-        if self.device.type == "cuda":  # from pinned memory the copy waits for nothing
-            starts = starts.pin_memory().to(self.device, non_blocking=True)
-        rows = tokens[
-            starts.to(self.device)[:, None] + self._offsets
-        ]  # [sequences, block_size + 1]
+        starts = self.to_device(drawn)[:, None]
+        rows = tokens[starts + self._offsets]  # [sequences, block_size + 1]
         return rows[:, :-1], rows[:, 1:]
 
     def windows(

@@ -6,6 +6,7 @@ that begins and ends with a line break, and a split's ids are those of such a te
 """
 
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -46,12 +47,13 @@ def split(text: str, data: DataConfig, tokenizer: Tokenizer) -> Splits:
     ids = tokenizer.encode(text)
     edges = np.flatnonzero(ids == boundary(tokenizer))  # one more than there are documents
     count = len(edges) - 1
-    val_start = int(count * (1 - data.val_fraction))
-    test_start = int(count * (1 - data.val_fraction - data.test_fraction))
-    if data.test_fraction == 0:
-        test_start = val_start
+    # Of the decimals as they were typed: 10 (1 - 0.3 - 0.2) is below 5 in binary fractions.
+    val, test, fraction = (
+        Fraction(repr(share)) for share in (data.val_fraction, data.test_fraction, data.fraction)
+    )
+    val_start, test_start = int(count * (1 - val)), int(count * (1 - val - test))
     bounds = {"train": (0, test_start), "test": (test_start, val_start), "val": (val_start, count)}
-    kept = bounds | {"train": (0, int(test_start * data.fraction))}
+    kept = bounds | {"train": (0, int(test_start * fraction))}
     _check(kept, data)
     parts = {
         name: ids[edges[start] : edges[end] + 1] if end > start else ids[:0]
@@ -154,9 +156,9 @@ class DocumentCorpus(Corpus):
 
     def _rows(self, name: str, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Inputs and targets [documents, the longest of them]: NO_TARGET after the end of each."""
-        lengths = torch.from_numpy(self._lengths[name][chosen]).to(self.device)[:, None]
-        offsets = torch.arange(int(self._lengths[name][chosen].max()) + 1, device=self.device)
-        starts = torch.from_numpy(self._starts[name][chosen]).to(self.device)[:, None]
+        of_each = np.stack([self._starts[name][chosen], self._lengths[name][chosen]])
+        starts, lengths = self.to_device(of_each)[:, :, None]  # each [documents, 1]
+        offsets = torch.arange(int(of_each[1].max()) + 1, device=self.device)
         tokens = self.tokens[name]
         rows = tokens[(starts + offsets).clamp(max=len(tokens) - 1)]
         padding = offsets[:-1] >= lengths  # causal models see no later token from an earlier place
@@ -166,18 +168,20 @@ class DocumentCorpus(Corpus):
 
 
 def _check(kept: dict[str, tuple[int, int]], data: DataConfig) -> None:
-    """That no part is without a document."""
-    empty = [
-        name
-        for name, (start, end) in kept.items()
-        if end == start and (name != "test" or data.test_fraction)
-    ]
-    keys = {"train": "data.fraction", "test": "data.test_fraction", "val": "data.val_fraction"}
-    if empty:
-        raise DataError(
-            *(
-                f"{keys[name]}: {getattr(data, keys[name].partition('.')[2])} leaves no document "
-                f"for {name}, of {kept['val'][1]}. Fix: a larger {keys[name]}, or more documents"
-                for name in empty
-            )
+    """That no part is without a document; validation never is, having more than 0 of them."""
+    problems = []
+    for name, key in {"train": "fraction", "test": "test_fraction"}.items():
+        start, end = kept[name]
+        if end > start or (name == "test" and not data.test_fraction):
+            continue
+        fix = "a larger"
+        if name == "train" and kept["test"][0] == 0:  # the others took all
+            key, fix = "val_fraction", "a smaller"
+            if data.test_fraction > data.val_fraction:
+                key = "test_fraction"
+        problems.append(
+            f"data.{key}: {getattr(data, key)} leaves no document for {name}, of "
+            f"{kept['val'][1]}. Fix: {fix} data.{key}, or more documents"
         )
+    if problems:
+        raise DataError(*problems)

@@ -247,10 +247,20 @@ def refused(command: Callable[..., Result]) -> Callable[..., list[str]]:
 @pytest.fixture
 def shakespeare() -> str:
     """The real corpus, where it is cached; a test never downloads it."""
-    path = assets.cache_folder() / assets.known("tinyshakespeare").filename
-    if not path.exists():
-        pytest.skip("Tiny Shakespeare is not in the cache; `python run.py` puts it there")
-    return assets.read("tinyshakespeare").decode()
+    return cached("tinyshakespeare", "python run.py")
+
+
+@pytest.fixture
+def names() -> str:
+    """The real names, where they are cached."""
+    return cached("names", "python run.py data=names")
+
+
+def cached(asset: str, command: str) -> str:
+    """The text of an asset, or the test is skipped."""
+    if not (assets.cache_folder() / assets.known(asset).filename).exists():
+        pytest.skip(f"{asset} is not in the cache; `{command}` puts it there")
+    return assets.read(asset).decode()
 
 
 def metrics(run: Path) -> list[dict[str, Any]]:
