@@ -51,11 +51,6 @@ class Planner:
             raise ConfigError(*found)
         if found := runtime.problems(config.trainer, self.hardware):
             raise ConfigError(*found)
-        with runtime.cpu_threads(config.trainer.threads):
-            return self.costs(config)
-
-    def costs(self, config: Config) -> Cost:
-        """Of a config that this machine can run, with the threads that it asks for."""
         where = runtime.resolve(config.trainer, self.hardware)
         with runtime.cpu_threads(config.trainer.threads):
             return self._cost(config, where)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -174,14 +175,32 @@ def test_a_pair_is_counted_however_certain_it_already_is(smoothing):
 def test_an_optimizer_that_cannot_add_up_is_refused_in_one_line(refused, tmp_path, optim):
     path = file_of(LINES, tmp_path)
     [line] = refused("model=bigram", "data=documents", f"data.path={path}", f"optim={optim}")
-    assert line.startswith(f"optim: {optim} cannot add up the counts")
-    assert ONE_LINE.fullmatch(line)["fix"].startswith("optim=sgd ")
+    assert line.startswith(f"model.kind: bigram is counted by plain SGD, which {optim} ")
+    fix = ONE_LINE.fullmatch(line)["fix"]
+    assert fix == "optim=sgd optim.momentum=0 schedule=constant, or experiment=ladder_bigram"
 
 
-@pytest.mark.parametrize("smoothing", [0.0, -1.0, math.inf, math.nan])
-def test_smoothing_is_above_0(asked, smoothing):
+@pytest.mark.parametrize(
+    "word",
+    [
+        "optim.lr=0.5",
+        "optim.momentum=0.9",
+        "optim.weight_decay=0.1",
+        "schedule=linear",
+        "schedule.warmup_steps=3",
+        "trainer.grad_clip=1.0",
+    ],
+)
+def test_what_would_not_be_counts_is_refused_with_the_key(asked, word):
+    [line] = problems(asked(word))
+    key = word.partition("=")[0]
+    assert re.fullmatch(rf"{key}=(0|1|constant), or .*", ONE_LINE.fullmatch(line)["fix"]), line
+
+
+@pytest.mark.parametrize("smoothing", [0.0, -1.0, 1e-31, math.inf, math.nan])
+def test_smoothing_is_above_0_in_float32(asked, smoothing):
     [line] = problems(put(asked(), "model.smoothing", smoothing))
-    assert line.startswith(f"model.smoothing: {smoothing} is not above 0. Fix: ")
+    assert line.startswith(f"model.smoothing: {smoothing} is not a finite number from 1e-30, ")
 
 
 # The perceptron

@@ -73,7 +73,7 @@ def test_every_model_composes_with_every_recipe(composed, model, recipe):
 NEEDED = {  # beside a choice
     "text": ["data.path=x.txt"],
     "documents": ["data.path=x.txt"],
-    "bigram": ["optim=sgd"],
+    "bigram": ["optim=sgd", "optim.momentum=0", "schedule=constant"],
 }
 
 

@@ -308,8 +308,8 @@ def test_a_prompt_that_no_document_begins_with_is_refused_in_one_line(run, promp
 def test_gptexp_sample_shows_documents(run):
     shown = CliRunner().invoke(cli.app, ["sample", str(run), "--num", "2", "--prompt", "07"])
     lines = shown.output.splitlines()
-    assert lines[::2] == ["--- 1 of 2 ---", "--- 2 of 2 ---"]
-    assert all(line.startswith("07") and len(line) <= BLOCK_SIZE for line in lines[1::2])
+    assert len(lines) == 2  # a document a line, so no heading parts them
+    assert all(line.startswith("07") and len(line) <= BLOCK_SIZE for line in lines)
 
 
 def test_C6_weights_of_a_text_do_not_become_those_of_documents(small, asked, run, tmp_path):

@@ -10,6 +10,7 @@ from gptexp.config.schema import (
     AdamWConfig,
     BigramConfig,
     Config,
+    ConstantConfig,
     CosineConfig,
     GPTConfig,
     LinearConfig,
@@ -22,6 +23,7 @@ from gptexp.config.schema import (
     TrainerConfig,
 )
 
+SMALLEST = 1e-30  # smoothing
 NAME_MAX = 80  # each of three labels and a hash share one file name of at most 255 bytes
 
 
@@ -66,9 +68,9 @@ def _model(model: ModelConfig) -> Iterator[str]:
         case GPTConfig():
             yield from _gpt(model)
         case BigramConfig():
-            if not (math.isfinite(model.smoothing) and model.smoothing > 0):
-                fix = "model.smoothing=1.0"
-                yield f"model.smoothing: {model.smoothing} is not above 0. Fix: {fix}"
+            if not (math.isfinite(model.smoothing) and model.smoothing >= SMALLEST):
+                what = f"is not a finite number from {SMALLEST}, which float32 can hold"
+                yield f"model.smoothing: {model.smoothing} {what}. Fix: model.smoothing=1.0"
     if isinstance(model, GPTConfig | MLPConfig) and not (
         math.isfinite(model.init_std) and model.init_std > 0
     ):
@@ -128,12 +130,24 @@ def _optim(optim: OptimConfig) -> Iterator[str]:
 
 
 def _counting(config: Config) -> Iterator[str]:
-    """Adam's would be the counts divided by their own size."""
-    if isinstance(config.model, BigramConfig) and not isinstance(config.optim, SGDConfig):
-        yield (
-            f"optim: {config.optim.name} cannot add up the counts of model.kind=bigram. "
-            "Fix: optim=sgd optim.momentum=0 schedule=constant"
-        )
+    """Bigrams are counted by plain SGD whose every step is of length 1, see baselines.Bigram."""
+    if not isinstance(config.model, BigramConfig):
+        return
+    optim, schedule = config.optim, config.schedule
+    sgd = isinstance(optim, SGDConfig)  # a choice that brings no weight decay
+    counts = {
+        "optim=sgd": sgd,
+        "optim.momentum=0": isinstance(optim, SGDConfig) and optim.momentum == 0,
+        "optim.lr=1": optim.lr == 1,
+        "optim.weight_decay=0": optim.weight_decay == 0 or not sgd,
+        "schedule=constant": isinstance(schedule, ConstantConfig),
+        "schedule.warmup_steps=0": schedule.warmup_steps == 0,
+        "trainer.grad_clip=0": config.trainer.grad_clip == 0,
+    }
+    missing = " ".join(word for word, holds in counts.items() if not holds)
+    if missing:
+        what = f"bigram is counted by plain SGD, which {config.optim.name} as it is set is not"
+        yield f"model.kind: {what}. Fix: {missing}, or experiment=ladder_bigram"
 
 
 def _schedule(schedule: ScheduleConfig, trainer: TrainerConfig) -> Iterator[str]:
