@@ -204,6 +204,7 @@ def test_one_token_is_enough_for_pictures():
     assert len(pictures.draw(insight(2, ["a"]))) == 2
 
 
+@pytest.mark.slow
 def test_odd_tokens_are_drawn_without_a_word_on_the_screen():
     """In a process of its own, since warnings that pytest collects would not show."""
     program = (

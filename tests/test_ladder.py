@@ -149,6 +149,7 @@ def short(tmp_path):
     return ["data=documents", f"data.path={path}", "logger=none", "seed=0", *given]
 
 
+@pytest.mark.slow
 def test_claim_10_one_sweep_runs_all_rungs(command, short, quick):
     result = command("sweeps=ladder", *short)
     assert (result.code, states(result.out)) == (0, ["done"] * 7)

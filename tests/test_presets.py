@@ -28,8 +28,15 @@ def book(tmp_path):
     return path
 
 
+LARGE = ["model=small", "model=medium", "experiment=nanogpt_shakespeare"]  # seconds each
+
+
 @pytest.mark.parametrize(
-    "choice", [f"model={m}" for m in MODELS] + [f"experiment={e}" for e in EXPERIMENTS]
+    "choice",
+    [
+        pytest.param(word, marks=[pytest.mark.slow] if word in LARGE else [])
+        for word in [f"model={m}" for m in MODELS] + [f"experiment={e}" for e in EXPERIMENTS]
+    ],
 )
 def test_it_composes_and_runs_a_few_steps(composed, book, tmp_path, choice):
     counting = []

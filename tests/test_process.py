@@ -241,6 +241,7 @@ def resume_all(config: Config, photographs: list[Path], expected: tuple[Any, ...
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_D3_killed_before_every_durable_call_it_still_ends_as_the_straight_run(
     small: Small, tmp_path: Path
 ) -> None:

@@ -33,6 +33,7 @@ def test_the_command_trains_and_samples(names, capsys):
     assert all(set(name) <= set("emaolivia") for name in lines[4:])
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_same_for_the_same_seed(names, capsys):
     one, same, other = (
         shown(capsys, names, "--steps", 2, "--seed", seed, "--samples", 2) for seed in (0, 0, 1)

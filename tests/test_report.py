@@ -378,6 +378,7 @@ def test_a_target_that_cannot_be_written_is_one_line(refused, tmp_path):
 # In a browser
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_all_of_it(written, width):
     playwright = pytest.importorskip("playwright.sync_api")

@@ -170,6 +170,7 @@ def test_gptexp_sample_without_a_run_says_so(tmp_path, capsys, monkeypatch):
     assert "not there" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path, text_file):
     """As with `python run.py | head -1`."""
     program = subprocess.Popen(

@@ -165,6 +165,7 @@ def test_a_value_that_is_missing_in_one_point_is_a_bad_point(runs, text_file):
     assert (result.code, states(result.out)) == (1, ["refused", "done"])
 
 
+@pytest.mark.slow
 def test_checking_200_bad_points_takes_no_torch(tmp_path):
     script = (
         "import runpy, sys; sys.argv = sys.argv[1:]\n"
@@ -248,6 +249,7 @@ def test_G4_a_grid_extended_or_reordered_keeps_its_finished_points(runs, trained
     assert trained[:2] == first
 
 
+@pytest.mark.slow
 def test_G5_a_point_in_use_is_reported_and_the_same_command_finishes_it(runs, trained):
     runs("seed=1")
     path = only_path("*-s1-*")
@@ -262,6 +264,7 @@ def test_G5_a_point_in_use_is_reported_and_the_same_command_finishes_it(runs, tr
     assert (again.code, states(again.out)) == (0, ["already done", "done", "already done"])
 
 
+@pytest.mark.slow
 def test_G5_two_sweeps_at_once_do_each_point_once(tmp_path, text_file, quick):
     counted = tmp_path / "counted"
 

@@ -35,6 +35,7 @@ def commands() -> list[list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_its_agents_run_the_points_of_the_sweep_of_the_same_name():
     typed = commands()
     assert all(words[:2] == [sys.executable, "run.py"] for words in typed)
