@@ -41,7 +41,7 @@ def first_step(started: float, arguments: list[str]) -> NoReturn:
         trainer.parts.runtime.synchronize()
         finish({"total": time.time() - started, **seconds})
 
-    time_calls(forecast, "seconds", "forecast")
+    time_calls(forecast, "measure", "forecast")
     time_calls(Trainer, "evaluate_if_due", "evaluation")
     time_calls(Trainer, "save", "save")
     Trainer.train_step = report  # type: ignore[method-assign,assignment]

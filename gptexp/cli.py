@@ -119,11 +119,11 @@ def params(
         typer.echo(f"  {name:16} {count:>14,} {count / total:>7.1%}")
     trainer = preflight.budgeted(config, vocab_size, corpus)
     tokens = corpus.trained(trainer.max_steps, trainer.batch_size * trainer.grad_accum)
-    per_step = tokens / trainer.max_steps
+    per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = networks.flops_per_token(config.model, vocab_size)
     memory = networks.training_memory(config.model, vocab_size, trainer.batch_size)
     typer.echo(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
-    typer.echo(f"steps   {trainer.max_steps:,} of {per_step:,.5g} tokens")
+    typer.echo(f"steps   {trainer.max_steps:,} of {per_step} tokens")
     typer.echo(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
 
 
