@@ -216,7 +216,7 @@ def import_(
 
     if origin != "microgpt":
         raise ConfigError(f"--from: {origin!r} is not known. Fix: --from microgpt")
-    typer.echo(f"run     {interchange.import_file(file, overrides or [])}")
+    interchange.import_file(file, overrides or [])
 
 
 @app.command()

@@ -66,8 +66,8 @@ def _varying(records: Sequence[Record]) -> list[str]:
     """The keys that can change a result with all their values."""
     some = [record.run for record in records]
     lines = []
-    for key in [*runs.mixed(some), "seed"]:
-        values = list(dict.fromkeys(run.config.get(key) for run in some))
+    for key in [*runs.varying(some, runs.mixed(some)), "seed"]:
+        values = list(dict.fromkeys(run.config[key] for run in some if key in run.config))
         values.sort(key=groups.sort_key)
         more = f", ... ({len(values)} values)" if len(values) > MOST_VALUES else ""
         lines.append(f"{key}: {', '.join(map(str, values[:MOST_VALUES]))}{more}")

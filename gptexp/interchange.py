@@ -86,7 +86,7 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
     config = _config(stored, path, overrides)
     who = _identify(config, stored, outputs)
     if who.directory.summary() is not None:
-        log.info("already there")
+        log.info("already there: %s", who.directory.path)
         return who.directory.path
     inputs = _inputs(config, stored, path, who)
     with who.directory.locked(), runtime.cpu_threads(config.trainer.threads):

@@ -127,6 +127,14 @@ def differing(runs: Sequence[Run]) -> list[str]:
     return sorted(found, key=lambda key: key == "seed")
 
 
+def varying(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """Those of `keys` that say more than which variant a run has, as optim.beta1 of adam does not.
+
+    So the runs that have the key must differ in it.
+    """
+    return [key for key in keys if len({run.config[key] for run in runs if key in run.config}) > 1]
+
+
 def mixed(runs: Sequence[Run]) -> list[str]:
     """Config keys that can change a result and differ between runs meant to differ in the seed."""
     identities = [run.identity() for run in runs]

@@ -59,7 +59,7 @@ def build(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None = None
 def per_run(found: Sequence[Run]) -> Table:
     """One row for each of the runs, of which there is at least one, in order of what differs."""
     flags, odd = groups.strangers(found)
-    keys = runs.differing(found)
+    keys = runs.varying(found, runs.differing(found))
     found = sorted(found, key=lambda run: [groups.sort_key(run.config.get(k)) for k in keys])
     rows = [
         {

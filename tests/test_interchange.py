@@ -2,6 +2,7 @@
 
 import json
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -285,7 +286,8 @@ def test_the_verbs_write_and_read(trained, words, tmp_path, monkeypatch):
     written = call(cli.app, ["export", str(trained), "--to", "microgpt", "--file", "x.json"])
     assert written.output == "wrote x.json\n"
     read = call(cli.app, ["import", "x.json", "--from", "microgpt", "name=in", *words])
-    run = read.output.split()[-1]
+    assert read.exit_code == 0
+    [run] = map(str, Path("outputs/in").iterdir())
     assert run.startswith("outputs/in/micro-documents-f1-s0-")
     judged = call(cli.app, ["evaluate", run])
     assert judged.output.startswith("val    ")

@@ -261,3 +261,15 @@ def test_the_steps_of_a_run_with_another_budget_are_no_part_of_what_it_is(tmp_pa
     assert mixed("steps") == ["trainer.max_steps"]
     for key, value in {"max_tokens": 99, "max_epochs": 0.5, "max_flops": 1e9}.items():
         assert mixed(key, **{key: value}) == []
+
+
+def test_what_only_one_variant_has_is_no_difference_unless_its_runs_differ_in_it(tmp_path):
+    write_run(tmp_path, 0)
+    for seed, (name, momentum) in enumerate([("sgd", 0.5), ("sgd", 0.9), ("sgd", 0.9)], start=1):
+        write_run(tmp_path, seed, optim__name=name, optim__momentum=momentum)
+    found, _ = runs.collect([tmp_path])
+    some = [run for run in found if run.config.get("optim.momentum") != 0.5]
+    assert "optim.momentum" in runs.differing(some)
+    assert "optim.momentum" not in runs.varying(some, runs.differing(some))
+    assert "optim.name" in runs.varying(some, runs.differing(some))
+    assert "optim.momentum" in runs.varying(found, runs.differing(found))
