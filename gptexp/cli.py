@@ -169,7 +169,8 @@ def report(
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Another text: data=text data.path=FILE ...")
+        list[str] | None,
+        typer.Argument(help="Another text, of which --split is judged: data=text data.path=FILE"),
     ] = None,
     split: Annotated[str, typer.Option(help="val, test or train.")] = "val",
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",

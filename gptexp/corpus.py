@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gptexp.runtime import stream_seed
 
+PARTS = ("train", "test", "val")
 NO_TARGET = -1  # where a padded row has nothing to predict
 
 
@@ -64,6 +65,10 @@ class Corpus(ABC):
         Of its first `limit` tokens alone, where that is given.
         """
 
+    @abstractmethod
+    def judged(self, name: str) -> NDArray[np.bool_]:
+        """Which tokens of the split an evaluation predicts, [tokens]."""
+
     def to_device(self, indices: NDArray[np.int64]) -> Tensor:
         """A copy that the host does not wait for: on CUDA it starts from pinned memory."""
         found = torch.from_numpy(indices)
@@ -84,6 +89,9 @@ class TextCorpus(Corpus):
 
     def sequences(self, name: str) -> float:
         return self.size(name) / self.block_size
+
+    def judged(self, name: str) -> NDArray[np.bool_]:
+        return np.arange(self.size(name)) > 0
 
     def trained(self, step: int, sequences: int) -> int:
         return step * sequences * self.block_size

@@ -7,6 +7,7 @@ training sets of a sweep are nested in the larger ones, and all are judged on th
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from gptexp import assets, documents, tokenizers
 from gptexp.config import Config, DataConfig
-from gptexp.corpus import Corpus, Splits, TextCorpus
+from gptexp.corpus import PARTS, Corpus, Splits, TextCorpus
 from gptexp.documents import DocumentCorpus
 from gptexp.errors import DataError
 from gptexp.tokenizers import Tokenizer
@@ -105,13 +106,19 @@ def load(config: Config, sha256: str | None = None) -> Loaded:
     return Loaded(config, text, tokenizer, splits)
 
 
-def split(text: str, data: DataConfig, tokenizer: Tokenizer, block_size: int) -> Splits:
-    """Cut `text` by characters, then encode each part; raises DataError for a part too short.
+def split(
+    text: str,
+    data: DataConfig,
+    tokenizer: Tokenizer,
+    block_size: int,
+    needed: Collection[str] = PARTS,
+) -> Splits:
+    """Cut `text` by characters, then encode each part; documents are cut between two of them.
 
-    Documents are cut between two of them.
+    Raises DataError where one of the parts that are needed is too short.
     """
     if data.documents:
-        return documents.split(text, data, tokenizer)
+        return documents.split(text, data, tokenizer, needed)
     val_start = int(len(text) * (1 - data.val_fraction))
     test_start = int(len(text) * (1 - data.val_fraction - data.test_fraction))
     if data.test_fraction == 0:
@@ -124,7 +131,7 @@ def split(text: str, data: DataConfig, tokenizer: Tokenizer, block_size: int) ->
     ids = {name: tokenizer.encode(text[start:end]) for name, (start, end) in bounds.items()}
     train = ids["train"][: int(len(ids["train"]) * data.fraction)]
     splits = Splits(train, ids["test"], ids["val"], bounds)
-    _check_lengths(splits, data, block_size)
+    _check_lengths(splits, data, block_size, needed)
     return splits
 
 
@@ -179,10 +186,13 @@ def _position(raw: bytes, offset: int) -> str:
     return f"offset {offset}, line {line}"
 
 
-def _check_lengths(splits: Splits, data: DataConfig, block_size: int) -> None:
+def _check_lengths(
+    splits: Splits, data: DataConfig, block_size: int, needed: Collection[str]
+) -> None:
     parts = {"train": splits.train, "val": splits.val}
     if data.test_fraction:
         parts["test"] = splits.test
+    parts = {name: ids for name, ids in parts.items() if name in needed}
     shortest = min(len(ids) for ids in parts.values())
     problems = []
     for name, ids in parts.items():

@@ -5,9 +5,8 @@ first character is predicted, and it is what follows the last one. So a list of 
 that begins and ends with a line break, and a split's ids are those of such a text.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fractions import Fraction
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gptexp.config import DataConfig
-from gptexp.corpus import NO_TARGET, Corpus, Splits
+from gptexp.corpus import NO_TARGET, PARTS, Corpus, Splits
 from gptexp.errors import DataError
 from gptexp.runtime import stream_seed
 from gptexp.tokenizers import Tokenizer
 
 BOUNDARY = "\n"
+Order = tuple[NDArray[np.int64], NDArray[np.int64]]
 ORDER_SEED = 0  # of every run: whatever its seed, a run is judged on the same documents
 
 
@@ -42,8 +42,10 @@ def normalised(text: str, shuffle: bool, where: str) -> str:
     return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
 
 
-def split(text: str, data: DataConfig, tokenizer: Tokenizer) -> Splits:
-    """Cut a normalised text between documents; raises DataError for a part without any."""
+def split(
+    text: str, data: DataConfig, tokenizer: Tokenizer, needed: Collection[str] = PARTS
+) -> Splits:
+    """Cut a normalised text between documents; raises DataError for a needed part without any."""
     ids = tokenizer.encode(text)
     edges = np.flatnonzero(ids == boundary(tokenizer))  # one more than there are documents
     count = len(edges) - 1
@@ -54,7 +56,7 @@ def split(text: str, data: DataConfig, tokenizer: Tokenizer) -> Splits:
     val_start, test_start = int(count * (1 - val)), int(count * (1 - val - test))
     bounds = {"train": (0, test_start), "test": (test_start, val_start), "val": (val_start, count)}
     kept = bounds | {"train": (0, int(test_start * fraction))}
-    _check(kept, data)
+    _check(kept, data, needed)
     parts = {
         name: ids[edges[start] : edges[end] + 1] if end > start else ids[:0]
         for name, (start, end) in kept.items()
@@ -107,11 +109,11 @@ class DocumentCorpus(Corpus):
         super().__init__(splits, block_size, seed, device)
         self.boundary: int = boundary
         self._starts, self._lengths = {}, {}  # of each document: where it begins, its targets
-        for name, ids in self.tokens.items():
-            edges = np.flatnonzero(ids.cpu().numpy() == boundary)
+        for name, ids in {"train": splits.train, "test": splits.test, "val": splits.val}.items():
+            edges = np.flatnonzero(ids == boundary)
             self._starts[name] = edges[:-1]
             self._lengths[name] = np.minimum(np.diff(edges), block_size)
-        self._order = lru_cache(maxsize=2)(self._drawn)
+        self._drawn: dict[tuple[str, int, int], Order] = {}  # of the last two epochs asked for
 
     def size(self, name: str) -> int:
         return int(self._lengths[name].sum())
@@ -145,10 +147,22 @@ class DocumentCorpus(Corpus):
         for start in range(0, count, batch_size):
             yield self._rows(name, np.arange(start, min(start + batch_size, count)))
 
-    def _drawn(
-        self, name: str, rank: int, epoch: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def judged(self, name: str) -> NDArray[np.bool_]:
+        tokens = np.zeros(len(self.tokens[name]) + 1, np.int64)
+        # One more target begins after each document's start, and ends after its last target.
+        np.add.at(tokens, self._starts[name] + 1, 1)
+        np.add.at(tokens, self._starts[name] + self._lengths[name] + 1, -1)
+        return tokens[:-1].cumsum() > 0
+
+    def _order(self, name: str, rank: int, epoch: int) -> Order:
         """The documents of one epoch, and the targets up to each of them and with it."""
+        asked = (name, rank, epoch)
+        if asked not in self._drawn:
+            kept = list(self._drawn.items())[-1:]
+            self._drawn = dict([*kept, (asked, self._draw(*asked))])
+        return self._drawn[asked]
+
+    def _draw(self, name: str, rank: int, epoch: int) -> Order:
         key = stream_seed(self.seed, "data", rank, epoch)
         generator = np.random.Generator(np.random.Philox(key=key))
         order = generator.permutation(len(self._starts[name]))
@@ -167,12 +181,12 @@ class DocumentCorpus(Corpus):
         )
 
 
-def _check(kept: dict[str, tuple[int, int]], data: DataConfig) -> None:
+def _check(kept: dict[str, tuple[int, int]], data: DataConfig, needed: Collection[str]) -> None:
     """That no part is without a document; validation never is, having more than 0 of them."""
     problems = []
     for name, key in {"train": "fraction", "test": "test_fraction"}.items():
         start, end = kept[name]
-        if end > start or (name == "test" and not data.test_fraction):
+        if end > start or name not in needed or (name == "test" and not data.test_fraction):
             continue
         fix = "a larger"
         if name == "train" and kept["test"][0] == 0:  # the others took all

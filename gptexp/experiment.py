@@ -1,32 +1,22 @@
 """One run from its config: find its directory, build each part once, fit, summarise."""
 
-import contextlib
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from gptexp import checkpoint, console, networks, optim, schedule, summary, tracking
 from gptexp.checkpoint import State, Store
+from gptexp.conclusion import conclude
 from gptexp.config import Config, to_dict
-from gptexp.errors import (
-    EXIT_BUG,
-    ConfigError,
-    GptexpError,
-    StorageError,
-)
+from gptexp.errors import EXIT_BUG, GptexpError
 from gptexp.manifest import record
-from gptexp.mirrors import Final
-from gptexp.ngrams import counted
-from gptexp.outcome import Outcome, ended_with, state_after
+from gptexp.outcome import Outcome, ended_with
 from gptexp.preflight import Identity, Inputs, check_resume, identify, prepare
 from gptexp.rundir import OUTPUTS, RunDirectory
 from gptexp.runtime import cpu_threads, stream_seed
 from gptexp.standing import settle, standing, to_be_replaced
+from gptexp.status import recorded
 from gptexp.trainer import Parts, Trainer
 
 log = logging.getLogger(__name__)
@@ -115,28 +105,18 @@ def fit(
         best_step = trainer.stop.best_step
         if best_step >= 0:
             network.load_state_dict(store.best()["model"])
-        sample, insight = trainer.sample(max(best_step, 0))
-        result = summary.build(
+        return conclude(
+            config,
             who.directory.path,
-            config=config,
-            vocab_size=vocab_size,
+            inputs,
+            tracked,
             stop_reason=stop_reason,
             best_step=best_step,
             weights={"best": checkpoint.digest(network.state_dict()), "final": final_weights},
             test=trainer.evaluate("test") if config.data.test_fraction else None,
-            ngrams=counted(
-                config.tokenizer.name,
-                inputs.splits.train,
-                inputs.splits.val,
-                vocab_size,
-                inputs.corpus.boundary,
-            ),
-            sample=sample,
+            drawn=trainer.sample(max(best_step, 0)),
+            best_file=store.folder / store.best_entry().file if best_step >= 0 else None,
         )
-        best_file = store.folder / store.best_entry().file if best_step >= 0 else None
-        values = summary.scalars(result)
-        tracked.final(Final(result["steps"], values, sample, insight, best_file))
-        return result
 
 
 def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | None) -> None:
@@ -155,45 +135,3 @@ def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | Non
         log.info(
             "resume  at step %s of %s", f"{resumed['step']:,}", f"{inputs.trainer.max_steps:,}"
         )
-
-
-@contextmanager
-def recorded(directory: RunDirectory) -> Iterator[None]:
-    """Keep status.json true: running inside, then what went wrong. Bugs leave as a GptexpError."""
-    directory.set_status("running")
-    try:
-        yield
-    except GptexpError as error:
-        ended(directory, state_after(error, "failed"), error.problems[0])
-        raise
-    except KeyboardInterrupt:  # outside the training loop, or the second one in it
-        line = "interrupted: nothing saved since. Fix: the same command goes on from the last save"
-        ended(directory, "interrupted", line)
-        raise
-    except Exception as error:
-        if is_out_of_memory(error):
-            line = "trainer.batch_size: out of memory. Fix: halve it and double trainer.grad_accum"
-            ended(directory, "failed", line)
-            raise ConfigError(line) from error
-        line = f"{type(error).__name__}: {error}"
-        ended(directory, "failed", line, traceback.format_exc())
-        raise GptexpError(
-            f"{directory.path}: a bug in gptexp, {line}. "
-            f"Fix: report it with {directory.log}; the same command goes on from what is saved"
-        ) from error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """On CUDA torch has a type for it; on a CPU and MPS it has only words."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
-
-
-def ended(directory: RunDirectory, state: str, line: str, trace: str = "") -> None:
-    """As far as the disk still lets it be written down."""
-    with contextlib.suppress(StorageError, OSError):
-        with directory.log.open("a", encoding="utf-8") as file:
-            file.write(f"{state}: {line}\n{trace}")
-        directory.set_status(state, line)

@@ -153,7 +153,9 @@ def bundles(found: Findings) -> tuple[list[Bundle], int]:
 def sizes(found: Findings) -> list[Size]:
     """The groups with a best loss whose number of parameters and training tokens are known."""
     made = []
+    kinds = {record.run.config.get("model.kind") for record in found.records.values()}
     for group in found.groups:
+        kind = str(group.runs[0].config.get("model.kind")) if len(kinds) > 1 else ""
         params, best = group.params(), group.statistic("best")
         counts = {record.tokens for record in found.of(group) if record.run.done}
         tokens = counts.pop() if len(counts) == 1 else None
@@ -166,7 +168,8 @@ def sizes(found: Findings) -> list[Size]:
                 tokens=tokens,
                 best=best,
                 height=group.statistic("height"),
-                other_than_params=_label_without(found.by, group, SIZE_KEYS),
+                # A line joins the sizes of one kind of model.
+                other_than_params=f"{kind} {_label_without(found.by, group, SIZE_KEYS)}".strip(),
                 other_than_tokens=_label_without(found.by, group, ("data.fraction",)),
             )
         )

@@ -93,8 +93,10 @@ def commands(found: Findings) -> list[tuple[str, int]]:
 def _command(record: Record) -> str:
     """The command line of run.py; from a notebook, the overrides that amount to it."""
     argv = record.manifest.get("command")
-    if isinstance(argv, list) and argv and Path(str(argv[0])).name == "run.py":
-        return f"python run.py {shlex.join(map(str, argv[1:]))}".rstrip()
+    if isinstance(argv, list) and argv:
+        programs = {"run.py": "python run.py", "gptexp": "gptexp"}  # the second imports models
+        if program := programs.get(Path(str(argv[0])).name):
+            return f"{program} {shlex.join(map(str, argv[1:]))}".rstrip()
     overrides = record.manifest.get("overrides")
     if isinstance(overrides, list) and overrides:
         return f"python run.py {shlex.join(map(str, overrides))}"

@@ -1,14 +1,17 @@
 """Runs to and from the files of other programs: microGPT's JSON so far."""
 
+import hashlib
 import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gptexp import checkpoint, data, microgpt, networks, runtime, summary
+from gptexp import checkpoint, console, data, microgpt, networks, runtime, summary
 from gptexp.checkpoint import Store
+from gptexp.conclusion import conclude
 from gptexp.config import (
     Config,
+    Dtype,
     GPTConfig,
     config_hash,
     flat,
@@ -21,17 +24,17 @@ from gptexp.config import problems as config_problems
 from gptexp.data import Loaded
 from gptexp.documents import BOUNDARY
 from gptexp.errors import CheckpointError, ConfigError, DataError
-from gptexp.evaluation import evaluate
-from gptexp.files import write_text
+from gptexp.evaluation import Evaluation, evaluate
+from gptexp.files import storage_errors, write_text
+from gptexp.insight import look
 from gptexp.journal import read_journal
 from gptexp.manifest import record
 from gptexp.microgpt import MicroGPT
-from gptexp.mirrors import Final
-from gptexp.ngrams import counted
 from gptexp.preflight import Identity, Inputs
 from gptexp.rundir import OUTPUTS, RunDirectory
 from gptexp.sample import draw, read_checkpoint
 from gptexp.standing import settle
+from gptexp.status import recorded
 from gptexp.tokenizers import CharTokenizer
 from gptexp.tracking import open_tracking
 
@@ -69,8 +72,9 @@ def export_run(run: Path, to: Path | None = None) -> Path:
         weights=microgpt.from_state(state["model"], model.n_layer),
     )
     path, text = to or Path(microgpt.filename(stored)), microgpt.render(stored)
-    if path.exists() and (not path.is_file() or path.read_text(encoding="utf-8") != text):
-        raise ConfigError(f"{path}: is there already, and differs. Fix: --file OTHER.json")
+    with storage_errors(path):
+        if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
+            raise ConfigError(f"{path}: is there already, and differs. Fix: --file OTHER.json")
     write_text(path, text)
     return path
 
@@ -85,20 +89,55 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
     stored = microgpt.parse(_read(path), str(path))
     config = _config(stored, path, overrides)
     who = _identify(config, stored, outputs)
-    if who.directory.summary() is not None:
-        log.info("already there: %s", who.directory.path)
-        return who.directory.path
+    directory = who.directory
+    if directory.summary() is not None:
+        log.info("already there: %s", directory.path)
+        return directory.path
     inputs = _inputs(config, stored, path, who)
-    with who.directory.locked(), runtime.cpu_threads(config.trainer.threads):
-        record(config, who, inputs, overrides, None)
-        _fill(who, config, inputs, stored)
-    return who.directory.path
+    with (
+        directory.locked(),
+        console.logged_to(directory.log),
+        runtime.cpu_threads(config.trainer.threads),
+    ):
+        if (result := directory.summary()) is None:  # else another process was faster
+            with recorded(directory):
+                record(config, who, inputs, overrides, None)
+                result = _filled(who, config, inputs, stored)
+                directory.write_json("summary.json", result)
+        settle(config, directory, result)
+        summary.show(result, directory.path)
+    return directory.path
+
+
+def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
+    """microGPT's setting with the sizes and steps of the file, in float32; raises ConfigError."""
+    config, preset = from_overrides([PRESET, *overrides]), from_overrides([PRESET])
+    if config.model != preset.model:
+        raise ConfigError(f"model: {path} says what it is. Fix: leave model=... and model.* out")
+    if config.rerun or config.init_from is not None:
+        key = "rerun" if config.rerun else "init_from"
+        raise ConfigError(f"{key}: an import trains nothing. Fix: leave it out")
+    if not config.data.documents or config.tokenizer.name != "char":
+        raise ConfigError(
+            "data: microGPT reads documents, character by character. "
+            "Fix: data=names, or data=documents data.path=FILE, and tokenizer=char"
+        )
+    assert isinstance(config.model, GPTConfig)
+    sizes = {key: getattr(stored, key) for key in microgpt.SIZES}
+    config.model = replace(config.model, **sizes)
+    steps = max(stored.num_steps, 1)
+    config.trainer = replace(config.trainer, max_steps=steps, dtype=Dtype.float32)
+    config.init_from = str(path)
+    if found := config_problems(config) or runtime.problems(config.trainer, runtime.probe()):
+        raise ConfigError(*found)
+    return config
 
 
 def _identify(config: Config, stored: MicroGPT, outputs: Path) -> Identity:
-    """The weights count as those of an init_from do, so that two files are two runs."""
+    """The whole file counts, its characters too, and counts as no weights to train from do."""
+    content = hashlib.sha256(f"imported from microGPT\n{microgpt.render(stored)}".encode())
     sha256 = data.digest(config.data)
-    hashed = config_hash(config, sha256, checkpoint.digest(microgpt.to_state(stored)))
+    hashed = config_hash(config, sha256, content.hexdigest())
     path = outputs / config.name / run_name(config, hashed)
     return Identity(sha256, hashed, RunDirectory(path), None)
 
@@ -108,103 +147,72 @@ def _inputs(config: Config, stored: MicroGPT, path: Path, who: Identity) -> Inpu
     tokenizer = CharTokenizer(stored.chars + BOUNDARY)
     text = data.read(config.data, who.data_sha256)
     try:
-        splits = data.split(text, config.data, tokenizer, config.model.block_size)
+        tokenizer.encode(text)
     except DataError as error:
         what = error.problems[0].partition(" Fix:")[0]
         raise DataError(
             f"{path}: cannot be judged on {config.data.path or config.data.asset}: {what} "
             "Fix: data=documents data.path=FILE, with documents of its characters"
         ) from error
+    splits = data.split(text, config.data, tokenizer, config.model.block_size)
     where = runtime.resolve(config.trainer, runtime.probe())
     loaded = Loaded(config, text, tokenizer, splits)
     corpus = loaded.corpus(where.device)
     return Inputs(loaded.describe(), tokenizer, splits, corpus, where, config.trainer)
 
 
-def _fill(who: Identity, config: Config, inputs: Inputs, stored: MicroGPT) -> None:
-    """What training leaves: curves, of one point; a checkpoint; the summary, and it last."""
-    directory, step, corpus = who.directory, stored.num_steps, inputs.corpus
-    network = networks.blank(config.model, inputs.tokenizer.vocab_size)
+def _filled(who: Identity, config: Config, inputs: Inputs, stored: MicroGPT) -> dict[str, Any]:
+    """The directory with what training leaves: a checkpoint, and curves of one point.
+
+    Returns the summary. Tokens and epochs are those of one document a step, as microGPT trains.
+    """
+    folder, step = who.directory.path, stored.num_steps
+    corpus, tokenizer, where = inputs.corpus, inputs.tokenizer, inputs.runtime
+    network = networks.blank(config.model, tokenizer.vocab_size)
     state = microgpt.to_state(stored)
     network.load_state_dict(state)
-    network.to(inputs.runtime.device)
-    judged = [
-        evaluate(
-            network,
-            corpus,
-            inputs.tokenizer,
-            inputs.runtime,
-            split,
-            config.trainer.eval_batch_size,
-            limit,
-        )
-        for split, limit in (("val", None), ("train", corpus.size("val")))
-    ]
-    seed = runtime.stream_seed(config.seed, "sample", step)
-    sample, _ = draw(network, inputs.tokenizer, config.trainer, corpus, seed, step)
-    Store(directory.checkpoints).save(
-        {
-            "config": to_dict(config),
-            "config_hash": who.hash,
-            "tokenizer": inputs.tokenizer.to_dict(),
-            "model": state,
-        },
-        step,
-        best_step=step,
-    )
-    tokens = corpus.trained(step, 1)  # as microGPT trains: a document a step
+    network.to(where.device)
+
+    def judged(split: str, limit: int | None = None) -> Evaluation:
+        batch_size = config.trainer.eval_batch_size
+        return evaluate(network, corpus, tokenizer, where, split, batch_size, limit)
+
+    val, train = judged("val"), judged("train", corpus.size("val"))
+    tokens = corpus.trained(step, 1)
     values = {
         "tokens": tokens,
         "epoch": tokens / corpus.size("train"),
         "seconds": 0.0,
-        "train/eval_loss": judged[1].loss,
-        "val/loss": judged[0].loss,
-        "val/bpb": judged[0].bpb,
-        "val/stderr": judged[0].stderr,
+        "train/eval_loss": train.loss,
+        "val/loss": val.loss,
+        "val/bpb": val.bpb,
+        "val/stderr": val.stderr,
     }
     if stored.final_loss is not None:
         values["train/loss"] = stored.final_loss
-    with open_tracking(config, directory.path, None) as tracked:
+    identity = {
+        "config": to_dict(config),
+        "config_hash": who.hash,
+        "tokenizer": tokenizer.to_dict(),
+    }
+    store = Store(who.directory.checkpoints)
+    store.save({**identity, "model": state}, step, best_step=step)
+    seed = runtime.stream_seed(config.seed, "sample", step)
+    sample, ids = draw(network, tokenizer, config.trainer, corpus, seed, step)
+    with open_tracking(config, folder, None) as tracked:
         tracked.scalars(step, values)
-        result = summary.build(
-            directory.path,
-            config=config,
-            vocab_size=inputs.tokenizer.vocab_size,
+        return conclude(
+            config,
+            folder,
+            inputs,
+            tracked,
             stop_reason=f"imported from {config.init_from}",
             best_step=step,
             weights=dict.fromkeys(("best", "final"), checkpoint.digest(state)),
-            test=None,
-            ngrams=counted(
-                config.tokenizer.name,
-                inputs.splits.train,
-                inputs.splits.val,
-                inputs.tokenizer.vocab_size,
-                corpus.boundary,
-            ),
-            sample=sample,
+            test=judged("test") if config.data.test_fraction else None,
+            drawn=(sample, look(network, tokenizer, ids[: corpus.block_size], step)),
+            best_file=store.folder / store.best_entry().file,
         )
-        tracked.final(Final(step, summary.scalars(result), sample, None, None))
-    directory.write_json("summary.json", result)
-    settle(config, directory, result)
-    summary.show(result, directory.path)
-
-
-def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
-    """microGPT's setting with the sizes and steps of the file; raises ConfigError."""
-    config = from_overrides([PRESET, *overrides])
-    sizes = {key: getattr(stored, key) for key in microgpt.SIZES}
-    assert isinstance(config.model, GPTConfig)
-    config.model = replace(config.model, **sizes)
-    config.trainer = replace(config.trainer, max_steps=max(stored.num_steps, 1))
-    config.init_from = str(path)
-    if found := config_problems(config):
-        raise ConfigError(*found)
-    if not config.data.documents or config.tokenizer.name != "char":
-        raise ConfigError(
-            "data: microGPT reads documents, character by character. "
-            "Fix: data=names, or data=documents data.path=FILE, and tokenizer=char"
-        )
-    return config
 
 
 def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gptexp import data, runtime
-from gptexp.config import DataConfig, Dtype, from_overrides
+from gptexp.config import DataConfig, Dtype, from_overrides, problems
 from gptexp.errors import ConfigError
 from gptexp.evaluation import evaluate
 from gptexp.rundir import RunDirectory
@@ -17,7 +17,7 @@ SPLITS = ("train", "val", "test")
 
 
 def judge(run: Path, split: str, overrides: list[str], device: str = "cpu") -> str:
-    """One line: the loss over a split, in nats per token and bits per byte.
+    """One line: the loss over one part of the text, in nats per token and bits per byte.
 
     `overrides` choose another text, as for run.py: data=text data.path=FILE. In float32, whatever
     the run was trained in. Raises CheckpointError, ConfigError, DataError.
@@ -26,6 +26,8 @@ def judge(run: Path, split: str, overrides: list[str], device: str = "cpu") -> s
         raise ConfigError(f"--split: {split!r} is not known. Fix: one of {', '.join(SPLITS)}")
     loaded = load_run(run, device)
     config = replace(loaded.config, data=_data(loaded.config.data, overrides))
+    if found := problems(config):
+        raise ConfigError(*found)
     if split == "test" and not config.data.test_fraction:
         raise ConfigError("--split: the text has no test part. Fix: --split val")
     sha256 = data.digest(config.data)
@@ -33,17 +35,17 @@ def judge(run: Path, split: str, overrides: list[str], device: str = "cpu") -> s
     if not overrides and trained and trained.get("sha256") != sha256:
         log.warning("%s has changed since the run was trained on it", config.data.path)
     text = data.read(config.data, sha256)
-    splits = data.split(text, config.data, loaded.tokenizer, config.model.block_size)
+    # Windows may be shorter than the context, so the judged part alone has to be there.
+    splits = data.split(text, config.data, loaded.tokenizer, 1, needed=(split,))
     where = runtime.resolve(
         replace(config.trainer, device=device, dtype=Dtype.float32), runtime.probe()
     )
     corpus = data.Loaded(config, text, loaded.tokenizer, splits).corpus(where.device)
-    found = evaluate(
-        loaded.model, corpus, loaded.tokenizer, where, split, config.trainer.eval_batch_size
-    )
+    batch_size = config.trainer.eval_batch_size
+    over = evaluate(loaded.model, corpus, loaded.tokenizer, where, split, batch_size)
     return (
-        f"{split}    {found.loss:.4f} nats per token ({found.bpb:.3f} bits per byte), standard "
-        f"error {found.stderr:.4f}, over {found.tokens:,} tokens of "
+        f"{split:7} {over.loss:.4f} nats per token ({over.bpb:.3f} bits per byte), standard "
+        f"error {over.stderr:.4f}, over {over.tokens:,} tokens of "
         f"{config.data.path or config.data.asset}; weights of step {loaded.step:,}"
     )
 

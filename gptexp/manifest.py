@@ -44,11 +44,7 @@ def record(
                 "path": config.data.path,
                 "sha256": who.data_sha256,
                 "bounds": inputs.splits.bounds,
-                "tokens": {
-                    "train": len(inputs.splits.train),
-                    "test": len(inputs.splits.test),
-                    "val": len(inputs.splits.val),
-                },
+                "tokens": {name: inputs.corpus.size(name) for name in ("train", "test", "val")},
             },
             "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
             "git": provenance.git(),

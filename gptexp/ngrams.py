@@ -5,8 +5,6 @@ less, the more different tokens followed it (Witten and Bell 1991, "The zero-fre
 Chen and Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling").
 """
 
-import hashlib
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,11 +14,15 @@ DENSE = 2**24  # codes that are looked up in a table; more are sorted and search
 
 Ids = NDArray[np.int64]
 
-_KNOWN: dict[tuple[bytes, int, int | None], list[float]] = {}  # by what was counted
-
 
 def losses(
-    train: Ids, val: Ids, vocab_size: int, *, orders: int = ORDERS, boundary: int | None = None
+    train: Ids,
+    val: Ids,
+    vocab_size: int,
+    *,
+    orders: int = ORDERS,
+    boundary: int | None = None,
+    judged: NDArray[np.bool_] | None = None,
 ) -> list[float]:
     """Mean negative log-likelihood of `val` by n-grams of order 1, 2, ..., in nats per token.
 
@@ -34,9 +36,12 @@ def losses(
     empty. Before the beginning of an array stands a token of its own, which is never a target.
 
     `boundary` is a token between documents that no context reaches over: what is older than it
-    counts as the boundary too, so that a document begins alike wherever it stands.
+    counts as the boundary too, so that a document begins alike wherever it stands. `judged`
+    [tokens] says which of `val` are targets, where it is not all.
     """
-    if len(val) < 2:
+    if judged is None:
+        judged = np.arange(len(val)) > 0
+    if not judged.any():
         return []
     size = vocab_size + 1  # with the token before the beginning
     contexts, asked = np.zeros(len(train), np.int64), np.zeros(len(val), np.int64)  # numbers
@@ -52,26 +57,8 @@ def losses(
             codes = _Codes(contexts * size + older, different * size)
             contexts, asked = codes.numbers, codes.find(asked * size + older_asked)
         p = _interpolated(p, train, val, contexts, asked, size)
-        means.append(float(np.log(1 / p[1:]).mean()))
+        means.append(float(np.log(1 / p[judged]).mean()))
     return means
-
-
-def counted(
-    tokenizer: str, train: Ids, val: Ids, vocab_size: int, boundary: int | None = None
-) -> list[float] | None:
-    """`losses`, of equal splits once in a process, as the seeds of a sweep have them.
-
-    None for a `tokenizer` without one of UNITS, whose tokens have no length that people know.
-    """
-    if tokenizer not in UNITS:
-        return None
-    digest = hashlib.sha256(len(train).to_bytes(8, "little"))
-    digest.update(np.ascontiguousarray(train).data)
-    digest.update(np.ascontiguousarray(val).data)
-    key = (digest.digest(), vocab_size, boundary)
-    if key not in _KNOWN:
-        _KNOWN[key] = losses(train, val, vocab_size, boundary=boundary)
-    return _KNOWN[key]
 
 
 def _interpolated(

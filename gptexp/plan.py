@@ -89,7 +89,9 @@ class Planner:
         """Seconds that a token takes."""
         cfg = config.trainer
         sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
-        key = repr((config.model, vocab_size, *sizes, config.data.documents, where))
+        # Of documents, the time of a token depends on how many of them a step has.
+        text = config.data if config.data.documents else None
+        key = repr((config.model, vocab_size, *sizes, text, where))
         if key not in self.speeds:
             network = networks.build(config.model, vocab_size, 0).to(where.device)
             self.speeds[key] = forecast.measure(cfg, network, network, corpus, where)

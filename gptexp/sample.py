@@ -52,7 +52,7 @@ def generate(
     return ids[:, prompt.shape[1] :].cpu()
 
 
-def documents(
+def generate_documents(
     network: nn.Module, prompt: Tensor, tokens: int, block_size: int, boundary: int, **options: Any
 ) -> list[list[int]]:
     """Continue each row of `prompt` [documents, time], which begins with `boundary`.
@@ -91,7 +91,7 @@ def draw(
         text = tokenizer.decode(new)
     else:
         prompts = ids.repeat(cfg.sample_documents, 1)
-        drawn = documents(
+        drawn = generate_documents(
             network, prompts, cfg.sample_tokens, corpus.block_size, corpus.boundary, **options
         )
         new = drawn[0]
@@ -187,7 +187,7 @@ class LoadedRun:
                 f"prompt: {ids.shape[1] - 1} tokens, and a document has at most "
                 f"model.block_size={block_size}. Fix: fewer than {block_size}"
             )
-        new = documents(self.model, ids, tokens, block_size, int(ids[0, 0]), **options)
+        new = generate_documents(self.model, ids, tokens, block_size, int(ids[0, 0]), **options)
         return [prompt + self.tokenizer.decode(row) for row in new]
 
     def _encoded(self, prompt: str, num: int) -> Tensor:

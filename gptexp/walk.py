@@ -1,7 +1,7 @@
 """One text on its way through a network: the numbers of every stage, and of one update.
 
 They are those of the real forward pass, kept by hooks; only the attention weights, which the fused
-kernel does not give, come from Attention.weights. Nothing is printed here: see walkthrough.py.
+kernel does not give, come from Attention.weights. Nothing is printed here: see walkthrough/.
 """
 
 import copy

@@ -7,10 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ONE_LINE, only
+from hydra.core.global_hydra import GlobalHydra
 from typer.testing import CliRunner
 
 import gptexp
-from gptexp import checkpoint, cli, experiment, interchange, judge, microgpt, reference, runs
+from gptexp import (
+    checkpoint,
+    cli,
+    experiment,
+    interchange,
+    judge,
+    microgpt,
+    preflight,
+    reference,
+    runs,
+)
 from gptexp.config import compose
 from gptexp.errors import CheckpointError, ConfigError, DataError, GptexpError
 from gptexp.journal import read_journal
@@ -165,6 +176,78 @@ def test_the_same_file_again_is_already_there_and_another_is_another_run(
     assert interchange.import_file(foreign, words, outputs) != run
 
 
+@pytest.mark.parametrize("key", ["chars", "training"])
+def test_whatever_differs_in_a_file_makes_it_another_run(foreign, words, tmp_path, key):
+    run = interchange.import_file(foreign, words, tmp_path / "outputs")
+    stored = json.loads(foreign.read_text())
+    if key == "chars":
+        stored["chars"].reverse()
+    else:
+        stored["training"]["final_loss"] = 2.0
+    foreign.write_text(json.dumps(stored))
+    other = interchange.import_file(foreign, words, tmp_path / "outputs")
+    assert other != run
+    assert gptexp.load(other).tokenizer.characters == "".join(stored["chars"]) + "\n"
+
+
+def test_training_from_an_import_is_never_taken_for_it(foreign, words, tmp_path):
+    run = interchange.import_file(foreign, words, tmp_path / "outputs")
+    given = ["experiment=microgpt", "trainer.max_steps=300", f"init_from={run}", *words]
+    given += ["model.n_embd=8", "model.n_head=2", "model.n_layer=2", "model.block_size=6"]
+    config = compose.from_overrides([*given, "trainer.dtype=float32"])
+    assert preflight.identify(config, tmp_path / "outputs").directory.path != run
+
+
+def test_a_killed_import_is_done_by_the_same_command(foreign, words, tmp_path):
+    run = interchange.import_file(foreign, words, tmp_path / "outputs")
+    whole = {path.name: path.read_bytes() for path in run.glob("*.jsonl")}
+    (run / "summary.json").unlink()
+    (run / "checkpoints" / "best.json").unlink()
+    assert interchange.import_file(foreign, words, tmp_path / "outputs") == run
+    assert {path.name: path.read_bytes() for path in run.glob("*.jsonl")} == whole
+    assert gptexp.load(run).step == 300
+
+
+def test_an_import_has_the_test_loss_where_there_is_a_test_part(foreign, words, tmp_path):
+    given = [*words, "data.test_fraction=0.1"]
+    run = interchange.import_file(foreign, given, tmp_path / "outputs")
+    found = json.loads((run / "summary.json").read_text())
+    assert f"test    {found['test']['loss']:.4f}" in judge.judge(run, "test", [])
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["model.activation=gelu"], "model: "),
+        (["model=tiny"], "model: "),
+        (["model.n_layer=3"], "model: "),
+        (["rerun=true"], "rerun: "),
+        (["init_from=x"], "init_from: "),
+        (["trainer.device=cuda:99"], "trainer.device: "),
+    ],
+)
+def test_an_import_takes_no_other_model_and_trains_nothing(foreign, words, tmp_path, given, named):
+    kept = [word for word in words if given[0].partition("=")[0] != word.partition("=")[0]]
+    line = refusal(interchange.import_file, foreign, [*kept, *given], tmp_path / "outputs")
+    assert line.startswith(named)
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_what_the_documents_lack_is_said_as_it_is(foreign, words, tmp_path):
+    line = refusal(
+        interchange.import_file, foreign, [*words, "data.fraction=0.001"], tmp_path / "outputs"
+    )
+    assert line.startswith("data.fraction: 0.001 leaves no document for train")
+
+
+def test_an_export_never_overwrites_what_is_no_text(trained, tmp_path):
+    path = tmp_path / "x.json"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "differs" in refusal(interchange.export_run, trained, path)
+    assert "differs" in refusal(interchange.export_run, trained, tmp_path)
+    assert "Fix: " in refusal(interchange.export_run, trained, tmp_path / "no" / "x.json")
+
+
 def test_an_imported_run_is_one_to_start_from(foreign, words, tmp_path, quick):
     run = interchange.import_file(foreign, words, tmp_path / "outputs")
     given = ["experiment=microgpt", "trainer.max_steps=2", f"init_from={run}", *words]
@@ -238,7 +321,7 @@ def test_a_json_named_as_a_checkpoint_is_offered_the_importer(foreign):
 
 def test_the_loss_of_the_best_checkpoint_is_that_which_was_logged(trained):
     best = runs.collect([trained])[0][0].best
-    assert judge.judge(trained, "val", []).startswith(f"val    {best:.4f} nats per token")
+    assert judge.judge(trained, "val", []).startswith(f"val     {best:.4f} nats per token")
 
 
 def test_another_text_and_split_are_judged(trained, tmp_path):
@@ -251,12 +334,24 @@ def test_another_text_and_split_are_judged(trained, tmp_path):
     assert judge.judge(trained, "train", []).startswith("train ")
 
 
+def test_a_part_that_is_not_judged_may_be_short(small, tmp_path, quick):
+    run = experiment.run(small(), tmp_path / "outputs").directory
+    GlobalHydra.instance().clear()  # `small` composes by it, and so does the other text
+    other = tmp_path / "other.txt"
+    other.write_text("to be or not")  # nine characters to train on, and the context is 8
+    given = ["data=text", f"data.path={other}", "data.val_fraction=0.5"]
+    assert "over 5 tokens" in judge.judge(run, "val", given)
+    given[-1] = "data.val_fraction=0.01"
+    assert "val has 1" in refusal(judge.judge, run, "val", given)
+
+
 @pytest.mark.parametrize(
     ("split", "overrides", "named"),
     [
         ("best", [], "--split"),
         ("test", [], "--split"),
         ("val", ["data.fraction=0.5"], "no data=... among them"),
+        ("val", ["data=names", "data.val_fraction=0"], "data.val_fraction: 0.0 is not in"),
         ("val", ["data=names", "optim.lr=1"], "optim.lr=1 is none of data"),
     ],
 )

@@ -5,8 +5,11 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
+import torch
 
-from gptexp import ngrams
+from gptexp import conclusion, ngrams
+from gptexp.corpus import NO_TARGET, Splits, TextCorpus
+from gptexp.documents import DocumentCorpus
 
 NOTHING = "nothing"  # before the beginning of an array
 
@@ -156,14 +159,37 @@ def test_a_large_vocabulary_does_not_overflow():
 
 
 def test_equal_splits_are_counted_once(monkeypatch):
+    def counted(tokenizer, train, val, vocab_size, boundary=None):
+        splits = Splits(train, train[:0], val, {})
+        given = (splits, 4, 0, torch.device("cpu"))
+        corpus = TextCorpus(*given) if boundary is None else DocumentCorpus(*given, boundary)
+        return conclusion.counted(tokenizer, splits, corpus, vocab_size)
+
     train, val = draw(3, 50, 4), draw(4, 20, 4)
-    first = ngrams.counted("char", train, val, 4)
+    first = counted("char", train, val, 4)
     assert first == ngrams.losses(train, val, 4)
     monkeypatch.setattr(ngrams, "losses", lambda *_, **__: ["anew"])
-    assert ngrams.counted("byte", train.copy(), val.copy(), 4) == first
+    assert counted("byte", train.copy(), val.copy(), 4) == first
     others = [(train[:-1], val, 4, None), (train, val[:-1], 4, None), (train, val, 5, None)]
     # The same tokens in the same order, cut elsewhere, and documents.
     others += [(train, val, 4, 0), (np.append(train, val[:1]), val[1:], 4, None)]
     for other in others:
-        assert ngrams.counted("char", *other) == ["anew"]
-    assert ngrams.counted("bpe", train, val, 4) is None
+        assert counted("char", *other) == ["anew"]
+    assert counted("bpe", train, val, 4) is None
+    monkeypatch.setattr(conclusion, "MOST", 69)
+    assert counted("char", train, val, 4) is None
+
+
+def test_of_a_document_that_is_cut_the_targets_of_the_evaluation_are_judged():
+    """As `judged` of the corpus says, and with the contexts of the whole array."""
+    flat = ids(0, 1, 2, 3, 1, 0, 2, 2, 0, 3, 0)  # of lengths 4, 2, 1
+    splits = Splits(flat, flat[:0], flat, {})
+    corpus = DocumentCorpus(splits, 2, 0, torch.device("cpu"), 0)
+    judged = corpus.judged("val")
+    assert judged.nonzero()[0].tolist() == [1, 2, 6, 7, 9, 10]
+    targets = torch.cat([y.flatten() for _, y in corpus.windows("val", 3)])
+    assert flat[judged].tolist() == targets[targets != NO_TARGET].tolist()
+    found = ngrams.losses(flat, flat, 4, orders=1, boundary=0, judged=judged)
+    counts = np.bincount(flat, minlength=4)
+    p = (counts + 4 / 4) / (len(flat) + 4)
+    assert found == pytest.approx([-np.log(p[flat[judged]]).mean()])

@@ -150,6 +150,19 @@ def test_a_corpus_is_read_once_and_a_model_timed_once(words, monkeypatch):
     assert counts == {"read": 1, "timed": 1}
 
 
+def test_documents_of_another_length_are_timed_anew(words, monkeypatch, tmp_path):
+    """A token of a short document costs more, since each step is one."""
+    timed = []
+    monkeypatch.setattr(forecast, "measure", lambda cfg, a, b, corpus, c: timed.append(1) or SPEED)
+    paths = []
+    for length in (3, 30):
+        paths.append(tmp_path / f"{length}.txt")
+        paths[-1].write_text("\n".join("ab" * length for _ in range(40)))
+    both = f"data.path={paths[0]},{paths[1]}"
+    plan.plan([*without(without(words, "data"), "data.path"), "data=documents", "-m", both])
+    assert len(timed) == 2
+
+
 @pytest.mark.parametrize(
     ("word", "named"), [("model.n_embdd=3", "n_embdd"), ("sweeps=nothing", "sweeps=")]
 )

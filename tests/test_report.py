@@ -12,7 +12,7 @@ import pytest
 from conftest import ONE_LINE
 from synthetic import put, valley, write_run
 
-from gptexp import cli, exhibits, figures, findings, report
+from gptexp import cli, exhibits, figures, findings, heading, report
 
 COMMAND = ["/somewhere/run.py", "-m", "model.n_embd=32,64", "data.fraction=0.1,0.5"]
 PICTURES = {
@@ -413,3 +413,19 @@ def test_a_browser_shows_all_of_it(written, width):
         browser.close()
     assert requests == [address]
     assert messages == []
+
+
+def test_an_import_is_repeated_by_its_own_command(tmp_path):
+    command = ["/somewhere/bin/gptexp", "import", "model.json", "--from", "microgpt"]
+    write_run(tmp_path / "a", command=command)
+    found = heading.commands(findings.read(tmp_path / "a"))
+    assert found == [("gptexp import model.json --from microgpt", 1)]
+
+
+def test_sizes_of_different_kinds_of_models_are_not_joined(tmp_path):
+    folder = tmp_path / "kinds"
+    write_run(folder, 0, params=100, model__kind="gpt", model__name="one")
+    write_run(folder, 0, params=200, model__kind="gpt", model__name="two")
+    write_run(folder, 0, params=300, model__kind="mlp", model__name="three")
+    labels = {size.params: size.other_than_params for size in findings.sizes(findings.read(folder))}
+    assert labels == {100: "gpt", 200: "gpt", 300: "mlp"}

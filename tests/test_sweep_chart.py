@@ -58,6 +58,15 @@ def test_unfinished_runs_have_no_part_in_the_means(tmp_path, runs):
     assert curve(sweep.draw(tmp_path, failed)[0]) == {1000: 2.0, 4000: 2.2}
 
 
+def test_kinds_of_models_are_not_joined_to_a_curve(tmp_path, runs, caplog):
+    caplog.set_level(logging.INFO, "gptexp")
+    for run in runs:
+        run.config["model.kind"] = "gpt" if run.params == 1000 else "mlp"
+    assert sweep.draw(tmp_path, runs) == []
+    assert all(line.endswith("its runs differ in model.kind") for line in caplog.messages)
+    assert caplog.messages
+
+
 def test_sizes_that_mix_more_than_seeds_are_left_out_with_a_line(tmp_path, runs, caplog):
     caplog.set_level(logging.INFO, "gptexp")
     sweep.draw(tmp_path, runs)

@@ -59,6 +59,10 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> str:
     file = re.search(r"^In '(?!config')([^']+)'", text)
     where = f" (in {file[1]}.yaml)" if file else ""
     if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
+        group, _, leaf = name.partition(".")
+        if where and any(leaf in _leaves(node) for node in VARIANTS.get(group, {}).values()):
+            what = f"is no key of the {group} that was chosen, and that file sets it"
+            return f"{name}{where}: {what}. Fix: leave {group}=... out, or what chose the file"
         return _unknown_key(name, where, _keys_of(unknown[2]))
     if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
         return _unknown_key(_section_of(unknown[1]) + unknown[2], where, _keys_of(unknown[1]))
@@ -148,6 +152,10 @@ def _keys_of(class_name: str) -> list[str]:
             if node.__name__ == class_name:
                 return [f"{group}.{field.name}" for field in dataclasses.fields(node)]
     return [field.name for field in dataclasses.fields(Config)]
+
+
+def _leaves(node: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(node)}
 
 
 def _unknown_key(key: str, where: str, known: list[str]) -> str:

@@ -48,12 +48,12 @@ def _curve(fraction: str, runs: Sequence[Run]) -> dict[int, list[Run]]:
     for run in runs:
         if run.params is not None:
             found[run.params].append(run)
-    if keys := dict.fromkeys(key for same in found.values() for key in mixed(same)):
-        log.info(
-            "TensorBoard has no scaling curve of data.fraction=%s: runs of one size differ in %s",
-            fraction,
-            ", ".join(keys),
-        )
+    keys = dict.fromkeys(key for same in found.values() for key in mixed(same))
+    words = f"runs of one size differ in {', '.join(keys)}" if keys else ""
+    if len({run.config.get("model.kind") for run in runs}) > 1:
+        words = "its runs differ in model.kind"
+    if words:
+        log.info("TensorBoard has no scaling curve of data.fraction=%s: %s", fraction, words)
         return {}
     return dict(sorted(found.items()))
 
