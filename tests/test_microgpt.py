@@ -52,7 +52,6 @@ def test_the_round_trips_are_exact_to_the_bit():
     made["state_dict"]["wpe"][1] = numbers
     m = parse(json.dumps(made), WHERE)
     again = parse(render(m), WHERE)
-    assert again == m
     assert bits(again) == bits(m)
     assert render(again) == render(m)
     written = json.loads(render(m))
@@ -74,7 +73,7 @@ def test_equality_sees_a_single_number():
 def test_the_final_loss_may_be_unknown(training):
     m = parse(json.dumps(stored() | {"training": training}), WHERE)
     assert m.final_loss is None
-    assert parse(render(m), WHERE) == m
+    assert render(parse(render(m), WHERE)) == render(m)
 
 
 def test_integers_are_numbers_and_other_keys_are_ignored():
