@@ -248,8 +248,8 @@ def test_long_texts_and_deep_models_say_what_is_not_shown(names):
     deep = explained("documents", [*names, "model.n_layer=4", "model.n_head=8"], "isabellasophia")
     assert "the first 8 of 15 positions are shown" in deep
     assert "Shown are 4 of 8 heads" in deep
-    assert "Layers 1 to 2 are not shown" in deep
-    assert "layer 3, head 3" in deep and "layer 1" not in deep.replace("Layers 1", "")
+    assert "Layers 2 to 3 are not shown" in deep
+    assert "layer 4, head 4" in deep and "layer 2" not in deep
     cut = explained("documents", names, "isabella" * 3)
     assert "The context holds 16 tokens" in cut and "16 positions" in cut
 

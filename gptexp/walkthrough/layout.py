@@ -30,15 +30,15 @@ def places(walk: Walk) -> list[tuple[int, str]]:
 
 
 def ends(layers: list[Layer]) -> list[tuple[int, Layer]]:
-    """The layers that are shown, with their numbers: the first and the last."""
-    return [(i, layers[i]) for i in sorted({0, len(layers) - 1})]
+    """The layers that are shown, with their numbers from 1, as in dashboards: first and last."""
+    return [(i + 1, layers[i]) for i in sorted({0, len(layers) - 1})]
 
 
 def left_out(walk: Walk) -> list[str]:
     """A line that says which layers are not shown, if there are any."""
-    last = len(walk.layers) - 1
-    between = "Layer 1 is" if last == 2 else f"Layers 1 to {last - 1} are"
-    return wrapped(f"{between} not shown.") if last > 1 else []
+    last = len(walk.layers)
+    between = "Layer 2 is" if last == 3 else f"Layers 2 to {last - 1} are"
+    return wrapped(f"{between} not shown.") if last > 2 else []
 
 
 def norm_name(model: GPTConfig) -> str:

@@ -154,7 +154,7 @@ def _attention(walk: Walk) -> Stage:
     lines = wrapped(words)
     for number, layer in ends(walk.layers):
         blocks = [
-            _matrix(walk, layer.weights[head], f"layer {number}, head {head}")
+            _matrix(walk, layer.weights[head], f"layer {number}, head {head + 1}")
             for head in range(min(count, HEADS))
         ]
         lines += ["", *beside(blocks)]
