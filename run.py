@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptexp.config import compose, explain
+from gptexp.config import complaints, compose
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, StorageError
 from gptexp.outcome import NOT_STARTED, Outcome, ended_with
 
@@ -61,7 +61,7 @@ def cli() -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive as exceptions, not as text
     try:
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-        found = explain.override_problems(sys.argv[1:])
+        found = complaints.override_problems(sys.argv[1:])
         if found:
             raise ConfigError(*found)
         main()
@@ -72,8 +72,8 @@ def cli() -> int:
         print("gptexp: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        if explain.is_config_error(error):
-            return fail(ConfigError(explain.explain(error, sys.argv)))
+        if complaints.is_config_error(error):
+            return fail(ConfigError(complaints.explain(error, sys.argv)))
         if isinstance(error, OSError):
             where = error.filename or "output"
             return fail(StorageError(f"{where}: {error.strerror}. Fix: run in a writable folder"))

@@ -6,7 +6,7 @@ from typing import NoReturn
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from gptexp.config import explain, points
+from gptexp.config import complaints, points
 from gptexp.errors import GptexpError
 from gptexp.outcome import Outcome
 
@@ -34,7 +34,7 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=first)
         except Exception as error:
-            if explain.is_config_error(error):
+            if complaints.is_config_error(error):
                 raise
             what = str(error).partition("\n")[0]
             raise GptexpError(

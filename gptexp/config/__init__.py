@@ -1,5 +1,6 @@
 """A run's config: its types, rules and identity, and how Hydra composes it. Torch-free."""
 
+from gptexp.config.complaints import choices
 from gptexp.config.compose import (
     from_dict,
     from_overrides,
@@ -10,7 +11,6 @@ from gptexp.config.compose import (
     to_yaml,
     typed,
 )
-from gptexp.config.explain import choices
 from gptexp.config.identity import (
     Difference,
     config_hash,

@@ -17,8 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from gptexp.config.complaints import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.compose import register, typed
-from gptexp.config.explain import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError
 
