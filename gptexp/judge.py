@@ -6,14 +6,13 @@ from pathlib import Path
 
 from gptexp import data, runtime
 from gptexp.config import DataConfig, Dtype, from_overrides, problems
+from gptexp.corpus import PARTS
 from gptexp.errors import ConfigError
 from gptexp.evaluation import evaluate
 from gptexp.rundir import RunDirectory
 from gptexp.sample import load_run
 
 log = logging.getLogger(__name__)
-
-SPLITS = ("train", "val", "test")
 
 
 def judge(run: Path, split: str, overrides: list[str], device: str = "cpu") -> str:
@@ -22,8 +21,8 @@ def judge(run: Path, split: str, overrides: list[str], device: str = "cpu") -> s
     `overrides` choose another text, as for run.py: data=text data.path=FILE. In float32, whatever
     the run was trained in. Raises CheckpointError, ConfigError, DataError.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"--split: {split!r} is not known. Fix: one of {', '.join(SPLITS)}")
+    if split not in PARTS:
+        raise ConfigError(f"--split: {split!r} is not known. Fix: one of {', '.join(PARTS)}")
     loaded = load_run(run, device)
     config = replace(loaded.config, data=_data(loaded.config.data, overrides))
     if found := problems(config):

@@ -92,7 +92,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "insight": {"model", "tokenizers"},
     "journal": set(),
     "levels": {"findings", "ngrams"},
-    "judge": {"data", "evaluation", "rundir", "runtime", "sample"},
+    "judge": {"corpus", "data", "evaluation", "rundir", "runtime", "sample"},
     "manifest": {"checkpoint", "preflight", "provenance"},
     "mirrors": {"groups", "insight", "journal", "pictures", "runs"},
     "errors": set(),
