@@ -190,13 +190,10 @@ def _filled(who: Identity, config: Config, inputs: Inputs, stored: MicroGPT) -> 
     }
     if stored.final_loss is not None:
         values["train/loss"] = stored.final_loss
-    identity = {
-        "config": to_dict(config),
-        "config_hash": who.hash,
-        "tokenizer": tokenizer.to_dict(),
-    }
+    identity = {"config": to_dict(config), "config_hash": who.hash}
     store = Store(who.directory.checkpoints)
-    store.save({**identity, "model": state}, step, best_step=step)
+    saved = {**identity, "tokenizer": tokenizer.to_dict(), "model": state}
+    store.save(saved, step, best_step=step)
     seed = runtime.stream_seed(config.seed, "sample", step)
     sample, ids = draw(network, tokenizer, config.trainer, corpus, seed, step)
     with open_tracking(config, folder, None) as tracked:
