@@ -108,9 +108,9 @@ def params(
     config = from_overrides(overrides or [])
     if found := problems(config):
         raise ConfigError(*found)
-    found_data = data.load(config)
-    corpus = found_data.corpus(torch.device("cpu"))
-    vocab_size = found_data.tokenizer.vocab_size
+    loaded = data.load(config)
+    corpus = loaded.corpus(torch.device("cpu"))
+    vocab_size = loaded.tokenizer.vocab_size
     counts = networks.count_parameters(config.model, vocab_size)
     total, rest = sum(counts.values()), networks.without_tables(counts)
     rows = [*counts.items(), ("total", total), ("without tables", rest)]

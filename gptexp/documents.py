@@ -113,10 +113,11 @@ class DocumentCorpus(Corpus):
             edges = np.flatnonzero(ids == boundary)
             self._starts[name] = edges[:-1]
             self._lengths[name] = np.minimum(np.diff(edges), block_size)
+        self._sizes = {name: int(lengths.sum()) for name, lengths in self._lengths.items()}
         self._drawn: dict[tuple[str, int, int], Order] = {}  # of the last two epochs asked for
 
     def size(self, name: str) -> int:
-        return int(self._lengths[name].sum())
+        return self._sizes[name]
 
     def sequences(self, name: str) -> float:
         return len(self._starts[name])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gptexp import runtime
 from gptexp.config import TrainerConfig
-from gptexp.corpus import Corpus
+from gptexp.corpus import NO_TARGET, Corpus
 from gptexp.evaluation import token_losses
 from gptexp.runtime import Runtime
 
@@ -46,9 +46,8 @@ def measure(
             logits = forward(x)
         token_losses(logits, y).sum().backward()
 
-    inputs, targets = next(
-        corpus.windows("val", _rows(cfg.eval_batch_size, cfg, corpus, where)), (x, y)
-    )
+    rows = _rows(cfg.eval_batch_size, cfg, corpus, where)
+    inputs, targets = next(iter(corpus.windows("val", rows)))
 
     @torch.no_grad()
     def judge() -> None:
@@ -62,7 +61,7 @@ def measure(
     usual = corpus.size("train") / corpus.sequences("train") * len(x)
     speed = Speed(
         trained=_fastest(train, where, PROBE_SECONDS) / usual,
-        judged=_fastest(judge, where, PROBE_SECONDS / 10) / int((targets >= 0).sum()),
+        judged=_fastest(judge, where, PROBE_SECONDS / 10) / int((targets != NO_TARGET).sum()),
     )
     model.zero_grad(set_to_none=True)
     runtime.set_rng_state(random, where.device)
