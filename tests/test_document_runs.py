@@ -14,7 +14,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import gptexp
-from gptexp import checkpoint, cli, data, experiment, networks
+from gptexp import checkpoint, cli, data, experiment, networks, ngrams
 from gptexp.config import Keep
 from gptexp.corpus import NO_TARGET
 from gptexp.errors import DataError
@@ -241,6 +241,26 @@ def test_samples_are_so_many_documents_each_of_one_context_at_most(asked, tmp_pa
 @pytest.fixture
 def run(asked, tmp_path, quick):
     return run_of(asked(), tmp_path)
+
+
+def test_documents_that_are_cut_count_alike_in_manifest_curves_and_n_grams(run):
+    """Some of the numbered lines are longer than the context."""
+    tokens = json.loads((run / "manifest.json").read_text())["data"]["tokens"]
+    whole = data.load(gptexp.load(run).config)
+    cut = whole.corpus(CPU)
+    assert tokens == {name: cut.size(name) for name in ("train", "test", "val")}
+    assert tokens["train"] < len(whole.splits.train) - 1
+    last = metrics(run)[-1]
+    assert last["epoch"] == last["tokens"] / tokens["train"]
+    expected = ngrams.losses(
+        whole.splits.train,
+        whole.splits.val,
+        whole.tokenizer.vocab_size,
+        boundary=cut.boundary,
+        judged=cut.judged("val"),
+    )
+    assert np.count_nonzero(cut.judged("val")) == tokens["val"] < len(whole.splits.val) - 1
+    assert summary(run)["ngrams"] == expected
 
 
 def ending(loaded, after):
