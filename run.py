@@ -8,9 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from gptexp.config import complaints, compose
+from gptexp.config import compose, hydra_errors
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, StorageError
-from gptexp.outcome import NOT_STARTED, Outcome, ended_with
+from gptexp.runs.state import NOT_STARTED, Outcome, ended_with
 
 outcomes: list[Outcome] = []  # of the runs of this process, in order
 multirun = False
@@ -23,7 +23,8 @@ def main(cfg: DictConfig) -> Outcome | float | None:
 
     Our own sweeper takes its outcome; a search sweeper, its best validation loss.
     """
-    from gptexp import console, experiment  # torch: only when something is trained
+    from gptexp import console
+    from gptexp.experiment.run import run_experiment  # torch: only when something is trained
 
     global multirun
     multirun = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -39,7 +40,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
         if any(done.state == "interrupted" for done in outcomes):
             outcome = NOT_STARTED  # Ctrl-C ends a search too
         else:
-            outcome = experiment.run(config, overrides=overrides)
+            outcome = run_experiment(config, overrides=overrides)
     outcomes.append(outcome)
     ours = HydraConfig.get().sweeper._target_ == compose.SWEEPER
     return outcome if ours else outcome.best_val_loss
@@ -61,7 +62,7 @@ def cli() -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive as exceptions, not as text
     try:
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-        found = complaints.override_problems(sys.argv[1:])
+        found = hydra_errors.override_problems(sys.argv[1:])
         if found:
             raise ConfigError(*found)
         main()
@@ -72,8 +73,8 @@ def cli() -> int:
         print("gptexp: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
-        if complaints.is_config_error(error):
-            return fail(ConfigError(complaints.explain(error, sys.argv)))
+        if hydra_errors.is_config_error(error):
+            return fail(ConfigError(hydra_errors.explain(error, sys.argv)))
         if isinstance(error, OSError):
             where = error.filename or "output"
             return fail(StorageError(f"{where}: {error.strerror}. Fix: run in a writable folder"))

@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 
 def first_step(started: float, arguments: list[str]) -> NoReturn:
     """Run run.py as it is until it is about to train, and say what took how long."""
-    from gptexp import forecast
-    from gptexp.trainer import Trainer
+    from gptexp.training import throughput
+    from gptexp.training.trainer import Trainer
 
     seconds: dict[str, float] = {}
 
@@ -41,7 +41,7 @@ def first_step(started: float, arguments: list[str]) -> NoReturn:
         trainer.parts.runtime.synchronize()
         finish({"total": time.time() - started, **seconds})
 
-    time_calls(forecast, "measure", "forecast")
+    time_calls(throughput, "measure", "forecast")
     time_calls(Trainer, "evaluate_if_due", "evaluation")
     time_calls(Trainer, "save", "save")
     Trainer.train_step = report  # type: ignore[method-assign,assignment]
@@ -63,11 +63,11 @@ def optimizer(started: float, device: str) -> NoReturn:
 def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
     import sides
 
-    from gptexp import networks
+    from gptexp.models.build import build_model
 
     config = sides.settings(overrides)
     inputs = sides.read(config)
-    network = networks.build(config.model, inputs.tokenizer.vocab_size, 0)
+    network = build_model(config.model, inputs.tokenizer.vocab_size, 0)
     with sides.trainer_side(config, network, inputs, Path.cwd()) as trainer:
         trainer.run(steps)
     finish(peak())
@@ -78,14 +78,16 @@ def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:
     import torch
     from textbook import Textbook
 
-    from gptexp import data, networks, runtime
     from gptexp.config import from_overrides
+    from gptexp.data.load import load_corpus
+    from gptexp.models.build import build_model
+    from gptexp.runtime.device import probe_hardware, resolve_runtime
 
     config = from_overrides(overrides)
-    where = runtime.resolve(config.trainer, runtime.probe())
+    where = resolve_runtime(config.trainer, probe_hardware())
     torch.use_deterministic_algorithms(False)
-    loaded = data.load(config)
-    network = networks.build(config.model, loaded.tokenizer.vocab_size, 0).to(where.device)
+    loaded = load_corpus(config)
+    network = build_model(config.model, loaded.tokenizer.vocab_size, 0).to(where.device)
     sequences = config.trainer.batch_size * config.trainer.grad_accum
     tokens = torch.from_numpy(loaded.splits.train).to(where.device)
     Textbook(network, tokens, sequences, config.model.block_size, where.dtype).run(steps)

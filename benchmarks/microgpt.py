@@ -18,9 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 import sides
 from table import HEADER, Row, machine
 
-from gptexp import experiment, microgpt, networks, reference, runtime
+from gptexp import reference
 from gptexp.config import from_overrides
-from gptexp.journal import read_journal
+from gptexp.experiment.run import run_experiment
+from gptexp.interchange import microgpt
+from gptexp.models.build import build_model
+from gptexp.runs.journal import read_journal
+from gptexp.runtime.device import cpu_threads, probe_hardware, resolve_runtime
 
 QUIET = ["experiment=microgpt", "logger=none", "trainer.device=cpu", "trainer.threads=1"]
 SMOOTHED = 100  # steps
@@ -51,7 +55,7 @@ def losses(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     for seed in range(args.seeds):
         config.seed = seed
         began = time.perf_counter()
-        outcome = experiment.run(config, folder)
+        outcome = run_experiment(config, folder)
         seconds.append(time.perf_counter() - began)
         assert outcome.directory is not None and outcome.state == "done", outcome.error
         lines = read_journal(outcome.directory / "metrics.jsonl")
@@ -74,7 +78,7 @@ def speed(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """Steps a second over the same documents, from the same weights; one thread."""
     config = sides.settings(args.overrides)
     inputs = sides.read(config)
-    network = networks.build(config.model, inputs.tokenizer.vocab_size, 0)
+    network = build_model(config.model, inputs.tokenizer.vocab_size, 0)
     weights = microgpt.from_state(network.state_dict(), config.model.n_layer)  # type: ignore[attr-defined]
     rows = {name: weight.tolist() for name, weight in weights.items()}
     scalar = reference.Model(rows, config.model.n_head)  # type: ignore[attr-defined]
@@ -84,7 +88,7 @@ def speed(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     gc.disable()  # as `python -m gptexp.reference` does: it is what the scalar engine is fast with
     with (
-        runtime.cpu_threads(1),
+        cpu_threads(1),
         sides.trainer_side(config, network, inputs, folder) as ours,
     ):
         for _ in range(args.pairs + 1):  # the first warms up
@@ -115,8 +119,8 @@ def main(words: list[str] | None = None) -> None:
         for part in (losses, speed):
             for row in part(args, Path(folder)):
                 print(row, flush=True)
-    with runtime.cpu_threads(1):
-        where = runtime.resolve(from_overrides(args.overrides).trainer, runtime.probe())
+    with cpu_threads(1):
+        where = resolve_runtime(from_overrides(args.overrides).trainer, probe_hardware())
         print(machine(where))
 
 

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
-from synthetic import put, valley, write_run  # found by the lines above
+from run_directories import put, valley, write_run  # found by the lines above
 
 COMMAND = "from gptexp.cli import main; main()"
 REPEATS = 5  # of each timing, of which the median counts

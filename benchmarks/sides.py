@@ -12,14 +12,19 @@ import torch
 from textbook import Null, Textbook
 from torch import nn
 
-from gptexp import networks, optim, schedule, tracking
-from gptexp.checkpoint import State, Store
 from gptexp.config import Config, from_overrides
-from gptexp.corpus import Splits, TextCorpus
-from gptexp.preflight import Inputs, identify, prepare
-from gptexp.runtime import Runtime
-from gptexp.tokenizers import ByteTokenizer
-from gptexp.trainer import Parts, Trainer
+from gptexp.data.corpus import Splits
+from gptexp.data.text import TextCorpus
+from gptexp.experiment.identity import identify
+from gptexp.experiment.prepare import Inputs, prepare
+from gptexp.models.build import build_model
+from gptexp.optim.build import build_optimizer
+from gptexp.optim.schedule import build_schedule
+from gptexp.runs.checkpoint import State, Store
+from gptexp.runtime.device import Runtime
+from gptexp.tokenizers.byte import ByteTokenizer
+from gptexp.tracking.tracker import open_tracker
+from gptexp.training.trainer import Trainer, TrainerParts
 
 NEVER = 10**9  # steps
 
@@ -83,13 +88,13 @@ def trainer_side(
     """A trainer put together as experiment.fit does, writing its journals in `folder`."""
     device = inputs.runtime.device
     network.to(device)
-    with tracking.open_tracking(config, folder, None) as tracked:
-        parts = Parts(
+    with open_tracker(config, folder, None) as tracked:
+        parts = TrainerParts(
             model=network,
             corpus=inputs.corpus,
             tokenizer=inputs.tokenizer,
-            optimizer=optim.build(config.optim, network),
-            schedule=schedule.build(config.schedule, config.trainer.max_steps),
+            optimizer=build_optimizer(config.optim, network),
+            schedule=build_schedule(config.schedule, config.trainer.max_steps),
             runtime=inputs.runtime,
             store=Store(folder / "checkpoints"),
             tracking=tracked,
@@ -101,7 +106,7 @@ def trainer_side(
 @contextmanager
 def both(config: Config, inputs: Inputs, folder: Path) -> Iterator[Sides]:
     """Over the model of `config`, twice from the same initial weights."""
-    ours, theirs = (networks.build(config.model, inputs.tokenizer.vocab_size, 0) for _ in range(2))
+    ours, theirs = (build_model(config.model, inputs.tokenizer.vocab_size, 0) for _ in range(2))
     with _sides(config, inputs, folder, ours, theirs) as sides:
         yield sides
 

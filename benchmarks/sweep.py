@@ -19,8 +19,10 @@ sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 import torch
 from table import HEADER, Row, machine
 
-from gptexp import experiment, preflight, runtime
 from gptexp.config import from_overrides
+from gptexp.experiment.identity import identify
+from gptexp.experiment.run import run_experiment
+from gptexp.runtime.device import Runtime
 
 TINY = [
     "data=text",
@@ -40,11 +42,11 @@ TARGET = 10.0  # seconds, for 200 points on two cores
 def make(folder: Path, overrides: list[str], points: int) -> None:
     """A finished sweep over seeds in `folder`: one run is trained, the others are its copies."""
     config = from_overrides(overrides)
-    first = experiment.run(config, folder / "outputs").directory
+    first = run_experiment(config, folder / "outputs").directory
     assert first is not None
     for seed in range(1, points):
         config.seed = seed
-        shutil.copytree(first, preflight.identify(config, folder / "outputs").directory.path)
+        shutil.copytree(first, identify(config, folder / "outputs").directory.path)
 
 
 def again(folder: Path, overrides: list[str], points: int) -> float:
@@ -83,7 +85,7 @@ def main(words: list[str] | None = None) -> None:
     print(HEADER)
     for row in rows:
         print(row)
-    print(machine(runtime.Runtime(torch.device("cpu"), torch.float32)))
+    print(machine(Runtime(torch.device("cpu"), torch.float32)))
 
 
 if __name__ == "__main__":

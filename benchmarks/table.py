@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from gptexp.runtime import Runtime
+from gptexp.runtime.device import Runtime
 
 HEADER = f"{'what':46} {'median':>8} {'':8} {'spread':>18} {'runs':>5}  target"
 

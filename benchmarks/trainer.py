@@ -18,7 +18,7 @@ import processes
 import sides
 from table import HEADER, Row, machine
 
-from gptexp import runtime
+from gptexp.runtime.device import Runtime, probe_hardware, resolve_runtime
 
 PARTS = ("speed", "overhead", "memory", "start", "config")
 
@@ -56,7 +56,7 @@ def speed(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     yield Row("speed: trainer / textbook, by pairs", [theirs / ours for ours, theirs in found])
 
 
-def overhead(args: argparse.Namespace, where: runtime.Runtime, folder: Path) -> Iterator[Row]:
+def overhead(args: argparse.Namespace, where: Runtime, folder: Path) -> Iterator[Row]:
     """Microseconds a step around a model that does nothing."""
     for logger in ("none", "tensorboard"):
         config = sides.settings([*sides.NULL, f"logger={logger}"])
@@ -88,8 +88,8 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
         yield from speed(args, folder / "speed")
 
 
-def device(args: argparse.Namespace) -> runtime.Runtime:
-    return runtime.resolve(sides.settings(args.overrides).trainer, runtime.probe())
+def device(args: argparse.Namespace) -> Runtime:
+    return resolve_runtime(sides.settings(args.overrides).trainer, probe_hardware())
 
 
 def main(words: list[str] | None = None) -> None:

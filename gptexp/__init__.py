@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gptexp.sample import LoadedRun
+    from gptexp.inference.load import LoadedRun
 
 __version__ = "0.1.0"
 
@@ -20,6 +20,8 @@ def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
     `run` may also be a checkpoint file; `device` is a torch device, such as cuda:0. Raises
     CheckpointError when there is no checkpoint that can be verified.
     """
-    from gptexp.sample import load_run  # imports torch, which `--cfg` and completion must not
+    from gptexp.inference.load import (
+        load_run,  # imports torch, which `--cfg` and completion must not
+    )
 
     return load_run(Path(run), device)

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from gptexp.text import duration, short
+
 log = logging.getLogger(__name__)
 
 HEADER = (
     f"{'step':>7} {'tokens':>8} {'epochs':>7} {'train':>8} {'val':>8} {'best':>8} "
     f"{'lr':>8} {'tok/s':>7} {'left':>8}"
 )
+
 QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
 
 
@@ -125,19 +128,3 @@ class Progress:
         if done == 0 or step >= self.max_steps:
             return ""
         return duration((time.monotonic() - self.started) / done * (self.max_steps - step))
-
-
-def short(number: float) -> str:
-    """1234567 as `1.2M`."""
-    for unit in ("", "k", "M", "G", "T", "P"):
-        if number < 1000 or unit == "P":
-            break
-        number /= 1000
-    return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `41:10` or `2:03:00`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

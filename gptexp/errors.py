@@ -4,8 +4,11 @@ Each class carries the exit code of `run.py` and `gptexp`. Anything else that is
 """
 
 EXIT_OK = 0
+
 EXIT_BUG = 1
+
 EXIT_INTERRUPTED = 130
+
 EXIT_TERMINATED = 143
 
 

@@ -82,7 +82,9 @@ class Value:
 
 
 Vector = list[Value]
+
 Rows = list[list[float]]  # a matrix [nout][nin]
+
 Cache = list[tuple[list[Vector], list[Vector]]]  # per layer: keys and values of the past tokens
 
 

@@ -6,9 +6,9 @@ from typing import NoReturn
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-from gptexp.config import complaints, points
+from gptexp.config import grid, hydra_errors
 from gptexp.errors import GptexpError
-from gptexp.outcome import Outcome
+from gptexp.runs.state import Outcome
 
 
 class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to mypy
@@ -16,17 +16,18 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Ends the process by SystemExit, since hydra.main() hands nothing of a sweep back."""
-        from gptexp import console, sweep
+        from gptexp import console
+        from gptexp.sweep.run import SweepPoint, run_sweep
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
-        grid = points.grid(loader, self.params, arguments)
-        configs = points.configs(loader, self.config, grid)
-        found = [sweep.Point(*both) for both in zip(grid, configs, strict=True)]
+        overrides = grid.grid(loader, self.params, arguments)
+        configs = grid.configs(loader, self.config, overrides)
+        found = [SweepPoint(*both) for both in zip(overrides, configs, strict=True)]
         console.setup()
         one_by_one = isinstance(self.launcher, BasicLauncher)
         at_once = 1 if one_by_one else self.max_batch_size or len(found)
-        raise SystemExit(sweep.run(found, self.launch, at_once))
+        raise SystemExit(run_sweep(found, self.launch, at_once))
 
     def launch(self, jobs: list[list[str]], first: int) -> Sequence[Outcome | None]:
         """Raises GptexpError where the launcher gives up, as when one of its workers is killed."""
@@ -34,7 +35,7 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         try:
             returned = self.launcher.launch(jobs, initial_job_idx=first)
         except Exception as error:
-            if complaints.is_config_error(error):
+            if hydra_errors.is_config_error(error):
                 raise
             what = str(error).partition("\n")[0]
             raise GptexpError(

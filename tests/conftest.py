@@ -1,16 +1,13 @@
 """Small runs in one thread: a synthetic text, a config composed from conf/, and what they leave."""
 
 import copy
-import json
 import logging
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 import random
-import re
 import runpy
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,49 +16,20 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import Fake
+from fake_dashboards import Fake
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from small_runs import CHOICES, ONE_LINE, ROOT, SMALL, Result, cached
 from wandb_runs import harmless
 
-from gptexp import assets, provenance, runtime
+from gptexp import assets
 from gptexp.config import Config, compose
+from gptexp.runs import provenance
+from gptexp.runtime.device import Runtime
 
-ROOT = Path(__file__).resolve().parents[1]
-CONF = ROOT / "conf"
-# The options of each group, so that a new file is tested by itself.
-CHOICES = {
-    folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
-    for folder in sorted(CONF.iterdir())
-    if folder.is_dir() and folder.name != "sweeps"
-}
-TIME_FIELDS = ("seconds", "train/tokens_per_second")  # exempt from bitwise equality
-
-# A run of about a tenth of a second: two updates between evaluations, dropout on.
-SMALL = [
-    "data=text",
-    "logger=none",
-    "model.n_layer=1",
-    "model.n_head=2",
-    "model.n_embd=16",
-    "model.block_size=8",
-    "model.dropout=0.1",
-    "schedule.warmup_steps=2",
-    "trainer.max_steps=12",
-    "trainer.batch_size=4",
-    "trainer.eval_interval=4",
-    "trainer.log_interval=3",
-    "trainer.sample_interval=6",
-    "trainer.sample_tokens=8",
-    "trainer.device=cpu",
-]
-
-
-# A problem, without the prefix that the screen puts before it.
-ONE_LINE = re.compile(r"(?P<key>.+?): (?P<what>.+[^.])[.?] Fix: (?P<fix>.+)")
 SAME: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # by overrides
 CHOSEN: dict[tuple[str, ...], DictConfig] = {}  # by choices; composing takes a tenth of a second
@@ -209,25 +177,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(provenance, "git", dict)
     if not SAME:
-        cpu = runtime.Runtime(torch.device("cpu"), torch.float32)
+        cpu = Runtime(torch.device("cpu"), torch.float32)
         SAME.update(environment=provenance.environment(cpu), sources=provenance.sources())
     monkeypatch.setattr(provenance, "environment", lambda where: SAME["environment"])
     monkeypatch.setattr(provenance, "sources", lambda: SAME["sources"])
-
-
-class Result:
-    """What a command left: exit code, output, and the errors without their prefix."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def errors(self) -> list[str]:
-        """The lines of standard error, each of which must be one well-formed problem."""
-        prefix = "gptexp: error: "
-        lines = self.err.splitlines()
-        assert all(line.startswith(prefix) for line in lines), self.err
-        return [line.removeprefix(prefix) for line in lines]
 
 
 @pytest.fixture
@@ -279,50 +232,3 @@ def shakespeare() -> str:
 def names() -> str:
     """The real names, where they are cached."""
     return cached("names", "python run.py data=names")
-
-
-def cached(asset: str, command: str) -> str:
-    """The text of an asset, or the test is skipped."""
-    if not (assets.cache_folder() / assets.known(asset).filename).exists():
-        pytest.skip(f"{asset} is not in the cache; `{command}` puts it there")
-    return assets.read(asset).decode()
-
-
-def metrics(run: Path) -> list[dict[str, Any]]:
-    """metrics.jsonl without the fields of time."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k not in TIME_FIELDS} for line in lines]
-
-
-def samples(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
-
-
-def summary(run: Path) -> dict[str, Any]:
-    """summary.json without the fields of time, and with the config's hash for the config.
-
-    Equal runs may differ in where their text lies, and in keys that are not hashed.
-    """
-    values = json.loads((run / "summary.json").read_text())
-    return {k: v for k, v in values.items() if k not in (*TIME_FIELDS, "config")}
-
-
-def weights(run: Path) -> str:
-    """Digest of a finished run's last weights."""
-    return summary(run)["final"]["weights_sha256"]
-
-
-def erase(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def put(config: Config, key: str, value: Any) -> Config:
-    """Set one key of the typed config, as `key=value` on the command line would."""
-    *sections, field = key.split(".")
-    setattr(getattr(config, sections[0]) if sections else config, field, value)
-    return config
-
-
-def only(lines: list[str]) -> str:
-    assert len(lines) == 1, lines
-    return lines[0]

@@ -1,4 +1,4 @@
-"""Who may import whom, as the README's architecture section says."""
+"""Who may import whom: one row a wing, as docs/architecture.md says; and what imports no torch."""
 
 import ast
 import subprocess
@@ -6,219 +6,112 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from small_runs import ROOT
 
 PACKAGE = ROOT / "gptexp"
-TOP = {"cli"}
-FOLDERS = ["mirrors", "walkthrough"]  # that are one module to the others
-TRAINER = {
-    "checkpoint",
-    "clock",
-    "config",
-    "console",
-    "corpus",
-    "early_stopping",
-    "errors",
-    "evaluation",
-    "forecast",
-    "gradients",
-    "insight",
-    "interrupt",
-    "journal",
-    "optim",
-    "runtime",
-    "sample",
-    "schedule",
-    "tokenizers",
-    "tracking",
-}
-GROUND = {"errors", "files", "config"}  # anybody may
-
+OPEN = {"errors", "text", "files", "console", "config"}  # anybody may import these
+# What else a wing may import; in the order of the floors, so that no import runs upwards.
 MAY_IMPORT: dict[str, set[str]] = {
-    "assets": set(),
-    "baselines": set(),
-    "budget": {"corpus"},
-    "checkpoint": set(),
-    "cliff": set(),
-    "clock": set(),
-    "console": set(),
-    "conclusion": {
-        "corpus",
-        "evaluation",
-        "insight",
-        "journal",
-        "mirrors",
-        "ngrams",
-        "preflight",
-        "summary",
-        "tracking",
-    },
-    "corpus": {"runtime"},
-    "data": {"assets", "corpus", "documents", "tokenizers"},
-    "diff": {"journal", "paired", "runs", "table"},
-    "documents": {"corpus", "runtime", "tokenizers"},
-    "early_stopping": set(),
-    "explain": {
-        "data",
-        "documents",
-        "networks",
-        "runtime",
-        "sample",
-        "schedule",
-        "tokenizers",
-        "walk",
-        "walkthrough",
-    },
-    "export": {"journal", "mirrors", "rundir", "summary"},
-    "exhibits": {"figures", "findings", "levels"},
-    "figures": {"cliff", "findings", "groups", "rules"},
-    "findings": {"cliff", "groups", "journal", "runs"},
-    "plan": {
-        "console",
-        "corpus",
-        "data",
-        "forecast",
-        "networks",
-        "preflight",
-        "rundir",
-        "runtime",
-        "standing",
-        "sweep",
-        "table",
-        "tokenizers",
-    },
-    "plot": {"cliff", "figures", "journal", "runs"},
-    "pictures": {"insight"},
-    "insight": {"model", "tokenizers"},
-    "journal": set(),
-    "levels": {"findings", "ngrams"},
-    "judge": {"corpus", "data", "evaluation", "rundir", "runtime", "sample"},
-    "manifest": {"checkpoint", "preflight", "provenance"},
-    "mirrors": {"groups", "insight", "journal", "pictures", "runs"},
     "errors": set(),
-    "evaluation": {"corpus", "runtime", "tokenizers"},
+    "text": set(),
     "files": set(),
-    "forecast": {"corpus", "evaluation", "runtime"},
-    "gradients": set(),
-    "groups": {"runs"},
-    "heading": {"console", "findings", "groups", "levels", "runs"},
-    "microgpt": set(),
-    "interchange": {
-        "checkpoint",
-        "conclusion",
-        "console",
+    "console": set(),
+    "config": set(),
+    "reference": set(),
+    "assets": set(),
+    "runtime": set(),
+    "models": set(),
+    "tokenizers": set(),
+    "optim": set(),
+    "data": {"assets", "runtime", "tokenizers"},
+    "runs": {"runtime"},
+    "analysis": {"runs"},
+    "inference": {"data", "models", "runs", "runtime", "tokenizers"},
+    "tracking": {"inference", "runs"},
+    "training": {
         "data",
-        "documents",
-        "evaluation",
-        "insight",
-        "journal",
-        "manifest",
-        "microgpt",
-        "networks",
-        "preflight",
-        "rundir",
+        "inference",
+        "models",
+        "optim",
+        "runs",
         "runtime",
-        "sample",
-        "standing",
-        "status",
-        "summary",
         "tokenizers",
         "tracking",
     },
-    "interrupt": set(),
-    "model": set(),
-    "networks": {"baselines", "model"},
-    "ngrams": set(),
-    "optim": set(),
-    "paired": {"groups", "runs", "table"},
-    "provenance": {"runtime"},
-    "reference": set(),
-    "report": {"cliff", "exhibits", "findings", "heading", "journal", "levels", "table"},
-    "rundir": set(),
-    "runs": {"rundir"},
-    "rules": set(),
-    "runtime": set(),
-    "sample": {"checkpoint", "corpus", "documents", "journal", "networks", "tokenizers"},
-    "schedule": set(),
-    "summary": {"cliff", "console", "evaluation", "journal", "networks", "ngrams", "rundir"},
-    "table": {"groups", "runs"},
-    "sweep": {"mirrors", "outcome", "rundir", "runs", "standing"},
-    "tokenizers": set(),
-    "walk": {
-        "baselines",
-        "evaluation",
-        "gradients",
-        "insight",
-        "model",
-        "networks",
-        "optim",
-        "tokenizers",
+    "report": {"analysis", "runs", "tracking"},
+    "experiment": {
+        *("analysis", "data", "inference", "models", "optim", "runs", "runtime", "tokenizers"),
+        *("tracking", "training"),
     },
-    "walkthrough": {"networks", "walk"},
-    "tracking": {"insight", "journal", "mirrors"},
-    "trainer": TRAINER,
-    "outcome": set(),
-    "status": {"outcome", "rundir"},
-    "standing": {"checkpoint", "outcome", "preflight", "provenance", "rundir", "summary"},
-    "preflight": {
-        "budget",
-        "checkpoint",
-        "corpus",
-        "data",
-        "networks",
-        "rundir",
-        "runtime",
-        "sample",
-        "tokenizers",
+    "explain": {"data", "inference", "models", "optim", "runtime", "tokenizers", "training"},
+    "sweep": {
+        *("data", "experiment", "analysis", "models", "report", "runs", "runtime", "tokenizers"),
+        "training",
+    },
+    "interchange": {
+        *("data", "experiment", "inference", "models", "runs", "runtime", "tokenizers", "tracking"),
+    },
+    "cli": {
+        *("analysis", "data", "experiment", "explain", "inference", "interchange", "models"),
+        *("report", "runtime", "sweep"),
     },
 }
+CONFIG_MAY_IMPORT = {"errors", "text"}
+WINGS = list(MAY_IMPORT)
 
 
 def imported(path: Path) -> set[str]:
-    """Top names of all modules that the file imports, anywhere in it."""
+    """Full names of all modules that the file imports, anywhere in it."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "gptexp":
-            names |= {f"gptexp.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
-def rooms(names: set[str]) -> set[str]:
-    """Modules of the package among `names`, by their first name below it."""
-    return {name.split(".")[1] for name in names if name.startswith("gptexp.")}
+def wings(names: set[str]) -> set[str]:
+    """The package's wings and root rooms among `names`."""
+    return {name.split(".")[1] for name in names if name.startswith("gptexp.")} & {*WINGS}
 
 
-def rooms_of(module: str) -> set[str]:
-    """What a module, or all files of a folder, import of the package's rooms."""
-    folder = PACKAGE / module
-    paths = folder.glob("*.py") if module in FOLDERS else [folder.with_suffix(".py")]
-    return set().union(*(rooms(imported(path)) for path in paths)) - {module}
+def files_of(wing: str) -> list[Path]:
+    room = PACKAGE / f"{wing}.py"
+    return [room] if room.exists() else sorted((PACKAGE / wing).glob("*.py"))
 
 
-MODULES = [*sorted(p.stem for p in PACKAGE.glob("*.py") if p.stem != "__init__"), *FOLDERS]
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_imports_only_what_lies_below_it(wing):
+    allowed = CONFIG_MAY_IMPORT if wing == "config" else MAY_IMPORT[wing] | OPEN
+    for path in files_of(wing):
+        used = wings(imported(path)) - {wing}
+        assert used <= allowed, f"{path.name} imports {', '.join(sorted(used - allowed))}"
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_only_what_lies_below_it(module):
-    used = rooms_of(module)
-    if module in TOP:
-        return
-    if module == "experiment":
-        assert not used & TOP
-        return
-    assert module in MAY_IMPORT, f"say in tests/test_imports.py what {module} may import"
-    assert used <= MAY_IMPORT[module] | GROUND
+def test_every_wing_has_its_row_below_those_that_import_it():
+    here = {p.stem for p in PACKAGE.glob("*.py")} | {p.parent.name for p in PACKAGE.glob("*/*.py")}
+    assert here - {"__init__"} == {*WINGS}
+    for number, wing in enumerate(WINGS):
+        assert MAY_IMPORT[wing] <= {*WINGS[:number]}, "a circle, or a row out of its order"
 
 
-def test_nobody_but_the_top_imports_the_trainer_or_the_experiment():
-    for module in MODULES:
-        used = rooms_of(module)
-        assert "trainer" not in used or module == "experiment"
-        assert "experiment" not in used or module in TOP
+def rooms() -> dict[str, Path]:
+    """Every module of the package by its full name."""
+    return {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+
+
+def test_no_rooms_import_each_other_in_a_circle():
+    known = rooms()
+    uses = {name: imported(path) & known.keys() for name, path in known.items()}
+    while ground := [name for name, used in uses.items() if not used & uses.keys()]:
+        for name in ground:
+            del uses[name]
+    assert not uses, "each of these imports another of them"
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.name)
@@ -227,31 +120,32 @@ def test_hydra_and_omegaconf_are_known_to_the_config_alone(path):
         assert not {name.split(".")[0] for name in imported(path)} & {"hydra", "omegaconf"}
 
 
-def test_the_config_package_imports_nothing_but_errors():
-    for path in (PACKAGE / "config").glob("*.py"):
-        assert rooms(imported(path)) <= {"config", "errors"}
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/__init__.py")), ids=lambda p: p.parent.name)
+def test_the_face_of_a_wing_holds_words_alone(path):
+    if path.parent.name not in ("config", "cli"):
+        assert len(ast.parse(path.read_text()).body) == 1
 
 
-def test_the_config_and_the_package_itself_do_not_import_torch():
-    program = "import sys, gptexp, gptexp.config, gptexp.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+def loaded_by(program: str) -> set[str]:
+    """Which of the slow libraries a program imports."""
+    slow = "'torch', 'scipy', 'tensorboard', 'wandb', 'matplotlib'"
+    program = f"import sys\n{program}\nprint(*({{{slow}}} & set(sys.modules)))"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+def test_no_torch_for_the_config_and_the_command_line():
+    assert not loaded_by("import gptexp, gptexp.config, gptexp.cli")
 
 
 def test_dashboards_and_matplotlib_are_imported_only_when_they_are_used():
-    program = (
-        "import sys, gptexp.experiment, gptexp.export; "
-        "sys.exit(bool({'tensorboard', 'wandb', 'matplotlib'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+    assert loaded_by("import gptexp.experiment.run, gptexp.interchange.dashboards") == {"torch"}
 
 
-def test_tables_and_differences_import_neither_torch_nor_scipy():
-    program = (
-        "import sys, gptexp.diff, gptexp.table; sys.exit(bool({'torch', 'scipy'} & {*sys.modules}))"
-    )
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+def test_no_torch_and_no_scipy_for_tables_and_differences():
+    assert not loaded_by("import gptexp.analysis.diff, gptexp.analysis.table")
 
 
-def test_a_report_does_not_import_torch():
-    program = "import sys, gptexp.report; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+def test_no_torch_for_a_report():
+    assert not loaded_by("import gptexp.report.page") & {"torch", "scipy"}

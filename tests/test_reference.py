@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from conftest import ROOT
+from small_runs import ROOT
 
 from gptexp import reference
 from gptexp.reference import Adam, Model, Value

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ONE_LINE, ROOT, only
+from small_runs import ONE_LINE, ROOT, only
 
 from gptexp import reference
 

@@ -1,6 +1,5 @@
 """A run's config: its types, rules and identity, and how Hydra composes it. Torch-free."""
 
-from gptexp.config.complaints import choices
 from gptexp.config.compose import (
     from_dict,
     from_overrides,
@@ -11,6 +10,13 @@ from gptexp.config.compose import (
     to_yaml,
     typed,
 )
+from gptexp.config.data import (
+    ByteTokenizerConfig,
+    CharTokenizerConfig,
+    DataConfig,
+    TokenizerConfig,
+)
+from gptexp.config.hydra_errors import choices
 from gptexp.config.identity import (
     Difference,
     config_hash,
@@ -20,35 +26,28 @@ from gptexp.config.identity import (
     is_hashed,
     run_name,
 )
-from gptexp.config.problems import long_warmup, problems
-from gptexp.config.schema import (
-    BUDGETS,
+from gptexp.config.model import (
     Activation,
-    AdamConfig,
-    AdamWConfig,
     BigramConfig,
-    ByteTokenizerConfig,
-    CharTokenizerConfig,
-    Config,
-    ConstantConfig,
-    CosineConfig,
-    DataConfig,
-    Dtype,
     GPTConfig,
-    Keep,
-    LinearConfig,
-    LoggerConfig,
     MLPConfig,
     ModelConfig,
     Norm,
-    OnOverfit,
-    OptimConfig,
     Position,
+)
+from gptexp.config.optim import (
+    AdamConfig,
+    AdamWConfig,
+    ConstantConfig,
+    CosineConfig,
+    LinearConfig,
+    OptimConfig,
     ScheduleConfig,
     SGDConfig,
-    TokenizerConfig,
-    TrainerConfig,
+    long_warmup,
 )
+from gptexp.config.schema import Config, problems
+from gptexp.config.trainer import BUDGETS, Dtype, Keep, LoggerConfig, OnOverfit, TrainerConfig
 
 __all__ = [
     "BUDGETS",

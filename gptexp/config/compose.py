@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.complaints import CONF_DIR, explain, is_config_error, override_problems
+from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
 from gptexp.errors import ConfigError
 

@@ -5,232 +5,32 @@ field without a default must be given by a YAML file. A field added after a rele
 that means the old behaviour, so that old run directories and checkpoints keep their identity.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-
-class Norm(Enum):
-    layernorm = "layernorm"
-    rmsnorm = "rmsnorm"
-
-
-class Activation(Enum):
-    gelu = "gelu"
-    relu = "relu"
-
-
-class Position(Enum):
-    learned = "learned"
-    none = "none"
-
-
-class OnOverfit(Enum):
-    stop = "stop"
-    observe = "observe"
-
-
-class Keep(Enum):
-    best = "best"
-    all = "all"
-
-
-class Dtype(Enum):
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-
-
-@dataclass(kw_only=True, slots=True)
-class ModelConfig:
-    """Base of the model variants."""
-
-    name: str  # label of the preset, part of the run's directory name
-    kind: str = "gpt"  # which variant
-    block_size: int  # longest context, in tokens
-
-
-@dataclass(kw_only=True, slots=True)
-class GPTConfig(ModelConfig):
-    """One GPT; its switches span microGPT to nanoGPT's."""
-
-    n_layer: int  # transformer blocks
-    n_head: int  # attention heads per block; divides n_embd
-    n_embd: int  # width of the residual stream
-    dropout: float  # probability of zeroing, on embeddings, attention weights and residual branches
-    bias: bool  # additive biases in the linear layers and in LayerNorm
-    init_std: float  # standard deviation of the initial weights
-    norm: Norm  # layernorm or rmsnorm, before each branch
-    norm_gain: bool  # learned per-channel gain in the norms
-    embd_norm: bool  # a norm right after the embeddings
-    final_norm: bool  # a norm before the head
-    activation: Activation  # nonlinearity of the MLP
-    position: Position  # learned position table, or none
-    tie_head: bool  # the head shares the token table
-    scale_residuals: bool = True  # draw the layers that add to the stream smaller, as GPT-2 does
-
-
-@dataclass(kw_only=True, slots=True)
-class MLPConfig(ModelConfig):
-    """A perceptron over the embeddings of the last few tokens (Bengio et al. 2003)."""
-
-    context: int  # tokens that a prediction rests on
-    n_embd: int  # width of an embedding
-    n_hidden: int  # width of the hidden layer
-    init_std: float  # standard deviation of the initial weights
-
-
-@dataclass(kw_only=True, slots=True)
-class BigramConfig(ModelConfig):
-    """How often each token followed each other one: counted, not learned."""
-
-    smoothing: float  # added to each count; 1 is Laplace's rule
-
-
-@dataclass(kw_only=True, slots=True)
-class DataConfig:
-    """A text, or documents, cut into train, test and validation."""
-
-    name: str  # label, part of the run's directory name
-    asset: str | None  # a corpus known by name (see assets.py), or null
-    path: str | None  # a UTF-8 text file of your own, or null
-    fraction: float  # prefix of the training tokens to train on, in (0, 1]
-    val_fraction: float  # share at the end, of characters or documents, kept for validation
-    test_fraction: float  # share right before that kept for a final test
-    documents: bool = False  # each line is a document of its own, which no context reaches beyond
-    shuffle: bool = False  # documents in another order than the file's, the same for every seed
-
-
-@dataclass(kw_only=True, slots=True)
-class TokenizerConfig:
-    """Base of the tokenizer variants."""
-
-    name: str  # which variant
-
-
-@dataclass(kw_only=True, slots=True)
-class CharTokenizerConfig(TokenizerConfig):
-    """One token per distinct character of the corpus."""
-
-
-@dataclass(kw_only=True, slots=True)
-class ByteTokenizerConfig(TokenizerConfig):
-    """One token per byte of the text's UTF-8 form: always 256 tokens."""
-
-
-@dataclass(kw_only=True, slots=True)
-class OptimConfig:
-    """Base of the optimizer variants."""
-
-    name: str  # which variant
-    lr: float  # peak learning rate
-    weight_decay: float  # applied to matrices and tables, not to norms and biases
-
-
-@dataclass(kw_only=True, slots=True)
-class AdamWConfig(OptimConfig):
-    """Adam with decoupled weight decay."""
-
-    beta1: float  # decay of the mean of gradients
-    beta2: float  # decay of the mean of squared gradients
-    eps: float  # added to the denominator
-
-
-@dataclass(kw_only=True, slots=True)
-class AdamConfig(OptimConfig):
-    """Adam; weight_decay is an L2 term in the gradient."""
-
-    beta1: float  # decay of the mean of gradients
-    beta2: float  # decay of the mean of squared gradients
-    eps: float  # added to the denominator
-
-
-@dataclass(kw_only=True, slots=True)
-class SGDConfig(OptimConfig):
-    """Stochastic gradient descent with heavy-ball momentum."""
-
-    momentum: float  # share of the last update carried over; 0 is plain SGD
-
-
-@dataclass(kw_only=True, slots=True)
-class ScheduleConfig:
-    """Base of the schedules: a linear warm-up, then the variant's own curve."""
-
-    name: str  # which variant
-    warmup_steps: int  # updates until the learning rate reaches its peak
-
-
-@dataclass(kw_only=True, slots=True)
-class CosineConfig(ScheduleConfig):
-    """Half a cosine from the peak to final_fraction of it at max_steps."""
-
-    final_fraction: float  # learning rate at the end, as a share of the peak
-
-
-@dataclass(kw_only=True, slots=True)
-class LinearConfig(ScheduleConfig):
-    """A straight line from the peak to final_fraction of it at max_steps."""
-
-    final_fraction: float  # learning rate at the end, as a share of the peak
-
-
-@dataclass(kw_only=True, slots=True)
-class ConstantConfig(ScheduleConfig):
-    """The peak, for ever."""
-
-
-BUDGETS = ("max_tokens", "max_epochs", "max_flops")  # of TrainerConfig, for max_steps
-
-
-@dataclass(kw_only=True, slots=True)
-class TrainerConfig:
-    """How long, how much at once, how often to look, and where."""
-
-    max_steps: int  # optimizer updates; counts where none of the three budgets below is given
-    batch_size: int  # sequences per forward pass
-    grad_accum: int  # forward passes per update
-    grad_clip: float  # largest global gradient norm; 0 switches clipping off
-    eval_interval: int  # updates between exact evaluations
-    eval_batch_size: int  # windows per forward pass of an evaluation
-    log_interval: int  # updates between lines of the training loss
-    sample_interval: int  # updates between samples; 0 samples at the end only
-    sample_tokens: int  # length of each sample, or at most of each document in it
-    sample_temperature: float  # temperature of the samples; 0 is greedy
-    sample_top_k: int | None  # sample among the k likeliest tokens, or null for all
-    checkpoint_interval: int | None  # extra checkpoints between evaluations, in updates, or null
-    on_overfit: OnOverfit  # stop when validation stops improving, or observe the whole cliff
-    patience: int  # evaluations without a gain above min_delta before stopping
-    min_delta: float  # smallest gain in nats that resets patience
-    device: str  # auto, cpu, mps, cuda or cuda:N
-    dtype: Dtype  # arithmetic of the forward pass; weights stay float32
-    compile: bool  # torch.compile the forward pass of training; evaluation runs as written
-    keep: Keep  # checkpoints that stay when the run is done: the best alone, or all
-    retry_failed: bool  # train a diverged run again
-    threads: int | None = None  # of the CPU, or null for torch's own choice
-    sample_documents: int = 20  # documents in each sample, where the data are documents
-    max_tokens: int | None = None  # budget in place of max_steps: tokens trained on, or null
-    max_epochs: float | None = None  # budget in place of max_steps: passes over train, or null
-    max_flops: float | None = None  # budget in place of max_steps: floating-point work, or null
-
-    @property
-    def budgets(self) -> list[str]:
-        """Which budgets are given in place of max_steps; of a legal config at most one."""
-        return [key for key in BUDGETS if getattr(self, key) is not None]
-
-
-@dataclass(kw_only=True, slots=True)
-class LoggerConfig:
-    """Which mirrors of metrics.jsonl to write."""
-
-    name: str  # label
-    tensorboard: bool  # event files in the run directory
-    wandb: bool = False  # a run in Weights & Biases, online where there is a key
-    entity: str | None = None  # W&B: user or team, or null for the default one
-    project: str = "gptexp"  # W&B: project
-    group: str | None = None  # W&B: group, or null for the run's name
-    job_type: str = "train"  # W&B: job type
-    tags: list[str] = field(default_factory=list)  # W&B: tags
+from gptexp.config.data import (
+    ByteTokenizerConfig,
+    CharTokenizerConfig,
+    DataConfig,
+    TokenizerConfig,
+    _data,
+)
+from gptexp.config.model import BigramConfig, GPTConfig, MLPConfig, ModelConfig, _model
+from gptexp.config.optim import (
+    AdamConfig,
+    AdamWConfig,
+    ConstantConfig,
+    CosineConfig,
+    LinearConfig,
+    OptimConfig,
+    ScheduleConfig,
+    SGDConfig,
+    _optim,
+    _schedule,
+)
+from gptexp.config.trainer import LoggerConfig, TrainerConfig, _logger, _trainer
 
 
 @dataclass(kw_only=True, slots=True)
@@ -256,6 +56,7 @@ VARIANTS: dict[str, dict[str, type]] = {
     "optim": {"adamw": AdamWConfig, "adam": AdamConfig, "sgd": SGDConfig},
     "schedule": {"cosine": CosineConfig, "linear": LinearConfig, "constant": ConstantConfig},
 }
+
 SINGLE: dict[str, type] = {
     "data": DataConfig,
     "trainer": TrainerConfig,
@@ -269,3 +70,59 @@ def variant(group: str, section: Mapping[str, Any]) -> Any:
     The name of a model is the preset's, so its kind stands beside it; the first runs had one kind.
     """
     return section.get("kind", "gpt") if group == "model" else section["name"]
+
+
+NAME_MAX = 80  # each of three labels and a hash share one file name of at most 255 bytes
+
+
+def problems(config: Config) -> list[str]:
+    """Each `<key>: <what is wrong, with the value>. Fix: <one action>`; empty when all is well."""
+    return [
+        *_names(config),
+        *_model(config.model),
+        *_data(config.data),
+        *_optim(config.optim),
+        *_counting(config),
+        *_schedule(config.schedule, config.trainer),
+        *_trainer(config.trainer),
+        *_logger(config.logger),
+    ]
+
+
+def _names(config: Config) -> Iterator[str]:
+    if not 0 <= config.seed < 2**63:
+        yield f"seed: {config.seed} is not in [0, 2^63). Fix: seed=0"
+    labels = {"name": config.name, "model.name": config.model.name, "data.name": config.data.name}
+    for key, value in labels.items():
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", value) or len(value) > NAME_MAX:
+            shown = value if len(value) <= 40 else f"{value[:40]}... ({len(value)} characters)"
+            yield (
+                f"{key}: {shown!r} cannot name a folder. "
+                f"Fix: use at most {NAME_MAX} letters, digits, '_', '-', '+' or '.'"
+            )
+    for group, variants in VARIANTS.items():
+        section = getattr(config, group)
+        key = "kind" if group == "model" else "name"
+        if not isinstance(section, variants.get(value := getattr(section, key), ())):
+            yield f"{group}.{key}: {value!r} is fixed by the choice. Fix: {group}=..."
+
+
+def _counting(config: Config) -> Iterator[str]:
+    """Bigrams are counted by plain SGD whose every step is of length 1, see baselines.Bigram."""
+    if not isinstance(config.model, BigramConfig):
+        return
+    optim, schedule = config.optim, config.schedule
+    sgd = isinstance(optim, SGDConfig)  # a choice that brings no weight decay
+    counts = {
+        "optim=sgd": sgd,
+        "optim.momentum=0": isinstance(optim, SGDConfig) and optim.momentum == 0,
+        "optim.lr=1": optim.lr == 1,
+        "optim.weight_decay=0": optim.weight_decay == 0 or not sgd,
+        "schedule=constant": isinstance(schedule, ConstantConfig),
+        "schedule.warmup_steps=0": schedule.warmup_steps == 0,
+        "trainer.grad_clip=0": config.trainer.grad_clip == 0,
+    }
+    missing = " ".join(word for word, holds in counts.items() if not holds)
+    if missing:
+        what = f"bigram is counted by plain SGD, which {config.optim.name} as it is set is not"
+        yield f"model.kind: {what}. Fix: {missing}, or experiment=ladder_bigram"

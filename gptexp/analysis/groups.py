@@ -1,0 +1,172 @@
+"""Runs that differ in their seed alone, as groups with means and intervals; and odd ones out."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptexp.analysis.records import Run, mixed
+from gptexp.errors import ConfigError
+from gptexp.text import unknown_name
+
+FIGURES = ("best", "best_step", "final", "height", "test")  # of a Run, to take means of
+
+CONFIDENCE = 0.95
+
+NAMES = 5  # directories that a note lists by name
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A mean over seeds, in the unit of the values."""
+
+    n: int  # values
+    mean: float
+    ci95: float | None  # half the width of the 95% confidence interval; None with one value
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs with the same values of the keys that the table is by."""
+
+    values: tuple[Any, ...]  # of those keys
+    runs: list[Run]
+    missing: list[Any]  # seeds that other groups have
+
+    @property
+    def done(self) -> list[Run]:
+        return [run for run in self.runs if run.done]
+
+    @property
+    def expected(self) -> int:
+        """Runs there would be were the group complete."""
+        return len(self.runs) + len(self.missing)
+
+    def marks(self) -> list[str]:
+        """Why the means are not over all runs, or not over seeds alone; such as `failed 1`."""
+        states = Counter(run.state for run in self.runs if not run.done)
+        marks = [f"{state} {count}" for state, count in states.items()]
+        marks += [f"missing {len(self.missing)}"] if self.missing else []
+        if no_best := sum(run.best is None for run in self.done):
+            marks.append(f"not finite {no_best}")
+        return marks + (["mixed"] if mixed(self.runs) or self.repeated() else [])
+
+    def repeated(self) -> list[Any]:
+        """Seeds of more than one run."""
+        return [seed for seed, count in Counter(run.seed for run in self.runs).items() if count > 1]
+
+    def statistic(self, figure: str) -> Statistic | None:
+        """Over the runs that are done and have a finite value."""
+        return statistic(getattr(run, figure) for run in self.done)
+
+    def params(self) -> int | None:
+        """None when they differ."""
+        counts = {run.params for run in self.done}
+        return counts.pop() if len(counts) == 1 else None
+
+
+def statistic(values: Iterable[float | None]) -> Statistic | None:
+    """Mean and 95% confidence interval of the mean: t(0.975, n - 1) s / sqrt(n).
+
+    Student, "The probable error of a mean", Biometrika 6 (1908); s is the standard deviation with
+    n - 1 below. None among the values is left out; without any value there is no mean.
+    """
+    found = [value for value in values if value is not None]
+    n = len(found)
+    if not n:
+        return None
+    mean = math.fsum(found) / n
+    if n == 1:
+        return Statistic(n, mean, None)
+    from scipy.special import stdtrit  # scipy.stats takes half a second to import
+
+    variance = math.fsum((value - mean) ** 2 for value in found) / (n - 1)
+    t = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
+    return Statistic(n, mean, t * math.sqrt(variance / n))
+
+
+def group(runs: Sequence[Run], by: Sequence[str]) -> list[Group]:
+    """In order of their values; raises ConfigError for a key that no run has."""
+    known = list(dict.fromkeys(key for run in runs for key in run.config))
+    if unknown := [key for key in by if key not in known]:
+        raise ConfigError(*(unknown_name("--by", key, known) for key in unknown))
+    together: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        together[tuple(run.config.get(key) for key in by)].append(run)
+    seeds = [] if "seed" in by else sorted({run.seed for run in runs}, key=sort_key)
+    groups = []
+    for values in sorted(together, key=lambda values: [sort_key(value) for value in values]):
+        members = sorted(together[values], key=lambda run: sort_key(run.seed))
+        here = {run.seed for run in members}
+        groups.append(Group(values, members, [seed for seed in seeds if seed not in here]))
+    return groups
+
+
+def notes(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
+    """What is missing from which group, and what groups mix."""
+    lines = []
+    for each in groups:
+        name = label(by, each.values)
+        for run in each.runs:
+            if not run.done:
+                why = f": {run.reason}" if run.reason else ""
+                lines.append(f"{name}: seed {run.seed} {run.state}{why} ({run.path})")
+            elif run.best is None:
+                lines.append(f"{name}: seed {run.seed} has no finite validation loss ({run.path})")
+        lines += [f"{name}: seed {seed} is missing" for seed in each.missing]
+    keys = dict.fromkeys(key for each in groups for key in mixed(each.runs))
+    if keys:
+        them = "it" if len(keys) == 1 else "them"
+        lines.append(f"groups mix values of {', '.join(keys)}: add {them} to --by")
+    for each in groups:
+        if (twice := each.repeated()) and not mixed(each.runs):
+            same = [run.path for run in each.runs if run.seed in twice]
+            name = label(by, each.values)
+            lines.append(f"{name}: one seed, several runs: {listed(same)}; name one folder of them")
+    return lines
+
+
+def strangers(runs: Sequence[Run]) -> tuple[dict[Path, list[str]], list[str]]:
+    """Runs of other code, or of another text under the same name, than most; and notes of them.
+
+    The first of equally frequent ones counts as what most have. Returns flags by run directory.
+    """
+    flags: dict[Path, list[str]] = defaultdict(list)
+    lines = []
+    texts = defaultdict(list)
+    for run in runs:
+        texts[run.config.get("data.name"), run.config.get("data.asset")].append(run)
+    for what, runs_of, digest in (
+        *(("data", some, "data_sha256") for some in texts.values()),
+        ("code", runs, "code"),
+    ):
+        counts = Counter(value for run in runs_of if (value := getattr(run, digest)) is not None)
+        if len(counts) < 2:
+            continue
+        usual = counts.most_common(1)[0][0]
+        odd = [run for run in runs_of if getattr(run, digest) not in (None, usual)]
+        for run in odd:
+            flags[run.path].append(f"other {what}")
+        paths = [run.path for run in odd]
+        lines.append(f"other {what} than the rest: {len(odd)} of {len(runs_of)}: {listed(paths)}")
+    return flags, lines
+
+
+def label(by: Sequence[str], values: Sequence[Any]) -> str:
+    words = [f"{key}={value}" for key, value in zip(by, values, strict=True)]
+    return " ".join(words) or "all runs"
+
+
+def listed(items: Sequence[object]) -> str:
+    """The first few, and how many more."""
+    more = f" and {len(items) - NAMES} more" if len(items) > NAMES else ""
+    return ", ".join(str(item) for item in items[:NAMES]) + more
+
+
+def sort_key(value: Any) -> tuple[int, Any]:
+    """Numbers, then words, then what is not there."""
+    if value is None:
+        return (2, 0)
+    return (0, value) if isinstance(value, int | float) else (1, str(value))

@@ -1,0 +1,113 @@
+"""What counting alone reaches: the exact validation losses of n-gram models, without any tuning.
+
+Witten-Bell interpolation: an order trusts a context the more, the more often it was seen, and the
+less, the more different tokens followed it (Witten and Bell 1991, "The zero-frequency problem";
+Chen and Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling").
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+ORDERS = 5  # counted on 1M characters of English the sixth is worse, on fewer the fifth is
+
+UNITS = {"char": "characters", "byte": "bytes"}  # what tokens are, where counting them says much
+
+DENSE = 2**24  # codes that are looked up in a table; more are sorted and searched
+
+Ids = NDArray[np.int64]
+
+
+def losses(
+    train: Ids,
+    val: Ids,
+    vocab_size: int,
+    *,
+    orders: int = ORDERS,
+    boundary: int | None = None,
+    judged: NDArray[np.bool_] | None = None,
+) -> list[float]:
+    """Mean negative log-likelihood of `val` by n-grams of order 1, 2, ..., in nats per token.
+
+    Of token w after the context h of n - 1 tokens, and h' the same without its oldest token,
+
+        P_n(w|h) = (c(hw) + u(h) P_{n-1}(w|h')) / (c(h) + u(h)),
+
+    where c counts in `train` [tokens], u(h) is how many different tokens follow h there, and
+    P_0 = 1 / vocab_size; an h that was never seen leaves P_{n-1} as it is. The targets are those
+    of the exact evaluation: all tokens of `val` [tokens] but the first; without any, the list is
+    empty. Before the beginning of an array stands a token of its own, which is never a target.
+
+    `boundary` is a token between documents that no context reaches over: what is older than it
+    counts as the boundary too, so that a document begins alike wherever it stands. `judged`
+    [tokens] says which of `val` are targets, where it is not all.
+    """
+    if judged is None:
+        judged = np.arange(len(val)) > 0
+    if not judged.any():
+        return []
+    size = vocab_size + 1  # with the token before the beginning
+    contexts, asked = np.zeros(len(train), np.int64), np.zeros(len(val), np.int64)  # numbers
+    older, older_asked = train, val
+    p = np.full(len(val), 1 / vocab_size)
+    means = []
+    for order in range(1, orders + 1):
+        if order > 1:
+            older = _one_older(train, older, order - 1, vocab_size, boundary)
+            older_asked = _one_older(val, older_asked, order - 1, vocab_size, boundary)
+            # A longer context is the number of the shorter one and a token, so codes stay small.
+            different = int(contexts.max(initial=0)) + 1
+            codes = _Codes(contexts * size + older, different * size)
+            contexts, asked = codes.numbers, codes.find(asked * size + older_asked)
+        p = _interpolated(p, train, val, contexts, asked, size)
+        means.append(float(np.log(1 / p[judged]).mean()))
+    return means
+
+
+def _interpolated(
+    p: NDArray[np.float64], train: Ids, val: Ids, contexts: Ids, asked: Ids, size: int
+) -> NDArray[np.float64]:
+    """P_n of each token of `val` [tokens], from P_{n-1} and the number of the context before it."""
+    seen = np.bincount(contexts, minlength=1)  # c(h)
+    pairs = _Codes(contexts * size + train, len(seen) * size)
+    followers = np.bincount(pairs.known // size, minlength=len(seen))  # u(h)
+    times = np.append(np.bincount(pairs.numbers), 0)  # c(hw), and last that of what is not known
+    together = times[pairs.find(asked * size + val)]
+    c, u = seen[asked], followers[asked]
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing was counted
+        return np.where((asked >= 0) & (c > 0), (together + u * p) / (c + u), p)
+
+
+def _one_older(ids: Ids, older: Ids, distance: int, nothing: int, boundary: int | None) -> Ids:
+    """The token that far before each of `ids`, given those one nearer in `older`; all [tokens]."""
+    found = np.full(len(ids), nothing)
+    found[distance:] = ids[: max(len(ids) - distance, 0)]
+    if boundary is None or distance == 1:  # the nearest is the boundary itself
+        return found
+    return np.where(older == boundary, boundary, found)
+
+
+class _Codes:
+    """Different codes below `space`, numbered in ascending order."""
+
+    known: Ids  # [different codes]
+    numbers: Ids  # of the codes given, [codes]
+
+    def __init__(self, codes: Ids, space: int) -> None:
+        self._table: Ids | None = None
+        if space <= DENSE:
+            self._table = np.full(space, -1)
+            self._table[codes] = 0
+            self.known = np.flatnonzero(self._table == 0)
+            self._table[self.known] = np.arange(len(self.known))
+            self.numbers = self._table[codes]
+        else:
+            self.known, self.numbers = np.unique(codes, return_inverse=True)
+
+    def find(self, codes: Ids) -> Ids:
+        """The number of each, -1 for one that is not known; shape [codes]."""
+        if self._table is not None:
+            return np.where(codes >= 0, self._table[codes], -1)  # below 0 what was not known before
+        if not len(self.known):
+            return np.full(len(codes), -1)
+        places = np.searchsorted(self.known, codes).clip(max=len(self.known) - 1)
+        return np.where(self.known[places] == codes, places, -1)

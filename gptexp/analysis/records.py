@@ -1,0 +1,239 @@
+"""Run directories as rows: what each says of itself, from one file of each that is done."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gptexp.config import BUDGETS, flat, is_hashed
+from gptexp.errors import ConfigError
+from gptexp.files import read_json
+from gptexp.runs.directory import RunDirectory, code_digest
+
+MOVED_ASIDE = re.compile(r"\.old\d+$")  # see rundir.move_aside
+
+ENDINGS = ("failed", "diverged", "interrupted")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory; losses in nats per token, None where there is none or it is not finite."""
+
+    path: Path
+    state: str  # see RunDirectory.state; or damaged, or unknown: neither summary nor a word why not
+    reason: str  # one line; empty for one that is done
+    config: dict[str, Any]  # see config.flat
+    code: str | None  # see rundir.code_digest
+    data_sha256: str | None  # of the text
+    params: int | None = None
+    best: float | None = None  # validation loss at its best
+    best_step: int | None = None
+    final: float | None = None  # validation loss at the end
+    height: float | None = None  # of the cliff
+    test: float | None = None  # loss of the best weights
+
+    @property
+    def seed(self) -> Any:
+        return self.config.get("seed")
+
+    @property
+    def done(self) -> bool:
+        return self.state == "done"
+
+    def identity(self) -> dict[str, Any]:
+        """What can change a result, but for the seed and what the text holds."""
+        values = {k: v for k, v in self.config.items() if is_hashed(k)}
+        unused = ["seed", "data.path"]
+        if any(values.get(f"trainer.{key}") is not None for key in BUDGETS):
+            unused.append("trainer.max_steps")
+        for key in unused:
+            values.pop(key, None)
+        values["trainer.device"] = str(values.get("trainer.device")).partition(":")[0]
+        return values
+
+
+class DamagedError(Exception):
+    """A file of a run directory does not hold what it should."""
+
+
+def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """The runs that `paths` are or hold, at any depth, each once; and notes about damaged ones.
+
+    Runs that were moved aside are left out, unless a path names one. Raises ConfigError for a path
+    that is not there or holds no run.
+    """
+    found: dict[str, Run] = {}
+    notes: list[str] = []
+    for path in paths:
+        if not path.is_dir():
+            what = "not a folder" if path.exists() else "not there"
+            raise ConfigError(f"{path}: {what}. Fix: name a run directory or a folder of them")
+        said = len(notes)
+        run = _read_or_note(path, notes)
+        here = [run] if run is not None else list(_below(path, notes))
+        if not here and len(notes) == said:
+            raise ConfigError(f"{path}: holds no runs. Fix: name a folder such as outputs/default")
+        for item in here:
+            found.setdefault(os.path.realpath(item.path), item)
+    notes = list(dict.fromkeys(notes))
+    if not found:
+        raise ConfigError(*notes)
+    return list(found.values()), notes
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` is a run directory."""
+    return any((path / name).exists() for name in ("summary.json", "status.json", "config.yaml"))
+
+
+def read(path: Path) -> Run | None:
+    """The run in `path`; None when it is no run directory; raises DamagedError without a config."""
+    try:
+        text = (path / "summary.json").read_bytes()
+    except FileNotFoundError:
+        return _unfinished(path)
+    except OSError as error:
+        return _damaged(path, f"cannot be read, {error.strerror}")
+    try:
+        summary = json.loads(text)
+        return _done(path, summary)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return _damaged(path, "is damaged")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """config.yaml of a run directory; raises DamagedError."""
+    import yaml  # most tables read none
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML is not compiled
+    try:
+        values = yaml.load((path / "config.yaml").read_bytes(), Loader=loader)
+    except FileNotFoundError as error:
+        raise DamagedError("has no config.yaml") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DamagedError("config.yaml is damaged") from error
+    if not isinstance(values, dict):
+        raise DamagedError("config.yaml is damaged")
+    return values
+
+
+def differing(runs: Sequence[Run]) -> list[str]:
+    """Config keys whose values are not the same in all runs, in the config's order; seed last."""
+    keys = dict.fromkeys(key for run in runs for key in run.config)
+    found = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
+    return sorted(found, key=lambda key: key == "seed")
+
+
+def varying(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
+    """Those of `keys` that say more than which variant a run has, as optim.beta1 of adam does not.
+
+    So the runs that have the key must differ in it.
+    """
+    return [key for key in keys if len({run.config[key] for run in runs if key in run.config}) > 1]
+
+
+def mixed(runs: Sequence[Run]) -> list[str]:
+    """Config keys that can change a result and differ between runs meant to differ in the seed."""
+    identities = [run.identity() for run in runs]
+    keys = dict.fromkeys(key for values in identities for key in values)
+    return [key for key in keys if len({values.get(key) for values in identities}) > 1]
+
+
+def _below(folder: Path, notes: list[str]) -> Iterator[Run]:
+    """In the order of their names. A link may name a run; links to folders are not followed."""
+    try:
+        with os.scandir(folder) as entries:
+            inner = sorted((entry.name, entry.is_symlink()) for entry in entries if entry.is_dir())
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}. Fix: make it readable") from error
+    for name, is_link in inner:
+        if name.startswith(".") or MOVED_ASIDE.search(name):
+            continue
+        said, path = len(notes), folder / name
+        run = _read_or_note(path, notes)
+        if run is not None:
+            yield run
+        elif len(notes) == said and not is_link:
+            yield from _below(path, notes)
+
+
+def _read_or_note(path: Path, notes: list[str]) -> Run | None:
+    try:
+        run = read(path)
+    except DamagedError as error:
+        notes.append(f"{path}: {error}, so it is left out. Fix: run its command again")
+        return None
+    if run is not None and run.state == "damaged":
+        notes.append(f"{path}: {run.reason}. Fix: delete summary.json and run its command again")
+    return run
+
+
+def _done(path: Path, summary: dict[str, Any]) -> Run:
+    best, final = summary["best"] or {}, summary["final"]
+    config, code, data_sha256 = _provenance(path, summary)
+    return Run(
+        path=path,
+        state="done",
+        reason="",
+        config=config,
+        code=code,
+        data_sha256=data_sha256,
+        params=_number(summary["params"]["total"]),
+        best=_number(best.get("val_loss")),
+        best_step=_number(best.get("step")),
+        final=_number(final["val_loss"]),
+        height=_number((summary["cliff"] or {}).get("height")),
+        test=_number((summary["test"] or {}).get("loss")),
+    )
+
+
+def _provenance(path: Path, summary: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+    """Flat config, digest of the code, digest of the text; old summaries hold none of them."""
+    if "config" in summary:
+        return _flat(summary["config"]), summary["code"], summary["data_sha256"]
+    config = _flat(read_config(path))
+    manifest = read_json(path / "manifest.json") or {}
+    return config, code_digest(manifest), manifest.get("data", {}).get("sha256")
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    """See config.flat; raises DamagedError for what no config holds, and could not be compared."""
+    try:
+        config = flat(values)
+        hash(tuple(config.values()))
+    except TypeError as error:
+        raise DamagedError("its config is damaged") from error
+    return config
+
+
+def _damaged(path: Path, what: str) -> Run:
+    config, code, data_sha256 = _provenance(path, {})
+    return Run(path, "damaged", f"summary.json {what}", config, code, data_sha256)
+
+
+def _unfinished(path: Path) -> Run | None:
+    """A run that did not end, or has not yet."""
+    status = read_json(path / "status.json")
+    if status is None and not (path / "config.yaml").exists():
+        return None
+    state = RunDirectory(path).state() or "unknown"
+    reason = str((status or {}).get("reason", ""))
+    if state == "killed":
+        reason = "its process is gone"
+    elif state not in (*ENDINGS, "running"):
+        state, reason = "unknown", "there is no summary.json"
+    config, code, data_sha256 = _provenance(path, {})
+    return Run(path, state, reason, config, code, data_sha256)
+
+
+def _number(value: Any) -> Any:
+    """A finite number or None; raises TypeError for anything else, as in a damaged file."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError
+    return value if math.isfinite(value) else None

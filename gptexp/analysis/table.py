@@ -1,0 +1,248 @@
+"""`gptexp table`: runs, or groups of seeds, as text, CSV, Markdown or JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gptexp.analysis import groups, records
+from gptexp.analysis.groups import FIGURES, Group, Statistic
+from gptexp.analysis.records import Run
+from gptexp.errors import ConfigError
+from gptexp.text import aligned, unknown_name
+
+FORMATS = ("text", "csv", "markdown", "json")
+
+LOSSES = ("best", "final", "height", "test")  # nats per token; the other figures count things
+
+
+@dataclass(frozen=True)
+class Count:
+    """How many runs stand behind a row."""
+
+    runs: int  # that are done
+    expected: int
+    marks: list[str]  # see Group.marks
+
+    def __str__(self) -> str:
+        share = "" if self.runs == self.expected else f" of {self.expected}"
+        return ", ".join([f"{self.runs}{share}", *self.marks])
+
+
+Row = dict[str, Any]  # by column: a plain value, a list of words, a Statistic or a Count
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is shown; every row has every column."""
+
+    columns: list[str]
+    rows: list[Row]
+    notes: list[str]
+
+
+def build_table(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None = None) -> Table:
+    """One row for each run, or for each group with the same values of the keys in `by`.
+
+    Raises ConfigError.
+    """
+    found, damaged = records.collect(paths)
+    table = per_group(found, by) if by else per_run(found)
+    if sort is not None:
+        if sort not in table.columns:
+            raise ConfigError(unknown_name("--sort", sort, table.columns))
+        table.rows.sort(key=lambda row: groups.sort_key(_sortable(row[sort])))
+    return Table(table.columns, table.rows, [*table.notes, *damaged])
+
+
+def per_run(found: Sequence[Run]) -> Table:
+    """One row for each of the runs, of which there is at least one, in order of what differs."""
+    flags, odd = groups.strangers(found)
+    keys = records.varying(found, records.differing(found))
+    found = sorted(found, key=lambda run: [groups.sort_key(run.config.get(k)) for k in keys])
+    rows = [
+        {
+            **{key: run.config.get(key) for key in keys},
+            "state": run.state,
+            "params": run.params,
+            **{figure: getattr(run, figure) for figure in FIGURES},
+            "flags": flags.get(run.path, []),
+            "run": str(run.path),
+        }
+        for run in found
+    ]
+    notes = [f"{run.path}: {run.state}: {run.reason}" for run in found if _worth_a_note(run)]
+    return Table(list(rows[0]), rows, [*notes, *odd])
+
+
+def per_group(found: Sequence[Run], by: Sequence[str]) -> Table:
+    """One row for each group with the same values of the keys in `by`; raises ConfigError."""
+    flags, odd = groups.strangers(found)
+    grouped = groups.group(found, by)
+    rows = [_group_row(each, by, flags) for each in grouped]
+    return Table(list(rows[0]), rows, [*groups.notes(grouped, by), *odd])
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A table as it is read: figures rounded, columns without any value left out."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    numeric: list[bool]  # by column: figures go to the right
+
+
+def cells(table: Table) -> Cells:
+    """Of a table with at least one row; a run goes by its name alone where that is unique."""
+    columns = [c for c in table.columns if any(row[c] not in (None, []) for row in table.rows)]
+    named = _named(table)
+    rows = [[_text(column, row) for column in columns] for row in named.rows]
+    return Cells(columns, rows, [_is_numeric(table, column) for column in columns])
+
+
+def render_table(table: Table, form: str) -> str:
+    """In one of FORMATS, without a line break at the end. CSV has no place for the notes."""
+    match form:
+        case "text":
+            return "\n".join([*_aligned(table), *_notes(table, "")])
+        case "markdown":
+            return "\n".join([*_markdown(table), *_notes(table, "- ")])
+        case "csv":
+            return _csv(table)
+    rows = [_plain(row) for row in table.rows]
+    return json.dumps({"rows": rows, "notes": table.notes}, indent=2, ensure_ascii=False)
+
+
+def check_format(form: str) -> None:
+    """Raises ConfigError."""
+    if form not in FORMATS:
+        raise ConfigError(unknown_name("--format", form, FORMATS))
+
+
+def _worth_a_note(run: Run) -> bool:
+    """Of a damaged one, reading it has made a note."""
+    return not run.done and bool(run.reason) and run.state != "damaged"
+
+
+def _group_row(each: Group, by: Sequence[str], flags: dict[Path, list[str]]) -> Row:
+    return {
+        **dict(zip(by, each.values, strict=True)),
+        "runs": Count(len(each.done), each.expected, each.marks()),
+        "params": each.params(),
+        **{figure: each.statistic(figure) for figure in FIGURES},
+        "flags": list(dict.fromkeys(flag for run in each.runs for flag in flags.get(run.path, []))),
+    }
+
+
+def _aligned(table: Table) -> list[str]:
+    shown = cells(table)
+    return aligned([shown.columns, *shown.rows], shown.numeric)
+
+
+def _markdown(table: Table) -> list[str]:
+    shown = cells(table)
+    rules = ["---:" if numeric else "---" for numeric in shown.numeric]
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in shown.rows]
+    return [f"| {' | '.join(row)} |" for row in (shown.columns, rules, *escaped)]
+
+
+def _csv(table: Table) -> str:
+    """Exact numbers; a mean and its interval in two columns, a count and its marks in three."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    statistics = FIGURES if "runs" in table.columns else ()
+    heads: list[str] = []
+    for column in table.columns:
+        parts = [f"{column}_ci95"] if column in statistics else []
+        heads += [column, *(["expected", "marks"] if column == "runs" else parts)]
+    writer.writerow(heads)
+    for row in table.rows:
+        cells: list[Any] = []
+        for column in table.columns:
+            match row[column]:
+                case Statistic() as found:
+                    cells += [found.mean, found.ci95]
+                case Count() as count:
+                    cells += [count.runs, count.expected, "; ".join(count.marks)]
+                case list() as words:
+                    cells.append("; ".join(words))
+                case value:
+                    cells += [value, None] if column in statistics else [value]
+        writer.writerow(cells)
+    return file.getvalue().rstrip("\n")
+
+
+def _notes(table: Table, bullet: str) -> list[str]:
+    return ["", *(bullet + note for note in table.notes)] if table.notes else []
+
+
+def _named(table: Table) -> Table:
+    """Runs by their names alone, where the names tell them apart."""
+    names = [Path(row["run"]).name for row in table.rows if "run" in row]
+    if not names or len(set(names)) < len(names):
+        return table
+    rows = [{**row, "run": name} for row, name in zip(table.rows, names, strict=True)]
+    return Table(table.columns, rows, table.notes)
+
+
+def _is_numeric(table: Table, column: str) -> bool:
+    found = [row[column] for row in table.rows if row[column] is not None]
+    if column == "runs":
+        return not any(count.marks for count in found)
+    return all(isinstance(v, int | float | Statistic) and not isinstance(v, bool) for v in found)
+
+
+def _text(column: str, row: Row) -> str:
+    value = row[column]
+    match value:
+        case None:
+            return "-"
+        case Statistic():
+            return _with_interval(column, value, row)
+        case list():
+            return ", ".join(value)
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return _number(column, value)
+    return str(value)
+
+
+def _with_interval(column: str, found: Statistic, row: Row) -> str:
+    """`1.8804 ± 0.0205`; with the number of values where it is not that of the runs."""
+    interval = "" if found.ci95 is None else f" ± {_number(column, found.ci95)}"
+    fewer = f" ({found.n})" if found.n != row["runs"].runs else ""
+    return f"{_number(column, found.mean)}{interval}{fewer}"
+
+
+def _number(column: str, value: float) -> str:
+    if column in LOSSES:
+        return f"{value:.4f}"
+    if column in ("params", "best_step"):
+        return f"{value:,.0f}"
+    return f"{value:.12g}"  # a value of the config, as it was given
+
+
+def _plain(row: Row) -> Row:
+    """For JSON: a statistic as an object, a count and its marks side by side."""
+    plain: Row = {}
+    for column, value in row.items():
+        if isinstance(value, Count):
+            plain |= asdict(value)
+        else:
+            plain[column] = asdict(value) if isinstance(value, Statistic) else value
+    return plain
+
+
+def _sortable(value: Any) -> Any:
+    match value:
+        case Statistic():
+            return value.mean
+        case Count():
+            return value.runs
+        case list():
+            return ", ".join(value)
+    return value

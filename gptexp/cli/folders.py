@@ -1,0 +1,73 @@
+"""The verbs about folders of runs: plan, plot, report, table, diff."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def plan(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="As for run.py: sweeps=scaling model=small ...")
+    ] = None,
+) -> None:
+    """What a sweep, or a run, would train and cost, and what of it is there; trains nothing."""
+    from gptexp.sweep.plan import plan_sweep
+
+    typer.echo(plan_sweep(overrides or []))
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
+    to: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("cliffs.png"),
+    by: Annotated[str, typer.Option(help="step, tokens or epochs.")] = "step",
+) -> None:
+    """Draw the overfit cliffs of runs over each other: training dashed, validation solid."""
+    from gptexp.report.plot import plot_cliffs
+
+    plot_cliffs(runs, to, by)
+    typer.echo(f"wrote {to}")
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder of runs.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the page; `report` in that of the runs.")
+    ] = None,
+) -> None:
+    """One page with the runs' figures, samples and tables, and their numbers beside it."""
+    from gptexp.report.page import write_report
+
+    typer.echo(f"wrote {write_report(folder, to)}")
+
+
+def table(
+    folders: Annotated[
+        list[Path], typer.Argument(help="Run directories, and folders that hold some.")
+    ],
+    by: Annotated[
+        str, typer.Option(help="Config keys, as model.n_embd,data.fraction: means over the seeds.")
+    ] = "",
+    form: Annotated[str, typer.Option("--format", help="text, csv, markdown or json.")] = "text",
+    sort: Annotated[str | None, typer.Option(help="A column, smallest first.")] = None,
+) -> None:
+    """Runs side by side, or means over seeds with 95% intervals; losses in nats per token."""
+    from gptexp.analysis import table
+
+    table.check_format(form)
+    keys = [key.strip() for key in by.split(",")] if by else []
+    made = table.build_table(folders, keys, sort)
+    typer.echo(table.render_table(made, form))
+    if form == "csv":  # which holds rows alone
+        for note in made.notes:
+            typer.echo(note, err=True)
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.")],
+    b: Annotated[Path, typer.Argument(help="Another one.")],
+) -> None:
+    """Where two runs part; of two folders, the difference between runs of the same seed."""
+    from gptexp.analysis.diff import report
+
+    typer.echo(report(a, b))

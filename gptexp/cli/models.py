@@ -1,0 +1,169 @@
+"""The verbs about one model: sample, explain, params, evaluate, export, import."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import gptexp
+from gptexp.config import from_overrides, problems
+from gptexp.errors import ConfigError
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    prompt: Annotated[
+        str | None, typer.Option(help="What to continue; a line break if left out.")
+    ] = None,
+    tokens: Annotated[int, typer.Option(help="Tokens to add to the prompt.")] = 500,
+    temperature: Annotated[
+        float, typer.Option(help="0 takes the likeliest token each time.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest alone.")] = None,
+    num: Annotated[int, typer.Option(help="How many texts.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same texts.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """Generate text from a run's best checkpoint."""
+    check_device(device)
+    loaded = gptexp.load(run, device)
+    texts = loaded.sample(
+        prompt, tokens=tokens, temperature=temperature, top_k=top_k, num=num, seed=seed
+    )
+    for number, text in enumerate(texts, start=1):
+        if num > 1 and not loaded.config.data.documents:  # which are a line each
+            typer.echo(f"--- {number} of {num} ---")
+        typer.echo(text)
+
+
+def explain(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="names, shakespeare or another choice of data; or else a run or checkpoint.",
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="With a choice of data, as for run.py: model.n_layer=2 ..."),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="What is read; if left out, the start of the validation split."),
+    ] = None,
+) -> None:
+    """Walk one text through a model, from tokens to one update, with all its numbers.
+
+    A run shows its best weights. A choice of data shows an untrained model, the one that `python
+    run.py experiment=microgpt data=WHAT OVERRIDES` would begin with (for model=mlp and model=bigram
+    with their experiment=ladder_mlp and ladder_bigram; another experiment=... is taken as given).
+    Names are read whole, of a text a few tokens. Nothing is written, and the run is not changed.
+    """
+    from gptexp.explain.command import explain
+
+    typer.echo(explain(what, overrides or [], text))
+
+
+def params(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="As for run.py: model=medium model.n_layer=8 ...")
+    ] = None,
+) -> None:
+    """Where the parameters of a config live, and what a token and its training cost."""
+    import torch
+
+    from gptexp.data.load import load_corpus
+    from gptexp.experiment.prepare import budgeted
+    from gptexp.models.counts import (
+        count_parameters,
+        flops_per_token,
+        training_memory,
+        without_tables,
+    )
+
+    config = from_overrides(overrides or [])
+    if found := problems(config):
+        raise ConfigError(*found)
+    loaded = load_corpus(config)
+    corpus = loaded.corpus(torch.device("cpu"))
+    vocab_size = loaded.tokenizer.vocab_size
+    counts = count_parameters(config.model, vocab_size)
+    total, rest = sum(counts.values()), without_tables(counts)
+    rows = [*counts.items(), ("total", total), ("without tables", rest)]
+    typer.echo(f"{config.model.name}, {vocab_size:,} tokens in the vocabulary")
+    for name, count in rows:
+        typer.echo(f"  {name:16} {count:>14,} {count / total:>7.1%}")
+    trainer = budgeted(config, vocab_size, corpus)
+    tokens = corpus.trained(trainer.max_steps, trainer.batch_size * trainer.grad_accum)
+    per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
+    flops = flops_per_token(config.model, vocab_size)
+    memory = training_memory(config.model, vocab_size, trainer.batch_size)
+    typer.echo(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
+    typer.echo(f"steps   {trainer.max_steps:,} of {per_step} tokens")
+    typer.echo(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Another text, of which --split is judged: data=text data.path=FILE"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="val, test or train.")] = "val",
+    device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """The exact loss of a run's best weights, on its own text or on another one."""
+    from gptexp.experiment.evaluate import evaluate_run
+
+    check_device(device)
+    typer.echo(evaluate_run(run, split, overrides or [], device))
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory; for microgpt, or a checkpoint.")],
+    to: Annotated[str, typer.Option(help="tensorboard, wandb or microgpt.")],
+    file: Annotated[
+        Path | None, typer.Option(help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.")
+    ] = None,
+) -> None:
+    """Write a run's dashboard again from its journals, or its best weights as microGPT's JSON."""
+    if to == "microgpt":
+        from gptexp.interchange.convert import export_run
+
+        typer.echo(f"wrote {export_run(run, file)}")
+        return
+    from gptexp.interchange.dashboards import export_dashboard
+
+    if file is not None:
+        raise ConfigError(f"--file: {to} is no file. Fix: leave it out, or --to microgpt")
+    export_dashboard(run, to)
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="Such as model_e16_h4_l1_s1000.json.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="As for run.py: name=mine data=documents data.path=FILE ..."),
+    ] = None,
+    origin: Annotated[str, typer.Option("--from", help="microgpt.")] = "microgpt",
+) -> None:
+    """A run directory from a model of another program, judged on the names or other documents."""
+    from gptexp.interchange.convert import import_file
+
+    if origin != "microgpt":
+        raise ConfigError(f"--from: {origin!r} is not known. Fix: --from microgpt")
+    import_file(file, overrides or [])
+
+
+def check_device(device: str) -> None:
+    """Raises ConfigError for one that this machine does not have."""
+    from gptexp.runtime.device import (  # torch: only when something is computed
+        has_device,
+        probe_hardware,
+    )
+
+    hardware = probe_hardware()
+    if not has_device(device, hardware):
+        offered = ", ".join(hardware.devices())
+        raise ConfigError(f"--device: {device} is not there; this machine has {offered}. Fix: cpu")

@@ -1,0 +1,84 @@
+"""The bytes of a corpus, read and checked, as text."""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from gptexp import assets
+from gptexp.config import DataConfig
+from gptexp.data import documents
+from gptexp.errors import DataError
+
+_DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
+
+
+def corpus_digest(data: DataConfig) -> str:
+    """SHA-256 of the corpus file, in hexadecimal: for an asset without reading it.
+
+    A sweep asks for each of its points, so a file that is as it was is not read again.
+    """
+    if data.asset is not None:
+        return assets.known(data.asset).sha256
+    try:
+        stat = Path(data.path or "").expanduser().stat()
+    except (OSError, ValueError):
+        return hashlib.sha256(_read_bytes(data)).hexdigest()  # raises what is wrong
+    state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if (data.path, state) not in _DIGESTS:
+        _DIGESTS[data.path, state] = hashlib.sha256(_read_bytes(data)).hexdigest()
+    return _DIGESTS[data.path, state]
+
+
+def read_text(data: DataConfig, sha256: str | None = None) -> str:
+    """The text of the corpus, which has the digest `sha256` where one is given; raises DataError.
+
+    One rule on every system: a byte order mark at the start is dropped, and CRLF and CR become LF.
+    Documents come as documents.py has them.
+    """
+    raw = _read_bytes(data)
+    where = data.path or data.asset
+    if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
+        raise DataError(f"{where}: changed while the run was starting. Fix: start it again")
+    fix = "Fix: save it as UTF-8 text"
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise DataError(f"{where}: UTF-16, by the mark at offset 0, line 1. {fix}")
+    nul = raw.find(b"\0")
+    try:
+        text = raw.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        if nul < 0 or error.start < nul:
+            bad = f"byte 0x{raw[error.start]:02x} at {_position(raw, error.start)}"
+            raise DataError(f"{where}: not UTF-8: {bad}. {fix}") from error
+    if nul >= 0:
+        raise DataError(f"{where}: not text: a NUL byte at {_position(raw, nul)}. {fix}")
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if not text.strip():
+        raise DataError(f"{where}: holds no text, {len(raw)} bytes of nothing. Fix: give a text")
+    return documents.normalised(text, data.shuffle, str(where)) if data.documents else text
+
+
+def _read_bytes(data: DataConfig) -> bytes:
+    if data.asset is not None:
+        return assets.read(data.asset)
+    path = Path(data.path or "").expanduser()
+    try:
+        if path.is_dir():
+            problem = "a folder, not a file"
+        elif path.exists() and not path.is_file():
+            problem = "not a regular file"
+        else:
+            return path.read_bytes()
+    except FileNotFoundError:
+        problem = "not there"
+    except OSError as error:
+        problem = f"not readable, {error.strerror}"
+    except ValueError as error:  # a NUL in the name
+        problem = f"not readable, {error}"
+    shown = str(path).encode("unicode_escape").decode()  # one line, whatever the name
+    raise DataError(f"data.path: {shown} is {problem}. Fix: data.path=FILE, a readable UTF-8 text")
+
+
+def _position(raw: bytes, offset: int) -> str:
+    line = len(re.findall(rb"\r\n|\r|\n", raw[:offset])) + 1
+    return f"offset {offset}, line {line}"

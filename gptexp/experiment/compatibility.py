@@ -1,0 +1,113 @@
+"""Whether what stands in a run directory, or behind init_from, fits the config."""
+
+from typing import Any
+
+import torch
+
+from gptexp.config import Config, GPTConfig, Position, differences, from_dict, stored_config
+from gptexp.errors import CheckpointError, ConfigError
+from gptexp.experiment.identity import Identity
+from gptexp.models.build import construct
+from gptexp.runs import checkpoint
+from gptexp.runs.directory import RunDirectory
+from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.build import tokenizer_from_dict, vocabulary_difference
+
+
+def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> None:
+    """Weights mean the same only in the same architecture and vocabulary.
+
+    Raises CheckpointError: a line for all, then a table of key, checkpoint, config.
+    """
+    with stored_config(f"init_from: {config.init_from}", "use the gptexp that wrote it"):
+        stored = from_dict(init["config"])
+    free = {"model.name", "model.dropout", "model.init_std", "model.scale_residuals"}
+    if not isinstance(config.model, GPTConfig) or config.model.position is Position.none:
+        free.add("model.block_size")
+    rows = [
+        f"{key}: checkpoint {theirs}, config {ours}. Fix: {key}={theirs}"
+        for key, theirs, ours in differences(stored, config)
+        if key.startswith("model.") and key not in free
+    ]
+    if (theirs := stored.model.kind) != (ours := config.model.kind):  # other keys then follow
+        rows = [f"model.kind: checkpoint {theirs}, config {ours}. Fix: model={stored.model.name}"]
+    rows += other_vocabulary(init, tokenizer, "leave init_from out")
+    if rows := rows or other_shapes(config, init, tokenizer, "leave init_from out"):
+        keys = ", ".join(row.partition(":")[0] for row in rows)
+        raise CheckpointError(
+            f"init_from: {config.init_from} has another architecture or vocabulary: {keys}. "
+            "Fix: take its values, as below, or leave init_from out",
+            *rows,
+        )
+
+
+def check_resume(
+    config: Config, who: Identity, tokenizer: Tokenizer, state: checkpoint.State | None
+) -> None:
+    """That what stands in the run directory is of this config, before anything there is replaced.
+
+    Raises ConfigError and CheckpointError: a line for all, then a table of key, stored, given.
+    """
+    check_config_file(config, who.directory)
+    if state is None:
+        return
+    path, fix = who.directory.path, "rerun=true to train anew"
+    if state["config_hash"] != who.hash:
+        with stored_config(f"{path}: its checkpoints belong to another config", fix):
+            stored = from_dict(state["config"])
+        rows = [
+            f"{key}: checkpoint {theirs}, config {ours}. Fix: {fix}"
+            for key, theirs, ours in differences(stored, config)
+        ]
+        other = "another config" if rows else "another text, or to other weights of init_from"
+        raise CheckpointError(f"{path}: its checkpoints belong to {other}. Fix: {fix}", *rows)
+    # The config is the same, so these come from other code.
+    rows = other_vocabulary(state, tokenizer, fix) or other_shapes(config, state, tokenizer, fix)
+    if rows:
+        raise CheckpointError(
+            f"{path}: its checkpoints belong to another version of the code. Fix: {fix}", *rows
+        )
+
+
+def check_config_file(config: Config, directory: RunDirectory) -> None:
+    """That nobody changed the config.yaml of a run which is to go on; raises ConfigError.
+
+    The directory's name is a hash of the config, so a hashed key that differs was edited. The edit
+    would have no effect, and be overwritten. So would that of a file which cannot be read: it is
+    written atomically, so no kill tears it. Keys that are not hashed may differ; the command wins.
+    """
+    path, fix = directory.path / "config.yaml", "restore it, or delete it to have it written anew"
+    if not path.exists():
+        return
+    stored = directory.config(fix)
+    if found := differences(stored, config):
+        keys = ", ".join(difference.key for difference in found)
+        raise ConfigError(
+            f"{path}: was edited: {keys}. Fix: {fix}; other settings go on the command line",
+            *(
+                f"{key}: config.yaml {theirs}, command {ours}. Fix: restore it"
+                for key, theirs, ours in found
+            ),
+        )
+
+
+def other_vocabulary(state: checkpoint.State, tokenizer: Tokenizer, fix: str) -> list[str]:
+    """The row of the checkpoint's tokenizer, if its tokens mean something else."""
+    words = vocabulary_difference(tokenizer_from_dict(state["tokenizer"]), tokenizer)
+    return [f"tokenizer: {words}. Fix: use its text and tokenizer, or {fix}"] if words else []
+
+
+def other_shapes(
+    config: Config, state: checkpoint.State, tokenizer: Tokenizer, fix: str
+) -> list[str]:
+    """A row for each parameter of another shape, where all keys agree: its code was another."""
+    with torch.device("meta"):
+        network = construct(config.model, tokenizer.vocab_size)
+    wanted: dict[str, Any] = {k: list(v.shape) for k, v in network.state_dict().items()}
+    given: dict[str, Any] = {k: list(v.shape) for k, v in state["model"].items()}
+    return [
+        f"{name}: checkpoint {given.get(name, 'none')}, config {wanted.get(name, 'none')}. "
+        f"Fix: use the gptexp that wrote it, or {fix}"
+        for name in wanted | given
+        if given.get(name) != wanted.get(name)
+    ]

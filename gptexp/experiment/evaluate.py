@@ -1,0 +1,62 @@
+"""`gptexp evaluate`: the exact loss of a run's best weights, on its own text or on another one."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from gptexp.config import DataConfig, Dtype, from_overrides, problems
+from gptexp.data.corpus import SPLITS
+from gptexp.data.load import LoadedText, split_text
+from gptexp.data.read import corpus_digest, read_text
+from gptexp.errors import ConfigError
+from gptexp.inference.evaluation import evaluate
+from gptexp.inference.load import load_run
+from gptexp.runs.directory import RunDirectory
+from gptexp.runtime.device import probe_hardware, resolve_runtime
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_run(run: Path, split: str, overrides: list[str], device: str = "cpu") -> str:
+    """One line: the loss over one part of the text, in nats per token and bits per byte.
+
+    `overrides` choose another text, as for run.py: data=text data.path=FILE. In float32, whatever
+    the run was trained in. Raises CheckpointError, ConfigError, DataError.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"--split: {split!r} is not known. Fix: one of {', '.join(SPLITS)}")
+    loaded = load_run(run, device)
+    config = replace(loaded.config, data=_data(loaded.config.data, overrides))
+    if found := problems(config):
+        raise ConfigError(*found)
+    if split == "test" and not config.data.test_fraction:
+        raise ConfigError("--split: the text has no test part. Fix: --split val")
+    sha256 = corpus_digest(config.data)
+    trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
+    if not overrides and trained and trained.get("sha256") != sha256:
+        log.warning("%s has changed since the run was trained on it", config.data.path)
+    text = read_text(config.data, sha256)
+    # Windows may be shorter than the context, so the judged part alone has to be there.
+    splits = split_text(text, config.data, loaded.tokenizer, 1, needed=(split,))
+    where = resolve_runtime(
+        replace(config.trainer, device=device, dtype=Dtype.float32), probe_hardware()
+    )
+    corpus = LoadedText(config, text, loaded.tokenizer, splits).corpus(where.device)
+    batch_size = config.trainer.eval_batch_size
+    over = evaluate(loaded.model, corpus, loaded.tokenizer, where, split, batch_size)
+    return (
+        f"{split:7} {over.loss:.4f} nats per token ({over.bpb:.3f} bits per byte), standard "
+        f"error {over.stderr:.4f}, over {over.tokens:,} tokens of "
+        f"{config.data.path or config.data.asset}; weights of step {loaded.step:,}"
+    )
+
+
+def _data(own: DataConfig, overrides: list[str]) -> DataConfig:
+    """The run's own section, or that which the overrides choose."""
+    if not overrides:
+        return own
+    foreign = [word for word in overrides if not word.startswith(("data=", "data."))]
+    if foreign or not any(word.startswith("data=") for word in overrides):
+        what = f"{foreign[0]} is none of data" if foreign else "no data=... among them"
+        raise ConfigError(f"overrides: {what}. Fix: data=text data.path=FILE, for one")
+    return from_overrides(overrides).data

@@ -1,0 +1,104 @@
+"""What a run says on the screen: its first lines and its last."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from gptexp.analysis.ngrams import UNITS
+from gptexp.config import Config
+from gptexp.experiment.identity import Identity
+from gptexp.experiment.prepare import Inputs
+from gptexp.models.counts import count_parameters
+from gptexp.runs.checkpoint import State
+from gptexp.runs.directory import RunDirectory
+from gptexp.runs.state import Outcome
+from gptexp.runs.summary import log
+from gptexp.text import duration
+
+
+def show_summary(summary: dict[str, Any], folder: Path) -> None:
+    """What came out, where it is, and what to type next."""
+    best, final = summary["best"], summary["final"]
+    log.info("")
+    log.info("done at step %s: %s", f"{final['step']:,}", summary["stop_reason"])
+    if best is not None:
+        log.info(
+            "best    %.4f nats per token (%.3f bits per byte) at step %s, after %.2f epochs",
+            best["val_loss"],
+            best["val_bpb"],
+            f"{best['step']:,}",
+            best["epochs"],
+        )
+    log.info(
+        "final   %.4f at step %s; training text %.4f; %s in all",
+        _number(final["val_loss"]),
+        f"{final['step']:,}",
+        _number(final["train_loss"]),
+        duration(summary["seconds"]),
+    )
+    if summary.get("ngrams"):  # a run of an earlier gptexp has none
+        log.info("n-grams %s", describe_ngrams(summary["ngrams"], summary["config"]))
+    if summary["cliff"] is not None:
+        log.info("cliff   %s", describe_cliff(summary["cliff"]))
+    if summary["test"] is not None:
+        loss, bpb = _number(summary["test"]["loss"]), _number(summary["test"]["bpb"])
+        log.info("test    %.4f (%.3f bits per byte)", loss, bpb)
+    log.info("sample  from the best weights")
+    for line in summary["sample"].strip("\n").split("\n"):
+        log.info("    %s", line)
+    log.info("run     %s", folder)
+    log.info("next    gptexp sample %s --num 3 --temperature 0.8", folder)
+    if any(folder.glob("events.out.tfevents.*")):
+        log.info("        tensorboard --logdir %s", folder.parents[1])
+
+
+def describe_cliff(fall: dict[str, Any]) -> str:
+    """The cliff of a summary in one line."""
+    gap = f"validation is {fall['gap']:.4f} above training at the best"
+    match fall["verdict"]:
+        case "cliff":
+            onset = fall["onset"]
+            return (
+                f"from step {onset['step']:,}, epoch {onset['epochs']:.2f}; "
+                f"{fall['height']:.4f} higher at the end, {fall['slope']:+.4f} an epoch; {gap}"
+            )
+        case "none":
+            return f"none; {gap}"
+    return f"too early to tell; {gap}"
+
+
+def describe_ngrams(losses: list[float], config: dict[str, Any]) -> str:
+    """Such as `3.3473, 2.4857 by counting 1, 2 characters`."""
+    orders = ", ".join(str(order) for order in range(1, len(losses) + 1))
+    shown = ", ".join(f"{loss:.4f}" for loss in losses)
+    return f"{shown} by counting {orders} {UNITS[config['tokenizer']['name']]}"
+
+
+def _number(value: float | None) -> float:
+    """NaN, which JSON writes as null, back again."""
+    return math.nan if value is None else value
+
+
+def show_again(over: Outcome, directory: RunDirectory) -> None:
+    """The last lines of a run that was over before its command."""
+    code = f", {over.note}" if over.note else ""
+    log.info("already done%s (rerun=true trains it anew)", code)
+    show_summary(directory.summary() or {}, directory.path)
+
+
+def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | None) -> None:
+    """The first lines: model, data, machine, directory."""
+    vocab_size = inputs.tokenizer.vocab_size
+    parameters = sum(count_parameters(config.model, vocab_size).values())
+    log.info(
+        "model   %s: %s parameters, on %s",
+        config.model.name,
+        f"{parameters:,}",
+        inputs.runtime.describe(),
+    )
+    log.info("data    %s", inputs.data_line)
+    log.info("run     %s", who.directory.path)
+    if resumed is not None:
+        log.info(
+            "resume  at step %s of %s", f"{resumed['step']:,}", f"{inputs.trainer.max_steps:,}"
+        )

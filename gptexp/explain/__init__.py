@@ -1,0 +1,1 @@
+"""A text on its way through a model, stage by stage."""

@@ -1,0 +1,146 @@
+"""`gptexp explain`: which model and which text are meant, then the walk through all stages."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gptexp.config import Config, choices, from_overrides, problems
+from gptexp.data import documents
+from gptexp.data.load import load_corpus, split_text
+from gptexp.data.read import read_text
+from gptexp.errors import ConfigError, DataError
+from gptexp.explain.render import render
+from gptexp.explain.trace import trace_text
+from gptexp.inference.load import load_run
+from gptexp.models.build import Model, build_model
+from gptexp.optim.schedule import build_schedule
+from gptexp.runtime.device import cpu_threads
+from gptexp.runtime.random import stream_seed
+from gptexp.tokenizers.base import Tokenizer
+
+PIECE = 8  # tokens of a text that are read where none is given: as many as are shown
+
+# A model that needs an optimizer of its own brings its rung of the ladder, others are microGPT's.
+EXPERIMENTS = {"model=bigram": "ladder_bigram", "model=mlp": "ladder_mlp"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is explained."""
+
+    network: Model
+    tokenizer: Tokenizer
+    config: Config
+    weights: str  # which ones, in words
+    lr: float  # of the update
+    lr_words: str  # where that comes from
+
+
+def explain(what: str, overrides: list[str], text: str | None) -> str:
+    """All stages of one document, or of a piece of a text, in lines of at most 100 columns.
+
+    `what` is a choice of the group data, or else a run directory or checkpoint; `text` is what is
+    read, or None for the first of the validation split. On the CPU; writes nothing. Raises
+    ConfigError, CheckpointError and DataError.
+    """
+    with cpu_threads(1):  # so that the numbers do not depend on how many there are
+        known = what in choices("data")
+        subject = _untrained(what, overrides) if known else _run(what, overrides)
+        tokenizer, config = subject.tokenizer, subject.config
+        if text is None:
+            ids = _first(subject, what)
+        else:
+            ids = _encoded(text, tokenizer, config.data.documents)
+        ids = ids[: config.model.block_size + 1]
+        steps = trace_text(subject.network, tokenizer, config, ids, subject.lr)
+        return render(steps, config, subject.weights, subject.lr_words)
+
+
+def _untrained(what: str, overrides: list[str]) -> Subject:
+    """As a run of these overrides begins; raises ConfigError and DataError."""
+    given = [f"data={what}", *overrides]
+    if not any(word.startswith("experiment=") for word in overrides):
+        named = [EXPERIMENTS[word] for word in overrides if word in EXPERIMENTS]
+        given.insert(0, f"experiment={[*named, 'microgpt'][0]}")
+    config = from_overrides(given)
+    if found := problems(config):
+        raise ConfigError(*found)
+    if config.init_from is not None:
+        raise ConfigError(
+            f"init_from: {config.init_from} is no untrained model. "
+            f"Fix: gptexp explain {config.init_from}"
+        )
+    loaded = load_corpus(config)
+    seed = stream_seed(config.seed, "init")  # as experiment.py draws them
+    return Subject(
+        build_model(config.model, loaded.tokenizer.vocab_size, seed),
+        loaded.tokenizer,
+        config,
+        f"untrained, seed {config.seed}",
+        config.optim.lr * build_schedule(config.schedule, config.trainer.max_steps)(0),
+        "that of the first step of such a run",
+    )
+
+
+def _run(what: str, overrides: list[str]) -> Subject:
+    """The best weights of a run, whose corpus need not be there.
+
+    Raises ConfigError and CheckpointError.
+    """
+    if not Path(what).exists():
+        known = choices("data")
+        near = difflib.get_close_matches(what, known, n=1)
+        raise ConfigError(
+            f"{what}: no run or checkpoint is there, and the corpora are {', '.join(known)}. "
+            f"Fix: gptexp explain {near[0] if near else 'names'}"
+        )
+    if overrides:
+        raise ConfigError(
+            f"{overrides[0]}: a run has its own config. "
+            f"Fix: leave it out, or gptexp explain names {overrides[0]}"
+        )
+    run = load_run(Path(what))
+    return Subject(
+        run.model,
+        run.tokenizer,
+        run.config,
+        f"weights of step {run.step:,} of {what}",
+        run.config.optim.lr,
+        "the peak of the run, and no moments from it",
+    )
+
+
+def _first(subject: Subject, what: str) -> Tensor:
+    """Of the validation split: a document with its two boundaries, or so many tokens of a text.
+
+    Raises DataError where a run's corpus has gone.
+    """
+    config, tokenizer = subject.config, subject.tokenizer
+    try:
+        text = read_text(config.data)
+        splits = split_text(text, config.data, tokenizer, config.model.block_size)
+    except DataError as error:
+        reason = error.problems[0].partition(" Fix:")[0]
+        raise DataError(f"{what}: {reason} Fix: say what to read, --text TEXT") from error
+    val = torch.from_numpy(splits.val)
+    if not config.data.documents:
+        return val[: PIECE + 1]
+    edges = (val == documents.boundary(tokenizer)).nonzero().flatten()
+    return val[: int(edges[1]) + 1]
+
+
+def _encoded(text: str, tokenizer: Tokenizer, is_document: bool) -> Tensor:
+    """Ids of what the reader gave; raises DataError."""
+    if is_document:
+        if not text or documents.BOUNDARY in text:
+            raise DataError(f"--text: {text!r} is not one document. Fix: a line, as --text emma")
+        text = documents.BOUNDARY + text + documents.BOUNDARY
+    ids = torch.from_numpy(tokenizer.encode(text))
+    if len(ids) < 2:
+        raise DataError(
+            f"--text: {text!r} has no token that follows another. Fix: at least two characters"
+        )
+    return ids

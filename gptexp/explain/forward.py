@@ -1,0 +1,211 @@
+"""The stages of the forward pass, from tokens to the end of the residual stream."""
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from gptexp.config import Activation, Config, GPTConfig, ModelConfig
+from gptexp.explain.layout import (
+    POSITIONS,
+    Stage,
+    beside,
+    ends,
+    left_out,
+    norm_name,
+    padded,
+    places,
+    plural,
+    rms,
+    table,
+    width,
+    wrapped,
+)
+from gptexp.explain.trace import Counts, Embeddings, Perceptron, Trace
+
+HEADS = 4  # of a layer that are shown
+
+NUMBERS = 3  # of a vector that are shown
+
+SEEN = 5  # tokens of a perceptron's context that are shown
+
+
+def forward_stages(walk: Trace, config: Config) -> Iterator[Stage]:
+    """From tokens to what the model has before it says what comes next."""
+    yield _tokens(walk, config)
+    if walk.embeddings is not None:
+        yield _embedded(walk, walk.embeddings, config.model)
+    if walk.perceptron is not None:
+        yield _hidden(walk, walk.perceptron)
+    if walk.counts is not None:
+        yield _counted(walk, walk.counts)
+    if walk.layers:
+        yield _attention(walk)
+        yield _stream(walk, config.model)
+
+
+def _tokens(walk: Trace, config: Config) -> Stage:
+    size, total = config.model.block_size, len(walk.ids)
+    words = (
+        "The text is cut into tokens, and each becomes a number, its id. At each position the "
+        "model sees the inputs up to there and has to guess the target, the token that follows."
+    )
+    if config.data.documents:
+        words += (
+            " ↵, the line break between documents, stands at both ends: as what the first token "
+            "follows (BOS), and as the sign that the document is over."
+        )
+    inputs, targets = ([walk.vocabulary[i] for i in ids] for ids in (walk.ids, walk.target_ids))
+    shown = min(total, POSITIONS)
+    rows = [
+        ["position", *map(str, range(shown))],
+        ["input", *inputs[:shown]],
+        ["its id", *map(str, walk.ids[:shown])],
+        ["target", *targets[:shown]],
+        ["its id", *map(str, walk.target_ids[:shown])],
+    ]
+    lines = [*wrapped(words), "", *table(rows)]
+    if total == size:
+        lines += wrapped(
+            f"The context holds {size} tokens (model.block_size): a longer text is cut here."
+        )
+    if total > shown:
+        lines += wrapped(
+            f"Below, the first {shown} of {total} positions are shown; loss and update are of all."
+        )
+    files = "tokenizers.py, documents.py" if config.data.documents else "tokenizers.py"
+    return Stage("tokens", files, lines)
+
+
+def _embedded(walk: Trace, found: Embeddings, model: ModelConfig) -> Stage:
+    words = f"Each id picks a row of the token table: {found.tokens.shape[-1]} numbers"
+    columns = {"token row": found.tokens}
+    if found.positions is not None:
+        words += ". To it is added the row of the position table for its place"
+        columns |= {"+ position row": found.positions, "= sum": found.total}
+    if found.normed is not None:
+        assert isinstance(model, GPTConfig)
+        words += f". {norm_name(model)} then scales each vector to an RMS of about 1"
+        columns |= {f"after {norm_name(model)}": found.normed}
+    last = list(columns.values())[-1]
+    words += (
+        f". Shown are the first {NUMBERS} numbers, and the RMS (root mean square, the typical "
+        f"size) of all {last.shape[-1]}."
+    )
+    decimals = 3 if len(columns) < 4 else 2  # four columns leave room for two
+    rows = [["", *columns, "RMS"]]
+    for place, label in places(walk):
+        cells = [_vector(vectors[place], decimals) for vectors in columns.values()]
+        rows.append([label, *cells, f"{rms(last[place]):.2f}"])
+    where = "model.py: GPT.forward" if isinstance(model, GPTConfig) else "baselines.py: MLP.forward"
+    return Stage("embeddings", where, [*wrapped(words), "", *table(rows)])
+
+
+def _hidden(walk: Trace, found: Perceptron) -> Stage:
+    units = found.hidden.shape[-1]
+    words = (
+        f"The embeddings of the last {plural(found.context, 'token')} stand side by side, zeros "
+        f"where there is none (·). A linear layer makes {units} hidden units of them, and ReLU "
+        "sets the negative ones to 0, so a part of them is on."
+    )
+    rows = [["", "sees", "RMS of it", "units on", "RMS of them"]]
+    for place, label in places(walk):
+        seen = [
+            walk.vocabulary[walk.ids[i]] if i >= 0 else "·"
+            for i in range(place - min(found.context, SEEN) + 1, place + 1)
+        ]
+        if found.context > SEEN:
+            seen.insert(0, "...")
+        hidden = found.hidden[place]
+        rows.append(
+            [
+                label,
+                " ".join(seen),
+                f"{rms(found.joined[place]):.2f}",
+                f"{int((hidden > 0).sum())} of {units}",
+                f"{rms(hidden):.3f}",
+            ]
+        )
+    return Stage("hidden layer", "baselines.py: MLP.forward", [*wrapped(words), "", *table(rows)])
+
+
+def _counted(walk: Trace, found: Counts) -> Stage:
+    size, smoothing = len(walk.vocabulary), found.smoothing
+    words = (
+        "The model is a table: how often was each token followed by each other one? Nothing is "
+        f"learned but counts. The probability of a pair is (its count + {smoothing:g}) / "
+        f"(count of the input + {size} x {smoothing:g})."
+    )
+    rows = [["", "input seen", "then the target", "probability"]]
+    for place, label in places(walk):
+        seen, followed = found.seen[place].item(), found.followed[place].item()
+        chance = (followed + smoothing) / (seen + size * smoothing)
+        pair = f"{walk.vocabulary[walk.target_ids[place]]}: {followed:,.0f}"
+        rows.append([label, f"{seen:,.0f}", pair, f"{chance:.4f}"])
+    return Stage("counts", "baselines.py: Bigram", [*wrapped(words), "", *table(rows)])
+
+
+def _attention(walk: Trace) -> Stage:
+    count = len(walk.layers[0].weights)
+    words = (
+        "Each position (a row) looks back at itself and the positions before it (columns), never "
+        "ahead (·). A weight says how much it takes from there; each row adds up to 1. Every head "
+        "has queries and keys of its own, so it may look elsewhere."
+    )
+    if count > HEADS:
+        words += f" Shown are {HEADS} of {count} heads."
+    lines = wrapped(words)
+    for number, layer in ends(walk.layers):
+        blocks = [
+            _matrix(walk, layer.weights[head], f"layer {number}, head {head + 1}")
+            for head in range(min(count, HEADS))
+        ]
+        lines += ["", *beside(blocks)]
+    lines += left_out(walk)
+    return Stage("attention", "model.py: Attention", lines)
+
+
+def _matrix(walk: Trace, weights: Tensor, title: str) -> list[str]:
+    """One head's weights [time, time] with a title; all lines are equally wide."""
+    shown = places(walk)
+    rows = [["", *(label for _, label in shown)]]
+    for i, label in shown:
+        cells = [_weight(weights[i, j].item()) if j <= i else "·" for j, _ in shown]
+        rows.append([label, *cells])
+    lines = [f"   {title}", *table(rows, gap=1)]
+    columns = max(map(width, lines))
+    return [padded(line, columns) for line in lines]
+
+
+def _stream(walk: Trace, model: ModelConfig) -> Stage:
+    assert isinstance(model, GPTConfig)
+    units = walk.layers[0].hidden.shape[-1]
+    relu = model.activation is Activation.relu
+    gate = "ReLU, which lets only" if relu else "GELU, which lets mostly"
+    words = (
+        "A vector runs through all layers, the residual stream. Attention adds to it what its "
+        "heads gathered from other positions; then the MLP adds what it makes of each position "
+        f"alone, through {units} hidden units and {gate} the positive ones through ('on'). Shown "
+        "is the RMS of the vectors; those of a sum do not simply add up."
+    )
+    lines = wrapped(words)
+    for number, layer in ends(walk.layers):
+        rows = [
+            [f"layer {number}", "stream", "attention adds", "stream", "MLP adds", "stream", "on"]
+        ]
+        parts = (layer.before, layer.attention, layer.between, layer.mlp, layer.after)
+        for place, label in places(walk):
+            on = int((layer.hidden[place] > 0).sum())
+            cells = [f"{rms(part[place]):.3f}" for part in parts]
+            rows.append([label, *cells, f"{on} of {units}"])
+        lines += ["", *table(rows)]
+    return Stage("residual stream", "model.py: Block, MLP", [*lines, *left_out(walk)])
+
+
+def _vector(values: Tensor, decimals: int) -> str:
+    return " ".join(f"{value:z{decimals + 3}.{decimals}f}" for value in values[:NUMBERS].tolist())
+
+
+def _weight(value: float) -> str:
+    """Two decimals without the 0 before them."""
+    shown = f"{value:.2f}"
+    return shown[1:] if shown.startswith("0") else shown[:3]

@@ -1,0 +1,104 @@
+"""What of a walk is shown, and paragraphs and tables of at most WIDTH columns."""
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from torch import Tensor
+
+from gptexp.config import GPTConfig, Norm
+from gptexp.explain.trace import Layer, Trace
+
+WIDTH = 96
+
+POSITIONS = 8  # that are shown
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One heading with what stands under it."""
+
+    title: str
+    where: str  # the code, below gptexp/
+    lines: list[str]
+
+
+def places(walk: Trace) -> list[tuple[int, str]]:
+    """The positions that are shown, each with its token as a label."""
+    return [(place, walk.vocabulary[token]) for place, token in enumerate(walk.ids[:POSITIONS])]
+
+
+def ends(layers: list[Layer]) -> list[tuple[int, Layer]]:
+    """The layers that are shown, with their numbers from 1, as in dashboards: first and last."""
+    return [(i + 1, layers[i]) for i in sorted({0, len(layers) - 1})]
+
+
+def left_out(walk: Trace) -> list[str]:
+    """A line that says which layers are not shown, if there are any."""
+    last = len(walk.layers)
+    between = "Layer 2 is" if last == 3 else f"Layers 2 to {last - 1} are"
+    return wrapped(f"{between} not shown.") if last > 2 else []
+
+
+def norm_name(model: GPTConfig) -> str:
+    return "RMSNorm" if model.norm is Norm.rmsnorm else "LayerNorm"
+
+
+def rms(vector: Tensor) -> float:
+    """Root of the mean square: the typical size of its numbers."""
+    return vector.square().mean().sqrt().item()
+
+
+def plural(number: int, noun: str) -> str:
+    """Such as `1 layer` or `4 layers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def wrapped(words: str, first: str = "   ", others: str = "   ") -> list[str]:
+    """A paragraph, whose lines begin with `first` and `others`."""
+    return textwrap.wrap(
+        words, WIDTH, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
+    )
+
+
+def table(rows: Sequence[Sequence[str]], gap: int = 3, indent: str = "   ") -> list[str]:
+    """The first column to the left, the others to the right, as wide as they need to be."""
+    widths = [max(map(width, column)) for column in zip_longest(*rows, fillvalue="")]
+    lines = []
+    for first, *others in rows:
+        cells = [padded(first, widths[0])]
+        cells += [_right(cell, size) for cell, size in zip(others, widths[1:], strict=False)]
+        lines.append(indent + (" " * gap).join(cells))
+    return lines
+
+
+def beside(blocks: list[list[str]]) -> list[str]:
+    """Blocks of equal height and width beside each other, as many as fit, in rows as even."""
+    size, count = width(blocks[0][0]), len(blocks)
+    rows = -(-count // max(1, WIDTH // size))
+    across = -(-count // rows)
+    lines: list[str] = []
+    for start in range(0, count, across):
+        gap = [""] if start else []
+        some = blocks[start : start + across]
+        lines += gap + ["".join(parts) for parts in zip(*some, strict=True)]
+    return lines
+
+
+def padded(text: str, columns: int) -> str:
+    """With spaces after it, up to so many columns."""
+    return text + " " * (columns - width(text))
+
+
+def width(text: str) -> int:
+    """Columns that a terminal needs: two for a wide character, none for one that combines."""
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
+
+
+def _right(text: str, columns: int) -> str:
+    return " " * (columns - width(text)) + text

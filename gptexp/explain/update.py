@@ -1,0 +1,123 @@
+"""The stages after it: what the model expects, how wrong it is, and what it learns from that."""
+
+import math
+from collections.abc import Iterator
+
+from gptexp.config import AdamConfig, AdamWConfig, BigramConfig, Config, GPTConfig, ModelConfig
+from gptexp.explain.layout import Stage, left_out, norm_name, places, plural, table, wrapped
+from gptexp.explain.trace import Change, Trace
+
+TOP = 3  # likeliest next tokens that are shown
+
+
+def update_stages(walk: Trace, config: Config, lr_words: str) -> Iterator[Stage]:
+    """What the model says comes next, how wrong it was, and what it learns."""
+    yield _probabilities(walk, config.model)
+    yield _loss(walk)
+    yield _update(walk, config, lr_words)
+
+
+def _probabilities(walk: Trace, model: ModelConfig) -> Stage:
+    match model:
+        case GPTConfig(final_norm=True):
+            words = f"After a last {norm_name(model)}, the head turns each vector into"
+        case BigramConfig():
+            words = "The ln of the probabilities in the input token's row is"
+        case _:
+            words = "The head turns each vector into"
+    words += (
+        f" one score for each of the {len(walk.vocabulary)} tokens, the logits; softmax makes them "
+        "probabilities, which add up to 1. The loss of a position is -ln of the probability that "
+        "the target got: 0 would be certain and right."
+    )
+    rows = [["", *(f"likeliest {i + 1}" for i in range(TOP)), "target", "logit", "prob.", "loss"]]
+    chances = walk.logits.softmax(dim=-1)
+    for place, label in places(walk):
+        best = chances[place].argsort(descending=True, stable=True)[:TOP].tolist()  # ties by id
+        likely = [f"{walk.vocabulary[token]} {chances[place, token].item():.3f}" for token in best]
+        target = walk.target_ids[place]
+        rows.append(
+            [
+                label,
+                *(likely + [""] * TOP)[:TOP],
+                walk.vocabulary[target],
+                f"{walk.logits[place, target].item():z.2f}",
+                f"{chances[place, target].item():.3f}",
+                f"{walk.losses[place].item():.3f}",
+            ]
+        )
+    where = "evaluation.py: token_losses"
+    return Stage("logits, probabilities", where, [*wrapped(words), "", *table(rows)])
+
+
+def _loss(walk: Trace) -> Stage:
+    positions, size = len(walk.losses), len(walk.vocabulary)
+    words = (
+        f"The mean over {plural(positions, 'position')} is what training makes smaller. A uniform "
+        f"guess, which holds all {size} tokens for equally likely, has a loss of ln {size}. A loss "
+        "of L is as unsure as a uniform guess among e^L tokens."
+    )
+    losses = {"loss of the model": walk.loss, "loss of a uniform guess": math.log(size)}
+    rows = [
+        [name, f"{loss:.4f}", f"as a guess among {math.exp(min(loss, 99)):.3g}"]
+        for name, loss in losses.items()
+    ]
+    return Stage("loss", "evaluation.py", [*wrapped(words), "", *table(rows)])
+
+
+def _update(walk: Trace, config: Config, lr_words: str) -> Stage:
+    update, clip = walk.update, config.trainer.grad_clip
+    words = (
+        "Backpropagation gives each parameter its gradient: how the loss would change with it. "
+        f"{_optimizer(config)} then moves all parameters a little against it, with a learning rate "
+        f"of {update.lr:.3g}, {lr_words}."
+    )
+    if walk.counts is not None:
+        words = (
+            "The gradient is minus the pairs that were seen, so one step of SGD adds them to the "
+            f"table, each as {update.lr:.3g}, the learning rate: counting is training here."
+        )
+    if 0 < clip < update.gradient:
+        words += f" The gradient's norm, {update.gradient:.3g}, is first clipped to {clip:g}."
+    if isinstance(config.optim, AdamConfig | AdamWConfig):
+        words += (
+            " Adam's first step moves every number that has a gradient by about the learning rate, "
+            "whatever the gradient's size."
+        )
+    lines = [*wrapped(words), "", *table(_changes(walk, config.model)), *left_out(walk), ""]
+    difference = update.loss - walk.loss
+    rows = [
+        ["loss on this text before", f"{walk.loss:.4f}"],
+        ["and after this update", f"{update.loss:.4f}", f"{difference:+.4f}"],
+    ]
+    return Stage("one update", "trainer.py: train_step", [*lines, *table(rows)])
+
+
+def _changes(walk: Trace, model: ModelConfig) -> list[list[str]]:
+    """A row for each matrix of the layers that are shown; one for all biases and gains."""
+    hidden = tuple(f"blocks.{i}." for i in range(1, len(walk.layers) - 1))
+    tied = isinstance(model, GPTConfig) and model.tie_head
+    rows = [["parameter", "shape", "gradient norm", "change norm"]]
+    vectors: list[Change] = []
+    for change in walk.update.changes:
+        if len(change.shape) < 2:
+            vectors.append(change)
+        elif not change.name.startswith(hidden):
+            shape = " x ".join(map(str, change.shape))
+            name = change.name + (" = head" if tied and "token" in change.name else "")
+            rows.append([name, shape, _small(change.gradient), _small(change.change)])
+    everything = {"biases and gains": vectors, "all parameters": walk.update.changes}
+    for name, some in everything.items():
+        size = f"{sum(math.prod(c.shape) for c in some):,}"
+        norms = (math.hypot(*(c.gradient for c in some)), math.hypot(*(c.change for c in some)))
+        rows += [[name, size, *map(_small, norms)]] if some else []
+    return rows
+
+
+def _optimizer(config: Config) -> str:
+    names = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+    return names[config.optim.name]
+
+
+def _small(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or value >= 0.001 else f"{value:.1e}"

@@ -1,0 +1,249 @@
+"""Runs to and from the files of other programs: microGPT's JSON so far."""
+
+import hashlib
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gptexp import console
+from gptexp.config import (
+    Config,
+    Dtype,
+    GPTConfig,
+    config_hash,
+    flat,
+    from_dict,
+    from_overrides,
+    run_name,
+    to_dict,
+)
+from gptexp.config import problems as config_problems
+from gptexp.data.documents import BOUNDARY
+from gptexp.data.load import LoadedText, split_text
+from gptexp.data.read import corpus_digest, read_text
+from gptexp.errors import CheckpointError, ConfigError, DataError
+from gptexp.experiment.finish import conclude
+from gptexp.experiment.identity import Identity
+from gptexp.experiment.lifecycle import settle, status_kept
+from gptexp.experiment.manifest import write_manifest
+from gptexp.experiment.prepare import Inputs
+from gptexp.experiment.screen import show_summary
+from gptexp.files import storage_errors, write_text
+from gptexp.inference.evaluation import Evaluation, evaluate
+from gptexp.inference.generate import draw
+from gptexp.inference.load import read_checkpoint
+from gptexp.inference.probe import probe_model
+from gptexp.interchange import microgpt
+from gptexp.interchange.microgpt import MicroGPT
+from gptexp.models.build import construct
+from gptexp.runs import checkpoint
+from gptexp.runs.checkpoint import Store
+from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runs.journal import read_journal
+from gptexp.runtime.device import cpu_threads, device_problems, probe_hardware, resolve_runtime
+from gptexp.runtime.random import stream_seed
+from gptexp.tokenizers.char import CharTokenizer
+from gptexp.tracking.tracker import open_tracker
+
+log = logging.getLogger(__name__)
+
+PRESET = "experiment=microgpt"  # whose switches microGPT's architecture is
+
+
+def export_run(run: Path, to: Path | None = None) -> Path:
+    """Write the best weights of a run, or a checkpoint, as microGPT's JSON; returns the file.
+
+    Its `final_loss` is the last training loss logged up to that step. Raises CheckpointError for a
+    model that microGPT does not know, ConfigError for a file that is there already, StorageError.
+    """
+    state = read_checkpoint(run)
+    config = from_dict(state["config"])
+    if found := _not_micro(config, state["tokenizer"]):
+        raise CheckpointError(*(f"{run}: {what}" for what in found))
+    model = config.model
+    assert isinstance(model, GPTConfig)
+    lines = read_journal(run / "metrics.jsonl") if run.is_dir() else []
+    logged = [
+        line["train/loss"]
+        for line in lines
+        if line["step"] <= state["step"] and line.get("train/loss") is not None
+    ]
+    stored = MicroGPT(
+        n_embd=model.n_embd,
+        n_head=model.n_head,
+        n_layer=model.n_layer,
+        block_size=model.block_size,
+        num_steps=state["step"],
+        final_loss=logged[-1] if logged else None,
+        chars=state["tokenizer"]["characters"].removesuffix(BOUNDARY),
+        weights=microgpt.from_state(state["model"], model.n_layer),
+    )
+    path, text = to or Path(microgpt.filename(stored)), microgpt.render(stored)
+    with storage_errors(path):
+        if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
+            raise ConfigError(f"{path}: is there already, and differs. Fix: --file OTHER.json")
+    write_text(path, text)
+    return path
+
+
+def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Path:
+    """A run directory with the weights of microGPT's JSON, judged on the config's documents.
+
+    `overrides` are those of run.py, such as data=documents data.path=FILE; without them, the names.
+    The weights stay the float64 of the file, so that an export gives the same numbers; a model
+    computes in float32. Raises CheckpointError, ConfigError, DataError, InUseError, StorageError.
+    """
+    stored = microgpt.parse(_read(path), str(path))
+    config = _config(stored, path, overrides)
+    who = _identify(config, stored, outputs)
+    directory = who.directory
+    if directory.summary() is not None:
+        log.info("already there: %s", directory.path)
+        return directory.path
+    inputs = _inputs(config, stored, path, who)
+    with (
+        directory.locked(),
+        console.logged_to(directory.log),
+        cpu_threads(config.trainer.threads),
+    ):
+        if (result := directory.summary()) is None:  # else another process was faster
+            with status_kept(directory):
+                write_manifest(config, who, inputs, overrides, None)
+                result = _filled(who, config, inputs, stored)
+                directory.write_json("summary.json", result)
+        settle(config, directory, result)
+        show_summary(result, directory.path)
+    return directory.path
+
+
+def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
+    """microGPT's setting with the sizes and steps of the file, in float32; raises ConfigError."""
+    config, preset = from_overrides([PRESET, *overrides]), from_overrides([PRESET])
+    if config.model != preset.model:
+        raise ConfigError(f"model: {path} says what it is. Fix: leave model=... and model.* out")
+    if config.rerun or config.init_from is not None:
+        key = "rerun" if config.rerun else "init_from"
+        raise ConfigError(f"{key}: an import trains nothing. Fix: leave it out")
+    if not config.data.documents or config.tokenizer.name != "char":
+        raise ConfigError(
+            "data: microGPT reads documents, character by character. "
+            "Fix: data=names, or data=documents data.path=FILE, and tokenizer=char"
+        )
+    assert isinstance(config.model, GPTConfig)
+    sizes = {key: getattr(stored, key) for key in microgpt.SIZES}
+    config.model = replace(config.model, **sizes)
+    steps = max(stored.num_steps, 1)
+    config.trainer = replace(config.trainer, max_steps=steps, dtype=Dtype.float32)
+    config.init_from = str(path)
+    if found := config_problems(config) or device_problems(config.trainer, probe_hardware()):
+        raise ConfigError(*found)
+    return config
+
+
+def _identify(config: Config, stored: MicroGPT, outputs: Path) -> Identity:
+    """The whole file counts, its characters too, and counts as no weights to train from do."""
+    content = hashlib.sha256(f"imported from microGPT\n{microgpt.render(stored)}".encode())
+    sha256 = corpus_digest(config.data)
+    hashed = config_hash(config, sha256, content.hexdigest())
+    path = outputs / config.name / run_name(config, hashed)
+    return Identity(sha256, hashed, RunDirectory(path), None)
+
+
+def _inputs(config: Config, stored: MicroGPT, path: Path, who: Identity) -> Inputs:
+    """As preflight.prepare has them, but in the vocabulary of the file."""
+    tokenizer = CharTokenizer(stored.chars + BOUNDARY)
+    text = read_text(config.data, who.data_sha256)
+    try:
+        tokenizer.encode(text)
+    except DataError as error:
+        what = error.problems[0].partition(" Fix:")[0]
+        raise DataError(
+            f"{path}: cannot be judged on {config.data.path or config.data.asset}: {what} "
+            "Fix: data=documents data.path=FILE, with documents of its characters"
+        ) from error
+    splits = split_text(text, config.data, tokenizer, config.model.block_size)
+    where = resolve_runtime(config.trainer, probe_hardware())
+    loaded = LoadedText(config, text, tokenizer, splits)
+    corpus = loaded.corpus(where.device)
+    return Inputs(loaded.describe(), tokenizer, splits, corpus, where, config.trainer)
+
+
+def _filled(who: Identity, config: Config, inputs: Inputs, stored: MicroGPT) -> dict[str, Any]:
+    """The directory with what training leaves: a checkpoint, and curves of one point.
+
+    Returns the summary. Tokens and epochs are those of one document a step, as microGPT trains.
+    """
+    folder, step = who.directory.path, stored.num_steps
+    corpus, tokenizer, where = inputs.corpus, inputs.tokenizer, inputs.runtime
+    network = construct(config.model, tokenizer.vocab_size)
+    state = microgpt.to_state(stored)
+    network.load_state_dict(state)
+    network.to(where.device)
+
+    def judged(split: str, limit: int | None = None) -> Evaluation:
+        batch_size = config.trainer.eval_batch_size
+        return evaluate(network, corpus, tokenizer, where, split, batch_size, limit)
+
+    val, train = judged("val"), judged("train", corpus.size("val"))
+    tokens = corpus.trained(step, 1)
+    values = {
+        "tokens": tokens,
+        "epoch": tokens / corpus.size("train"),
+        "seconds": 0.0,
+        "train/eval_loss": train.loss,
+        "val/loss": val.loss,
+        "val/bpb": val.bpb,
+        "val/stderr": val.stderr,
+    }
+    if stored.final_loss is not None:
+        values["train/loss"] = stored.final_loss
+    identity = {"config": to_dict(config), "config_hash": who.hash}
+    store = Store(who.directory.checkpoints)
+    saved = {**identity, "tokenizer": tokenizer.to_dict(), "model": state}
+    store.save(saved, step, best_step=step)
+    seed = stream_seed(config.seed, "sample", step)
+    sample, ids = draw(network, tokenizer, config.trainer, corpus, seed, step)
+    with open_tracker(config, folder, None) as tracked:
+        tracked.scalars(step, values)
+        return conclude(
+            config,
+            folder,
+            inputs,
+            tracked,
+            stop_reason=f"imported from {config.init_from}",
+            best_step=step,
+            weights=dict.fromkeys(("best", "final"), checkpoint.digest(state)),
+            test=judged("test") if config.data.test_fraction else None,
+            drawn=(sample, probe_model(network, tokenizer, ids[: corpus.block_size], step)),
+            best_file=store.folder / store.best_entry().file,
+        )
+
+
+def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[str]:
+    """What of a config microGPT's file has no place for."""
+    wanted = flat(to_dict(from_overrides([PRESET])))
+    given = flat(to_dict(config))
+    free = {"model.name", "model.dropout", "model.init_std", "model.scale_residuals"}
+    free |= {f"model.{key}" for key in microgpt.SIZES}
+    keys = [key for key in wanted if key.startswith("model.") and key not in free]
+    keys += ["tokenizer.name", "data.documents"]
+    found = [
+        f"{key} is {given.get(key)}, not {wanted[key]}. Fix: train one by {PRESET}"
+        for key in keys
+        if given.get(key) != wanted[key]
+    ]
+    if not found and not tokenizer["characters"].endswith(BOUNDARY):
+        found.append(f"its boundary is not the last token. Fix: train one by {PRESET}")
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror
+    except ValueError:  # not UTF-8, or a NUL in the name
+        reason = "not UTF-8 text"
+    shown = str(path).encode("unicode_escape").decode()
+    raise CheckpointError(f"{shown}: {reason}. Fix: name a file such as model_e16_h4_l1_s1000.json")

@@ -1,0 +1,83 @@
+"""A run's dashboard written again from its journals, where a mirror was lost or never there."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gptexp.config import Config, LoggerConfig, to_dict
+from gptexp.errors import CheckpointError, ConfigError, GptexpError
+from gptexp.files import read_json
+from gptexp.runs.directory import RunDirectory
+from gptexp.runs.journal import Sample, curves, read_journal
+from gptexp.runs.summary import scalars
+from gptexp.tracking.choose import openers
+from gptexp.tracking.dashboard import Dashboard, FinalResult, RunInfo
+
+Lines = list[dict[str, Any]]
+
+DASHBOARDS = ("tensorboard", "wandb")
+
+EXIT_CODES = {"done": 0, "diverged": 3}  # of a run in that state; any other did not end well
+
+
+def export_dashboard(run: Path, to: str) -> None:
+    """Write the curves and samples of a run directory to TensorBoard or W&B, one of DASHBOARDS.
+
+    TensorBoard's event files are replaced by one that has their pictures too; W&B gets a run of its
+    own, with a new id and without pictures, since no journal holds them. Raises ConfigError,
+    CheckpointError, InUseError while the run is training, and GptexpError when the dashboard fails.
+    """
+    if to not in DASHBOARDS:
+        known = ", ".join((*DASHBOARDS, "microgpt"))
+        raise ConfigError(f"--to: {to!r} is not known. Fix: one of {known}")
+    directory = RunDirectory(run)
+    lines = read_journal(run / "metrics.jsonl")
+    if not lines:
+        raise CheckpointError(f"{run}: holds no metrics.jsonl. Fix: name a run, outputs/NAME/RUN")
+    config = directory.config()
+    samples = [Sample(**line) for line in read_journal(run / "samples.jsonl")]
+    with directory.locked():
+        try:
+            if to == "tensorboard":
+                mirror = tensorboard(config, run, lines, samples)
+            else:
+                mirror = wandb(config, run, lines, samples)
+            finish(directory, mirror, samples)
+        except Exception as error:
+            what = str(error).partition("\n")[0]
+            raise GptexpError(f"{run}: {to} failed: {what}. Fix: see to that, and again") from error
+
+
+def tensorboard(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
+    """As a resume after the last line would begin, which writes all that came before."""
+    last = max(line["step"] for line in lines)
+    story = RunInfo(run, config.name, to_dict(config), last, lines, samples, over=True)
+    return opened(replace(config.logger, tensorboard=True, wandb=False), story)
+
+
+def wandb(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
+    """As a run that begins anew and is told everything at once."""
+    story = RunInfo(run, config.name, to_dict(config), None, [], [])
+    mirror = opened(replace(config.logger, tensorboard=False, wandb=True), story)
+    for line in lines:
+        mirror.scalars({**line, **curves(line)})
+    for sample in samples:
+        mirror.sample(sample)
+    return mirror
+
+
+def opened(cfg: LoggerConfig, story: RunInfo) -> Dashboard:
+    [opener] = openers(cfg, story).values()
+    return opener()
+
+
+def finish(directory: RunDirectory, mirror: Dashboard, samples: list[Sample]) -> None:
+    """Tell `mirror` the summary, if there is one, and how the run ended."""
+    summary = directory.summary()
+    if summary is not None and samples:
+        best_step = (summary["best"] or {}).get("step", 0)
+        sample = next((s for s in samples if s.step == best_step), samples[-1])
+        entry = read_json(directory.checkpoints / "best.json")
+        best = None if entry is None else directory.checkpoints / entry["file"]
+        mirror.final(FinalResult(summary["steps"], scalars(summary), sample, None, best))
+    mirror.close(EXIT_CODES.get(directory.status().get("state", ""), 1))

@@ -1,0 +1,149 @@
+"""One GPT, pre-norm, whose switches span microGPT to nanoGPT's. Forward returns logits."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptexp.config import Activation, GPTConfig, Norm, Position
+from gptexp.models.attention import Attention
+
+EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
+
+
+class NormLayer(nn.Module):
+    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), gain and bias optional."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.kind = cfg.norm
+        width = cfg.n_embd
+        has_bias = cfg.bias and cfg.norm is Norm.layernorm
+        self.weight = nn.Parameter(torch.ones(width)) if cfg.norm_gain else None
+        self.bias = nn.Parameter(torch.zeros(width)) if has_bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape[-1:]
+        if self.kind is Norm.rmsnorm:
+            return F.rms_norm(x, shape, self.weight, EPS)
+        return F.layer_norm(x, shape, self.weight, self.bias, EPS)
+
+
+class MLP(nn.Module):
+    """Two linear layers, four times as wide in between."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.activation = nn.GELU() if cfg.activation is Activation.gelu else nn.ReLU()
+        self.up = nn.Linear(cfg.n_embd, 4 * cfg.n_embd, bias=cfg.bias)
+        self.proj = nn.Linear(4 * cfg.n_embd, cfg.n_embd, bias=cfg.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.proj(self.activation(self.up(x))))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each on the normed stream and added back to it."""
+
+    def __init__(self, cfg: GPTConfig) -> None:
+        super().__init__()
+        self.attention_norm = NormLayer(cfg)
+        self.attention = Attention(cfg)
+        self.mlp_norm = NormLayer(cfg)
+        self.mlp = MLP(cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class GPT(nn.Module):
+    """Token ids [batch, time] to logits [batch, time, vocab_size], time at most block_size."""
+
+    def __init__(self, cfg: GPTConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.token_table = nn.Embedding(vocab_size, cfg.n_embd)
+        learned = cfg.position is Position.learned
+        self.position_table = nn.Embedding(cfg.block_size, cfg.n_embd) if learned else None
+        self.embd_norm = NormLayer(cfg) if cfg.embd_norm else nn.Identity()
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layer))
+        self.final_norm = NormLayer(cfg) if cfg.final_norm else nn.Identity()
+        self.head = nn.Linear(cfg.n_embd, vocab_size, bias=False)
+        if cfg.tie_head:
+            self.head.weight = self.token_table.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.token_table(ids)  # [batch, time, n_embd]
+        if self.position_table is not None:
+            x = x + self.position_table.weight[: ids.shape[1]]
+        x = self.dropout(self.embd_norm(x))
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.final_norm(x))
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw every parameter, in the order of `named_parameters`, from `generator`.
+
+        | parameters                               | distribution                           |
+        |------------------------------------------|----------------------------------------|
+        | token table, position table, head        | N(0, init_std)                         |
+        | qkv and up weights                       | N(0, init_std)                         |
+        | proj weights, which add to the residuals | N(0, init_std / sqrt(2 n_layer))       |
+        | biases                                   | 0                                      |
+        | gains of the norms                       | 1                                      |
+
+        The scale of the proj weights keeps the variance of the residual stream, to which 2 n_layer
+        branches add, independent of depth (Radford et al. 2019, GPT-2, section 2.3). Without
+        scale_residuals they are drawn like the others, as in microGPT.
+        """
+        std = self.cfg.init_std
+        branches = 2 * self.cfg.n_layer if self.cfg.scale_residuals else 1
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif parameter.ndim == 1:
+                parameter.fill_(1.0)
+            elif name.endswith("proj.weight"):
+                parameter.normal_(0.0, std / math.sqrt(branches), generator=generator)
+            else:
+                parameter.normal_(0.0, std, generator=generator)
+
+
+def gpt_parameters(cfg: GPTConfig, vocab_size: int) -> dict[str, int]:
+    """Parameters by component, from the config alone; a tied head adds none."""
+    width, layers = cfg.n_embd, cfg.n_layer
+    bias = int(cfg.bias)
+    norm = width * (int(cfg.norm_gain) + int(cfg.bias and cfg.norm is Norm.layernorm))
+    norms = 2 * layers + int(cfg.embd_norm) + int(cfg.final_norm)
+    return {
+        "token table": vocab_size * width,
+        "position table": cfg.block_size * width if cfg.position is Position.learned else 0,
+        "attention": layers * (4 * width * width + bias * 4 * width),
+        "mlp": layers * (8 * width * width + bias * 5 * width),
+        "norms": norms * norm,
+        "head": 0 if cfg.tie_head else vocab_size * width,
+    }
+
+
+def gpt_flops(cfg: GPTConfig, vocab_size: int) -> int:
+    """Floating-point operations per trained token, forward and backward.
+
+    6 per weight of a matrix product, plus 12 n_layer n_embd block_size for the attention scores
+    and their weighted sums (Chowdhery et al. 2022, PaLM, appendix B). Table look-ups, norms and
+    biases are left out.
+    """
+    matrices = 12 * cfg.n_layer * cfg.n_embd**2 + vocab_size * cfg.n_embd
+    return 6 * matrices + 12 * cfg.n_layer * cfg.n_embd * cfg.block_size
+
+
+def activations(cfg: GPTConfig) -> int:
+    """Numbers that the forward pass keeps for each token, for the backward pass to read.
+
+    16 n_embd a layer: inputs of norms, products and the nonlinearity.
+    """
+    return 16 * cfg.n_layer * cfg.n_embd

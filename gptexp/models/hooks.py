@@ -1,0 +1,34 @@
+"""The activations of one forward pass, kept by hooks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.no_grad()
+def record_activations(
+    network: nn.Module, inputs: Tensor
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Logits [time, vocab] of `inputs` [time]; by name, what each submodule was given and made."""
+    given: dict[str, Tensor] = {}
+    made: dict[str, Tensor] = {}
+
+    def keeper(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def keep(_: nn.Module, arguments: Any, output: Tensor) -> None:
+            given[name], made[name] = arguments[0][0], output[0]
+
+        return keep
+
+    hooks = [
+        module.register_forward_hook(keeper(name))
+        for name, module in network.named_modules()
+        if name
+    ]
+    try:
+        logits: Tensor = network(inputs[None])[0]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return logits, given, made

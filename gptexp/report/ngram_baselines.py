@@ -1,0 +1,56 @@
+"""What counting alone reaches on the corpus of a report, for its figures and words."""
+
+from dataclasses import dataclass
+
+from gptexp.analysis.ngrams import UNITS
+from gptexp.report.results import Record, Results, mapping
+
+
+@dataclass(frozen=True)
+class NgramBaselines:
+    """Validation losses of n-grams, see ngrams.losses."""
+
+    losses: list[float]  # of order 1, 2, ..., in nats per token
+    unit: str  # what is counted: characters or bytes
+    tokens: int  # of the training set that they were counted on
+    largest: bool  # whether there are smaller ones in the report
+
+    @property
+    def orders(self) -> str:
+        """Such as `1 to 5 characters`."""
+        count = len(self.losses)
+        return f"{f'1 to {count}' if count > 1 else '1'} {self.unit}"
+
+    @property
+    def shown(self) -> str:
+        """The losses, such as `3.3473, 2.4857`."""
+        return ", ".join(f"{loss:.4f}" for loss in self.losses)
+
+    @property
+    def where(self) -> str:
+        """The training set in words."""
+        return f"the {'largest ' if self.largest else ''}training set, {self.tokens:,} tokens"
+
+
+def of(found: Results) -> NgramBaselines | None:
+    """Those of the largest training set, on which its runs agree, of one text in one alphabet.
+
+    None where the finished runs are judged on different texts or tokens, or do not say.
+    """
+    done = [record for record in found.records.values() if record.run.done]
+    if len({_judged_by(record) for record in done}) != 1:
+        return None
+    sizes = {record.tokens for record in done if record.tokens is not None}
+    most = max(sizes, default=None)
+    counted = [record.ngrams for record in done if record.tokens == most and record.ngrams]
+    unit = UNITS.get(str(done[0].run.config.get("tokenizer.name")))
+    if most is None or unit is None or not counted or any(some != counted[0] for some in counted):
+        return None
+    return NgramBaselines(counted[0], unit, most, len(sizes) > 1)
+
+
+def _judged_by(record: Record) -> tuple[str, ...]:
+    """Text, tokens, and where in the text the validation split lies."""
+    bounds = mapping(mapping(record.manifest.get("data")).get("bounds"))
+    tokenizer = record.run.config.get("tokenizer.name")
+    return str(record.run.data_sha256), str(tokenizer), str(bounds.get("val"))

@@ -1,0 +1,114 @@
+"""What a sweep is and how to have it again, in words from the configs and manifests of its runs."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from gptexp.analysis import groups, records
+from gptexp.report.ngram_baselines import NgramBaselines
+from gptexp.report.results import Record, Results, mapping, short_label
+from gptexp.text import duration
+
+MOST_VALUES = 8  # of a key or a fact, that are listed
+
+
+def facts(found: Results, counting: NgramBaselines | None = None) -> dict[str, list[str]]:
+    """What the sweep is: lines by name."""
+    records = list(found.records.values())
+    states = Counter(record.run.state for record in records)
+    count = ", ".join(f"{number} {state}" for state, number in states.items())
+    flops = [record.flops for record in records if record.flops is not None]
+    seconds = [record.seconds for record in records if record.seconds is not None]
+    named = {
+        "folder": [str(found.folder)],
+        "runs": [
+            f"{len(records)}: {count}; in {len(found.groups)} groups of the same config but for "
+            "the seed"
+        ],
+        "corpus": _distinct(_corpus(record) for record in records),
+        "varies": _varying(records),
+        "compute": [
+            f"{sum(flops):.3g} FLOPs in the {len(flops)} finished runs",
+            f"{duration(sum(seconds))} of training in {len(seconds)} runs, one after another",
+        ],
+        "best": [_best(found)],
+        "n-grams": [_counting(counting)] if counting else [],
+        "code": _distinct(_code(record) for record in records),
+    }
+    return {name: lines for name, lines in named.items() if lines}
+
+
+def _best(found: Results) -> str:
+    done = [record for record in found.records.values() if record.run.best is not None]
+    if not done:
+        return "no finished run has a finite validation loss"
+    run = min(done, key=lambda record: record.run.best or 0.0).run
+    where = short_label(found.by, [run.config.get(key) for key in found.by])
+    return f"{run.best:.4f} nats per token at step {run.best_step:,} ({where}, seed {run.seed})"
+
+
+def _counting(levels: NgramBaselines) -> str:
+    losses = ", ".join(f"{order}: {loss:.4f}" for order, loss in enumerate(levels.losses, start=1))
+    return f"{losses} nats per token by counting that many {levels.unit} of {levels.where}"
+
+
+def _corpus(record: Record) -> str:
+    data, config = mapping(record.manifest.get("data")), record.run.config
+    tokens = mapping(data.get("tokens"))
+    name = config.get("data.path") or config.get("data.asset") or data.get("name")
+    val = f", {tokens['val']:,} validation tokens" if isinstance(tokens.get("val"), int) else ""
+    digest = f", SHA-256 {str(record.run.data_sha256)[:12]}" if record.run.data_sha256 else ""
+    return f"{name} ({config.get('tokenizer.name')} tokens{val}{digest})"
+
+
+def _varying(some_records: Sequence[Record]) -> list[str]:
+    """The keys that can change a result with all their values."""
+    some = [record.run for record in some_records]
+    lines = []
+    for key in [*records.varying(some, records.mixed(some)), "seed"]:
+        values = list(dict.fromkeys(run.config[key] for run in some if key in run.config))
+        values.sort(key=groups.sort_key)
+        more = f", ... ({len(values)} values)" if len(values) > MOST_VALUES else ""
+        lines.append(f"{key}: {', '.join(map(str, values[:MOST_VALUES]))}{more}")
+    return lines
+
+
+def _code(record: Record) -> str:
+    git = mapping(record.manifest.get("git"))
+    environment = mapping(record.manifest.get("environment"))
+    packages = mapping(environment.get("packages"))
+    commit = f"commit {str(git['commit'])[:12]}" if git.get("commit") else ""
+    changed = " with uncommitted changes" if git.get("changed") else ""
+    torch = f"torch {packages['torch']}" if packages.get("torch") else ""
+    device = f"on {environment['device']}" if environment.get("device") else ""
+    return ", ".join(word for word in (commit + changed, torch, device) if word)
+
+
+def commands(found: Results) -> list[tuple[str, int]]:
+    """What to type to have the runs again, each with the number of runs that came from it."""
+    return list(Counter(_command(record) for record in found.records.values()).items())
+
+
+def _command(record: Record) -> str:
+    """The command line of run.py; from a notebook, the overrides that amount to it."""
+    argv = record.manifest.get("command")
+    if isinstance(argv, list) and argv:
+        programs = {"run.py": "python run.py", "gptexp": "gptexp"}  # the second imports models
+        if program := programs.get(Path(str(argv[0])).name):
+            return f"{program} {shlex.join(map(str, argv[1:]))}".rstrip()
+    overrides = record.manifest.get("overrides")
+    if isinstance(overrides, list) and overrides:
+        return f"python run.py {shlex.join(map(str, overrides))}"
+    return "not recorded: see config.yaml of the run"
+
+
+def _distinct(words: Iterable[str]) -> list[str]:
+    """Each once, the most frequent first, with how many say so where they differ."""
+    counts = Counter(word for word in words if word)
+    some = [
+        word if len(counts) == 1 else f"{word} [{count} runs]"
+        for word, count in counts.most_common(MOST_VALUES)
+    ]
+    more = [f"and {len(counts) - MOST_VALUES} more"] if len(counts) > MOST_VALUES else []
+    return some + more

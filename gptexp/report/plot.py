@@ -1,0 +1,52 @@
+"""`gptexp plot`: the evaluation curves of runs in one picture."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from gptexp.analysis import cliff
+from gptexp.analysis.records import collect
+from gptexp.errors import ConfigError
+from gptexp.files import storage_errors
+from gptexp.runs.journal import read_journal
+
+log = logging.getLogger(__name__)
+
+FORMATS = (".png", ".svg", ".pdf")
+
+
+def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
+    """Draw what each of `runs`, or of the runs in it, evaluated, over `by`, into `to`.
+
+    Raises ConfigError for an axis, a kind of picture or a run that cannot be drawn, StorageError.
+    """
+    from gptexp.report import charts  # matplotlib: half a second
+
+    if by not in charts.AXES:
+        raise ConfigError(f"--by: {by!r} is not known. Fix: one of {', '.join(charts.AXES)}")
+    if to.suffix not in FORMATS:
+        raise ConfigError(f"--to: {to} is no picture. Fix: a name with {', '.join(FORMATS)}")
+    curves: dict[Path, list[cliff.CurvePoint]] = {}
+    found, notes = collect(runs)
+    for note in notes:
+        log.warning("%s", note)
+    for path in (run.path for run in found):
+        curve = cliff.curve_points(read_journal(path / "metrics.jsonl"))
+        if not curve:
+            log.warning("%s: holds no evaluation yet, so it is left out", path)
+            continue
+        curves[path] = curve
+    if not curves:
+        raise ConfigError("no run holds an evaluation. Fix: name a run that has got that far")
+    with storage_errors(to):
+        to.parent.mkdir(parents=True, exist_ok=True)
+        charts.cliffs(labelled(curves), by).savefig(to)
+
+
+def labelled(curves: dict[Path, list[cliff.CurvePoint]]) -> dict[str, list[cliff.CurvePoint]]:
+    """By folder and name, or by the whole path where two runs share these."""
+    short = [f"{path.parent.name}/{path.name}" for path in curves]
+    alone = {name for name, count in Counter(short).items() if count == 1}
+    names = [n if n in alone else str(path) for n, path in zip(short, curves, strict=True)]
+    return {n.replace("$", r"\$"): c for n, c in zip(names, curves.values(), strict=True)}

@@ -1,0 +1,290 @@
+"""What the runs of a folder show together: curves by group, sizes, samples, and how to repeat them.
+
+From the files of the runs alone. What another kind of result adds to the report (the level of a
+baseline, a fitted law) is gathered here, as one more function of Findings.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gptexp.analysis import cliff, groups, records
+from gptexp.analysis.cliff import CurvePoint
+from gptexp.analysis.groups import Group, Statistic
+from gptexp.analysis.records import Run
+from gptexp.errors import ConfigError
+from gptexp.files import read_json
+from gptexp.runs.journal import read_journal
+
+MOST_RUNS = 40  # that are drawn one by one; of more, the means of their groups
+
+MOST_GROUPS = 20  # that one figure can tell apart
+
+MOST_POINTS = 400  # of a drawn curve
+
+Item = TypeVar("Item")
+
+SIZE_KEYS = ("model.name", "model.n_layer", "model.n_head", "model.n_embd")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run with what its other files say; None where they do not."""
+
+    run: Run
+    curve: list[CurvePoint]
+    manifest: dict[str, Any]  # without the patch and the digests of the sources
+    flops: float | None  # of the whole training; of a finished run only
+    seconds: float | None  # wall time
+    sample: str | None  # drawn from the best weights of a finished run
+    ngrams: list[float] | None  # of a finished run: see ngrams.losses
+
+    @property
+    def tokens(self) -> int | None:
+        """In the training set."""
+        value = mapping(mapping(self.manifest.get("data")).get("tokens")).get("train")
+        return value if isinstance(value, int) else None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The curves of one group: one for each run, or their mean alone."""
+
+    label: str
+    curves: list[list[CurvePoint]]
+    band: tuple[list[float], list[float]] | None  # of a mean: lowest and highest validation loss
+
+
+@dataclass(frozen=True)
+class Size:
+    """A group as a point over model size and dataset size; losses in nats per token."""
+
+    label: str
+    params: int
+    tokens: int  # in the training set
+    best: Statistic
+    height: Statistic | None  # of the cliff
+    other_than_params: str  # label of what else tells it from other groups
+    other_than_tokens: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of a folder."""
+
+    folder: Path
+    by: list[str]  # config keys that tell the groups apart
+    records: dict[Path, Record]  # by run directory
+    groups: list[Group]
+    notes: list[str]  # of directories that cannot be read
+
+    def label(self, group: Group) -> str:
+        return short_label(self.by, group.values)
+
+    def of(self, group: Group) -> list[Record]:
+        """The records of the group's runs."""
+        return [self.records[run.path] for run in group.runs]
+
+
+def read_results(folder: Path) -> Results:
+    """Raises ConfigError for a folder without runs, or without one that is done."""
+    found, notes = records.collect([folder])
+    if not any(run.done for run in found):
+        why = "; ".join(f"{run.path.name} {run.state}" for run in found[: groups.NAMES])
+        raise ConfigError(
+            f"{folder}: none of its runs is done, of {len(found)} ({why}). "
+            f"Fix: see why with gptexp table {folder}, and run their commands again"
+        )
+    by = telling(found)
+    by_path = {run.path: _record(run, notes) for run in found}
+    return Results(folder, by, by_path, groups.group(found, by), notes)
+
+
+def telling(found: Sequence[Run]) -> list[str]:
+    """The config keys that tell the runs apart but for their seeds.
+
+    Those that follow from earlier ones are left out, as the layers of a preset do from its name;
+    but the dataset's size is always told.
+    """
+    told = records.mixed(found)
+    if len({run.data_sha256 for run in found}) > 1 and "data.path" in records.differing(found):
+        told.append("data.path")
+    keys = [key for key in told if key != "data.fraction"]
+    count = _combinations(found, keys)
+    for key in reversed(keys):
+        rest = [other for other in keys if other != key]
+        if _combinations(found, rest) == count:
+            keys = rest
+    return [key for key in told if key in keys or key == "data.fraction"]
+
+
+def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
+    """Such as `n_layer=2 optim=sgd`: keys without their section, where no two are alike.
+
+    The name in a section is what was chosen for it, so it goes by the section's.
+    """
+    leaves = [key.removesuffix(".name").rpartition(".")[2] for key in by]
+    names = [leaf if leaves.count(leaf) == 1 else key for leaf, key in zip(leaves, by, strict=True)]
+    return groups.label(names, values)
+
+
+def bundles(found: Results) -> tuple[list[Bundle], int]:
+    """The curves to draw, of at most MOST_GROUPS groups; and how many groups have curves.
+
+    Of more groups, some are taken at equal distances in the order of their best losses, so that
+    the best and the worst are among them. With more than MOST_RUNS runs, each is a mean.
+    """
+    curves = {}
+    for group in found.groups:
+        records = [record for record in found.of(group) if record.curve]
+        if records:
+            curves[found.label(group)] = records
+    lowest = {name: min(_lowest(record) for record in some) for name, some in curves.items()}
+    drawn = spread(sorted(curves, key=lambda name: lowest[name]), MOST_GROUPS)
+    chosen = {name: some for name, some in curves.items() if name in drawn}
+    if sum(map(len, curves.values())) <= MOST_RUNS:
+        made = [
+            Bundle(name, [thinned(record.curve) for record in some], None)
+            for name, some in chosen.items()
+        ]
+    else:
+        made = [_mean(name, some) for name, some in chosen.items()]
+    return made, len(curves)
+
+
+def sizes(found: Results) -> list[Size]:
+    """The groups with a best loss whose number of parameters and training tokens are known."""
+    made = []
+    kinds = {record.run.config.get("model.kind") for record in found.records.values()}
+    for group in found.groups:
+        kind = str(group.runs[0].config.get("model.kind")) if len(kinds) > 1 else ""
+        params, best = group.params(), group.statistic("best")
+        counts = {record.tokens for record in found.of(group) if record.run.done}
+        tokens = counts.pop() if len(counts) == 1 else None
+        if params is None or tokens is None or best is None:
+            continue
+        made.append(
+            Size(
+                label=found.label(group),
+                params=params,
+                tokens=tokens,
+                best=best,
+                height=group.statistic("height"),
+                # A line joins the sizes of one kind of model.
+                other_than_params=f"{kind} {_label_without(found.by, group, SIZE_KEYS)}".strip(),
+                other_than_tokens=_label_without(found.by, group, ("data.fraction",)),
+            )
+        )
+    return made
+
+
+def grid(some: Sequence[Size]) -> list[Size]:
+    """One for each pair of parameters and tokens: where there are several, the best of them."""
+    cells: dict[tuple[int, int], Size] = {}
+    for size in some:
+        other = cells.setdefault((size.params, size.tokens), size)
+        if size.best.mean < other.best.mean:
+            cells[size.params, size.tokens] = size
+    return [cells[place] for place in sorted(cells)]
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most that many, first and last among them, at equal distances."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+
+
+def thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """At most MOST_POINTS and the best: as much as a figure shows."""
+    kept = {point.step for point in spread(curve, MOST_POINTS)} | {cliff.best_of(curve).step}
+    return [point for point in curve if point.step in kept]
+
+
+def _record(run: Run, notes: list[str]) -> Record:
+    summary = (read_json(run.path / "summary.json") or {}) if run.done else {}
+    manifest = read_json(run.path / "manifest.json") or {}
+    lines = read_journal(run.path / "metrics.jsonl")
+    try:
+        curve = cliff.curve_points(lines)
+    except (KeyError, TypeError):
+        notes.append(f"{run.path}: metrics.jsonl is damaged, so its curve is left out")
+        curve = []
+    sample = summary.get("sample")
+    return Record(
+        run=run,
+        curve=curve,
+        manifest=_without_bulk(manifest),
+        flops=_number(summary.get("flops")),
+        seconds=_number(lines[-1].get("seconds")) if lines else _number(summary.get("seconds")),
+        sample=sample if isinstance(sample, str) else None,
+        ngrams=_numbers(summary.get("ngrams")),
+    )
+
+
+def _without_bulk(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Of a thousand runs, patches would fill the memory."""
+    kept = {key: value for key, value in manifest.items() if key not in ("sources", "resumes")}
+    kept["git"] = {k: v for k, v in mapping(manifest.get("git")).items() if k != "patch"}
+    return kept
+
+
+def _mean(label: str, records: Sequence[Record]) -> Bundle:
+    """Over the runs that are done, where there are any, at the steps that all of them have."""
+    some = [record.curve for record in records if record.run.done]
+    rows = [
+        {point.step: point for point in curve}
+        for curve in some or [record.curve for record in records]
+    ]
+    steps = [step for step in rows[0] if all(step in row for row in rows)]
+    curve, low, high = [], [], []
+    for step in spread(steps, MOST_POINTS):
+        points = [row[step] for row in rows]
+        losses = [point.val_loss for point in points]
+        train_loss = _average(point.train_loss for point in points)
+        first = points[0]  # tokens and epochs follow from the step
+        curve.append(
+            CurvePoint(step, first.tokens, first.epochs, _average(losses), train_loss, 0.0)
+        )
+        low.append(min(losses))
+        high.append(max(losses))
+    return Bundle(label, [curve], (low, high))
+
+
+def _average(values: Iterable[float]) -> float:
+    found = groups.statistic(values)
+    assert found is not None
+    return found.mean
+
+
+def _lowest(record: Record) -> float:
+    return cliff.best_of(record.curve).val_loss
+
+
+def _label_without(by: Sequence[str], group: Group, left_out: Sequence[str]) -> str:
+    """Of the values of all keys but those; empty where no other varies."""
+    pairs = [(k, v) for k, v in zip(by, group.values, strict=True) if k not in left_out]
+    return short_label(*zip(*pairs, strict=True)) if pairs else ""
+
+
+def _combinations(found: Sequence[Run], keys: Sequence[str]) -> int:
+    return len({tuple(run.config.get(key) for key in keys) for run in found})
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value, or an empty one for what is none, as in a damaged file."""
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and math.isfinite(value) else None
+
+
+def _numbers(value: Any) -> list[float] | None:
+    """A list of at least one number, all finite; None for anything else."""
+    found = [_number(item) for item in value] if isinstance(value, list) else []
+    kept = [number for number in found if number is not None]
+    return kept if kept and len(kept) == len(found) else None

@@ -1,0 +1,71 @@
+"""A sweep's scaling curve in TensorBoard: runs whose step is the number of parameters."""
+
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from gptexp.analysis.groups import statistic
+from gptexp.analysis.records import Run, mixed
+from gptexp.tracking.tensorboard import EventFile
+
+log = logging.getLogger(__name__)
+
+FIGURES = {"best": "scaling/best_val_loss", "height": "scaling/cliff_height"}  # of a Run, and tag
+
+
+def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
+    """Write a TensorBoard run `folder/scaling-f<fraction>` for each dataset size; returns them.
+
+    Its points are means over the seeds of finished runs of one size. Where runs of one size differ
+    in more than the seed, a mean would say nothing, and the dataset size is left out, in a line
+    that names the keys; so is one with a single model size. Earlier drawings are replaced.
+    """
+    sizes: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.done:
+            sizes[f"{run.config.get('data.fraction', 1):g}"].append(run)
+    for stale in folder.glob("scaling-f*/events.out.tfevents.*"):
+        stale.unlink(missing_ok=True)  # another sweep may draw here too
+    curves = {fraction: _curve(fraction, found) for fraction, found in sizes.items()}
+    drawn = [
+        _draw(folder / f"scaling-f{fraction}", curve)
+        for fraction, curve in curves.items()
+        if len(curve) > 1
+    ]
+    for other in set(folder.glob("scaling-f*")) - set(drawn):
+        with contextlib.suppress(OSError):  # it holds something else
+            other.rmdir()
+    return drawn
+
+
+def _curve(fraction: str, runs: Sequence[Run]) -> dict[int, list[Run]]:
+    """The runs by their parameters, in that order; empty where a size mixes more than seeds."""
+    found: dict[int, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.params is not None:
+            found[run.params].append(run)
+    keys = dict.fromkeys(key for same in found.values() for key in mixed(same))
+    words = f"runs of one size differ in {', '.join(keys)}" if keys else ""
+    if len({run.config.get("model.kind") for run in runs}) > 1:
+        words = "its runs differ in model.kind"
+    if words:
+        log.info("TensorBoard has no scaling curve of data.fraction=%s: %s", fraction, words)
+        return {}
+    return dict(sorted(found.items()))
+
+
+def _draw(path: Path, curve: dict[int, list[Run]]) -> Path:
+    path.mkdir(exist_ok=True)
+    events = EventFile(path)
+    for params, runs in curve.items():
+        for figure, tag in FIGURES.items():
+            mean = statistic(getattr(run, figure) for run in runs)
+            if mean is not None:
+                value = Summary.Value(tag=tag, simple_value=mean.mean)
+                events.add(step=params, summary=Summary(value=[value]))
+    events.close()
+    return path

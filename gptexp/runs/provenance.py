@@ -1,0 +1,110 @@
+"""What is needed to repeat a run: code, packages, machine."""
+
+import hashlib
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gptexp.files import json_sha256
+from gptexp.runtime.device import Runtime
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "tensorboard")
+
+OURS = ("gptexp", "conf", "run.py", "sweeps")  # what a result can depend on
+
+PATCH_LIMIT = 1_000_000  # characters of uncommitted changes that a manifest takes in
+
+EXACT = (  # what can change bits
+    "python",
+    "packages",
+    "platform",
+    "threads",
+    "cpu_capability",
+    "device",
+    "dtype",
+    "gpu",
+)
+
+
+@cache
+def sources() -> dict[str, str]:
+    """SHA-256 of each source file of the package, by its path in it, as this process found it."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(PACKAGE.rglob("*.py"))
+    }
+
+
+def environment(where: Runtime) -> dict[str, Any]:
+    """Versions and machine: what can change the bits of a result though the code is the same."""
+    on_cuda = where.device.type == "cuda"
+    return {
+        "device": where.device.type,
+        "dtype": str(where.dtype).removeprefix("torch."),
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch_build": torch.__config__.show(),
+        "cuda": torch.version.cuda,
+        "gpu": torch.cuda.get_device_name(where.device) if on_cuda else None,
+    }
+
+
+def git() -> dict[str, Any]:
+    """Commit of the checkout and what is not committed in it; empty outside a checkout."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    patch = _git("diff", "HEAD", "--", *OURS) or ""
+    status = _git("status", "--porcelain", "--untracked-files=all", "--", *OURS) or ""
+    return {
+        "commit": commit.strip(),
+        "changed": status.splitlines(),  # untracked files too, which the patch does not hold
+        "patch": patch if len(patch) <= PATCH_LIMIT else None,
+    }
+
+
+def command() -> list[str]:
+    """The command line, for the manifest."""
+    return list(sys.argv)
+
+
+def fingerprint(value: dict[str, Any]) -> dict[str, str]:
+    """The name in `value`, and a SHA-256 over all of it."""
+    return {"name": value["name"], "sha256": json_sha256(value)}
+
+
+def changed(before: dict[str, str]) -> list[str]:
+    """Names of the source files that differ from those of an earlier `sources()`."""
+    now = sources()
+    return sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Such as `threads 2 -> 1`: what differs between two environments and can change bits."""
+    return [f"{k} {before.get(k)} -> {now[k]}" for k in EXACT if before.get(k) != now[k]]
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(PACKAGE.parent), *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

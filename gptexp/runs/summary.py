@@ -1,0 +1,34 @@
+"""summary.json, written last: what a finished run came to; and the last lines on the screen."""
+
+import logging
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def scalars(summary: dict[str, Any]) -> dict[str, float]:
+    """The summary as points for dashboards, `final/...`; what there is not is left out."""
+    best, final, fall = summary["best"] or {}, summary["final"], summary["cliff"] or {}
+    values = {
+        "best_val_loss": best.get("val_loss"),
+        "best_val_bpb": best.get("val_bpb"),
+        "best_step": best.get("step"),
+        "best_tokens": best.get("tokens"),
+        "best_epochs": best.get("epochs"),
+        "val_loss": final["val_loss"],
+        "train_loss": final["train_loss"],
+        "cliff_onset_step": (fall.get("onset") or {}).get("step"),
+        "cliff_height": fall.get("height"),
+        "cliff_slope": fall.get("slope"),
+        "gap_at_best": fall.get("gap"),
+        "test_loss": (summary["test"] or {}).get("loss"),
+        "params": summary["params"]["total"],
+        "params_non_embedding": summary["params"]["non_embedding"],
+        "flops": summary["flops"],
+        "seconds": summary["seconds"],
+    }
+    return {f"final/{name}": float(value) for name, value in values.items() if value is not None}
+
+
+def best_val_loss(summary: dict[str, Any]) -> float | None:
+    return None if summary["best"] is None else summary["best"]["val_loss"]

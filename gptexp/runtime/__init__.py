@@ -1,0 +1,1 @@
+"""Device, memory, random streams, clocks and signals of this process."""

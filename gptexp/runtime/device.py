@@ -1,0 +1,123 @@
+"""Device, dtype, memory and seeds: the only place that asks about hardware."""
+
+import multiprocessing
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from gptexp.config import Dtype, TrainerConfig
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What this machine offers."""
+
+    cuda_devices: int
+    mps: bool
+    bfloat16: frozenset[str]  # device types that compute in it
+
+    def devices(self) -> list[str]:
+        cuda = [f"cuda:{index}" for index in range(self.cuda_devices)]
+        return [*cuda, *(["mps"] if self.mps else []), "cpu"]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where and in which arithmetic one run computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Matrix products in `dtype`; weights, gradients and optimizer stay float32."""
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def synchronize(self) -> None:
+        """Wait for the device: only for timing, never on a quiet step."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def describe(self) -> str:
+        precision = str(self.dtype).removeprefix("torch.")
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {precision}"
+        threads = torch.get_num_threads()
+        return f"{self.device}, {precision}, {threads} thread{'s' if threads != 1 else ''}"
+
+
+def probe_hardware() -> Hardware:
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    mps = torch.backends.mps.is_available()
+    with_bfloat16 = {"cpu"}
+    if cuda and torch.cuda.is_bf16_supported(including_emulation=False):
+        with_bfloat16.add("cuda")
+    if mps and torch.backends.mps.is_macos_or_newer(14, 0):
+        with_bfloat16.add("mps")
+    return Hardware(cuda, mps, frozenset(with_bfloat16))
+
+
+def has_device(device: str, hardware: Hardware) -> bool:
+    """Whether `device`, such as cpu, cuda or cuda:1, is on this machine."""
+    return device in hardware.devices() or f"{device}:0" in hardware.devices()
+
+
+def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[str]:
+    """What the config asks of the machine and the machine does not have."""
+    device = _device(trainer.device, hardware)
+    if not has_device(device, hardware):
+        return [
+            f"trainer.device: {trainer.device} is not there; this machine has "
+            f"{', '.join(hardware.devices())}. Fix: trainer.device=auto"
+        ]
+    kind = device.partition(":")[0]
+    if trainer.dtype is Dtype.bfloat16 and kind not in hardware.bfloat16:
+        return [f"trainer.dtype: {kind} here cannot do bfloat16. Fix: trainer.dtype=float32"]
+    return []
+
+
+def resolve_runtime(trainer: TrainerConfig, hardware: Hardware) -> Runtime:
+    """The device and dtype that `auto` stands for: cuda, then mps, then cpu; bfloat16 on cuda."""
+    device = torch.device(_device(trainer.device, hardware))
+    by_itself = trainer.dtype is Dtype.auto and device.type == "cuda"
+    half = trainer.dtype is Dtype.bfloat16 or (by_itself and "cuda" in hardware.bfloat16)
+    if device.type == "cuda":
+        # A resumed run repeats an uninterrupted one bit for bit only with deterministic kernels.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Not warn_only: attention has a deterministic backward pass under the strict rule alone.
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return Runtime(device, torch.bfloat16 if half else torch.float32)
+
+
+@contextmanager
+def cpu_threads(count: int | None) -> Iterator[None]:
+    """So many threads for torch on the CPU inside, as many as before after it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _device(name: str, hardware: Hardware) -> str:
+    """Workers that joblib started side by side take one card each, as far as there are cards."""
+    if name != "auto":
+        return name
+    if hardware.cuda_devices > 1 and (worker := _joblib_worker()) is not None:
+        return f"cuda:{worker % hardware.cuda_devices}"
+    return "cuda" if hardware.cuda_devices else "mps" if hardware.mps else "cpu"
+
+
+def _joblib_worker() -> int | None:
+    """The number of this process among joblib's, whose name is all that tells it."""
+    named = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
+    return int(named[1]) if named else None

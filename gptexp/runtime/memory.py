@@ -1,0 +1,49 @@
+"""How much memory there is, and whether it ran out."""
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """On CUDA torch has a type for it; on a CPU and MPS it has only words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    )
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that a new model could take on `device`."""
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    limits = [_meminfo_available(), _cgroup_available()]
+    return min(limit for limit in limits if limit is not None)
+
+
+def _meminfo_available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+    return int(kilobytes) * 1024
+
+
+def _cgroup_available() -> int | None:
+    """What a container's limit leaves, where there is one."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text().strip()
+        used = int((folder / "memory.current").read_text())
+        statistics = dict(
+            line.split() for line in (folder / "memory.stat").read_text().splitlines()
+        )
+        used -= int(statistics["active_file"]) + int(statistics["inactive_file"])  # can be dropped
+    except (OSError, ValueError, KeyError):
+        return None
+    return None if limit == "max" else int(limit) - used

@@ -1,0 +1,177 @@
+"""`gptexp plan`: what a sweep would train, what that would cost, and what of it is there."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gptexp.config import Config, grid, problems
+from gptexp.data.corpus import Corpus
+from gptexp.data.load import LoadedText, load_corpus
+from gptexp.errors import ConfigError, GptexpError
+from gptexp.experiment.identity import identify
+from gptexp.experiment.lifecycle import to_be_replaced
+from gptexp.experiment.prepare import budgeted, check_memory
+from gptexp.files import read_json
+from gptexp.models.build import build_model
+from gptexp.models.counts import count_parameters, flops_per_token, training_memory
+from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runtime.device import (
+    Runtime,
+    cpu_threads,
+    device_problems,
+    probe_hardware,
+    resolve_runtime,
+)
+from gptexp.sweep.run import SweepPoint, changes
+from gptexp.text import aligned, duration, short
+from gptexp.training import throughput
+from gptexp.training.throughput import Speed
+
+HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "time", "point")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one point comes to."""
+
+    state: str  # see standing()
+    params: int
+    steps: int
+    tokens: int
+    epochs: float  # of its training set
+    flops: float
+    memory: int  # bytes, at least
+    seconds: float  # for the whole run, on this machine, one after another
+    left: float  # share of the run that is still to train
+    machine: str  # what it would train on
+
+
+class Planner:
+    """Works out points one by one; corpora are read, and models timed, once for each kind."""
+
+    def __init__(self, outputs: Path) -> None:
+        self.hardware = probe_hardware()
+        self.outputs = outputs
+        self.texts: dict[str, LoadedText] = {}
+        self.speeds: dict[str, Speed] = {}
+
+    def cost(self, config: Config) -> Cost:
+        """Raises GptexpError for a point that would be refused."""
+        if found := problems(config):
+            raise ConfigError(*found)
+        if found := device_problems(config.trainer, self.hardware):
+            raise ConfigError(*found)
+        where = resolve_runtime(config.trainer, self.hardware)
+        with cpu_threads(config.trainer.threads):
+            return self._cost(config, where)
+
+    def _cost(self, config: Config, where: Runtime) -> Cost:
+        loaded = self.loaded(config)
+        vocab_size, corpus = loaded.tokenizer.vocab_size, loaded.corpus(where.device)
+        trainer = budgeted(config, vocab_size, corpus)
+        check_memory(config, vocab_size, where.device)
+        tokens = corpus.trained(trainer.max_steps, trainer.batch_size * trainer.grad_accum)
+        directory = identify(config, self.outputs).directory
+        state, left = standing(config, directory, trainer.max_steps)
+        return Cost(
+            state=state,
+            params=sum(count_parameters(config.model, vocab_size).values()),
+            steps=trainer.max_steps,
+            tokens=tokens,
+            epochs=tokens / corpus.size("train"),
+            flops=float(flops_per_token(config.model, vocab_size) * tokens),
+            memory=training_memory(config.model, vocab_size, trainer.batch_size),
+            seconds=throughput.seconds(
+                trainer, corpus, self.speed(config, where, corpus, vocab_size)
+            ),
+            left=left,
+            machine=where.describe(),
+        )
+
+    def loaded(self, config: Config) -> LoadedText:
+        """The corpus, read once for all points that have it in common."""
+        key = repr((config.data, config.tokenizer, config.model.block_size))
+        if key not in self.texts:
+            self.texts[key] = load_corpus(config)
+        return replace(self.texts[key], config=config)
+
+    def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
+        """Seconds that a token takes."""
+        cfg = config.trainer
+        sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
+        # Of documents, the time of a token depends on how many of them a step has.
+        text = config.data if config.data.documents else None
+        key = repr((config.model, vocab_size, *sizes, text, where))
+        if key not in self.speeds:
+            network = build_model(config.model, vocab_size, 0).to(where.device)
+            self.speeds[key] = throughput.measure(cfg, network, network, corpus, where)
+        return self.speeds[key]
+
+
+def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
+    """The table of what `python run.py WORDS` would train; trains and writes nothing.
+
+    Raises ConfigError for an unknown key or choice, and where no point has a config.
+    """
+    found = [SweepPoint(*both) for both in grid.of_command(words)]
+    if all(isinstance(point.config, ConfigError) for point in found):
+        raise ConfigError(*(p for point in found for p in point.config.problems))  # type: ignore[union-attr]
+    planner = Planner(outputs)
+    rows: list[tuple[str, ...]] = [HEADER]
+    costs: list[Cost] = []
+    for point in found:
+        name = changes(point, found)
+        try:
+            if isinstance(point.config, ConfigError):
+                raise point.config
+            costs.append(planner.cost(point.config))
+            rows.append((*cells(costs[-1]), name))
+        except GptexpError as error:
+            rows.append(("refused", *[""] * 7, f"{name}  {error.problems[0]}".strip()))
+    right = [False, *[True] * 7, False]
+    return "\n".join([*aligned(rows, right), "", total(found, costs)])
+
+
+def standing(config: Config, directory: RunDirectory, steps: int) -> tuple[str, float]:
+    """What there is of a run of so many steps, and the share of it that is left.
+
+    The state is new, done or RunDirectory.state, with the share that is trained, or with a
+    word that the run is to start anew.
+    """
+    done = directory.summary() is not None
+    state = "done" if done else directory.state() or "new"
+    if to_be_replaced(config, directory):
+        return f"{state}, to be replaced", 1.0
+    if done or state == "diverged":  # being deterministic, it would again: run.py refuses it
+        return state, 0.0
+    share = (read_json(directory.checkpoints / "last.json") or {}).get("step", 0) / steps
+    return (f"{state} at {share:.0%}" if share else state), max(0.0, 1.0 - share)
+
+
+def cells(cost: Cost) -> tuple[str, ...]:
+    return (
+        cost.state,
+        f"{cost.params:,}",
+        f"{cost.steps:,}",
+        short(cost.tokens),
+        f"{cost.epochs:.2f}",
+        f"{cost.flops:.2e}",
+        f"{cost.memory / 1e9:.2f} GB",
+        duration(cost.seconds),
+    )
+
+
+def total(found: list[SweepPoint], costs: list[Cost]) -> str:
+    """The last line: how much of all that is still to be trained."""
+    todo = [cost for cost in costs if cost.left]
+    diverged = sum(cost.state == "diverged" for cost in costs)
+    rest = {"diverged": diverged, "refused": len(found) - len(costs)}
+    others = "".join(f", {count} {state}" for state, count in rest.items() if count)
+    flops = sum(cost.flops * cost.left for cost in todo)
+    seconds = sum(cost.seconds * cost.left for cost in todo)
+    machines = " and ".join(dict.fromkeys(cost.machine for cost in todo or costs))
+    where = f" on {machines}" if machines else ""
+    counted = "1 point" if len(found) == 1 else f"{len(found)} points"
+    return (
+        f"{counted}, {len(costs) - len(todo) - diverged} done{others}; to train {len(todo)}: "
+        f"{flops:.2e} FLOPs, about {duration(seconds)} one after another{where}"
+    )

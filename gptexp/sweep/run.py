@@ -1,0 +1,174 @@
+"""The points of a sweep: looked at before the first job, and listed after the last. Torch-free."""
+
+import logging
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from gptexp.config import Config, problems
+from gptexp.errors import (
+    EXIT_BUG,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    ConfigError,
+    GptexpError,
+    InUseError,
+)
+from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runs.state import NOT_STARTED, Outcome, ended_with
+
+log = logging.getLogger(__name__)
+
+IN_USE = InUseError.exit_code
+
+# Overrides of some points and the number of the first -> their outcomes; none for one that is lost
+Launch = Callable[[list[list[str]], int], Sequence[Outcome | None]]
+
+
+@dataclass
+class SweepPoint:
+    """One combination of a sweep's overrides."""
+
+    overrides: list[str]
+    config: Config | ConfigError  # or why there is none
+    outcome: Outcome = NOT_STARTED
+    stamp: tuple[int, int] | None = None  # of its status.json before the first job
+
+
+def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int:
+    """Train what is to be trained, `at_once` points to a launch; returns the exit code.
+
+    What no process tells of its points, the disk tells: a worker may be killed, and another sweep
+    may work in the same folder.
+    """
+    check(points)
+    jobs, interrupted = waiting(points), EXIT_OK
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        for first in range(0, len(jobs), at_once):
+            batch = jobs[first : first + at_once]
+            if at_once == 1:
+                announce(batch[0], points)
+            told = launch([point.overrides for point in batch], first)
+            for point, outcome in zip(batch, told, strict=True):
+                point.outcome = outcome or point.outcome
+            if exit_code(batch) >= EXIT_INTERRUPTED:
+                break  # no new one starts
+    except GptexpError as error:
+        ended_with(error)
+    except _Terminated:
+        interrupted = EXIT_TERMINATED
+    except KeyboardInterrupt:
+        interrupted = EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    settle(points)
+    draw(points)
+    log.info("\n%s", table(points))
+    return interrupted or exit_code(points)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as launchers understand it: without this, joblib's workers would train on."""
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise _Terminated
+
+
+def check(points: Sequence[SweepPoint]) -> None:
+    """Refuse the points whose values cannot work: each is listed, each distinct problem shown."""
+    shown: set[str] = set()
+    for point in points:
+        cfg = point.config
+        found = cfg.problems if isinstance(cfg, ConfigError) else problems(cfg)
+        if found:
+            point.outcome = Outcome("refused", ConfigError.exit_code, error=found[0])
+            log.info("refused       %s", changes(point, points))
+        for problem in found:
+            if problem not in shown:
+                log.error("%s", problem)
+            shown.add(problem)
+
+
+def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
+    """The points that are to be trained; one line for each that is over."""
+    legal = [point for point in points if point.outcome is NOT_STARTED]
+    if legal:
+        # torch: not for a sweep that is refused as a whole
+        from gptexp.experiment.lifecycle import outcome_before
+
+        for point in legal:
+            assert isinstance(point.config, Config)
+            point.outcome = outcome_before(point.config)
+            if (path := point.outcome.directory) is not None:
+                point.stamp = RunDirectory(path).status_stamp()
+    return [point for point in legal if point.outcome.state == NOT_STARTED.state]
+
+
+def announce(point: SweepPoint, points: Sequence[SweepPoint]) -> None:
+    number = next(i for i, other in enumerate(points, start=1) if other is point)
+    log.info("\npoint   %d of %d: %s", number, len(points), changes(point, points))
+
+
+def settle(points: Iterable[SweepPoint]) -> None:
+    """Ask the disk about points that no process told of, or that another process trained.
+
+    What an earlier command left of a point that this sweep did not come to is not its outcome.
+    """
+    for point in points:
+        path, state = point.outcome.directory, point.outcome.state
+        if path is not None and state in (NOT_STARTED.state, "in use"):
+            from gptexp.experiment.lifecycle import outcome_after
+
+            directory = RunDirectory(path)
+            found = outcome_after(directory)
+            untouched = state == NOT_STARTED.state and directory.status_stamp() == point.stamp
+            if found.state == "in use" or not untouched:
+                point.outcome = found
+
+
+def draw(points: Iterable[SweepPoint]) -> None:
+    """The scaling curves of folders whose runs have TensorBoard; never in a sweep's way."""
+    configs = [point.config for point in points if point.outcome.directory is not None]
+    names = {c.name for c in configs if isinstance(c, Config) and c.logger.tensorboard}
+    for folder in (OUTPUTS / name for name in sorted(names)):
+        try:
+            from gptexp.analysis.records import collect
+            from gptexp.report.scaling_curve import draw
+
+            draw(folder, collect([folder])[0])
+        except Exception as error:
+            log.warning("TensorBoard has no scaling curve of %s: %s", folder, error)
+
+
+def exit_code(points: Iterable[SweepPoint]) -> int:
+    """130 or 143 if interrupted, else 1 if a point failed, else 6 if others train one, else 0."""
+    codes = {point.outcome.exit_code for point in points} - {EXIT_OK}
+    if interrupted := [code for code in codes if code >= EXIT_INTERRUPTED]:
+        return max(interrupted)
+    return EXIT_BUG if codes - {IN_USE} else IN_USE if codes else EXIT_OK
+
+
+def table(points: Sequence[SweepPoint]) -> str:
+    """The last lines of a sweep: what each point changes, and what became of it."""
+    counts = Counter(point.outcome.state for point in points)
+    summed = ", ".join(f"{count} {state}" for state, count in counts.items())
+    lines = [f"{len(points)} point{'s' if len(points) != 1 else ''}: {summed}"]
+    lines.append(f"{'state':12} {'best val':>8}  point")
+    for point in points:
+        outcome = point.outcome
+        best = "" if outcome.best_val_loss is None else f"{outcome.best_val_loss:.4f}"
+        name = outcome.directory.name if outcome.directory else ""
+        what = outcome.error or ", ".join(filter(None, [name, outcome.note]))
+        lines.append(f"{outcome.state:12} {best:>8}  {changes(point, points)}  {what}".rstrip())
+    return "\n".join(lines)
+
+
+def changes(point: SweepPoint, points: Sequence[SweepPoint]) -> str:
+    """The overrides of `point` that not all points share."""
+    common = set(points[0].overrides).intersection(*(other.overrides for other in points))
+    return " ".join(item for item in point.overrides if item not in common)

@@ -1,0 +1,33 @@
+"""What every tokenizer is."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Tokenizer(ABC):
+    """A reversible map between text and token ids in [0, vocab_size)."""
+
+    vocab_size: int
+
+    @abstractmethod
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Ids, shape [tokens]; raises DataError for text outside the vocabulary."""
+
+    @abstractmethod
+    def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
+        """The text of `ids`."""
+
+    @abstractmethod
+    def byte_lengths(self) -> NDArray[np.int64]:
+        """UTF-8 bytes of each token, shape [vocab_size]: what bits per byte divides by."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """All that from_dict needs."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Such as `65 characters`."""

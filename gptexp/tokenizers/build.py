@@ -1,0 +1,52 @@
+"""Text to token ids and back, exactly. Each tokenizer writes itself into every checkpoint."""
+
+from typing import Any
+
+import numpy as np
+
+from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig, TokenizerConfig
+from gptexp.errors import CheckpointError
+from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.byte import ByteTokenizer
+from gptexp.tokenizers.char import CharTokenizer, code_points, listed
+
+
+def build_tokenizer(cfg: TokenizerConfig, text: str, *, documents: bool = False) -> Tokenizer:
+    """The tokenizer that the config asks for; a vocabulary is that of the whole corpus.
+
+    Of documents, the line break between them comes last, where microGPT has its BOS.
+    """
+    match cfg:
+        case CharTokenizerConfig():
+            return CharTokenizer.of(text, last="\n" if documents else "")
+        case ByteTokenizerConfig():
+            return ByteTokenizer()
+    raise TypeError(f"no tokenizer for {type(cfg).__name__}")
+
+
+def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
+    """The inverse of to_dict; raises CheckpointError for a tokenizer that is not known."""
+    match state:
+        case {"name": "char", "characters": str(characters)}:
+            return CharTokenizer(characters)
+        case {"name": "byte"}:
+            return ByteTokenizer()
+    raise CheckpointError(
+        f"tokenizer: {state.get('name')!r} is not known here. Fix: use the gptexp that trained it"
+    )
+
+
+def vocabulary_difference(checkpoint: Tokenizer, config: Tokenizer) -> str:
+    """What differs between two vocabularies, in words; empty when ids mean the same in both."""
+    if checkpoint.to_dict() == config.to_dict():
+        return ""
+    words = f"checkpoint {checkpoint.describe()}, config {config.describe()}"
+    if isinstance(checkpoint, CharTokenizer) and isinstance(config, CharTokenizer):
+        theirs, ours = code_points(checkpoint.characters), code_points(config.characters)
+        if len(lost := np.setdiff1d(theirs, ours)):
+            words += f", only in the checkpoint {listed(lost)}"
+        if len(new := np.setdiff1d(ours, theirs)):
+            words += f", only in the config {listed(new)}"
+        if not len(lost) and not len(new):
+            words += ", the same ones in another order"
+    return words

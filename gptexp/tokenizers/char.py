@@ -1,0 +1,62 @@
+"""One token per distinct character."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gptexp.errors import DataError
+from gptexp.tokenizers.base import Tokenizer
+
+SHOWN = 8  # how many unknown characters an error lists
+
+
+class CharTokenizer(Tokenizer):
+    """One token per distinct character, in the order of `characters`."""
+
+    def __init__(self, characters: str) -> None:
+        self.characters = characters
+        self.vocab_size = len(characters)
+        points = code_points(characters)
+        # By code point, and -1 for what is not known, as is all that lies beyond the end.
+        self.ids = np.full(int(points.max(initial=0)) + 2, -1, dtype=np.int64)
+        self.ids[points] = np.arange(self.vocab_size)
+
+    @classmethod
+    def of(cls, text: str, last: str = "") -> "CharTokenizer":
+        """The vocabulary of all characters in `text`, by code point, those of `last` at the end."""
+        return cls("".join(sorted(set(text) - set(last))) + last)
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        points = code_points(text)
+        ids = self.ids.take(points, mode="clip")
+        unknown = np.unique(points[ids < 0])
+        if len(unknown):
+            raise DataError(
+                f"text: the character vocabulary does not have {listed(unknown)}. "
+                "Fix: leave them out, or train with tokenizer=byte"
+            )
+        return ids
+
+    def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
+        return "".join(self.characters[int(i)] for i in ids)
+
+    def byte_lengths(self) -> NDArray[np.int64]:
+        return np.array([len(c.encode()) for c in self.characters], dtype=np.int64)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"name": "char", "characters": self.characters}
+
+    def describe(self) -> str:
+        return f"{self.vocab_size} characters"
+
+
+def listed(code_points: NDArray[np.uint32]) -> str:
+    """Such as `'q' (U+0071), 'z' (U+007A) and 3 more`."""
+    shown = ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in code_points[:SHOWN])
+    more = len(code_points) - SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

@@ -1,0 +1,88 @@
+"""A mirror on a thread of its own, so that nothing it does can stop or slow the training."""
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gptexp.tracking.dashboard import Dashboard
+
+log = logging.getLogger(__name__)
+
+CONTENT = ("scalars", "sample", "insight", "final")  # calls whose loss a person would notice
+
+CAPACITY = 10_000  # calls that may wait; a dashboard that is further behind is lost
+
+PATIENCE = 60.0  # seconds that one call may take
+
+FINISH = 20.0  # seconds that all mirrors together have to finish when the run ends
+
+
+class Background:
+    """Passes calls on to a mirror. The caller neither waits nor fails.
+
+    A mirror that raises, or hangs, or falls too far behind is switched off with one warning; what
+    it misses from then on is counted.
+    """
+
+    def __init__(self, name: str, opened: Callable[[], Dashboard]) -> None:
+        self.name = name
+        self.lost = 0  # calls with content that did not reach the mirror
+        self.off = False
+        self.busy_since: float | None = None  # a moment, while the mirror opens or is in a call
+        self._exit_code = 1  # what a mirror that is given up is closed with
+        self._doing = ""  # the method of the call that has not come back
+        self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(CAPACITY)
+        self._thread = threading.Thread(target=self._work, args=[opened], name=name, daemon=True)
+
+    def tell(self, method: str, *arguments: Any) -> None:
+        """Have the mirror's `method` called with `arguments`, some time."""
+        if method == "close":
+            [self._exit_code] = arguments
+        since = self.busy_since
+        if since is not None and time.monotonic() - since > PATIENCE:
+            self._switch_off(f"has not answered for {PATIENCE:g} seconds")
+        if not self.off:
+            try:
+                self._calls.put_nowait((method, arguments))
+                if self._thread.ident is None:  # not before: its imports would delay the first step
+                    self._thread.start()
+                return
+            except queue.Full:
+                self._switch_off(f"is {CAPACITY:,} calls behind")
+        self.lost += method in CONTENT
+
+    def finished(self, deadline: float) -> None:
+        """Wait for the mirror to close, until `deadline` on the monotonic clock."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            self._switch_off("did not finish in time")
+        missed = [self._doing, *(method for method, _ in list(self._calls.queue))]
+        if lost := self.lost + sum(method in CONTENT for method in missed):
+            entries = "entry" if lost == 1 else f"{lost} entries"
+            log.info("%s lacks the last %s; see `gptexp export`", self.name, entries)
+
+    def _work(self, opened: Callable[[], Dashboard]) -> None:
+        mirror, method, self.busy_since = None, "open", time.monotonic()
+        try:
+            mirror = opened()
+            while method != "close" and not self.off:
+                self.busy_since = None
+                method, arguments = self._calls.get()
+                self._doing, self.busy_since = method, time.monotonic()
+                getattr(mirror, method)(*arguments)
+                self._doing = ""
+        except BaseException as error:  # whatever a dashboard does must not end the run
+            self._switch_off(f"failed: {type(error).__name__}: {error}")
+        if mirror is not None and method != "close":
+            with contextlib.suppress(BaseException):
+                mirror.close(self._exit_code)
+
+    def _switch_off(self, why: str) -> None:
+        if not self.off:
+            self.off = True
+            first_line = why.partition("\n")[0]
+            log.warning("%s %s; it is switched off, and the run goes on", self.name, first_line)

@@ -1,0 +1,37 @@
+"""Dashboards: mirrors of the journals, each on a thread of its own, none of them needed."""
+
+import os
+from collections.abc import Callable
+
+from gptexp.config import LoggerConfig
+from gptexp.tracking.background import Background
+from gptexp.tracking.dashboard import Dashboard, RunInfo
+
+
+def open_dashboards(cfg: LoggerConfig, story: RunInfo) -> list[Background]:
+    """The dashboards that the config asks for; each is imported and opened on its own thread."""
+    return [Background(name, opened) for name, opened in openers(cfg, story).items()]
+
+
+def openers(cfg: LoggerConfig, story: RunInfo) -> dict[str, Callable[[], Dashboard]]:
+    """What opens each dashboard that the config asks for, by its name."""
+    wanted: dict[str, Callable[[], Dashboard]] = {}
+    if cfg.tensorboard:
+        wanted["TensorBoard"] = lambda: _tensorboard(story)
+    if cfg.wandb:
+        wanted["W&B"] = lambda: _wandb(cfg, story)
+    return wanted
+
+
+def _tensorboard(story: RunInfo) -> Dashboard:
+    from gptexp.tracking.tensorboard import TensorBoard
+
+    return TensorBoard(story)
+
+
+def _wandb(cfg: LoggerConfig, story: RunInfo) -> Dashboard:
+    # W&B reports its own errors to its server, and would wait ten seconds for one that is gone.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    from gptexp.tracking.wandb import WandB
+
+    return WandB(cfg, story)

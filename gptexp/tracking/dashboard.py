@@ -1,0 +1,58 @@
+"""What a dashboard is told, and what it may know of its run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from gptexp.config import flat
+from gptexp.inference.probe import Probe
+from gptexp.runs.journal import Sample
+
+NOT_SHOWN = ("name", "rerun", "logger")  # keys of the config that change no result
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run as it is when a mirror opens."""
+
+    folder: Path  # the run directory
+    group: str  # the folder of runs that it belongs to
+    config: dict[str, Any]
+    resume_step: int | None  # None for a run that starts anew
+    lines: list[dict[str, Any]]  # of metrics.jsonl, up to resume_step
+    samples: list[Sample]  # of samples.jsonl, up to resume_step
+    over: bool = False  # nothing more will be drawn: see export
+
+    def hyperparameters(self) -> dict[str, bool | int | float | str]:
+        """What can change a result, with dotted keys; null as `null`."""
+        shown = {key: self.config[key] for key in self.config if key not in NOT_SHOWN}
+        return {key: "null" if value is None else value for key, value in flat(shown).items()}
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """What a finished run came to."""
+
+    step: int
+    values: dict[str, float]  # final/...
+    sample: Sample  # of the best weights
+    insight: Probe | None  # of the best weights, where they were at hand
+    checkpoint: Path | None  # the best one
+
+
+class Dashboard(Protocol):
+    """A dashboard. It may raise, and may take its time: see Background."""
+
+    def scalars(self, line: dict[str, Any]) -> None:
+        """Draw a line of metrics.jsonl, NaN and infinities as floats."""
+
+    def sample(self, sample: Sample) -> None: ...
+
+    def insight(self, insight: Probe) -> None: ...
+
+    def final(self, final: FinalResult) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self, exit_code: int) -> None:
+        """The run ended, with the exit code of its command."""

@@ -1,0 +1,93 @@
+"""Where curves and samples go: metrics.jsonl and samples.jsonl always, dashboards as mirrors.
+
+The two files are the truth, and trouble with them ends the run. Mirrors work in the background, and
+whatever happens to them, training goes on.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gptexp.config import Config, to_dict
+from gptexp.errors import EXIT_BUG, EXIT_INTERRUPTED, GptexpError
+from gptexp.inference.probe import Probe
+from gptexp.runs.journal import Journal, Sample, rewind
+from gptexp.tracking import background
+from gptexp.tracking.background import Background
+from gptexp.tracking.choose import open_dashboards
+from gptexp.tracking.dashboard import FinalResult, RunInfo
+
+
+class Tracker:
+    """One call for every curve and sample, whoever listens."""
+
+    def __init__(self, folder: Path, mirrors: Sequence[Background]) -> None:
+        self.metrics = Journal(folder / "metrics.jsonl")
+        self.samples = Journal(folder / "samples.jsonl")
+        self.mirrors = mirrors
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.metrics.close()
+        self.samples.close()
+        self._tell("close", exit_code(error))
+        deadline = time.monotonic() + background.FINISH
+        for mirror in self.mirrors:
+            mirror.finished(deadline)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl, and one point of each curve."""
+        line: dict[str, Any] = {"step": step, **values}
+        self.metrics.write(line)
+        self._tell("scalars", line)
+
+    def sample(self, sample: Sample) -> None:
+        self.samples.write(asdict(sample))
+        self._tell("sample", sample)
+
+    def insight(self, insight: Probe) -> None:
+        """Pictures for the dashboards; no file holds them."""
+        self._tell("insight", insight)
+
+    def final(self, final: FinalResult) -> None:
+        """What the run came to; summary.json holds all but the sample and the pictures."""
+        if final.sample.step not in {line["step"] for line in self.samples.lines()}:
+            self.samples.write(asdict(final.sample))
+        self._tell("final", final)
+
+    def flush(self) -> None:
+        """Bring all that was logged to the disk, before a checkpoint says that it happened."""
+        self.metrics.sync()
+        self.samples.sync()
+        self._tell("flush")
+
+    def _tell(self, method: str, *arguments: object) -> None:
+        for mirror in self.mirrors:
+            mirror.tell(method, *arguments)
+
+
+def open_tracker(config: Config, folder: Path, resume_step: int | None) -> Tracker:
+    """Begin, or go on after `resume_step`: later lines, and a torn last one, are taken out."""
+    lines = rewind(folder / "metrics.jsonl", resume_step)
+    samples = [Sample(**line) for line in rewind(folder / "samples.jsonl", resume_step)]
+    story = RunInfo(folder, config.name, to_dict(config), resume_step, lines, samples)
+    return Tracker(folder, open_dashboards(config.logger, story))
+
+
+def exit_code(error: BaseException | None) -> int:
+    """What the command will exit with, once `error` has left it."""
+    match error:
+        case None:
+            return 0
+        case GptexpError():
+            return error.exit_code
+        case KeyboardInterrupt():
+            return EXIT_INTERRUPTED
+    return EXIT_BUG

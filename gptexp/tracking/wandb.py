@@ -1,0 +1,158 @@
+"""Weights & Biases: online where there is a key and a server that answers, else offline."""
+
+import io
+import logging
+import os
+import re
+import urllib.error
+import urllib.request
+import uuid
+from typing import Any, Literal
+
+import wandb
+from PIL import Image
+
+from gptexp.config import LoggerConfig
+from gptexp.files import write_text
+from gptexp.inference.probe import Probe
+from gptexp.runs.journal import Sample
+from gptexp.tracking import pictures
+from gptexp.tracking.dashboard import FinalResult, RunInfo
+
+log = logging.getLogger(__name__)
+
+PROBE = 4.0  # seconds for the server's first answer
+
+INIT = 8.0  # seconds for W&B to begin a run
+
+FINISH = 8.0  # seconds for its last uploads; what is left can be sent with `wandb sync`
+
+AXES = ("step", "tokens", "epoch", "seconds")  # any of them can be a chart's x axis
+
+SAMPLE_COLUMNS: list[int | str] = ["step", "prompt", "text", "temperature", "top_k", "seed"]
+
+
+class WandB:
+    """A mirror in a W&B run, whose id outlives interruptions."""
+
+    def __init__(self, cfg: LoggerConfig, story: RunInfo) -> None:
+        settings = wandb.setup(wandb.Settings(silent=True, login_timeout=PROBE)).settings
+        self.folder = story.folder
+        self.run = begin(cfg, story, settings)
+        self.run.define_metric("*", step_metric="step")
+        for name in ("val/loss", "val/bpb"):
+            self.run.define_metric(name, step_metric="step", summary="min")
+        self.samples = wandb.Table(columns=SAMPLE_COLUMNS, log_mode="INCREMENTAL")
+        self.sampled = {sample.step for sample in story.samples}
+
+    def scalars(self, line: dict[str, Any]) -> None:
+        self.run.log({key: line[key] for key in line if key in AXES or "/" in key})
+
+    def sample(self, sample: Sample) -> None:
+        self.sampled.add(sample.step)
+        self.samples.add_data(*(getattr(sample, str(column)) for column in SAMPLE_COLUMNS))
+        self.run.log({"samples": self.samples, "step": sample.step})
+
+    def insight(self, insight: Probe, prefix: str = "") -> None:
+        drawn = pictures.draw(insight)
+        images = {name: Image.open(io.BytesIO(data)) for name, data in drawn.items()}
+        shown = {prefix + name: wandb.Image(image) for name, image in images.items()}
+        self.run.log({**shown, "step": insight.step})
+
+    def final(self, final: FinalResult) -> None:
+        self.run.summary.update(final.values)
+        if final.sample.step not in self.sampled:
+            self.sample(final.sample)
+        if final.insight is not None:
+            self.insight(final.insight, "final/")
+        if final.checkpoint is not None:
+            name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self.folder.name}-best")
+            artifact = wandb.Artifact(name, type="model", metadata=dict(final.values))
+            # The best checkpoint stays where it is for good, so it need not be copied first.
+            artifact.add_file(str(final.checkpoint), policy="immutable")
+            self.run.log_artifact(artifact)
+
+    def flush(self) -> None:
+        """Nothing to do: a process of W&B's own writes as it is told."""
+
+    def close(self, exit_code: int) -> None:
+        self.run.finish(exit_code=exit_code)
+
+
+def begin(cfg: LoggerConfig, story: RunInfo, settings: wandb.Settings) -> wandb.Run:
+    """A run that is online if that can be, else offline; never a prompt, never a long wait."""
+    if settings.mode == "disabled":
+        return init(cfg, story, "disabled")
+    why = reason_for_offline(settings)
+    if why is None:
+        try:
+            run = init(cfg, story, "online")
+        except Exception as error:
+            why = str(error).partition("\n")[0]
+            wandb.teardown(1)  # else the id counts as in use
+        else:
+            log.info("W&B     %s", run.url)
+            return run
+    run = init(cfg, story, "offline")
+    folders = story.folder / "wandb" / f"offline-run-*-{run.id}"  # one for each time it is resumed
+    log.info("W&B     offline: %s; later: wandb sync %s", why, folders)
+    return run
+
+
+def reason_for_offline(settings: wandb.Settings) -> str | None:
+    """Why this run cannot be online, or None once W&B's server has taken the key."""
+    if settings.mode == "offline":
+        return "WANDB_MODE says so"
+    try:
+        probe(settings.base_url)
+        return None if wandb.login(prompt=False) else "no API key (`wandb login` stores one)"
+    except Exception as error:
+        return str(error).partition("\n")[0]
+
+
+def probe(url: str) -> None:
+    """Raises OSError where no W&B server answers soon; W&B itself would ask for half a minute."""
+    question = urllib.request.Request(
+        f"{url}/graphql", b'{"query": "{viewer {id}}"}', {"Content-Type": "application/json"}
+    )
+    try:
+        urllib.request.urlopen(question, timeout=PROBE).close()
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:  # a proxy whose server is away; below, W&B knows what it means
+            raise OSError(f"{url} answers {error.code}") from error
+    except OSError as error:
+        raise OSError(f"{url} does not answer") from error
+
+
+def init(
+    cfg: LoggerConfig, story: RunInfo, mode: Literal["online", "offline", "disabled"]
+) -> wandb.Run:
+    return wandb.init(
+        entity=cfg.entity,
+        project=cfg.project,
+        group=cfg.group or story.group,
+        job_type=cfg.job_type,
+        tags=cfg.tags,
+        name=story.folder.name,
+        id=run_id(story),
+        resume="allow" if mode == "online" else None,
+        config=story.config,
+        dir=story.folder,
+        mode=mode,
+        reinit="create_new",  # runs of one multirun have nothing to do with each other
+        settings=wandb.Settings(
+            silent=True, console="off", init_timeout=INIT, finish_timeout=FINISH
+        ),
+    )
+
+
+def run_id(story: RunInfo) -> str:
+    """The same over all resumes of a run, another when it is trained anew; of an agent, its own."""
+    path = story.folder / "wandb-id"
+    if os.environ.get("WANDB_SWEEP_ID") and (given := os.environ.get("WANDB_RUN_ID")):
+        write_text(path, given)
+        return given
+    if story.resume_step is not None and path.exists():
+        return path.read_text().strip()
+    write_text(path, f"{story.folder.name.rpartition('-')[2]}-{uuid.uuid4().hex[:8]}")
+    return path.read_text()

@@ -1,0 +1,249 @@
+"""`gptexp diff`: where two runs part, and what a paired difference over seeds is."""
+
+import json
+import math
+import re
+
+import pytest
+from run_directories import ENVIRONMENT, SOURCES, curve, write_run
+from small_runs import ONE_LINE
+from typer.testing import CliRunner
+
+from gptexp.analysis import paired
+from gptexp.analysis.diff import part, report
+from gptexp.cli.app import app
+from gptexp.errors import ConfigError
+from gptexp.experiment.run import run_experiment
+
+
+def lines(a, b):
+    result = CliRunner().invoke(app, ["diff", str(a), str(b)], catch_exceptions=False)
+    assert result.exit_code == 0
+    return [" ".join(line.split()) for line in result.output.splitlines()]
+
+
+def section(shown, title):
+    """The words of a section's rows."""
+    start = next(i for i, line in enumerate(shown) if line.startswith(title))
+    rows = []
+    for line in shown[start + 1 :]:
+        if line.startswith(("config,", "data ", "code ", "environment ", "losses ", "weights ")):
+            break
+        rows.append(line)
+    return rows
+
+
+def refuse(a, b):
+    with pytest.raises(ConfigError) as raised:
+        report(a, b)
+    [line] = raised.value.problems
+    assert ONE_LINE.fullmatch(line), line
+    return line
+
+
+def edit(path, **changes):
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
+# Two runs
+
+
+def test_equal_runs_are_equal_bit_for_bit_with_the_digests_of_their_weights(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    shown = lines(a, b)
+    assert "config, hashed the same" in shown
+    assert section(shown, "config, not hashed") == ["name a b"]
+    for title in ("data", "code", "environment"):
+        assert f"{title} the same" in shown
+    assert "losses the same: 11 values at the same steps" in shown
+    assert "weights equal bit for bit" in shown
+    summary = json.loads((a / "summary.json").read_text())
+    for name in ("best", "final"):
+        assert f"{name} {summary[name]['weights_sha256']}" in shown
+
+
+def test_keys_that_count_stand_apart_from_those_that_do_not(tmp_path):
+    a = write_run(tmp_path / "a", 0, optim__lr=0.1)
+    b = write_run(tmp_path / "a", 1, optim__lr=0.2, trainer__keep="all", data__path="b.txt")
+    shown = lines(a, b)
+    assert section(shown, "config, hashed") == ["optim.lr 0.1 0.2", "seed 0 1"]
+    assert section(shown, "config, not hashed") == [
+        "data.path text.txt b.txt",
+        "trainer.keep best all",
+    ]
+
+
+def test_code_environment_and_data_are_compared_one_by_one(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", data_sha256="d" * 64)
+    packages = {"torch": "2.14.0", "numpy": "2.4.6"}
+    edit(
+        b,
+        sources={"model.py": "9" * 64, "trainer.py": SOURCES["trainer.py"], "new.py": "7" * 64},
+        git={"commit": "e" * 40, "changed": [" M gptexp/model.py"]},
+        environment={**ENVIRONMENT, "threads": 2, "packages": packages},
+        resumes=[{"step": 4, "differs": ["threads 1 -> 2"]}],
+    )
+    shown = lines(a, b)
+    assert section(shown, "data") == ["text aaaaaaaaaaaa dddddddddddd"]
+    assert section(shown, "code") == [
+        "commit cccccccccccc eeeeeeeeeeee",
+        "not committed - M gptexp/model.py",
+        "model.py 111111111111 999999999999",
+        "new.py - 777777777777",
+    ]
+    assert section(shown, "environment") == [
+        "threads 1 2",
+        "torch 2.13.0 2.14.0",
+        "resumed at step 4 - threads 1 -> 2",
+    ]
+
+
+def test_the_first_step_at_which_any_loss_parts_is_shown_with_exact_values(tmp_path):
+    rows = curve(2.0)
+    changed = [dict(row) for row in rows]
+    for row in changed:
+        row["seconds"] = -1.0  # time is exempt
+        if row["step"] >= 40 and "val/loss" in row:
+            row["val/loss"] = math.nextafter(row["val/loss"], 9)
+        if row["step"] == 50:
+            row["train/loss"] = 7.5
+    a, b = write_run(tmp_path / "a", metrics=rows), write_run(tmp_path / "b", metrics=changed)
+    shown = lines(a, b)
+    assert "losses part at step 40" in shown
+    value = next(row["val/loss"] for row in rows if row["step"] == 40 and "val/loss" in row)
+    assert section(shown, "losses") == [f"val/loss {value!r} {math.nextafter(value, 9)!r}"]
+    assert "weights the same" in shown, "and not said to be equal bit for bit"
+
+
+def test_losses_that_became_null_part_from_numbers_and_among_themselves():
+    nan = {"step": 3, "train/loss": None, "nonfinite": {"train/loss": "nan"}}
+    inf = {"step": 3, "train/loss": None, "nonfinite": {"train/loss": "inf"}}
+    assert part([nan], [dict(nan)]).step is None
+    assert part([nan], [inf]).pairs == [("train/loss", "nan", "inf")]
+    assert part([nan], [{"step": 3, "train/loss": 1.0}]).step == 3
+
+
+def test_a_mean_training_loss_over_other_steps_is_not_compared():
+    """Step 6 is a mean over 3 steps where every third is logged, and over 6 in the other run."""
+    often = [{"step": step, "train/loss": 1.0 + step} for step in (3, 6, 9, 12)]
+    rarely = [{"step": step, "train/loss": 2.0 + step} for step in (6, 12)]
+    parting = part(often, rarely)
+    assert (parting.step, parting.points, parting.ends) == (None, 0, (12, 12))
+    val = {"step": 12, "val/loss": 1.0}
+    assert part([*often, val], [*rarely, {**val, "val/loss": 1.5}]).step == 12
+
+
+def test_a_run_that_ends_sooner_is_compared_as_far_as_it_goes(tmp_path):
+    a = write_run(tmp_path / "a")
+    b = write_run(tmp_path / "b", state="interrupted", metrics=curve(2.0)[:4])
+    shown = lines(a, b)
+    assert "losses the same: 6 values at the same steps" in shown
+    assert "a ends at step 50, b at step 20" in shown
+    assert "weights known of finished runs alone" in shown
+    assert shown[1].endswith("(interrupted)")
+
+
+def test_runs_without_a_common_step_are_said_to_have_none(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b", state="failed", metrics=[])
+    shown = lines(a, b)
+    assert "losses none of the same step in both" in shown
+    assert "a ends at step 50, b nowhere" in shown
+
+
+def test_real_runs_are_equal_bit_for_bit_and_part_by_a_seed(small, tmp_path, quick):
+    runs = [run_experiment(small(f"name={name}"), tmp_path).directory for name in ("a", "b")]
+    other = run_experiment(small("seed=1"), tmp_path).directory
+    assert "weights equal bit for bit" in lines(*runs)
+    shown = lines(runs[0], other)
+    assert section(shown, "config, hashed") == ["seed 0 1"]
+    assert "losses part at step 0" in shown
+
+
+# Two groups
+
+
+def group(folder, losses, **keys):
+    for seed, loss in losses.items():
+        write_run(folder, seed, loss, **keys)
+    return folder
+
+
+def test_the_paired_interval_is_that_of_the_textbook(tmp_path):
+    """Differences 0.1, 0.2, 0.3: mean 0.2, s 0.1, t(0.975, 2) = 4.302653; seeds vary far more."""
+    a = group(tmp_path / "a", {0: 1.0, 1: 2.0, 2: 3.0})
+    b = group(tmp_path / "b", {2: 3.3, 1: 2.2, 0: 1.1}, optim__lr=0.5)
+    found = paired.pair(a, b)
+    assert found.pairs == [(0, 1.0, 1.1), (1, 2.0, 2.2), (2, 3.0, 3.3)]
+    assert found.difference.mean == pytest.approx(0.2)
+    assert found.difference.ci95 == pytest.approx(4.302652730 * 0.1 / math.sqrt(3), rel=1e-9)
+    shown = lines(a, b)
+    assert shown[0] == f"a {a} (3 runs)"
+    assert "optim.lr 0.001 0.5" in shown
+    assert "2 3.0000 3.3000 +0.3000" in shown
+    assert shown[-1] == (
+        "best validation loss, b - a: +0.2000 ± 0.2484 nats per token (95%, 3 pairs)"
+    )
+
+
+def test_one_pair_has_a_difference_without_an_interval(tmp_path):
+    shown = lines(group(tmp_path / "a", {0: 1.0}), group(tmp_path / "b", {0: 1.5}))
+    assert shown[-1] == (
+        "best validation loss, b - a: +0.5000 nats per token; one pair gives no interval"
+    )
+
+
+def test_seeds_without_a_partner_are_named_and_left_out(tmp_path):
+    a = group(tmp_path / "a", {0: 1.0, 1: 2.0, 3: 9.0, 4: 1.0})
+    b = group(tmp_path / "b", {0: 1.5, 1: 2.5, 5: 9.0})
+    failed = write_run(b, 4, state="failed")
+    shown = lines(a, b)
+    assert f"seed 3 unpaired: only in {a}" in shown
+    assert f"seed 5 unpaired: only in {b}" in shown
+    assert f"seed 4 unpaired: {failed} failed" in shown
+    assert any("+0.5000 ± 0.0000 nats per token (95%, 2 pairs)" in line for line in shown)
+
+
+def test_G6_groups_of_other_code_or_data_say_so(tmp_path):
+    a = group(tmp_path / "a", {0: 1.0, 1: 2.0})
+    b = group(tmp_path / "b", {0: 1.0}, data_sha256="d" * 64)
+    write_run(b, 1, 2.0, sources={"model.py": "9" * 64})
+    shown = "\n".join(lines(a, b))
+    assert "other data than the rest: 1 of 4" in shown
+    assert "other code than the rest: 1 of 4" in shown
+
+
+def test_a_group_that_mixes_another_key_says_so(tmp_path):
+    a = group(tmp_path / "a", {0: 1.0})
+    write_run(a, 1, 2.0, optim__lr=0.5)
+    b = group(tmp_path / "b", {0: 1.0, 1: 2.0})
+    assert "a mixes values of optim.lr: more than the seed differs" in lines(a, b)
+
+
+def test_a_seed_of_several_runs_cannot_be_paired(tmp_path):
+    a = group(tmp_path / "a", {0: 1.0})
+    write_run(a, 0, 2.0, optim__lr=0.5)
+    b = group(tmp_path / "b", {0: 1.0})
+    for two in ((a, b), (b, a)):
+        assert refuse(*two).startswith(f"{a}: seed 0 is that of several runs, ")
+
+
+def test_groups_without_a_common_seed_are_refused(tmp_path):
+    a, b = group(tmp_path / "a", {0: 1.0}), group(tmp_path / "b", {1: 1.0})
+    assert "no seed is done in both" in refuse(a, b)
+
+
+# Mistakes
+
+
+def test_what_cannot_be_compared_is_one_line(tmp_path):
+    run = write_run(tmp_path / "a")
+    assert refuse(run, tmp_path / "none").startswith(f"{tmp_path / 'none'}: not there")
+    assert refuse(run, tmp_path).startswith(f"{tmp_path}: a folder, and {run} is one run.")
+    (tmp_path / "empty").mkdir()
+    empty = tmp_path / "empty"
+    assert refuse(tmp_path / "a", empty).startswith(f"{empty}: holds no runs")
+    (run / "summary.json").write_text("{")
+    assert re.match(rf"{run}: summary.json is damaged\. Fix: ", refuse(run, run))
+    (run / "config.yaml").unlink()
+    assert refuse(run, run).startswith(f"{run}: has no config.yaml")

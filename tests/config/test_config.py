@@ -1,0 +1,389 @@
+"""What is shipped composes; what a config is, by its hash; and back to plain values."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import pytest
+import yaml
+from small_runs import CHOICES, CONF, SMALL, only, put
+
+from gptexp import assets
+from gptexp.config import (
+    AdamWConfig,
+    Config,
+    DataConfig,
+    GPTConfig,
+    config_hash,
+    from_dict,
+    problems,
+    run_name,
+    to_dict,
+    to_yaml,
+)
+from gptexp.config.schema import VARIANTS
+from gptexp.errors import ConfigError
+from gptexp.experiment.identity import identify
+
+NO_DATA = "0" * 64
+SHAKESPEARE = assets.known("tinyshakespeare").sha256
+
+# Identity of every shipped preset: the hash names the run directories that people already have.
+GOLDEN = {
+    "model=bigram": "adf43eb3d1b341264e9ab0541c53a57e2642804c",
+    "model=laptop": "7a91c4c20b61e90134df0b01c83c6ff4395e33ba",
+    "model=medium": "6536766231dd6467a6594e18530497906aaff768",
+    "model=micro": "85ff31fc3ae9ec36e743b6a1308da004a7da6462",
+    "model=mlp": "cc36a2bfa28b70018ce20eda3957b2a051e26976",
+    "model=small": "338333b61683fda3e32977db5dd81358970d9903",
+    "model=tiny": "79e0dbe5d9e4e4ea0b4acb2f5bb00ef4c5949688",
+    "experiment=ladder_bigram": "08f7d6835b0473e09454fcdb7463b5a7b98a8220",
+    "experiment=ladder_head": "e55175459b7be17b9d8dbfb8b4ee3d912d698627",
+    "experiment=ladder_heads": "55b33d2d61374fedd2aa1dd28118f932ce12d18c",
+    "experiment=ladder_layers": "b86046c48230bbeb8627a8e908da31e792b7115b",
+    "experiment=ladder_mlp": "f55ed0ef468f31a8d2af3ba06cd12d551d66fcba",
+    "experiment=ladder_mlp3": "4a6ce0c341148bb374fc715283001cc137667a5c",
+    "experiment=microgpt": "d5199545384284b9acfddea3e60b47dd786a8ef7",
+    "experiment=nanogpt_laptop": "988eaaa7b5a3bcc84bb7aa644f2daa0b73b8289a",
+    "experiment=nanogpt_shakespeare": "e786401cdd257f4291af375b850a780724ef381e",
+}
+
+
+# What is shipped
+
+
+def assert_legal(config: Config) -> None:
+    assert isinstance(config, Config)
+    assert problems(config) == []
+
+
+BASELINES = ["bigram", "mlp"]  # whose recipes know no dropout
+GPTS = [name for name in CHOICES["model"] if name not in BASELINES]
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe"),
+    [(model, "laptop") for model in GPTS] + [("laptop", recipe) for recipe in CHOICES["recipe"]],
+)
+def test_every_model_composes_with_any_recipe(composed, model, recipe):
+    config = composed(f"model={model}", f"recipe={recipe}")
+    assert_legal(config)
+    assert config.model.name == model
+
+
+NEEDED = {  # beside a choice
+    "text": ["data.path=x.txt"],
+    "documents": ["data.path=x.txt"],
+    "bigram": ["optim=sgd", "optim.momentum=0", "schedule=constant"],
+}
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        (group, choice)
+        for group, choices in CHOICES.items()
+        for choice in choices
+        if group not in ("recipe", "experiment")
+    ],
+)
+def test_every_choice_of_every_group_composes_and_is_labelled_by_its_file(composed, group, choice):
+    given = [f"{group}={choice}", *NEEDED.get(choice, [])]
+    config = composed(*given)
+    assert_legal(config)
+    section = getattr(config, group)
+    assert getattr(section, "name", choice) == choice
+
+
+@pytest.mark.parametrize("experiment_name", CHOICES["experiment"])
+def test_every_experiment_composes_and_groups_its_runs_under_its_name(composed, experiment_name):
+    config = composed(f"experiment={experiment_name}")
+    assert_legal(config)
+    assert config.name == experiment_name
+
+
+@pytest.mark.parametrize("model", CHOICES["model"])
+def test_a_model_brings_its_own_recipe(composed, model):
+    assert model in CHOICES["recipe"]
+    assert composed(f"model={model}") == composed(f"model={model}", f"recipe={model}")
+    stored = yaml.safe_load((CONF / "recipe" / f"{model}.yaml").read_text())
+    config = to_dict(composed(f"model={model}"))
+    for section, values in stored.items():
+        assert values.items() <= config[section].items()
+
+
+def test_a_model_composes_without_a_recipe(composed):
+    stored = yaml.safe_load((CONF / "trainer" / "default.yaml").read_text())
+    config = composed("model=medium", "~recipe")
+    assert_legal(config)
+    assert config.trainer.batch_size == stored["batch_size"]
+
+
+def test_an_override_wins_over_the_recipe_and_changes_nothing_else(composed):
+    plain, changed = composed("model=medium"), composed("model=medium", "trainer.batch_size=5")
+    assert changed.trainer.batch_size == 5
+    changed.trainer.batch_size = plain.trainer.batch_size
+    assert changed == plain
+
+
+def test_claim_3_medium_with_its_recipe_is_the_workshop_s_setting(composed):
+    config = composed("model=medium")
+    assert (config.model.n_layer, config.model.n_head, config.model.n_embd) == (6, 6, 384)
+    assert config.trainer.batch_size * config.trainer.grad_accum * config.model.block_size == 16384
+    assert config.optim == AdamWConfig(
+        name="adamw", lr=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.999, eps=1e-8
+    )
+    assert (config.trainer.grad_clip, config.trainer.max_steps) == (1.0, 5000)
+    assert (config.schedule.name, config.schedule.warmup_steps) == ("cosine", 100)
+    assert config.schedule.final_fraction == 0.1
+    assert config.model.dropout == 0
+
+
+# Identity
+
+
+SHIPPED = [f"model={name}" for name in CHOICES["model"]]
+SHIPPED += [f"experiment={name}" for name in CHOICES["experiment"]]
+
+
+@pytest.mark.parametrize("given", SHIPPED)
+def test_golden_hash_of_what_is_shipped(composed, given):
+    found = config_hash(composed(given), SHAKESPEARE)[:40]
+    assert GOLDEN.get(given) == found, (
+        f"The identity of {given} is now {found}. Runs and sweeps that people have on disk would "
+        "not be found again and would be trained anew. If a key was added, give it a dataclass "
+        "default that means the old behaviour. Change GOLDEN only for a new composed, or for a "
+        "value that was meant to change, and say so in the change's description."
+    )
+
+
+def test_golden_hashes_are_of_presets_that_exist():
+    assert sorted(GOLDEN) == sorted(SHIPPED)
+
+
+def test_two_shipped_presets_are_never_one_run():
+    assert len(set(GOLDEN.values())) == len(GOLDEN)
+
+
+NOT_HASHED = {
+    "name",
+    "rerun",
+    "init_from",  # counts by the checkpoint's content
+    "data.path",  # counts by the file's content
+    "logger.name",
+    "logger.tensorboard",
+    "logger.wandb",
+    "logger.entity",
+    "logger.project",
+    "logger.group",
+    "logger.job_type",
+    "logger.tags",
+    "trainer.log_interval",
+    "trainer.sample_interval",
+    "trainer.sample_tokens",
+    "trainer.sample_documents",
+    "trainer.sample_temperature",
+    "trainer.sample_top_k",
+    "trainer.checkpoint_interval",
+    "trainer.keep",
+    "trainer.retry_failed",
+}
+
+
+def another(value: Any, kind: Any) -> Any:
+    """Some other value of the type `kind`."""
+    match value:
+        case bool():
+            return not value
+        case Enum():
+            return next(item for item in type(value) if item is not value)
+        case str():
+            return value + "x"
+        case list():
+            return [*value, "x"]
+        case None:
+            return "x" if kind == str | None else 7
+    return value + 1
+
+
+def leaves(config: Config) -> Iterator[tuple[str, Any, Any]]:
+    """Full name, present value and another value of every key."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            for inner in dataclasses.fields(value):
+                old = getattr(value, inner.name)
+                yield f"{field.name}.{inner.name}", old, another(old, inner.type)
+        else:
+            yield field.name, value, another(value, field.type)
+
+
+PRESETS = {"model=gpt": "model=laptop"}  # whose choice is called otherwise
+VARIANT_CHOICES = [
+    PRESETS.get(f"{group}={name}", f"{group}={name}")
+    for group, nodes in VARIANTS.items()
+    for name in nodes
+]
+
+
+@pytest.mark.parametrize("variant", VARIANT_CHOICES)
+def test_exactly_the_keys_that_can_move_a_weight_or_a_metric_are_hashed(composed, variant):
+    config = composed(variant)
+    before = config_hash(config, NO_DATA)
+    for key, old, new in leaves(config):
+        changed = config_hash(put(config, key, new), NO_DATA) != before
+        assert changed == (key not in NOT_HASHED), key
+        put(config, key, old)
+    assert config_hash(config, NO_DATA) == before
+
+
+def test_every_variant_is_another_run(composed):
+    for group, variants in VARIANTS.items():
+        given = [word for word in VARIANT_CHOICES if word.startswith(f"{group}=")]
+        hashes = {config_hash(composed(word), NO_DATA) for word in given}
+        assert len(hashes) == len(variants)
+
+
+def test_a_device_counts_without_its_index_and_auto_is_not_cpu(composed):
+    hashes = {
+        device: config_hash(put(composed(), "trainer.device", device), NO_DATA)
+        for device in ("auto", "cpu", "cuda", "cuda:0", "cuda:3")
+    }
+    assert hashes["cuda"] == hashes["cuda:0"] == hashes["cuda:3"]
+    assert len(set(hashes.values())) == 3
+
+
+def test_a_file_counts_by_its_content_and_not_by_its_path(small, text_file, tmp_path):
+    other = tmp_path / "elsewhere.txt"
+    other.write_bytes(text_file.read_bytes())
+    config = small()
+    original = identify(config, tmp_path)
+    put(config, "data.path", str(other))
+    assert identify(config, tmp_path).hash == original.hash
+    other.write_bytes(text_file.read_bytes() + b"!")
+    changed = identify(config, tmp_path)
+    assert changed.hash != original.hash
+    assert changed.directory.path != original.directory.path
+
+
+def test_a_checkpoint_to_start_from_counts_by_its_content(composed):
+    plain, one, two = (
+        config_hash(composed(), NO_DATA, init) for init in (None, "a" * 64, "b" * 64)
+    )
+    assert len({plain, one, two}) == 3
+    assert config_hash(put(composed(), "init_from", "elsewhere"), NO_DATA, "a" * 64) == one
+
+
+@dataclasses.dataclass(kw_only=True, slots=True)
+class LaterModelConfig(GPTConfig):
+    """The model of a later release, which knows one more key."""
+
+    rope_base: float = 10_000.0
+
+
+def test_a_key_added_later_changes_no_hash_until_it_is_used(composed):
+    config = composed()
+    before = config_hash(config, NO_DATA)
+    config.model = LaterModelConfig(**dataclasses.asdict(config.model))
+    assert config_hash(config, NO_DATA) == before
+    config.model.rope_base = 500_000.0
+    assert config_hash(config, NO_DATA) != before
+
+
+def test_equal_configs_have_equal_hashes_however_they_were_written(composed):
+    one = composed("optim.lr=1e-3", "model=tiny", "model.dropout=0")
+    two = composed("model=tiny", "optim.lr=0.001")
+    assert config_hash(one, NO_DATA) == config_hash(two, NO_DATA)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "seed", "name"),
+    [
+        (1.0, 0, "laptop-shakespeare-f1-s0-01234567"),
+        (0.25, 7, "laptop-shakespeare-f0.25-s7-01234567"),
+        (0.001, 12345, "laptop-shakespeare-f0.001-s12345-01234567"),
+    ],
+)
+def test_a_run_directory_is_named_by_its_config(composed, fraction, seed, name):
+    config = put(put(composed(), "data.fraction", fraction), "seed", seed)
+    config.name = "not in it"
+    assert run_name(config, "0123456789abcdef") == name
+
+
+def test_a_run_directory_stands_under_the_name_of_its_group(small, tmp_path):
+    config = small("name=mine")
+    who = identify(config, tmp_path)
+    assert who.directory.path == tmp_path / "mine" / f"laptop-text-f1-s0-{who.hash[:8]}"
+    assert who.hash == config_hash(config, who.data_sha256)
+    assert not who.directory.path.parent.exists()
+
+
+# To plain values and back
+
+
+def assert_survives(config: Config) -> None:
+    assert from_dict(to_dict(config)) == config
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    assert from_dict(yaml.safe_load(to_yaml(config))) == config
+
+
+@pytest.mark.parametrize("given", [*VARIANT_CHOICES, *SHIPPED])
+def test_a_config_survives_dict_json_and_yaml(composed, given):
+    assert_survives(composed(given))
+
+
+def test_every_key_survives_dict_json_and_yaml_with_another_value(composed):
+    config = composed()
+    for key, _, new in list(leaves(config)):
+        if key.partition(".")[0] not in VARIANTS or not key.endswith((".name", ".kind")):
+            put(config, key, new)
+    config.optim.lr, config.optim.eps, config.trainer.min_delta = 1e-20, 1e-8, 0.1
+    assert config != composed()
+    assert_survives(config)
+
+
+def corrupted(config: Config, section: str, key: str, value: Any) -> dict[str, Any]:
+    values = to_dict(config)
+    values[section][key] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "named"),
+    [
+        ("model", "n_layer", "many", "n_layer"),
+        ("model", "n_layr", 3, "n_layr"),
+        ("optim", "name", "lion", "lion"),
+        ("trainer", "dtype", "float8", "float8"),
+    ],
+)
+def test_a_stored_config_that_does_not_type_is_refused(composed, section, key, value, named):
+    with pytest.raises(ConfigError) as caught:
+        from_dict(corrupted(composed(), section, key, value))
+    line = only(list(caught.value.problems))
+    assert named in line
+    assert "Fix: " in line
+
+
+@pytest.mark.parametrize("damage", [lambda v: v.pop("optim"), lambda v: v["model"].pop("n_layer")])
+def test_a_stored_config_with_a_part_missing_is_refused(composed, damage):
+    values = to_dict(composed())
+    damage(values)
+    with pytest.raises(ConfigError, match=r"optim|n_layer"):
+        from_dict(values)
+
+
+def test_every_key_is_given_a_value_by_a_file_and_none_by_a_dataclass():
+    """Values live in conf/; a dataclass default is for a key that was added later."""
+    classes = [Config, DataConfig]
+    classes += [node for variants in VARIANTS.values() for node in variants.values()]
+    fields = [field for node in classes for field in dataclasses.fields(node)]
+    later = {"kind", "scale_residuals", "documents", "shuffle"}
+    assert {f.name for f in fields if f.default is not dataclasses.MISSING} == later
+
+
+def test_the_small_run_of_the_other_tests_is_legal(small):
+    assert problems(small()) == []
+    assert len(SMALL) == len({item.partition("=")[0] for item in SMALL})

@@ -1,0 +1,58 @@
+"""Dashboards that raise, hang or take notes."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gptexp.tracking import tracker
+from gptexp.tracking.background import Background
+
+HANGS = 60.0  # seconds that a fake may block when a test fails to release it
+
+
+class Fake:
+    """A dashboard that notes its calls, and fails or blocks in those of one kind."""
+
+    def __init__(self, fails: str = "", error: BaseException | None = None) -> None:
+        self.fails, self.error = fails, error
+        self.calls: list[tuple[str, tuple[Any, ...]]] = []
+        self.blocked, self.released = threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments: self.take(name, arguments)
+
+    def take(self, name: str, arguments: tuple[Any, ...]) -> None:
+        self.calls.append((name, arguments))
+        if name == self.fails:
+            if self.error is not None:
+                raise self.error
+            self.blocked.set()
+            self.released.wait(HANGS)
+
+    def open(self) -> Any:
+        if self.fails == "open":
+            self.take("open", ())
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self.calls]
+
+    @property
+    def exit_codes(self) -> list[int]:
+        return [arguments[0] for name, arguments in self.calls if name == "close"]
+
+
+def mirrored(patch: pytest.MonkeyPatch, *mirrors: Fake) -> None:
+    """Have the next runs use `mirrors` for dashboards."""
+
+    def open_mirrors(*_: object) -> list[Background]:
+        return [Background(f"Fake{n}", fake.open) for n, fake in enumerate(mirrors)]
+
+    patch.setattr(tracker, "open_dashboards", open_mirrors)
+
+
+def lacking(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if "lacks" in r.getMessage()]

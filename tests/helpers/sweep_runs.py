@@ -1,0 +1,46 @@
+"""Sweeps over SMALL runs, in this process or in forked children: for tests of sweeps."""
+
+import contextlib
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from hydra.core.global_hydra import GlobalHydra
+from small_runs import ROOT, SMALL
+
+
+def grid(text_file: Path, *arguments: str) -> list[str]:
+    """The arguments of a sweep of SMALL runs; `arguments` replace SMALL's own."""
+    given = {item.partition("=")[0] for item in arguments}
+    small = [*SMALL, f"data.path={text_file}"]
+    return ["-m", *(item for item in small if item.partition("=")[0] not in given), *arguments]
+
+
+def run_py(arguments: list[str], folder: Path, shown: Path) -> int:
+    """`python run.py ...` in `folder`, for forked children; what it prints goes to `shown`."""
+    os.chdir(folder)
+    GlobalHydra.instance().clear()
+    sys.argv = [str(ROOT / "run.py"), *arguments]
+    with (
+        shown.open("w") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        try:
+            runpy.run_path(str(ROOT / "run.py"), run_name="__main__")
+        except SystemExit as ended:
+            return int(ended.code or 0)
+    return 99
+
+
+def table(shown: str) -> list[str]:
+    """The rows of a sweep's table, without its head."""
+    lines = shown.splitlines()
+    head = max(i for i, line in enumerate(lines) if line.startswith("state "))
+    # ray shows lines of its workers late, each behind their name
+    return [line for line in lines[head + 1 :] if "(_run_job" not in line and line.strip()]
+
+
+def states(shown: str) -> list[str]:
+    return [row[:12].strip() for row in table(shown)]

@@ -1,0 +1,140 @@
+"""Generation on known logits, and from runs."""
+
+import pytest
+import torch
+from small_runs import samples
+from torch import Tensor, nn
+
+import gptexp
+from gptexp.errors import CheckpointError, ConfigError, DataError
+from gptexp.experiment.run import run_experiment
+from gptexp.inference.generate import choose, generate
+
+LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0]])
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e-4, 1e-30])
+def test_temperature_to_zero_is_greedy(temperature):
+    assert choose(LOGITS, temperature, None, generator()).item() == 1
+
+
+def test_top_k_draws_among_the_k_highest_alone():
+    many = LOGITS.expand(4000, -1)
+    drawn = choose(many, 100.0, 2, generator()).flatten()
+    assert set(drawn.tolist()) == {1, 3}
+
+
+def test_top_k_keeps_exactly_k_where_logits_tie():
+    drawn = choose(torch.zeros(2000, 4), 1.0, 2, generator())
+    assert len(drawn.unique()) == 2
+
+
+def test_draws_follow_the_softmax_of_logits_over_temperature():
+    drawn = choose(LOGITS.expand(50_000, -1), 2.0, None, generator()).flatten()
+    expected = (LOGITS[0] / 2.0).softmax(-1)
+    torch.testing.assert_close(drawn.bincount() / 50_000, expected, atol=0.01, rtol=0)
+
+
+class Counter(nn.Module):
+    """Predicts the last token plus one, and remembers the longest context it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest = 0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        self.longest = max(self.longest, ids.shape[1])
+        return nn.functional.one_hot((ids + 1) % 10, 10).float() * 50
+
+
+def test_the_context_is_cropped_to_the_block_size():
+    network = Counter()
+    options = {"temperature": 1.0, "top_k": None, "seed": 0}
+    new = generate(network, torch.tensor([[1, 2, 3, 4, 5]]), 6, 4, **options)
+    assert new.tolist() == [[6, 7, 8, 9, 0, 1]]
+    assert network.longest == 4
+
+
+def test_sampling_leaves_the_global_generator_and_the_mode_alone():
+    network = Counter().train()
+    before = torch.get_rng_state()
+    generate(network, torch.tensor([[1]]), 5, 4, temperature=1.0, top_k=None, seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    assert network.training
+
+
+@pytest.fixture
+def run(small, tmp_path):
+    outcome = run_experiment(small(), tmp_path / "outputs")
+    assert outcome.state == "done"
+    return outcome.directory
+
+
+def test_load_gives_model_tokenizer_config_and_metrics(run, small):
+    loaded = gptexp.load(run)
+    assert loaded.config == small()
+    assert not loaded.model.training
+    assert loaded.tokenizer.decode(loaded.tokenizer.encode("to be")) == "to be"
+    assert [line["step"] for line in loaded.metrics if "val/loss" in line] == [0, 4, 8, 12]
+
+
+def test_the_best_checkpoint_alone_is_enough_to_sample(run, tmp_path):
+    file = next((run / "checkpoints").glob("step-*.pt"))
+    alone = tmp_path / "elsewhere.pt"
+    alone.write_bytes(file.read_bytes())
+    options = {"tokens": 20, "num": 2, "seed": 5}
+    assert gptexp.load(alone).sample("to ", **options) == gptexp.load(run).sample("to ", **options)
+
+
+def test_the_seed_decides_and_the_prompt_comes_first(run):
+    loaded = gptexp.load(run)
+    one, same, other = (loaded.sample("be ", tokens=30, seed=seed)[0] for seed in (1, 1, 2))
+    assert one == same != other
+    assert one.startswith("be ") and len(one) == 33
+
+
+def test_a_recorded_sample_can_be_drawn_again(run):
+    loaded = gptexp.load(run)
+    line = next(line for line in samples(run) if line["step"] == loaded.step)
+    settings = {"temperature": line["temperature"], "top_k": line["top_k"], "seed": line["seed"]}
+    again = loaded.sample(line["prompt"], tokens=len(line["text"]), **settings)
+    assert again == [line["prompt"] + line["text"]]
+
+
+def test_B6_a_prompt_with_unknown_characters_names_them(run):
+    with pytest.raises(DataError, match=r"'é' \(U\+00E9\)"):
+        gptexp.load(run).sample("né")
+
+
+def test_an_empty_prompt_is_refused(run):
+    with pytest.raises(DataError, match="prompt: empty"):
+        gptexp.load(run).sample("")
+
+
+def test_a_run_that_is_not_there_is_one_clear_line(tmp_path):
+    with pytest.raises(CheckpointError, match="not there.*Fix:"):
+        gptexp.load(tmp_path / "none")
+    with pytest.raises(CheckpointError, match="not a run directory"):
+        gptexp.load(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match="no best checkpoint"):
+        gptexp.load(tmp_path)
+
+
+def test_an_entry_stands_for_its_checkpoint(run):
+    best = gptexp.load(run / "checkpoints" / "best.json")
+    assert best.sample("to ", tokens=9) == gptexp.load(run).sample("to ", tokens=9)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"temperature": -1}, {"tokens": -1}, {"num": 0}, {"seed": -1}, {"top_k": 0}],
+    ids=str,
+)
+def test_a_notebook_is_told_of_settings_that_cannot_work(run, setting):
+    with pytest.raises(ConfigError, match=r"(temperature|tokens|num|seed|top-k): .*Fix: "):
+        gptexp.load(run).sample("to ", **setting)

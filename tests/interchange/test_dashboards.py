@@ -1,0 +1,156 @@
+"""F6: `gptexp export` writes a run's dashboard again from its journals."""
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from event_files import board, event_file, expected_curves, images, scalars, values
+from filelock import FileLock
+from interruptions import Small
+from small_runs import Result, put
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import metadata as hparams
+
+from gptexp.cli.app import main
+from gptexp.experiment.run import run_experiment
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+ONCE: dict[str, Path] = {}
+
+
+@pytest.fixture
+def run(small: Small, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A copy of a finished run with its board."""
+    if "run" not in ONCE:
+        config = small("logger=tensorboard", "data.test_fraction=0.1")
+        outcome = run_experiment(config, tmp_path_factory.mktemp("exported"))
+        assert outcome.directory is not None
+        ONCE["run"] = outcome.directory
+    return shutil.copytree(ONCE["run"], tmp_path / "outputs" / ONCE["run"].name)
+
+
+@pytest.fixture
+def gptexp(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
+) -> Callable[..., Result]:
+    """`gptexp("export", run, "--to", "tensorboard")`, in this process."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["gptexp", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return Result(int(ended.value.code or 0), shown.out, shown.err)
+
+    return call
+
+
+def end(run: Path) -> int:
+    [(_, value)] = values(run, "tensor")[hparams.SESSION_END_INFO_TAG]
+    content = value.metadata.plugin_data.content
+    return hparams.parse_session_end_info_plugin_data(content).status
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_F6_the_board_is_rebuilt_with_equal_scalars(run: Path, gptexp: Any, lost: bool) -> None:
+    original, before = board(run, pictures=False), event_file(run)
+    whole, pictured = scalars(run), images(run)
+    files = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    del files[before]
+    if lost:
+        before.unlink()
+    result = gptexp("export", run, "--to", "tensorboard")
+    assert (result.code, result.err) == (0, "")
+    assert board(run, pictures=False) == original
+    assert scalars(run) == whole, "times of training come from the journals too"
+    assert event_file(run) != before
+    if not lost:
+        assert images(run) == pictured, "no journal could give them back"
+        assert any(tag.startswith("final/") for tag in pictured)
+    assert end(run) == api_pb2.STATUS_SUCCESS
+    assert {path: path.read_bytes() for path in files} == files, "no other file is touched"
+
+
+def test_F6_nan_points_are_rebuilt(small: Small, tmp_path: Path, gptexp: Any) -> None:
+    config = small("logger=tensorboard")
+    put(config, "optim.lr", 1e30)
+    run = run_experiment(config, tmp_path).directory
+    written = scalars(run)
+    assert written == expected_curves(run)
+    path = run / "metrics.jsonl"
+    flags = {"val/loss": "nan", "train/loss": "inf"}
+    line = {"step": 9, "tokens": 9, "epoch": 1.0, "val/loss": None, "train/loss": None}
+    with path.open("a") as file:
+        file.write(json.dumps({**line, "nonfinite": flags}) + "\n")
+    assert gptexp("export", run, "--to", "tensorboard").code == 0
+    rebuilt = scalars(run)
+    assert rebuilt == expected_curves(run) and rebuilt != written
+    assert rebuilt["val/loss"][-1] == (9, "nan")
+    assert rebuilt["train/loss"][-1] == (9, math.inf)
+    assert end(run) == api_pb2.STATUS_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("prepare", "to", "code", "line"),
+    [
+        (None, "excel", 2, r"--to: 'excel' is not known. Fix: one of tensorboard, wandb"),
+        ("no run", "tensorboard", 2, "holds no metrics.jsonl. Fix: name a run, outputs/NAME/RUN"),
+        ("no folder", "tensorboard", 2, "holds no metrics.jsonl"),
+        ("in use", "tensorboard", 6, "in use by process 7 on there"),
+        ("no config", "tensorboard", 2, "config.yaml: No such file or directory. Fix: restore it"),
+        ("broken yaml", "tensorboard", 2, "config.yaml: line 2: "),
+        ("a list", "tensorboard", 2, "config.yaml: no keys and values. Fix: restore it"),
+        ("another key", "tensorboard", 2, "n_embdd"),
+    ],
+)
+def test_F6_what_cannot_be_exported_is_one_line(
+    run: Path, gptexp: Any, prepare: str | None, to: str, code: int, line: str
+) -> None:
+    where, lock = run, FileLock(run / ".lock")
+    match prepare:
+        case "no run":
+            where = run.parent
+        case "no folder":
+            where = run / "nowhere"
+        case "in use":
+            (run / "status.json").write_text('{"state": "running", "pid": 7, "host": "there"}')
+            lock.acquire()
+        case "no config":
+            (run / "config.yaml").unlink()
+        case "broken yaml":
+            (run / "config.yaml").write_text("a: [1\nb: {")
+        case "a list":
+            (run / "config.yaml").write_text("- 1\n")
+        case "another key":
+            config = run / "config.yaml"
+            config.write_text(config.read_text().replace("n_embd:", "n_embdd:"))
+    before = event_file(run).read_bytes()
+    result = gptexp("export", where, "--to", to)
+    lock.release()
+    [problem] = result.errors
+    assert line in problem and ". Fix: " in problem
+    assert (result.code, result.out) == (code, "")
+    assert event_file(run).read_bytes() == before
+    assert not (run / "nowhere").exists()
+
+
+def test_F6_a_dashboard_that_fails_is_one_line(
+    run: Path, gptexp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gptexp.tracking import tensorboard
+
+    def fail(*_: object) -> None:
+        raise OSError("no\nroom")
+
+    monkeypatch.setattr(tensorboard.TensorBoard, "scalars", fail)
+    result = gptexp("export", run, "--to", "tensorboard")
+    [problem] = result.errors
+    assert problem == f"{run}: tensorboard failed: no. Fix: see to that, and again"
+    assert result.code == 1

@@ -1,0 +1,182 @@
+"""The GPT: counts, initialisation, causality, and that it learns."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gptexp.config import Activation, Config, GPTConfig, Norm, Position
+from gptexp.models.attention import Attention
+from gptexp.models.build import build_model
+from gptexp.models.counts import count_parameters, flops_per_token
+from gptexp.models.gpt import GPT
+from gptexp.optim.build import parameter_groups
+
+VOCAB = 65
+
+# Claim 2: with biases as the presets have them, and without.
+COUNTS = {
+    "tiny": (437_888, 434_944),
+    "small": (3_241_728, 3_230_208),
+    "medium": (10_770_816, 10_745_088),
+}
+
+
+@pytest.fixture
+def cfg(small: Callable[..., Config]) -> GPTConfig:
+    return small("model.dropout=0").model
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_presets_have_the_published_parameter_counts(composed, name):
+    cfg = composed(f"model={name}").model
+    with_bias, without = COUNTS[name]
+    assert sum(count_parameters(cfg, VOCAB).values()) == with_bias
+    assert sum(count_parameters(replace(cfg, bias=False), VOCAB).values()) == without
+    with torch.device("meta"):
+        network = GPT(cfg, VOCAB)
+    assert sum(p.numel() for p in network.parameters()) == with_bias
+
+
+def test_medium_spends_on_its_tables_what_claim_2_says(composed):
+    cfg = composed("model=medium").model
+    counts = count_parameters(cfg, VOCAB)
+    assert counts["token table"] == 65 * 384
+    assert counts["position table"] == 256 * 384
+    untied = count_parameters(replace(cfg, tie_head=False), VOCAB)
+    assert sum(untied.values()) - sum(counts.values()) == 24_960
+
+
+SWITCHES = [
+    {"norm": Norm.rmsnorm},
+    {"norm": Norm.rmsnorm, "norm_gain": False},
+    {"norm_gain": False},
+    {"activation": Activation.relu},
+    {"bias": False},
+    {"position": Position.none},
+    {"embd_norm": True},
+    {"final_norm": False},
+    {"tie_head": False},
+]
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+def test_every_switch_counts_as_the_formula_and_runs(cfg, switch):
+    network = build_model(replace(cfg, **switch), VOCAB, seed=0)  # build asserts the count
+    logits = network(torch.randint(VOCAB, (2, cfg.block_size)))
+    assert logits.shape == (2, cfg.block_size, VOCAB)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_the_switches_reach_micro_gpt_with_4192_parameters(cfg):
+    micro = replace(
+        cfg,
+        n_layer=1,
+        n_head=4,
+        n_embd=16,
+        block_size=16,
+        bias=False,
+        norm=Norm.rmsnorm,
+        norm_gain=False,
+        embd_norm=True,
+        final_norm=False,
+        activation=Activation.relu,
+        tie_head=False,
+    )
+    assert sum(p.numel() for p in build_model(micro, 27, seed=0).parameters()) == 4_192
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=str)
+def test_a_token_never_sees_what_follows_it(cfg, switch):
+    network = build_model(replace(cfg, **switch, init_std=0.5), VOCAB, seed=0).eval()
+    ids = torch.randint(VOCAB, (1, cfg.block_size))
+    changed = ids.clone()
+    changed[0, 5] = (ids[0, 5] + 1) % VOCAB
+    before, after = network(ids)[0], network(changed)[0]
+    assert torch.equal(before[:5], after[:5])
+    assert not torch.equal(before[5:], after[5:])
+
+
+def test_the_fused_attention_equals_the_textbook_formula(cfg):
+    attention = Attention(cfg)
+    x = torch.randn(2, 8, cfg.n_embd)
+    q, k, v = attention.qkv(x).split(cfg.n_embd, dim=-1)
+    size = cfg.n_embd // cfg.n_head
+    heads = []
+    for start in range(0, cfg.n_embd, size):
+        part = slice(start, start + size)
+        scores = q[..., part] @ k[..., part].transpose(-2, -1) / math.sqrt(size)
+        scores = scores.masked_fill(torch.ones(8, 8).triu(1).bool(), -torch.inf)
+        heads.append(scores.softmax(-1) @ v[..., part])
+    expected = attention.proj(torch.cat(heads, dim=-1))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_the_first_loss_is_near_ln_of_the_vocabulary(composed):
+    cfg = composed("model=tiny").model
+    network = build_model(cfg, VOCAB, seed=0)
+    ids = torch.randint(VOCAB, (4, cfg.block_size + 1))
+    loss = F.cross_entropy(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+    assert abs(loss.item() - math.log(VOCAB)) < 0.1
+
+
+def test_one_batch_can_be_learned_by_heart(cfg):
+    network = build_model(replace(cfg, n_embd=32), VOCAB, seed=0)
+    ids = torch.randint(VOCAB, (4, 9), generator=torch.Generator().manual_seed(1))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
+    for _ in range(150):
+        loss = F.cross_entropy(network(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+
+
+def test_initialisation_follows_the_table_in_its_docstring(composed):
+    cfg = composed("model=tiny").model
+    parameters = dict(build_model(cfg, VOCAB, seed=0).named_parameters())
+    for name, parameter in parameters.items():
+        if name.endswith("bias"):
+            assert torch.all(parameter == 0), name
+        elif "norm" in name:
+            assert torch.all(parameter == 1), name
+        else:
+            scaled = cfg.init_std / math.sqrt(2 * cfg.n_layer)
+            std = scaled if "proj" in name else cfg.init_std
+            assert abs(parameter.std().item() / std - 1) < 0.05, name
+            assert abs(parameter.mean().item()) < 0.05 * std, name
+
+
+def test_the_same_seed_builds_the_same_model_and_another_does_not(cfg):
+    one, same, other = (build_model(cfg, VOCAB, seed).token_table.weight for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_a_tied_head_is_the_token_table(cfg):
+    network = build_model(cfg, VOCAB, seed=0)
+    assert network.head.weight is network.token_table.weight
+    untied = build_model(replace(cfg, tie_head=False), VOCAB, seed=0)
+    assert untied.head.weight is not untied.token_table.weight
+
+
+def test_parameter_groups_partition_the_parameters(cfg):
+    network = build_model(cfg, VOCAB, seed=0)
+    groups = parameter_groups(network, weight_decay=0.1)
+    grouped = [id(p) for group in groups for p in group["params"]]
+    assert sorted(grouped) == sorted(id(p) for p in network.parameters())
+    decayed = {id(p) for p in groups[0]["params"]}
+    for name, parameter in network.named_parameters():
+        is_matrix = name.endswith("weight") and "norm" not in name
+        assert (id(parameter) in decayed) == is_matrix, name
+    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
+
+
+def test_flops_of_medium_agree_with_the_formula_by_hand(composed):
+    cfg = composed("model=medium").model
+    by_hand = 6 * (6 * 12 * 384**2 + 65 * 384) + 12 * 6 * 384 * 256
+    assert flops_per_token(cfg, VOCAB) == by_hand

@@ -1,0 +1,42 @@
+"""Learning rates by hand."""
+
+import math
+
+import pytest
+
+from gptexp.config import ConstantConfig, CosineConfig, LinearConfig
+from gptexp.optim.schedule import build_schedule
+
+COSINE = CosineConfig(name="cosine", warmup_steps=10, final_fraction=0.1)
+LINEAR = LinearConfig(name="linear", warmup_steps=0, final_fraction=0.0)
+
+
+def test_warm_up_rises_in_equal_steps_to_the_peak_and_never_starts_at_zero():
+    multiplier = build_schedule(COSINE, 110)
+    assert [multiplier(step) for step in range(10)] == pytest.approx([k / 11 for k in range(1, 11)])
+    assert multiplier(10) == 1.0
+
+
+def test_cosine_is_halfway_in_the_middle_and_ends_at_its_fraction():
+    multiplier = build_schedule(COSINE, 110)
+    assert multiplier(60) == pytest.approx(0.55)
+    assert multiplier(110) == pytest.approx(0.1)
+    assert multiplier(35) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))
+
+
+def test_linear_without_warm_up_is_that_of_micro_gpt():
+    multiplier = build_schedule(LINEAR, 1000)
+    assert [multiplier(step) for step in (0, 250, 999)] == pytest.approx([1.0, 0.75, 0.001])
+
+
+def test_constant_stays_at_the_peak():
+    multiplier = build_schedule(ConstantConfig(name="constant", warmup_steps=4), 100)
+    assert {multiplier(step) for step in range(4, 101)} == {1.0}
+
+
+@pytest.mark.parametrize("config", [COSINE, LINEAR], ids=["cosine", "linear"])
+def test_a_run_that_is_all_warm_up_is_allowed(config):
+    config.warmup_steps = 10
+    multiplier = build_schedule(config, 10)
+    assert multiplier(9) < 1
+    assert multiplier(10) == pytest.approx(config.final_fraction)
