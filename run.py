@@ -9,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gptexp.config import compose, hydra_errors
-from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, StorageError
-from gptexp.runs.state import NOT_STARTED, Outcome, ended_with
+from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
+from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 
 outcomes: list[Outcome] = []  # of the runs of this process, in order
 multirun = False
@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
     except ConfigError as error:
         outcome = ended_with(error)
     else:
-        if any(done.state == "interrupted" for done in outcomes):
+        if any(done.state is RunState.interrupted for done in outcomes):
             outcome = NOT_STARTED  # Ctrl-C ends a search too
         else:
             outcome = run_experiment(config, overrides=overrides)
@@ -62,9 +62,7 @@ def cli() -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive as exceptions, not as text
     try:
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-        found = hydra_errors.override_problems(sys.argv[1:])
-        if found:
-            raise ConfigError(*found)
+        ConfigError.raise_for(hydra_errors.override_problems(sys.argv[1:]))
         main()
         return exit_code()
     except GptexpError as error:
@@ -77,7 +75,9 @@ def cli() -> int:
             return fail(ConfigError(hydra_errors.explain(error, sys.argv)))
         if isinstance(error, OSError):
             where = error.filename or "output"
-            return fail(StorageError(f"{where}: {error.strerror}. Fix: run in a writable folder"))
+            return fail(
+                StorageError(Problem(where, f"{error.strerror}", "run in a writable folder"))
+            )
         raise
 
 

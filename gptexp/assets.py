@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptexp.errors import DataError, StorageError
+from gptexp.errors import DataError, Problem, StorageError
 from gptexp.files import write_bytes
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,11 @@ def known(name: str) -> Asset:
     """The asset called `name`; raises DataError with the names that exist."""
     if name not in ASSETS:
         raise DataError(
-            f"data.asset: {name!r} is not known; known are {', '.join(ASSETS)}. "
-            "Fix: data=text data.path=FILE for a file of your own"
+            Problem(
+                "data.asset",
+                f"{name!r} is not known; known are {', '.join(ASSETS)}",
+                "data=text data.path=FILE for a file of your own",
+            )
         )
     return ASSETS[name]
 
@@ -103,8 +106,11 @@ def read(name: str) -> bytes:
             _store(cached, data)
         return data
     raise DataError(
-        f"data.asset: {name} was not found in {', nor '.join(tried)}. "
-        f"Fix: put {asset.url}, SHA-256 {asset.sha256}, at {cached}"
+        Problem(
+            "data.asset",
+            f"{name} was not found in {', nor '.join(tried)}",
+            f"put {asset.url}, SHA-256 {asset.sha256}, at {cached}",
+        )
     )
 
 

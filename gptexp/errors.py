@@ -1,54 +1,85 @@
-"""A user's mistake, or trouble on the machine, in one line: the thing, what is wrong, the fix.
+"""A user's mistake, or trouble on the machine: the thing, what is wrong, the fix.
 
 Each class carries the exit code of `run.py` and `gptexp`. Anything else that is raised is a bug.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
 EXIT_OK = 0
-
 EXIT_BUG = 1
-
 EXIT_INTERRUPTED = 130
-
 EXIT_TERMINATED = 143
 
 
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong; as text, the one line that a person reads."""
+
+    subject: str | Path  # the key or file, by the name that the user typed
+    what: str  # what is wrong with it, with the value; no full stop
+    fix: str  # one action
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.what}. Fix: {self.fix}"
+
+
 class GptexpError(Exception):
-    """One or more problems, each worded `<key or file>: <what is wrong>. Fix: <one action>`."""
+    """One or more problems."""
 
     exit_code = EXIT_BUG
 
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+
+    @classmethod
+    def raise_for(cls, problems: Iterable[Problem]) -> None:
+        """Raise all of `problems` together, if there are any."""
+        if found := tuple(problems):
+            raise cls(*found)
 
 
 class ConfigError(GptexpError):
+    """The config, or the command line, cannot work."""
+
     exit_code = 2
 
 
 class DataError(GptexpError):
+    """A corpus, or a text to be read, cannot be used."""
+
     exit_code = 2
 
 
 class CheckpointError(GptexpError):
+    """A checkpoint, or a file of another program, is damaged, foreign or of another config."""
+
     exit_code = 2
 
 
 class DivergedError(GptexpError):
+    """A loss or gradient was not finite."""
+
     exit_code = 3
 
 
 class StorageError(GptexpError):
+    """The disk refused, or is full."""
+
     exit_code = 4
 
 
 class InUseError(GptexpError):
+    """Another process works in the run directory."""
+
     exit_code = 6
 
 
 class InterruptedRunError(GptexpError):
     """SIGINT or SIGTERM arrived; the run is saved and the same command goes on."""
 
-    def __init__(self, signal_number: int, problem: str) -> None:
+    def __init__(self, signal_number: int, problem: Problem) -> None:
         super().__init__(problem)
         self.exit_code = 128 + signal_number

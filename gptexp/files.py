@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from gptexp.errors import StorageError
+from gptexp.errors import Problem, StorageError
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -97,7 +97,7 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason += f"; {_free(path)} free; what was saved before is kept"
             fix = "free some space and run the same command again"
-        raise StorageError(f"{path}: {reason}. Fix: {fix}") from error
+        raise StorageError(Problem(path, reason, fix)) from error
 
 
 def _free(path: Path) -> str:

@@ -19,6 +19,8 @@ from operator import add
 from pathlib import Path
 from typing import NoReturn
 
+from gptexp.errors import Problem
+
 
 @dataclass(slots=True, eq=False, repr=False)  # each value is itself alone; a graph has no end
 class Value:
@@ -239,7 +241,7 @@ def encode(document: str, chars: str) -> list[int]:
 
 
 def refuse(problem: str, fix: str) -> NoReturn:
-    print(f"gptexp: error: {problem}. Fix: {fix}", file=sys.stderr)
+    print(Problem("gptexp", f"error: {problem}", fix), file=sys.stderr)
     sys.exit(2)
 
 

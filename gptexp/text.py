@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Sequence
 
+from gptexp.errors import Problem
+
 
 def short(number: float) -> str:
     """1234567 as `1.2M`."""
@@ -20,7 +22,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def unknown_name(option: str, name: str, known: Sequence[str]) -> str:
+def unknown_name(option: str, name: str, known: Sequence[str]) -> Problem:
     """One line for a name that is not among `known`, with the nearest that is."""
     leaves = {key.rpartition(".")[2]: key for key in known}
     near = difflib.get_close_matches(name, known, n=1) or [
@@ -28,7 +30,7 @@ def unknown_name(option: str, name: str, known: Sequence[str]) -> str:
         for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.5)
     ]
     fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
-    return f"{option}: {name or 'an empty word'} is not known. Fix: {fix}"
+    return Problem(option, f"{name or 'an empty word'} is not known", fix)
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[str]:

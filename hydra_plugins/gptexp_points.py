@@ -7,7 +7,7 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from gptexp.config import grid, hydra_errors
-from gptexp.errors import GptexpError
+from gptexp.errors import GptexpError, Problem
 from gptexp.runs.state import Outcome
 
 
@@ -39,6 +39,8 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
                 raise
             what = str(error).partition("\n")[0]
             raise GptexpError(
-                f"hydra/launcher: {type(error).__name__}: {what}. Fix: the same command goes on"
+                Problem(
+                    "hydra/launcher", f"{type(error).__name__}: {what}", "the same command goes on"
+                )
             ) from error
         return [job.return_value for job in returned]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from small_runs import problem_lines
 
 from gptexp import assets
 from gptexp.assets import Asset
@@ -107,7 +108,7 @@ def files(world: World) -> list[str]:
 def refusal() -> str:
     with pytest.raises(DataError) as caught:
         assets.read("hamlet")
-    (line,) = caught.value.problems
+    (line,) = problem_lines(caught.value)
     assert "\n" not in line
     assert "Fix: " in line
     return line

@@ -9,9 +9,10 @@ from typing import Any
 from gptexp.analysis import paired, records
 from gptexp.analysis.records import Run
 from gptexp.config import is_hashed
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 from gptexp.files import read_json
 from gptexp.runs.journal import read_journal
+from gptexp.runs.state import RunState
 from gptexp.text import aligned
 
 LOSSES = ("train/loss", "train/eval_loss", "val/loss")
@@ -39,10 +40,10 @@ def report(a: Path, b: Path) -> str:
     """Of two run directories, or of two folders of runs; raises ConfigError."""
     for path in (a, b):
         if not path.is_dir():
-            raise ConfigError(f"{path}: not there, or no folder. Fix: name a run or a folder")
+            raise ConfigError(Problem(path, "not there, or no folder", "name a run or a folder"))
     if records.is_run(a) != records.is_run(b):
         run, folder = (a, b) if records.is_run(a) else (b, a)
-        raise ConfigError(f"{folder}: a folder, and {run} is one run. Fix: name two of a kind")
+        raise ConfigError(Problem(folder, f"a folder, and {run} is one run", "name two of a kind"))
     return "\n".join(_of_runs(a, b) if records.is_run(a) else paired.report(a, b))
 
 
@@ -89,11 +90,11 @@ def _run(path: Path) -> Run:
     try:
         run = records.read(path)
     except records.DamagedError as error:
-        raise ConfigError(f"{path}: {error}. Fix: run its command again") from error
+        raise ConfigError(Problem(path, str(error), "run its command again")) from error
     assert run is not None, "is_run was asked"
-    if run.state == "damaged":
+    if run.state is RunState.damaged:
         fix = "delete summary.json and run its command again"
-        raise ConfigError(f"{path}: {run.reason}. Fix: {fix}")
+        raise ConfigError(Problem(path, run.reason, fix))
     return run
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from gptexp.analysis import groups, records
 from gptexp.analysis.groups import Statistic
 from gptexp.analysis.records import Run
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 from gptexp.text import aligned
 
 
@@ -46,8 +46,10 @@ def pair(a: Path, b: Path) -> Paired:
     difference = groups.statistic(y - x for _, x, y in pairs)
     if difference is None:
         why = "; ".join(unpaired)
-        raise ConfigError(f"{a} and {b}: no seed is done in both ({why}). Fix: run the same seeds")
-    return Paired((first, second), pairs, difference, [*unpaired, *damaged, *more])
+        raise ConfigError(
+            Problem(f"{a} and {b}", f"no seed is done in both ({why})", "run the same seeds")
+        )
+    return Paired((first, second), pairs, difference, [*unpaired, *map(str, [*damaged, *more])])
 
 
 def report(a: Path, b: Path) -> list[str]:
@@ -94,8 +96,12 @@ def _by_seed(folder: Path, found: Sequence[Run]) -> dict[Any, Run]:
     for run in found:
         if (other := seeds.setdefault(run.seed, run)) is not run:
             raise ConfigError(
-                f"{folder}: seed {run.seed} is that of several runs, {other.path.name} and "
-                f"{run.path.name}. Fix: name a folder with one run for each seed"
+                Problem(
+                    folder,
+                    f"seed {run.seed} is that of several runs, {other.path.name} and "
+                    f"{run.path.name}",
+                    "name a folder with one run for each seed",
+                )
             )
     return seeds
 

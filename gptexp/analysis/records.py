@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.config import BUDGETS, flat, is_hashed
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 from gptexp.files import read_json
 from gptexp.runs.directory import RunDirectory, code_digest
+from gptexp.runs.state import RunState
 
 MOVED_ASIDE = re.compile(r"\.old\d+$")  # see rundir.move_aside
-
-ENDINGS = ("failed", "diverged", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Run:
     """One run directory; losses in nats per token, None where there is none or it is not finite."""
 
     path: Path
-    state: str  # see RunDirectory.state; or damaged, or unknown: neither summary nor a word why not
+    state: RunState
     reason: str  # one line; empty for one that is done
     config: dict[str, Any]  # see config.flat
     code: str | None  # see rundir.code_digest
@@ -42,7 +41,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.state == "done"
+        return self.state is RunState.done
 
     def identity(self) -> dict[str, Any]:
         """What can change a result, but for the seed and what the text holds."""
@@ -60,23 +59,25 @@ class DamagedError(Exception):
     """A file of a run directory does not hold what it should."""
 
 
-def collect(paths: Sequence[Path]) -> tuple[list[Run], list[str]]:
+def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
     """The runs that `paths` are or hold, at any depth, each once; and notes about damaged ones.
 
     Runs that were moved aside are left out, unless a path names one. Raises ConfigError for a path
     that is not there or holds no run.
     """
     found: dict[str, Run] = {}
-    notes: list[str] = []
+    notes: list[Problem] = []
     for path in paths:
         if not path.is_dir():
             what = "not a folder" if path.exists() else "not there"
-            raise ConfigError(f"{path}: {what}. Fix: name a run directory or a folder of them")
+            raise ConfigError(Problem(path, what, "name a run directory or a folder of them"))
         said = len(notes)
         run = _read_or_note(path, notes)
         here = [run] if run is not None else list(_below(path, notes))
         if not here and len(notes) == said:
-            raise ConfigError(f"{path}: holds no runs. Fix: name a folder such as outputs/default")
+            raise ConfigError(
+                Problem(path, "holds no runs", "name a folder such as outputs/default")
+            )
         for item in here:
             found.setdefault(os.path.realpath(item.path), item)
     notes = list(dict.fromkeys(notes))
@@ -143,13 +144,13 @@ def mixed(runs: Sequence[Run]) -> list[str]:
     return [key for key in keys if len({values.get(key) for values in identities}) > 1]
 
 
-def _below(folder: Path, notes: list[str]) -> Iterator[Run]:
+def _below(folder: Path, notes: list[Problem]) -> Iterator[Run]:
     """In the order of their names. A link may name a run; links to folders are not followed."""
     try:
         with os.scandir(folder) as entries:
             inner = sorted((entry.name, entry.is_symlink()) for entry in entries if entry.is_dir())
     except OSError as error:
-        raise ConfigError(f"{folder}: {error.strerror}. Fix: make it readable") from error
+        raise ConfigError(Problem(folder, f"{error.strerror}", "make it readable")) from error
     for name, is_link in inner:
         if name.startswith(".") or MOVED_ASIDE.search(name):
             continue
@@ -161,14 +162,14 @@ def _below(folder: Path, notes: list[str]) -> Iterator[Run]:
             yield from _below(path, notes)
 
 
-def _read_or_note(path: Path, notes: list[str]) -> Run | None:
+def _read_or_note(path: Path, notes: list[Problem]) -> Run | None:
     try:
         run = read(path)
     except DamagedError as error:
-        notes.append(f"{path}: {error}, so it is left out. Fix: run its command again")
+        notes.append(Problem(path, f"{error}, so it is left out", "run its command again"))
         return None
-    if run is not None and run.state == "damaged":
-        notes.append(f"{path}: {run.reason}. Fix: delete summary.json and run its command again")
+    if run is not None and run.state is RunState.damaged:
+        notes.append(Problem(path, run.reason, "delete summary.json and run its command again"))
     return run
 
 
@@ -177,7 +178,7 @@ def _done(path: Path, summary: dict[str, Any]) -> Run:
     config, code, data_sha256 = _provenance(path, summary)
     return Run(
         path=path,
-        state="done",
+        state=RunState.done,
         reason="",
         config=config,
         code=code,
@@ -212,7 +213,7 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 def _damaged(path: Path, what: str) -> Run:
     config, code, data_sha256 = _provenance(path, {})
-    return Run(path, "damaged", f"summary.json {what}", config, code, data_sha256)
+    return Run(path, RunState.damaged, f"summary.json {what}", config, code, data_sha256)
 
 
 def _unfinished(path: Path) -> Run | None:
@@ -220,12 +221,12 @@ def _unfinished(path: Path) -> Run | None:
     status = read_json(path / "status.json")
     if status is None and not (path / "config.yaml").exists():
         return None
-    state = RunDirectory(path).state() or "unknown"
+    state = RunDirectory(path).state() or RunState.unknown
     reason = str((status or {}).get("reason", ""))
-    if state == "killed":
+    if state is RunState.killed:
         reason = "its process is gone"
-    elif state not in (*ENDINGS, "running"):
-        state, reason = "unknown", "there is no summary.json"
+    elif state in (RunState.done, RunState.unknown):
+        state, reason = RunState.unknown, "there is no summary.json"
     config, code, data_sha256 = _provenance(path, {})
     return Run(path, state, reason, config, code, data_sha256)
 

@@ -12,6 +12,7 @@ from gptexp.analysis import groups, records
 from gptexp.analysis.groups import FIGURES, Group, Statistic
 from gptexp.analysis.records import Run
 from gptexp.errors import ConfigError
+from gptexp.runs.state import RunState
 from gptexp.text import aligned, unknown_name
 
 FORMATS = ("text", "csv", "markdown", "json")
@@ -55,7 +56,7 @@ def build_table(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None 
         if sort not in table.columns:
             raise ConfigError(unknown_name("--sort", sort, table.columns))
         table.rows.sort(key=lambda row: groups.sort_key(_sortable(row[sort])))
-    return Table(table.columns, table.rows, [*table.notes, *damaged])
+    return Table(table.columns, table.rows, [*table.notes, *map(str, damaged)])
 
 
 def per_run(found: Sequence[Run]) -> Table:
@@ -124,7 +125,7 @@ def check_format(form: str) -> None:
 
 def _worth_a_note(run: Run) -> bool:
     """Of a damaged one, reading it has made a note."""
-    return not run.done and bool(run.reason) and run.state != "damaged"
+    return not run.done and bool(run.reason) and run.state is not RunState.damaged
 
 
 def _group_row(each: Group, by: Sequence[str], flags: dict[Path, list[str]]) -> Row:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 import gptexp
-from gptexp.config import from_overrides, problems
-from gptexp.errors import ConfigError
+from gptexp.config import check, from_overrides
+from gptexp.errors import ConfigError, Problem
 
 
 def sample(
@@ -83,8 +83,7 @@ def params(
     )
 
     config = from_overrides(overrides or [])
-    if found := problems(config):
-        raise ConfigError(*found)
+    check(config)
     loaded = load_corpus(config)
     corpus = loaded.corpus(torch.device("cpu"))
     vocab_size = loaded.tokenizer.vocab_size
@@ -136,7 +135,7 @@ def export(
     from gptexp.interchange.dashboards import export_dashboard
 
     if file is not None:
-        raise ConfigError(f"--file: {to} is no file. Fix: leave it out, or --to microgpt")
+        raise ConfigError(Problem("--file", f"{to} is no file", "leave it out, or --to microgpt"))
     export_dashboard(run, to)
 
 
@@ -152,7 +151,7 @@ def import_(
     from gptexp.interchange.convert import import_file
 
     if origin != "microgpt":
-        raise ConfigError(f"--from: {origin!r} is not known. Fix: --from microgpt")
+        raise ConfigError(Problem("--from", f"{origin!r} is not known", "--from microgpt"))
     import_file(file, overrides or [])
 
 
@@ -166,4 +165,6 @@ def check_device(device: str) -> None:
     hardware = probe_hardware()
     if not has_device(device, hardware):
         offered = ", ".join(hardware.devices())
-        raise ConfigError(f"--device: {device} is not there; this machine has {offered}. Fix: cpu")
+        raise ConfigError(
+            Problem("--device", f"{device} is not there; this machine has {offered}", "cpu")
+        )

@@ -40,13 +40,14 @@ from gptexp.config.optim import (
     AdamWConfig,
     ConstantConfig,
     CosineConfig,
+    CountConfig,
     LinearConfig,
     OptimConfig,
     ScheduleConfig,
     SGDConfig,
     long_warmup,
 )
-from gptexp.config.schema import Config, problems
+from gptexp.config.schema import Config, check, problems
 from gptexp.config.trainer import BUDGETS, Dtype, Keep, LoggerConfig, OnOverfit, TrainerConfig
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "Config",
     "ConstantConfig",
     "CosineConfig",
+    "CountConfig",
     "DataConfig",
     "Difference",
     "Dtype",
@@ -77,6 +79,7 @@ __all__ = [
     "ScheduleConfig",
     "TokenizerConfig",
     "TrainerConfig",
+    "check",
     "choices",
     "config_hash",
     "differences",

@@ -14,9 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 
 SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins from there alone
+
+STORED = "stored config"  # the subject of a problem until its owner is known
 
 
 def register() -> None:
@@ -43,14 +45,15 @@ def typed(cfg: DictConfig) -> Config:
         # AttributeError: `+model.typo=1` gets past composition and meets the dataclass's slots.
         raise ConfigError(explain(error)) from error
     if not isinstance(config, Config):
-        raise ConfigError("config: the schema is missing. Fix: keep '/schema/config@_global_'")
+        raise ConfigError(
+            Problem("config", "the schema is missing", "keep '/schema/config@_global_'")
+        )
     return config
 
 
 def from_overrides(overrides: list[str]) -> Config:
     """The config that `python run.py OVERRIDES` would run; raises ConfigError."""
-    if found := override_problems(overrides):
-        raise ConfigError(*found)
+    ConfigError.raise_for(override_problems(overrides))
     register()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -84,11 +87,12 @@ def from_dict(values: dict[str, Any]) -> Config:
             schema[group] = OmegaConf.structured(variants[variant(group, values[group])])
         merged = OmegaConf.merge(schema, values)
     except (OmegaConfBaseException, TypeError) as error:
-        what = explain(error).partition(" Fix:")[0]
-        raise ConfigError(f"stored config: {what} Fix: train it anew") from error
+        cause = explain(error)
+        what = f"{cause.subject}: {cause.what}"
+        raise ConfigError(Problem(STORED, what, "train it anew")) from error
     except KeyError as error:
-        words = f"stored config: {error.args[0]}: no such key, or no such choice"
-        raise ConfigError(f"{words}. Fix: train it anew") from error
+        what = f"{error.args[0]}: no such key, or no such choice"
+        raise ConfigError(Problem(STORED, what, "train it anew")) from error
     assert isinstance(merged, DictConfig)
     return typed(merged)
 
@@ -99,11 +103,11 @@ def from_yaml(text: str) -> Config:
         values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"stored config: {where}{error.problem}. Fix: correct it") from error
+        raise ConfigError(Problem(STORED, f"{where}{error.problem}", "correct it")) from error
     except (yaml.YAMLError, ValueError) as error:  # a NUL; a date of February 30
-        raise ConfigError("stored config: not YAML. Fix: restore it") from error
+        raise ConfigError(Problem(STORED, "not YAML", "restore it")) from error
     if not isinstance(values, dict):
-        raise ConfigError("stored config: no keys and values. Fix: restore it")
+        raise ConfigError(Problem(STORED, "no keys and values", "restore it"))
     return from_dict(values)
 
 
@@ -113,8 +117,9 @@ def stored_config(owner: str, fix: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        what = error.problems[0].removeprefix("stored config: ").partition(" Fix:")[0]
-        raise ConfigError(f"{owner}: {what} Fix: {fix}") from error
+        problem = error.problems[0]
+        what = problem.what if problem.subject == STORED else f"{problem.subject}: {problem.what}"
+        raise ConfigError(Problem(owner, what, fix)) from error
 
 
 def _plain(value: Any) -> Any:

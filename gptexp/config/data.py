@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gptexp.errors import Problem
+
 
 @dataclass(kw_only=True, slots=True)
 class DataConfig:
@@ -17,12 +19,36 @@ class DataConfig:
     documents: bool = False  # each line is a document of its own, which no context reaches beyond
     shuffle: bool = False  # documents in another order than the file's, the same for every seed
 
+    def problems(self) -> Iterator[Problem]:
+        """What is out of its range, or contradicts itself."""
+        if (self.asset is None) == (self.path is None):
+            both = f"both it and data.asset={self.asset} are given"
+            what = "neither it nor data.asset is given" if self.asset is None else both
+            yield Problem("data.path", what, "data=text data.path=FILE")
+        if self.shuffle and not self.documents:
+            what = "true, but only documents have another order"
+            yield Problem("data.shuffle", what, "data.shuffle=false")
+        if not 0 < self.fraction <= 1:
+            yield Problem("data.fraction", f"{self.fraction} is not in (0, 1]", "data.fraction=1.0")
+        val, test = self.val_fraction, self.test_fraction
+        if not 0 < val < 1:
+            yield Problem("data.val_fraction", f"{val} is not in (0, 1)", "data.val_fraction=0.1")
+        if not 0 <= test < 1:
+            yield Problem("data.test_fraction", f"{test} is not in [0, 1)", "0 for no test part")
+        elif 0 < val < 1 and val + test >= 1:
+            what = f"{test} and data.val_fraction={val} leave nothing to train on"
+            yield Problem("data.test_fraction", what, "lower one of them")
+
 
 @dataclass(kw_only=True, slots=True)
 class TokenizerConfig:
     """Base of the tokenizer variants."""
 
     name: str  # which variant
+
+    def problems(self) -> Iterator[Problem]:
+        """What is out of its range; a variant with keys of its own adds them."""
+        yield from ()
 
 
 @dataclass(kw_only=True, slots=True)
@@ -35,21 +61,7 @@ class ByteTokenizerConfig(TokenizerConfig):
     """One token per byte of the text's UTF-8 form: always 256 tokens."""
 
 
-def _data(data: DataConfig) -> Iterator[str]:
-    if (data.asset is None) == (data.path is None):
-        both = f"both it and data.asset={data.asset} are given"
-        what = "neither it nor data.asset is given" if data.asset is None else both
-        yield f"data.path: {what}. Fix: data=text data.path=FILE"
-    if data.shuffle and not data.documents:
-        yield "data.shuffle: true, but only documents have another order. Fix: data.shuffle=false"
-    if not 0 < data.fraction <= 1:
-        yield f"data.fraction: {data.fraction} is not in (0, 1]. Fix: data.fraction=1.0"
-    if not 0 < data.val_fraction < 1:
-        yield f"data.val_fraction: {data.val_fraction} is not in (0, 1). Fix: data.val_fraction=0.1"
-    if not 0 <= data.test_fraction < 1:
-        yield f"data.test_fraction: {data.test_fraction} is not in [0, 1). Fix: 0 for no test part"
-    elif 0 < data.val_fraction < 1 and data.val_fraction + data.test_fraction >= 1:
-        yield (
-            f"data.test_fraction: {data.test_fraction} and data.val_fraction={data.val_fraction} "
-            "leave nothing to train on. Fix: lower one of them"
-        )
+TOKENIZERS: dict[str, type[TokenizerConfig]] = {
+    "char": CharTokenizerConfig,
+    "byte": ByteTokenizerConfig,
+}

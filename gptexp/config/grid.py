@@ -64,8 +64,7 @@ def grid(
 def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]:
     """The points that `python run.py WORDS` would train, with or without -m; raises ConfigError."""
     words = [word for word in words if word not in ("-m", "--multirun")]
-    if found := override_problems(words):
-        raise ConfigError(*found)
+    ConfigError.raise_for(override_problems(words))
     register()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):

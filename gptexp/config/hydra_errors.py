@@ -10,6 +10,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gptexp.config.schema import SINGLE, VARIANTS, Config
+from gptexp.errors import Problem
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
@@ -26,7 +27,7 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
-def override_problems(arguments: list[str]) -> list[str]:
+def override_problems(arguments: list[str]) -> list[Problem]:
     """What is wrong with the command line that Hydra would pass over in silence."""
     return [*_duplicates(arguments), *_missing_recipe(arguments)]
 
@@ -37,7 +38,7 @@ def is_config_error(error: BaseException) -> bool:
     return isinstance(error, known) or "Config group override must be" in str(error)
 
 
-def explain(error: BaseException, arguments: list[str] | None = None) -> str:
+def explain(error: BaseException, arguments: list[str] | None = None) -> Problem:
     """One line for an exception that is_config_error; `arguments` are the command line's."""
     causes = _chain(error)
     text = "\n".join(str(cause) for cause in causes)
@@ -45,16 +46,18 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> str:
         if isinstance(cause, yaml.MarkedYAMLError):
             return _broken_yaml(cause)
     if isinstance(error, UnicodeDecodeError):
-        return f"{_undecodable_file(arguments or [])}: not UTF-8. Fix: save it as UTF-8 text"
+        return Problem(_undecodable_file(arguments or []), "not UTF-8", "save it as UTF-8 text")
     if isinstance(error, MissingConfigException):
         return _missing_file(str(error))
     if isinstance(error, OverrideParseException):
         return _unreadable_override(str(error.override))
     if "Config group override must be" in text:
-        return "model, data and the others: null is no choice. Fix: name one, as in model=tiny"
+        return Problem(
+            "model, data and the others", "null is no choice", "name one, as in model=tiny"
+        )
     several = r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)="
     if list_value := re.search(several, text):
-        return f"{list_value[1]}: several values. Fix: add -m to run one after another"
+        return Problem(list_value[1], "several values", "add -m to run one after another")
     key = re.search(r"full_key: ([\w.]+)", text)
     name = key[1] if key and key[1] != "_dummy_" else "config"
     file = re.search(r"^In '(?!config')([^']+)'", text)
@@ -63,20 +66,22 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> str:
         group, _, leaf = name.partition(".")
         if where and any(leaf in _leaves(node) for node in VARIANTS.get(group, {}).values()):
             what = f"is no key of the {group} that was chosen, and that file sets it"
-            return f"{name}{where}: {what}. Fix: leave {group}=... out, or what chose the file"
+            return Problem(f"{name}{where}", what, f"leave {group}=... out, or what chose the file")
         return _unknown_key(name, where, _keys_of(unknown[2]))
     if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
         return _unknown_key(_section_of(unknown[1]) + unknown[2], where, _keys_of(unknown[1]))
     if isinstance(error, MissingMandatoryValue):
-        return f"{name}{where}: has no value. Fix: give one, as in {name}=..."
+        return Problem(f"{name}{where}", "has no value", f"give one, as in {name}=...")
     if "is not Optional" in text:
-        return f"{name}{where}: null is not a value for it. Fix: {name}=VALUE"
+        return Problem(f"{name}{where}", "null is not a value for it", f"{name}=VALUE")
     if missing := re.search(r"Interpolation key '([\w.]+)' not found", text):
-        return f"{name}{where}: refers to {missing[1]}, which is not there. Fix: name a key that is"
+        return Problem(
+            f"{name}{where}", f"refers to {missing[1]}, which is not there", "name a key that is"
+        )
     if "does not support deletion" in text:
-        return f"{name}: cannot be left out. Fix: give a value, as in {name}=VALUE"
+        return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
-    return f"{name}{where}: {first or _first_line(error)}. Fix: {name}={_example(first)}"
+    return Problem(f"{name}{where}", first or _first_line(error), f"{name}={_example(first)}")
 
 
 def _example(complaint: str) -> str:
@@ -88,14 +93,14 @@ def _example(complaint: str) -> str:
     return next((kinds[kind] for kind in kinds if kind in complaint), "VALUE")
 
 
-def _unreadable_override(override: str) -> str:
+def _unreadable_override(override: str) -> Problem:
     key, equals, value = override.partition("=")
     if not equals:
-        return f"{override}: not of the form KEY=VALUE. Fix: {override}=VALUE"
-    return f"{override}: the value has characters that need quotes. Fix: '{key}=\"{value}\"'"
+        return Problem(override, "not of the form KEY=VALUE", f"{override}=VALUE")
+    return Problem(override, "the value has characters that need quotes", f"""'{key}="{value}"'""")
 
 
-def _duplicates(arguments: list[str]) -> list[str]:
+def _duplicates(arguments: list[str]) -> list[Problem]:
     seen: dict[str, str] = {}
     found = []
     for argument in arguments:
@@ -104,12 +109,14 @@ def _duplicates(arguments: list[str]) -> list[str]:
         if not equals or key.startswith("-"):
             continue
         if key in seen and not key.startswith("hydra."):
-            found.append(f"{key}: given twice, as {seen[key]} and {value}. Fix: keep one of them")
+            found.append(
+                Problem(key, f"given twice, as {seen[key]} and {value}", "keep one of them")
+            )
         seen[key] = value
     return found
 
 
-def _missing_recipe(arguments: list[str]) -> list[str]:
+def _missing_recipe(arguments: list[str]) -> list[Problem]:
     """The recipe is optional in the defaults list, so Hydra skips one that is not there."""
     for argument in arguments:
         if argument.startswith("recipe="):
@@ -159,38 +166,38 @@ def _leaves(node: type) -> set[str]:
     return {field.name for field in dataclasses.fields(node)}
 
 
-def _unknown_key(key: str, where: str, known: list[str]) -> str:
+def _unknown_key(key: str, where: str, known: list[str]) -> Problem:
     leaves = {name.rpartition(".")[2]: name for name in known}
     near = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1)
     fix = f"did you mean {leaves[near[0]]}?" if near else f"use one of {', '.join(known)}"
-    return f"{key}{where}: no such key. Fix: {fix}"
+    return Problem(f"{key}{where}", "no such key", fix)
 
 
-def _no_such_choice(group: str, choice: str, known: list[str]) -> str:
+def _no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
     if group == "data" and {"/", "."} & set(choice):
-        return f"data={choice}: a file is no choice. Fix: data=text data.path={choice}"
+        return Problem(f"data={choice}", "a file is no choice", f"data=text data.path={choice}")
     near = difflib.get_close_matches(choice, known, n=1)
     fix = f"did you mean {group}={near[0]}?" if near else f"{group}={known[0]}, for one"
-    return f"{group}={choice}: not among the choices {', '.join(known)}. Fix: {fix}"
+    return Problem(f"{group}={choice}", f"not among the choices {', '.join(known)}", fix)
 
 
-def _missing_file(text: str) -> str:
+def _missing_file(text: str) -> Problem:
     found = re.search(r"Could not find '(?:(\w+)/)?([^']*)'", text)
     options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
     if launcher := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
         extra = LAUNCHERS.get(launcher[1], "parallel")
         what = "not installed" if launcher[1] in LAUNCHERS else "no such launcher"
-        return f"hydra/launcher={launcher[1]}: {what}. Fix: pip install -e '.[{extra}]'"
+        return Problem(f"hydra/launcher={launcher[1]}", what, f"pip install -e '.[{extra}]'")
     if found and found[1] and options:
         return _no_such_choice(found[1], found[2], [o.strip() for o in options[1].splitlines()])
     named = re.search(r"'([^']+)'", text)
-    return f"{named[1] if named else 'config'}: no such config file. Fix: correct its name"
+    return Problem(named[1] if named else "config", "no such config file", "correct its name")
 
 
-def _broken_yaml(error: yaml.MarkedYAMLError) -> str:
+def _broken_yaml(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
-    return f"{where}: {error.problem or 'not YAML'}. Fix: correct that line"
+    return Problem(where, f"{error.problem or 'not YAML'}", "correct that line")
 
 
 def _undecodable_file(arguments: list[str]) -> str:

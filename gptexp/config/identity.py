@@ -8,9 +8,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from gptexp.config.compose import to_dict
-from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
+from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config, variant
 
-SECTIONS = ("model", "data", "tokenizer", "optim", "schedule", "trainer")
+HASHED = tuple(section for section in SECTIONS if section != "logger")
 
 # How often to look, what to keep and how to show it leave weights and metrics as they are.
 UNHASHED = frozenset(
@@ -38,7 +38,7 @@ def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> di
     """
     values = to_dict(config)
     part: dict[str, Any] = {"seed": config.seed}
-    for section in SECTIONS:
+    for section in HASHED:
         defaults = _defaults(getattr(config, section))
         part[section] = {
             key: value
@@ -94,7 +94,7 @@ def is_hashed(key: str) -> bool:
     section, dot, field = key.partition(".")
     if not dot:
         return key in ("seed", "init_from")
-    return section in SECTIONS and not (section == "trainer" and field in UNHASHED)
+    return section in HASHED and not (section == "trainer" and field in UNHASHED)
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:

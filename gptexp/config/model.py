@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from gptexp.config.ranges import positive
+from gptexp.config.ranges import above_zero, positive, share
+from gptexp.errors import Problem
 
 
 class Norm(Enum):
@@ -31,6 +32,10 @@ class ModelConfig:
     kind: str = "gpt"  # which variant
     block_size: int  # longest context, in tokens
 
+    def problems(self) -> Iterator[Problem]:
+        """What is out of its range; a variant adds its own keys."""
+        yield from positive("model.block_size", self.block_size)
+
 
 @dataclass(kw_only=True, slots=True)
 class GPTConfig(ModelConfig):
@@ -51,6 +56,23 @@ class GPTConfig(ModelConfig):
     tie_head: bool  # the head shares the token table
     scale_residuals: bool = True  # draw the layers that add to the stream smaller, as GPT-2 does
 
+    def problems(self) -> Iterator[Problem]:
+        for key in ("n_layer", "n_head", "n_embd"):
+            yield from positive(f"model.{key}", getattr(self, key))
+        yield from ModelConfig.problems(self)
+        if self.n_head > 0 and self.n_embd > 0 and self.n_embd % self.n_head:
+            below = self.n_embd // self.n_head * self.n_head
+            legal = [str(n) for n in (below, below + self.n_head) if n > 0]
+            outwards = (self.n_head + sign * off for off in range(self.n_head) for sign in (-1, 1))
+            nearest = next(heads for heads in outwards if self.n_embd % heads == 0)
+            yield Problem(
+                "model.n_embd",
+                f"{self.n_embd} is not a multiple of model.n_head={self.n_head}",
+                f"model.n_embd={' or '.join(legal)}, or model.n_head={nearest}",
+            )
+        yield from share("model.dropout", self.dropout, "0.1")
+        yield from above_zero("model.init_std", self.init_std, "0.02")
+
 
 @dataclass(kw_only=True, slots=True)
 class MLPConfig(ModelConfig):
@@ -61,6 +83,12 @@ class MLPConfig(ModelConfig):
     n_hidden: int  # width of the hidden layer
     init_std: float  # standard deviation of the initial weights
 
+    def problems(self) -> Iterator[Problem]:
+        for key in ("n_embd", "n_hidden", "context"):
+            yield from positive(f"model.{key}", getattr(self, key))
+        yield from ModelConfig.problems(self)
+        yield from above_zero("model.init_std", self.init_std, "0.02")
+
 
 @dataclass(kw_only=True, slots=True)
 class BigramConfig(ModelConfig):
@@ -68,37 +96,13 @@ class BigramConfig(ModelConfig):
 
     smoothing: float  # added to each count; 1 is Laplace's rule
 
+    def problems(self) -> Iterator[Problem]:
+        yield from ModelConfig.problems(self)
+        if not (math.isfinite(self.smoothing) and self.smoothing >= SMALLEST):
+            what = f"is not a finite number from {SMALLEST}, which float32 can hold"
+            yield Problem("model.smoothing", f"{self.smoothing} {what}", "model.smoothing=1.0")
+
 
 SMALLEST = 1e-30  # smoothing
 
-
-def _model(model: ModelConfig) -> Iterator[str]:
-    sizes = ("n_layer", "n_head", "n_embd", "n_hidden", "context", "block_size")
-    for key in sizes:
-        if hasattr(model, key):
-            yield from positive(f"model.{key}", getattr(model, key))
-    match model:
-        case GPTConfig():
-            yield from _gpt(model)
-        case BigramConfig():
-            if not (math.isfinite(model.smoothing) and model.smoothing >= SMALLEST):
-                what = f"is not a finite number from {SMALLEST}, which float32 can hold"
-                yield f"model.smoothing: {model.smoothing} {what}. Fix: model.smoothing=1.0"
-    if isinstance(model, GPTConfig | MLPConfig) and not (
-        math.isfinite(model.init_std) and model.init_std > 0
-    ):
-        yield f"model.init_std: {model.init_std} is not above 0. Fix: model.init_std=0.02"
-
-
-def _gpt(model: GPTConfig) -> Iterator[str]:
-    if model.n_head > 0 and model.n_embd > 0 and model.n_embd % model.n_head:
-        below = model.n_embd // model.n_head * model.n_head
-        legal = [str(n) for n in (below, below + model.n_head) if n > 0]
-        outwards = (model.n_head + sign * off for off in range(model.n_head) for sign in (-1, 1))
-        nearest = next(heads for heads in outwards if model.n_embd % heads == 0)
-        yield (
-            f"model.n_embd: {model.n_embd} is not a multiple of model.n_head={model.n_head}. "
-            f"Fix: model.n_embd={' or '.join(legal)}, or model.n_head={nearest}"
-        )
-    if not 0 <= model.dropout < 1:
-        yield f"model.dropout: {model.dropout} is not in [0, 1). Fix: model.dropout=0.1"
+MODELS: dict[str, type[ModelConfig]] = {"gpt": GPTConfig, "mlp": MLPConfig, "bigram": BigramConfig}

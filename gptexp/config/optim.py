@@ -1,11 +1,10 @@
 """The optim and schedule sections: every key with its type and meaning, beside its rules."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gptexp.config.ranges import not_negative
-from gptexp.config.trainer import TrainerConfig
+from gptexp.config.ranges import above_zero, not_negative, share
+from gptexp.errors import Problem
 
 
 @dataclass(kw_only=True, slots=True)
@@ -16,23 +15,35 @@ class OptimConfig:
     lr: float  # peak learning rate
     weight_decay: float  # applied to matrices and tables, not to norms and biases
 
+    def problems(self) -> Iterator[Problem]:
+        """What is out of its range; a variant adds its own keys."""
+        yield from above_zero("optim.lr", self.lr, "1e-3")
+        yield from not_negative("optim.weight_decay", self.weight_decay)
+
 
 @dataclass(kw_only=True, slots=True)
-class AdamWConfig(OptimConfig):
-    """Adam with decoupled weight decay."""
+class _AdamConfig(OptimConfig):
+    """What Adam and AdamW have in common."""
 
     beta1: float  # decay of the mean of gradients
     beta2: float  # decay of the mean of squared gradients
     eps: float  # added to the denominator
 
+    def problems(self) -> Iterator[Problem]:
+        yield from OptimConfig.problems(self)
+        yield from share("optim.beta1", self.beta1, "0.9")
+        yield from share("optim.beta2", self.beta2, "0.9")
+        yield from above_zero("optim.eps", self.eps, "1e-8")
+
 
 @dataclass(kw_only=True, slots=True)
-class AdamConfig(OptimConfig):
-    """Adam; weight_decay is an L2 term in the gradient."""
+class AdamWConfig(_AdamConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
-    beta1: float  # decay of the mean of gradients
-    beta2: float  # decay of the mean of squared gradients
-    eps: float  # added to the denominator
+
+@dataclass(kw_only=True, slots=True)
+class AdamConfig(_AdamConfig):
+    """Adam (Kingma and Ba 2015); weight_decay is an L2 term in the gradient."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,6 +51,29 @@ class SGDConfig(OptimConfig):
     """Stochastic gradient descent with heavy-ball momentum."""
 
     momentum: float  # share of the last update carried over; 0 is plain SGD
+
+    def problems(self) -> Iterator[Problem]:
+        yield from OptimConfig.problems(self)
+        yield from share("optim.momentum", self.momentum, "0.9")
+
+
+@dataclass(kw_only=True, slots=True)
+class CountConfig(OptimConfig):
+    """No descent: each pair of tokens adds 1 to its count, whatever schedule and clipping say."""
+
+    def problems(self) -> Iterator[Problem]:
+        for key, value, only in (("lr", self.lr, 1), ("weight_decay", self.weight_decay, 0)):
+            if value != only:
+                what = f"{value}, and a count knows no other than {only}"
+                yield Problem(f"optim.{key}", what, f"optim.{key}={only}")
+
+
+OPTIMIZERS: dict[str, type[OptimConfig]] = {
+    "adamw": AdamWConfig,
+    "adam": AdamConfig,
+    "sgd": SGDConfig,
+    "count": CountConfig,
+}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,19 +83,36 @@ class ScheduleConfig:
     name: str  # which variant
     warmup_steps: int  # updates until the learning rate reaches its peak
 
+    def problems(self) -> Iterator[Problem]:
+        """What is out of its range; a variant adds its own keys."""
+        yield from not_negative("schedule.warmup_steps", self.warmup_steps)
+
 
 @dataclass(kw_only=True, slots=True)
-class CosineConfig(ScheduleConfig):
+class _FallingConfig(ScheduleConfig):
+    """What the schedules that fall have in common."""
+
+    final_fraction: float  # learning rate at the end, as a share of the peak
+
+    def problems(self) -> Iterator[Problem]:
+        yield from ScheduleConfig.problems(self)
+        if not 0 <= self.final_fraction <= 1:
+            yield Problem(
+                "schedule.final_fraction",
+                f"{self.final_fraction} is not in [0, 1], so the last learning rate would be "
+                "negative or above the peak",
+                "schedule.final_fraction=0.1",
+            )
+
+
+@dataclass(kw_only=True, slots=True)
+class CosineConfig(_FallingConfig):
     """Half a cosine from the peak to final_fraction of it at max_steps."""
 
-    final_fraction: float  # learning rate at the end, as a share of the peak
-
 
 @dataclass(kw_only=True, slots=True)
-class LinearConfig(ScheduleConfig):
+class LinearConfig(_FallingConfig):
     """A straight line from the peak to final_fraction of it at max_steps."""
-
-    final_fraction: float  # learning rate at the end, as a share of the peak
 
 
 @dataclass(kw_only=True, slots=True)
@@ -69,40 +120,18 @@ class ConstantConfig(ScheduleConfig):
     """The peak, for ever."""
 
 
-def _optim(optim: OptimConfig) -> Iterator[str]:
-    if not (math.isfinite(optim.lr) and optim.lr > 0):
-        yield f"optim.lr: {optim.lr} is not a finite number above 0. Fix: optim.lr=1e-3"
-    yield from not_negative("optim.weight_decay", optim.weight_decay)
-    match optim:
-        case AdamWConfig() | AdamConfig():
-            for key in ("beta1", "beta2"):
-                beta = getattr(optim, key)
-                if not 0 <= beta < 1:
-                    yield f"optim.{key}: {beta} is not in [0, 1). Fix: optim.{key}=0.9"
-            if not (math.isfinite(optim.eps) and optim.eps > 0):
-                yield f"optim.eps: {optim.eps} is not above 0. Fix: optim.eps=1e-8"
-        case SGDConfig():
-            if not 0 <= optim.momentum < 1:
-                yield f"optim.momentum: {optim.momentum} is not in [0, 1). Fix: optim.momentum=0.9"
+SCHEDULES: dict[str, type[ScheduleConfig]] = {
+    "cosine": CosineConfig,
+    "linear": LinearConfig,
+    "constant": ConstantConfig,
+}
 
 
-def _schedule(schedule: ScheduleConfig, trainer: TrainerConfig) -> Iterator[str]:
-    yield from not_negative("schedule.warmup_steps", schedule.warmup_steps)
-    if not trainer.budgets:  # else the steps are known once the corpus is: preflight asks again
-        yield from long_warmup(
-            schedule, trainer.max_steps, f"trainer.max_steps={trainer.max_steps}"
-        )
-    if isinstance(schedule, CosineConfig | LinearConfig) and not 0 <= schedule.final_fraction <= 1:
-        yield (
-            f"schedule.final_fraction: {schedule.final_fraction} is not in [0, 1], so the last "
-            "learning rate would be negative or above the peak. Fix: schedule.final_fraction=0.1"
-        )
-
-
-def long_warmup(schedule: ScheduleConfig, steps: int, run: str) -> Iterator[str]:
-    """A warm-up longer than the run's `steps`, which `run` puts in words."""
+def long_warmup(schedule: ScheduleConfig, steps: int, run: str) -> Iterator[Problem]:
+    """A problem for a warm-up longer than the run's `steps`, which `run` puts in words."""
     if schedule.warmup_steps > steps:
-        yield (
-            f"schedule.warmup_steps: {schedule.warmup_steps} is longer than the run, {run}. "
-            f"Fix: schedule.warmup_steps={max(steps, 0) // 10}"
+        yield Problem(
+            "schedule.warmup_steps",
+            f"{schedule.warmup_steps} is longer than the run, {run}",
+            f"schedule.warmup_steps={max(steps, 0) // 10}",
         )

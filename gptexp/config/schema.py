@@ -1,8 +1,10 @@
-"""Every knob: its type and its one-line meaning. Values live in `conf/`, never here.
+"""A run's config as a whole: its sections, their variants, and the rules across sections.
 
-The classes are plain dataclasses without torch, because tab completion and `--cfg` import them. A
-field without a default must be given by a YAML file. A field added after a release gets a default
-that means the old behaviour, so that old run directories and checkpoints keep their identity.
+Every knob stands in its section's file (model.py, data.py, optim.py, trainer.py) with its type and
+its one-line meaning; its value lives in `conf/`, never here. The classes are plain dataclasses
+without torch, because tab completion and `--cfg` import them. A field without a default must be
+given by a YAML file. A field added after a release gets a default that means the old behaviour, so
+that old run directories and checkpoints keep their identity.
 """
 
 import re
@@ -10,27 +12,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gptexp.config.data import (
-    ByteTokenizerConfig,
-    CharTokenizerConfig,
-    DataConfig,
-    TokenizerConfig,
-    _data,
-)
-from gptexp.config.model import BigramConfig, GPTConfig, MLPConfig, ModelConfig, _model
+from gptexp.config.data import TOKENIZERS, DataConfig, TokenizerConfig
+from gptexp.config.model import MODELS, BigramConfig, ModelConfig
 from gptexp.config.optim import (
-    AdamConfig,
-    AdamWConfig,
+    OPTIMIZERS,
+    SCHEDULES,
     ConstantConfig,
-    CosineConfig,
-    LinearConfig,
+    CountConfig,
     OptimConfig,
     ScheduleConfig,
     SGDConfig,
-    _optim,
-    _schedule,
+    long_warmup,
 )
-from gptexp.config.trainer import LoggerConfig, TrainerConfig, _logger, _trainer
+from gptexp.config.trainer import LoggerConfig, TrainerConfig
+from gptexp.errors import Problem
 
 
 @dataclass(kw_only=True, slots=True)
@@ -50,18 +45,19 @@ class Config:
     logger: LoggerConfig
 
 
-VARIANTS: dict[str, dict[str, type]] = {
-    "model": {"gpt": GPTConfig, "mlp": MLPConfig, "bigram": BigramConfig},
-    "tokenizer": {"char": CharTokenizerConfig, "byte": ByteTokenizerConfig},
-    "optim": {"adamw": AdamWConfig, "adam": AdamConfig, "sgd": SGDConfig},
-    "schedule": {"cosine": CosineConfig, "linear": LinearConfig, "constant": ConstantConfig},
+VARIANTS: dict[str, Mapping[str, type]] = {
+    "model": MODELS,
+    "tokenizer": TOKENIZERS,
+    "optim": OPTIMIZERS,
+    "schedule": SCHEDULES,
 }
-
 SINGLE: dict[str, type] = {
     "data": DataConfig,
     "trainer": TrainerConfig,
     "logger": LoggerConfig,
 }
+SECTIONS = ("model", "data", "tokenizer", "optim", "schedule", "trainer", "logger")
+NAME_MAX = 80  # each of three labels and a hash share one file name of at most 255 bytes
 
 
 def variant(group: str, section: Mapping[str, Any]) -> Any:
@@ -72,57 +68,58 @@ def variant(group: str, section: Mapping[str, Any]) -> Any:
     return section.get("kind", "gpt") if group == "model" else section["name"]
 
 
-NAME_MAX = 80  # each of three labels and a hash share one file name of at most 255 bytes
+def check(config: Config) -> None:
+    """Raises ConfigError with all that is wrong, each section by its own rules and all together."""
+    ConfigError.raise_for(problems(config))
 
 
-def problems(config: Config) -> list[str]:
-    """Each `<key>: <what is wrong, with the value>. Fix: <one action>`; empty when all is well."""
-    return [
-        *_names(config),
-        *_model(config.model),
-        *_data(config.data),
-        *_optim(config.optim),
-        *_counting(config),
-        *_schedule(config.schedule, config.trainer),
-        *_trainer(config.trainer),
-        *_logger(config.logger),
-    ]
+def problems(config: Config) -> list[Problem]:
+    """Everything that is wrong with the values of a config; empty when all is well."""
+    found = [*_names(config)]
+    for section in SECTIONS:
+        found += getattr(config, section).problems()
+    return [*found, *_warmup(config), *_counting(config)]
 
 
-def _names(config: Config) -> Iterator[str]:
+def _names(config: Config) -> Iterator[Problem]:
     if not 0 <= config.seed < 2**63:
-        yield f"seed: {config.seed} is not in [0, 2^63). Fix: seed=0"
+        yield Problem("seed", f"{config.seed} is not in [0, 2^63)", "seed=0")
     labels = {"name": config.name, "model.name": config.model.name, "data.name": config.data.name}
     for key, value in labels.items():
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", value) or len(value) > NAME_MAX:
             shown = value if len(value) <= 40 else f"{value[:40]}... ({len(value)} characters)"
-            yield (
-                f"{key}: {shown!r} cannot name a folder. "
-                f"Fix: use at most {NAME_MAX} letters, digits, '_', '-', '+' or '.'"
-            )
+            fix = f"use at most {NAME_MAX} letters, digits, '_', '-', '+' or '.'"
+            yield Problem(key, f"{shown!r} cannot name a folder", fix)
     for group, variants in VARIANTS.items():
         section = getattr(config, group)
         key = "kind" if group == "model" else "name"
         if not isinstance(section, variants.get(value := getattr(section, key), ())):
-            yield f"{group}.{key}: {value!r} is fixed by the choice. Fix: {group}=..."
+            yield Problem(f"{group}.{key}", f"{value!r} is fixed by the choice", f"{group}=...")
 
 
-def _counting(config: Config) -> Iterator[str]:
-    """Bigrams are counted by plain SGD whose every step is of length 1, see baselines.Bigram."""
-    if not isinstance(config.model, BigramConfig):
-        return
-    optim, schedule = config.optim, config.schedule
-    sgd = isinstance(optim, SGDConfig)  # a choice that brings no weight decay
-    counts = {
-        "optim=sgd": sgd,
-        "optim.momentum=0": isinstance(optim, SGDConfig) and optim.momentum == 0,
-        "optim.lr=1": optim.lr == 1,
-        "optim.weight_decay=0": optim.weight_decay == 0 or not sgd,
-        "schedule=constant": isinstance(schedule, ConstantConfig),
-        "schedule.warmup_steps=0": schedule.warmup_steps == 0,
-        "trainer.grad_clip=0": config.trainer.grad_clip == 0,
-    }
-    missing = " ".join(word for word, holds in counts.items() if not holds)
-    if missing:
-        what = f"bigram is counted by plain SGD, which {config.optim.name} as it is set is not"
-        yield f"model.kind: {what}. Fix: {missing}, or experiment=ladder_bigram"
+def _warmup(config: Config) -> Iterator[Problem]:
+    """Of a run with a budget the steps are known once the corpus is: prepare.py asks again."""
+    if not config.trainer.budgets:
+        steps = config.trainer.max_steps
+        yield from long_warmup(config.schedule, steps, f"trainer.max_steps={steps}")
+
+
+def _counting(config: Config) -> Iterator[Problem]:
+    """Bigrams are counted, and nothing else is: see models/bigram.py."""
+    is_bigram, counts = isinstance(config.model, BigramConfig), _counts(config)
+    if is_bigram and not counts:
+        what = f"bigram is counted, which optim={config.optim.name} does not"
+        yield Problem("model.kind", what, "optim=count, or experiment=ladder_bigram")
+    if isinstance(config.optim, CountConfig) and not is_bigram:
+        what = f"count is for model=bigram alone, and this is {config.model.name}"
+        yield Problem("optim.name", what, "optim=adamw")
+
+
+def _counts(config: Config) -> bool:
+    """Whether each pair adds 1 to its count; before there was optim=count, plain SGD did."""
+    by_sgd = (
+        config.optim == SGDConfig(name="sgd", lr=1.0, weight_decay=0.0, momentum=0.0)
+        and config.schedule == ConstantConfig(name="constant", warmup_steps=0)
+        and config.trainer.grad_clip == 0
+    )
+    return by_sgd or isinstance(config.optim, CountConfig)

@@ -1,12 +1,12 @@
 """The trainer and logger sections: every key with its type and meaning, beside its rules."""
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from gptexp.config.ranges import not_negative, positive
+from gptexp.config.ranges import above_zero, not_negative, positive
+from gptexp.errors import Problem
 
 
 class OnOverfit(Enum):
@@ -26,6 +26,11 @@ class Dtype(Enum):
 
 
 BUDGETS = ("max_tokens", "max_epochs", "max_flops")  # of TrainerConfig, for max_steps
+POSITIVE = (  # of TrainerConfig: from 1, where they are not null
+    *("max_steps", "batch_size", "grad_accum", "eval_interval", "eval_batch_size", "log_interval"),
+    *("sample_tokens", "sample_documents", "patience"),
+    *("sample_top_k", "checkpoint_interval", "threads"),
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -63,6 +68,28 @@ class TrainerConfig:
         """Which budgets are given in place of max_steps; of a legal config at most one."""
         return [key for key in BUDGETS if getattr(self, key) is not None]
 
+    @property
+    def rows(self) -> int:
+        """Sequences of one update, over all of its forward passes."""
+        return self.batch_size * self.grad_accum
+
+    def problems(self) -> Iterator[Problem]:
+        """What is out of its range, or contradicts itself."""
+        for key in POSITIVE:
+            if (value := getattr(self, key)) is not None:
+                yield from positive(f"trainer.{key}", value)
+        for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):
+            yield from not_negative(f"trainer.{key}", getattr(self, key))
+        for key in self.budgets:
+            yield from above_zero(f"trainer.{key}", getattr(self, key), "null")
+        if len(self.budgets) > 1:
+            first, second = self.budgets[:2]
+            what = f"trainer.{second}={getattr(self, second)} is given too"
+            yield Problem(f"trainer.{first}", what, "keep one budget")
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
+            fix = "auto, cpu, mps, cuda or cuda:N"
+            yield Problem("trainer.device", f"{self.device!r} is unknown", fix)
+
 
 @dataclass(kw_only=True, slots=True)
 class LoggerConfig:
@@ -77,38 +104,11 @@ class LoggerConfig:
     job_type: str = "train"  # W&B: job type
     tags: list[str] = field(default_factory=list)  # W&B: tags
 
-
-def _trainer(trainer: TrainerConfig) -> Iterator[str]:
-    for key in (
-        "max_steps",
-        "batch_size",
-        "grad_accum",
-        "eval_interval",
-        "eval_batch_size",
-        "log_interval",
-        "sample_tokens",
-        "sample_documents",
-        "patience",
-    ):
-        yield from positive(f"trainer.{key}", getattr(trainer, key))
-    for key in ("sample_top_k", "checkpoint_interval", "threads"):
-        if (value := getattr(trainer, key)) is not None:
-            yield from positive(f"trainer.{key}", value)
-    for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):
-        yield from not_negative(f"trainer.{key}", getattr(trainer, key))
-    for key in trainer.budgets:
-        if not (math.isfinite(value := getattr(trainer, key)) and value > 0):
-            yield f"trainer.{key}: {value} is not a finite number above 0. Fix: trainer.{key}=null"
-    if len(trainer.budgets) > 1:
-        first, second = (f"trainer.{key}={getattr(trainer, key)}" for key in trainer.budgets[:2])
-        yield f"{first.partition('=')[0]}: {second} is given too. Fix: keep one budget"
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", trainer.device):
-        yield f"trainer.device: {trainer.device!r} is unknown. Fix: auto, cpu, mps, cuda or cuda:N"
-
-
-def _logger(logger: LoggerConfig) -> Iterator[str]:
-    if not re.fullmatch(r"[^/\\#?%:\s]{1,128}", logger.project):  # W&B's rule
-        yield (
-            f"logger.project: {logger.project!r} cannot name a W&B project. "
-            "Fix: at most 128 characters, without spaces and / \\ # ? % :"
-        )
+    def problems(self) -> Iterator[Problem]:
+        """What W&B would refuse."""
+        if not re.fullmatch(r"[^/\\#?%:\s]{1,128}", self.project):
+            yield Problem(
+                "logger.project",
+                f"{self.project!r} cannot name a W&B project",
+                "at most 128 characters, without spaces and / \\ # ? % :",
+            )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gptexp.config import DataConfig
 from gptexp.data.corpus import IGNORE_INDEX, SPLITS, Corpus, Splits
-from gptexp.errors import DataError
+from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
@@ -34,8 +34,11 @@ def normalised(text: str, shuffle: bool, where: str) -> str:
     lines = [line for line in map(str.strip, text.split(BOUNDARY)) if line]
     if len(lines) < 2:
         raise DataError(
-            f"{where}: holds one document, and training and validation each need one. "
-            "Fix: a file with one document a line, or data=text for a text"
+            Problem(
+                where,
+                "holds one document, and training and validation each need one",
+                "a file with one document a line, or data=text for a text",
+            )
         )
     if shuffle:
         key = stream_seed(ORDER_SEED, "documents")
@@ -197,8 +200,11 @@ def _check(kept: dict[str, tuple[int, int]], data: DataConfig, needed: Collectio
             if data.test_fraction > data.val_fraction:
                 key = "test_fraction"
         problems.append(
-            f"data.{key}: {getattr(data, key)} leaves no document for {name}, of "
-            f"{kept['val'][1]}. Fix: {fix} data.{key}, or more documents"
+            Problem(
+                f"data.{key}",
+                f"{getattr(data, key)} leaves no document for {name}, of {kept['val'][1]}",
+                f"{fix} data.{key}, or more documents",
+            )
         )
     if problems:
         raise DataError(*problems)

@@ -8,7 +8,7 @@ from typing import Any
 from gptexp import assets
 from gptexp.config import DataConfig
 from gptexp.data import documents
-from gptexp.errors import DataError
+from gptexp.errors import DataError, Problem
 
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
 
@@ -37,25 +37,28 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
     Documents come as documents.py has them.
     """
     raw = _read_bytes(data)
-    where = data.path or data.asset
+    where = str(data.path or data.asset)
     if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
-        raise DataError(f"{where}: changed while the run was starting. Fix: start it again")
-    fix = "Fix: save it as UTF-8 text"
+        raise DataError(Problem(where, "changed while the run was starting", "start it again"))
+    fix = "save it as UTF-8 text"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(f"{where}: UTF-16, by the mark at offset 0, line 1. {fix}")
+        raise DataError(Problem(where, "UTF-16, by the mark at offset 0, line 1", fix))
     nul = raw.find(b"\0")
     try:
         text = raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         if nul < 0 or error.start < nul:
             bad = f"byte 0x{raw[error.start]:02x} at {_position(raw, error.start)}"
-            raise DataError(f"{where}: not UTF-8: {bad}. {fix}") from error
+            raise DataError(Problem(where, f"not UTF-8: {bad}", fix)) from error
     if nul >= 0:
-        raise DataError(f"{where}: not text: a NUL byte at {_position(raw, nul)}. {fix}")
+        what = f"not text: a NUL byte at {_position(raw, nul)}"
+        raise DataError(Problem(where, what, fix))
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
-        raise DataError(f"{where}: holds no text, {len(raw)} bytes of nothing. Fix: give a text")
-    return documents.normalised(text, data.shuffle, str(where)) if data.documents else text
+        raise DataError(
+            Problem(where, f"holds no text, {len(raw)} bytes of nothing", "give a text")
+        )
+    return documents.normalised(text, data.shuffle, where) if data.documents else text
 
 
 def _read_bytes(data: DataConfig) -> bytes:
@@ -76,7 +79,9 @@ def _read_bytes(data: DataConfig) -> bytes:
     except ValueError as error:  # a NUL in the name
         problem = f"not readable, {error}"
     shown = str(path).encode("unicode_escape").decode()  # one line, whatever the name
-    raise DataError(f"data.path: {shown} is {problem}. Fix: data.path=FILE, a readable UTF-8 text")
+    raise DataError(
+        Problem("data.path", f"{shown} is {problem}", "data.path=FILE, a readable UTF-8 text")
+    )
 
 
 def _position(raw: bytes, offset: int) -> str:

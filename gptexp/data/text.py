@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptexp.config import DataConfig
 from gptexp.data.corpus import Corpus, Splits
-from gptexp.errors import DataError
+from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 
 
@@ -75,14 +75,13 @@ def _check_lengths(
     for name, ids in parts.items():
         if len(ids) > block_size:
             continue
-        problem = f"model.block_size: {block_size} needs {block_size + 1} tokens in each split, "
-        problem += f"and {name} has {len(ids)}. Fix: "
+        need = f"{block_size} needs {block_size + 1} tokens in each split"
         if name == "train" and data.fraction < 1:
-            problem += f"a larger data.fraction, now {data.fraction:g}, or a longer text"
+            fix = f"a larger data.fraction, now {data.fraction:g}, or a longer text"
         elif shortest >= 2:
-            problem += f"model.block_size={shortest - 1} at most, or a longer text"
+            fix = f"model.block_size={shortest - 1} at most, or a longer text"
         else:
-            problem += "a longer text, or another data.fraction and data.val_fraction"
-        problems.append(problem)
+            fix = "a longer text, or another data.fraction and data.val_fraction"
+        problems.append(Problem("model.block_size", f"{need}, and {name} has {len(ids)}", fix))
     if problems:
         raise DataError(*problems)

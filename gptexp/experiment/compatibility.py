@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from gptexp.config import Config, GPTConfig, Position, differences, from_dict, stored_config
-from gptexp.errors import CheckpointError, ConfigError
+from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.identity import Identity
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint
@@ -25,18 +25,25 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> 
     if not isinstance(config.model, GPTConfig) or config.model.position is Position.none:
         free.add("model.block_size")
     rows = [
-        f"{key}: checkpoint {theirs}, config {ours}. Fix: {key}={theirs}"
+        Problem(key, f"checkpoint {theirs}, config {ours}", f"{key}={theirs}")
         for key, theirs, ours in differences(stored, config)
         if key.startswith("model.") and key not in free
     ]
     if (theirs := stored.model.kind) != (ours := config.model.kind):  # other keys then follow
-        rows = [f"model.kind: checkpoint {theirs}, config {ours}. Fix: model={stored.model.name}"]
+        rows = [
+            Problem(
+                "model.kind", f"checkpoint {theirs}, config {ours}", f"model={stored.model.name}"
+            )
+        ]
     rows += other_vocabulary(init, tokenizer, "leave init_from out")
     if rows := rows or other_shapes(config, init, tokenizer, "leave init_from out"):
-        keys = ", ".join(row.partition(":")[0] for row in rows)
+        keys = ", ".join(str(row.subject) for row in rows)
         raise CheckpointError(
-            f"init_from: {config.init_from} has another architecture or vocabulary: {keys}. "
-            "Fix: take its values, as below, or leave init_from out",
+            Problem(
+                "init_from",
+                f"{config.init_from} has another architecture or vocabulary: {keys}",
+                "take its values, as below, or leave init_from out",
+            ),
             *rows,
         )
 
@@ -56,16 +63,16 @@ def check_resume(
         with stored_config(f"{path}: its checkpoints belong to another config", fix):
             stored = from_dict(state["config"])
         rows = [
-            f"{key}: checkpoint {theirs}, config {ours}. Fix: {fix}"
+            Problem(key, f"checkpoint {theirs}, config {ours}", fix)
             for key, theirs, ours in differences(stored, config)
         ]
         other = "another config" if rows else "another text, or to other weights of init_from"
-        raise CheckpointError(f"{path}: its checkpoints belong to {other}. Fix: {fix}", *rows)
+        raise CheckpointError(Problem(path, f"its checkpoints belong to {other}", fix), *rows)
     # The config is the same, so these come from other code.
     rows = other_vocabulary(state, tokenizer, fix) or other_shapes(config, state, tokenizer, fix)
     if rows:
         raise CheckpointError(
-            f"{path}: its checkpoints belong to another version of the code. Fix: {fix}", *rows
+            Problem(path, "its checkpoints belong to another version of the code", fix), *rows
         )
 
 
@@ -83,31 +90,34 @@ def check_config_file(config: Config, directory: RunDirectory) -> None:
     if found := differences(stored, config):
         keys = ", ".join(difference.key for difference in found)
         raise ConfigError(
-            f"{path}: was edited: {keys}. Fix: {fix}; other settings go on the command line",
+            Problem(path, f"was edited: {keys}", f"{fix}; other settings go on the command line"),
             *(
-                f"{key}: config.yaml {theirs}, command {ours}. Fix: restore it"
+                Problem(key, f"config.yaml {theirs}, command {ours}", "restore it")
                 for key, theirs, ours in found
             ),
         )
 
 
-def other_vocabulary(state: checkpoint.State, tokenizer: Tokenizer, fix: str) -> list[str]:
+def other_vocabulary(state: checkpoint.State, tokenizer: Tokenizer, fix: str) -> list[Problem]:
     """The row of the checkpoint's tokenizer, if its tokens mean something else."""
     words = vocabulary_difference(tokenizer_from_dict(state["tokenizer"]), tokenizer)
-    return [f"tokenizer: {words}. Fix: use its text and tokenizer, or {fix}"] if words else []
+    return [Problem("tokenizer", words, f"use its text and tokenizer, or {fix}")] if words else []
 
 
 def other_shapes(
     config: Config, state: checkpoint.State, tokenizer: Tokenizer, fix: str
-) -> list[str]:
+) -> list[Problem]:
     """A row for each parameter of another shape, where all keys agree: its code was another."""
     with torch.device("meta"):
         network = construct(config.model, tokenizer.vocab_size)
     wanted: dict[str, Any] = {k: list(v.shape) for k, v in network.state_dict().items()}
     given: dict[str, Any] = {k: list(v.shape) for k, v in state["model"].items()}
     return [
-        f"{name}: checkpoint {given.get(name, 'none')}, config {wanted.get(name, 'none')}. "
-        f"Fix: use the gptexp that wrote it, or {fix}"
+        Problem(
+            name,
+            f"checkpoint {given.get(name, 'none')}, config {wanted.get(name, 'none')}",
+            f"use the gptexp that wrote it, or {fix}",
+        )
         for name in wanted | given
         if given.get(name) != wanted.get(name)
     ]

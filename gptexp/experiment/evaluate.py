@@ -4,11 +4,11 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from gptexp.config import DataConfig, Dtype, from_overrides, problems
+from gptexp.config import DataConfig, Dtype, check, from_overrides
 from gptexp.data.corpus import SPLITS
 from gptexp.data.load import LoadedText, split_text
 from gptexp.data.read import corpus_digest, read_text
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 from gptexp.inference.evaluation import evaluate
 from gptexp.inference.load import load_run
 from gptexp.runs.directory import RunDirectory
@@ -24,13 +24,14 @@ def evaluate_run(run: Path, split: str, overrides: list[str], device: str = "cpu
     the run was trained in. Raises CheckpointError, ConfigError, DataError.
     """
     if split not in SPLITS:
-        raise ConfigError(f"--split: {split!r} is not known. Fix: one of {', '.join(SPLITS)}")
+        raise ConfigError(
+            Problem("--split", f"{split!r} is not known", f"one of {', '.join(SPLITS)}")
+        )
     loaded = load_run(run, device)
     config = replace(loaded.config, data=_data(loaded.config.data, overrides))
-    if found := problems(config):
-        raise ConfigError(*found)
+    check(config)
     if split == "test" and not config.data.test_fraction:
-        raise ConfigError("--split: the text has no test part. Fix: --split val")
+        raise ConfigError(Problem("--split", "the text has no test part", "--split val"))
     sha256 = corpus_digest(config.data)
     trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
     if not overrides and trained and trained.get("sha256") != sha256:
@@ -58,5 +59,5 @@ def _data(own: DataConfig, overrides: list[str]) -> DataConfig:
     foreign = [word for word in overrides if not word.startswith(("data=", "data."))]
     if foreign or not any(word.startswith("data=") for word in overrides):
         what = f"{foreign[0]} is none of data" if foreign else "no data=... among them"
-        raise ConfigError(f"overrides: {what}. Fix: data=text data.path=FILE, for one")
+        raise ConfigError(Problem("overrides", what, "data=text data.path=FILE, for one"))
     return from_overrides(overrides).data

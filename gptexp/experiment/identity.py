@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from gptexp.config import Config, config_hash, problems, run_name
+from gptexp.config import Config, check, config_hash, run_name
 from gptexp.data.read import corpus_digest
-from gptexp.errors import ConfigError
 from gptexp.inference.load import read_checkpoint
 from gptexp.runs import checkpoint
 from gptexp.runs.directory import RunDirectory
@@ -23,8 +22,7 @@ class Identity:
 
 def identify(config: Config, outputs: Path) -> Identity:
     """Hash and directory of the run; raises ConfigError, DataError and CheckpointError."""
-    if found := problems(config):
-        raise ConfigError(*found)
+    check(config)
     sha256 = corpus_digest(config.data)
     init, init_sha256 = None, None
     if config.init_from is not None:

@@ -13,7 +13,7 @@ from gptexp.config import (
 )
 from gptexp.data.corpus import Corpus, Splits
 from gptexp.data.load import load_corpus
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity
 from gptexp.models.counts import flops_per_token, training_memory
@@ -41,8 +41,7 @@ def prepare(config: Config, who: Identity) -> Inputs:
     Raises ConfigError, DataError and CheckpointError.
     """
     hardware = probe_hardware()
-    if found := device_problems(config.trainer, hardware):
-        raise ConfigError(*found)
+    ConfigError.raise_for(device_problems(config.trainer, hardware))
     where = resolve_runtime(config.trainer, hardware)
     loaded = load_corpus(config, who.data_sha256)
     tokenizer = loaded.tokenizer
@@ -60,8 +59,7 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
     steps = budget.steps(config.trainer, corpus, flops)
     for key in config.trainer.budgets:
         words = f"{steps} steps by trainer.{key}={getattr(config.trainer, key)}"
-        if found := list(long_warmup(config.schedule, steps, words)):
-            raise ConfigError(*found)
+        ConfigError.raise_for(long_warmup(config.schedule, steps, words))
     return replace(config.trainer, max_steps=steps)
 
 
@@ -74,7 +72,10 @@ def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
         if isinstance(config.model, GPTConfig | MLPConfig):
             width = f", or model.n_embd, now {config.model.n_embd}"
         raise ConfigError(
-            f"model: training it takes at least {needed / 1e9:,.1f} GB, and {device} has "
-            f"{available / 1e9:,.1f} GB available. Fix: lower trainer.batch_size, "
-            f"now {config.trainer.batch_size}{width}"
+            Problem(
+                "model",
+                f"training it takes at least {needed / 1000000000.0:,.1f} GB, and {device} "
+                f"has {available / 1000000000.0:,.1f} GB available",
+                f"lower trainer.batch_size, now {config.trainer.batch_size}{width}",
+            )
         )

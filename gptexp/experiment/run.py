@@ -7,7 +7,7 @@ from typing import Any
 
 from gptexp import console
 from gptexp.config import Config, to_dict
-from gptexp.errors import EXIT_BUG, GptexpError
+from gptexp.errors import GptexpError
 from gptexp.experiment.compatibility import check_resume
 from gptexp.experiment.finish import conclude
 from gptexp.experiment.identity import Identity, identify
@@ -21,7 +21,7 @@ from gptexp.optim.schedule import build_schedule
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State, Store
 from gptexp.runs.directory import OUTPUTS
-from gptexp.runs.state import Outcome, ended_with
+from gptexp.runs.state import Outcome, RunState, ended_with
 from gptexp.runs.summary import best_val_loss
 from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
@@ -38,7 +38,7 @@ def run_experiment(
 
     Shows errors and raises none; the outcome carries the exit code.
     """
-    path, stage = None, "refused"
+    path, stage = None, RunState.refused
     try:
         who = identify(config, outputs)
         path = who.directory.path
@@ -51,13 +51,13 @@ def run_experiment(
             log.info("the old run is now %s", who.directory.move_aside())
         threads = cpu_threads(config.trainer.threads)
         with who.directory.locked(), console.logged_to(who.directory.log), threads:
-            stage = "failed"
+            stage = RunState.failed
             return train(config, who, inputs, overrides or [])
     except GptexpError as error:
         return ended_with(error, stage, path)
     except Exception as error:  # of a sweep, the other points run on
         log.error("%s: a bug in gptexp\n%s", path or "run", traceback.format_exc())
-        return Outcome("failed", EXIT_BUG, path, error=f"{type(error).__name__}: {error}")
+        return Outcome(RunState.failed, path, error=f"{type(error).__name__}: {error}")
 
 
 def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -> Outcome:
@@ -74,7 +74,7 @@ def train(config: Config, who: Identity, inputs: Inputs, overrides: list[str]) -
             directory.write_json("summary.json", result)
     settle(config, directory, result)
     show_summary(result, directory.path)
-    return Outcome("done", 0, directory.path, best_val_loss(result))
+    return Outcome(RunState.done, directory.path, best_val_loss(result))
 
 
 def fit(

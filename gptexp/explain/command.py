@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gptexp.config import Config, choices, from_overrides, problems
+from gptexp.config import Config, check, choices, from_overrides
 from gptexp.data import documents
 from gptexp.data.load import load_corpus, split_text
 from gptexp.data.read import read_text
-from gptexp.errors import ConfigError, DataError
+from gptexp.errors import ConfigError, DataError, Problem
 from gptexp.explain.render import render
 from gptexp.explain.trace import trace_text
 from gptexp.inference.load import load_run
@@ -66,12 +66,14 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
         named = [EXPERIMENTS[word] for word in overrides if word in EXPERIMENTS]
         given.insert(0, f"experiment={[*named, 'microgpt'][0]}")
     config = from_overrides(given)
-    if found := problems(config):
-        raise ConfigError(*found)
+    check(config)
     if config.init_from is not None:
         raise ConfigError(
-            f"init_from: {config.init_from} is no untrained model. "
-            f"Fix: gptexp explain {config.init_from}"
+            Problem(
+                "init_from",
+                f"{config.init_from} is no untrained model",
+                f"gptexp explain {config.init_from}",
+            )
         )
     loaded = load_corpus(config)
     seed = stream_seed(config.seed, "init")  # as experiment.py draws them
@@ -94,13 +96,19 @@ def _run(what: str, overrides: list[str]) -> Subject:
         known = choices("data")
         near = difflib.get_close_matches(what, known, n=1)
         raise ConfigError(
-            f"{what}: no run or checkpoint is there, and the corpora are {', '.join(known)}. "
-            f"Fix: gptexp explain {near[0] if near else 'names'}"
+            Problem(
+                what,
+                f"no run or checkpoint is there, and the corpora are {', '.join(known)}",
+                f"gptexp explain {(near[0] if near else 'names')}",
+            )
         )
     if overrides:
         raise ConfigError(
-            f"{overrides[0]}: a run has its own config. "
-            f"Fix: leave it out, or gptexp explain names {overrides[0]}"
+            Problem(
+                overrides[0],
+                "a run has its own config",
+                f"leave it out, or gptexp explain names {overrides[0]}",
+            )
         )
     run = load_run(Path(what))
     return Subject(
@@ -123,8 +131,9 @@ def _first(subject: Subject, what: str) -> Tensor:
         text = read_text(config.data)
         splits = split_text(text, config.data, tokenizer, config.model.block_size)
     except DataError as error:
-        reason = error.problems[0].partition(" Fix:")[0]
-        raise DataError(f"{what}: {reason} Fix: say what to read, --text TEXT") from error
+        cause = error.problems[0]
+        reason = f"{cause.subject}: {cause.what}"
+        raise DataError(Problem(what, reason, "say what to read, --text TEXT")) from error
     val = torch.from_numpy(splits.val)
     if not config.data.documents:
         return val[: PIECE + 1]
@@ -136,11 +145,15 @@ def _encoded(text: str, tokenizer: Tokenizer, is_document: bool) -> Tensor:
     """Ids of what the reader gave; raises DataError."""
     if is_document:
         if not text or documents.BOUNDARY in text:
-            raise DataError(f"--text: {text!r} is not one document. Fix: a line, as --text emma")
+            raise DataError(
+                Problem("--text", f"{text!r} is not one document", "a line, as --text emma")
+            )
         text = documents.BOUNDARY + text + documents.BOUNDARY
     ids = torch.from_numpy(tokenizer.encode(text))
     if len(ids) < 2:
         raise DataError(
-            f"--text: {text!r} has no token that follows another. Fix: at least two characters"
+            Problem(
+                "--text", f"{text!r} has no token that follows another", "at least two characters"
+            )
         )
     return ids

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gptexp.config import TrainerConfig
 from gptexp.data.corpus import Corpus
-from gptexp.errors import DataError
+from gptexp.errors import DataError, Problem
 from gptexp.runs.journal import Sample
 from gptexp.tokenizers.base import Tokenizer
 
@@ -115,16 +115,18 @@ def choose(
 
 def draw_problems(
     tokens: int, temperature: float, top_k: int | None, num: int, seed: int
-) -> list[str]:
+) -> list[Problem]:
     """What is wrong with the settings of a draw; empty when all is well."""
     found = []
     for name, value in (("tokens", tokens), ("num", num), ("top-k", top_k)):
         if value is not None and value < 1:
-            found.append(f"{name}: {value} is below 1. Fix: {name} of 1 or more")
+            found.append(Problem(name, f"{value} is below 1", f"{name} of 1 or more"))
     if not 0 <= temperature < math.inf:
-        found.append(f"temperature: {temperature} is not a finite number of at least 0. Fix: 0.8")
+        found.append(
+            Problem("temperature", f"{temperature} is not a finite number of at least 0", "0.8")
+        )
     if not 0 <= seed < 2**63:
-        found.append(f"seed: {seed} is not in [0, 2^63). Fix: a seed of 0, for one")
+        found.append(Problem("seed", f"{seed} is not in [0, 2^63)", "a seed of 0, for one"))
     return found
 
 

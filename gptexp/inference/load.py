@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gptexp.config import Config, from_dict
 from gptexp.data.documents import BOUNDARY
-from gptexp.errors import CheckpointError, ConfigError, DataError
+from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
 from gptexp.inference.generate import default_prompt, draw_problems, generate, generate_documents
 from gptexp.models.build import Model, construct
 from gptexp.runs import checkpoint
@@ -42,14 +42,15 @@ class LoadedRun:
 
         Raises ConfigError for settings that cannot work, DataError for a prompt it cannot encode.
         """
-        if found := draw_problems(tokens, temperature, top_k, num, seed):
-            raise ConfigError(*found)
+        ConfigError.raise_for(draw_problems(tokens, temperature, top_k, num, seed))
         options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "seed": seed}
         if self.config.data.documents:
             return self._documents(prompt or "", tokens, num, options)
         prompt = default_prompt(self.tokenizer) if prompt is None else prompt
         if not prompt:
-            raise DataError("prompt: empty. Fix: give at least one character, or leave it out")
+            raise DataError(
+                Problem("prompt", "empty", "give at least one character, or leave it out")
+            )
         new = generate(
             self.model, self._encoded(prompt, num), tokens, self.config.model.block_size, **options
         )
@@ -59,13 +60,14 @@ class LoadedRun:
         """Each begins with `prompt`, which is the beginning of one document."""
         block_size = self.config.model.block_size
         if BOUNDARY in prompt:
-            raise DataError("prompt: a line break ends a document. Fix: the start of one document")
+            raise DataError(
+                Problem("prompt", "a line break ends a document", "the start of one document")
+            )
         ids = self._encoded(BOUNDARY + prompt, num)
         if ids.shape[1] > block_size:
-            raise DataError(
-                f"prompt: {ids.shape[1] - 1} tokens, and a document has at most "
-                f"model.block_size={block_size}. Fix: fewer than {block_size}"
-            )
+            given, most = ids.shape[1] - 1, f"model.block_size={block_size}"
+            what = f"{given} tokens, and a document has at most {most}"
+            raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         new = generate_documents(self.model, ids, tokens, block_size, int(ids[0, 0]), **options)
         return [prompt + self.tokenizer.decode(row) for row in new]
 
@@ -89,7 +91,7 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
     except (KeyError, RuntimeError, ConfigError) as error:
         reason = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"{run}: its parts do not fit together: {reason}. Fix: use the gptexp that wrote it"
+            Problem(run, f"its parts do not fit together: {reason}", "use the gptexp that wrote it")
         ) from error
     metrics = read_journal(run / "metrics.jsonl") if run.is_dir() else []
     return LoadedRun(network.to(device).eval(), tokenizer, config, metrics, state["step"])
@@ -101,11 +103,11 @@ def read_checkpoint(run: Path) -> checkpoint.State:
         if run.is_dir():
             if not (run / "checkpoints").is_dir():
                 raise CheckpointError(
-                    f"{run}: not a run directory. Fix: name one, outputs/NAME/RUN"
+                    Problem(run, "not a run directory", "name one, outputs/NAME/RUN")
                 )
             return checkpoint.Store(run / "checkpoints").best()
         if run.exists():
             return checkpoint.read(run)
     except OSError as error:
-        raise CheckpointError(f"{run}: {error.strerror}. Fix: make it readable") from error
-    raise CheckpointError(f"{run}: not there. Fix: name a run directory, as in outputs/NAME/RUN")
+        raise CheckpointError(Problem(run, f"{error.strerror}", "make it readable")) from error
+    raise CheckpointError(Problem(run, "not there", "name a run directory, as in outputs/NAME/RUN"))

@@ -11,6 +11,7 @@ from gptexp.config import (
     Config,
     Dtype,
     GPTConfig,
+    check,
     config_hash,
     flat,
     from_dict,
@@ -18,11 +19,10 @@ from gptexp.config import (
     run_name,
     to_dict,
 )
-from gptexp.config import problems as config_problems
 from gptexp.data.documents import BOUNDARY
 from gptexp.data.load import LoadedText, split_text
 from gptexp.data.read import corpus_digest, read_text
-from gptexp.errors import CheckpointError, ConfigError, DataError
+from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
 from gptexp.experiment.finish import conclude
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.lifecycle import settle, status_kept
@@ -35,7 +35,7 @@ from gptexp.inference.generate import draw
 from gptexp.inference.load import read_checkpoint
 from gptexp.inference.probe import probe_model
 from gptexp.interchange import microgpt
-from gptexp.interchange.microgpt import MicroGPT
+from gptexp.interchange.microgpt import Defect, MicroGPT
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import Store
@@ -60,7 +60,7 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     state = read_checkpoint(run)
     config = from_dict(state["config"])
     if found := _not_micro(config, state["tokenizer"]):
-        raise CheckpointError(*(f"{run}: {what}" for what in found))
+        raise CheckpointError(*(Problem(run, what, fix) for what, fix in found))
     model = config.model
     assert isinstance(model, GPTConfig)
     lines = read_journal(run / "metrics.jsonl") if run.is_dir() else []
@@ -82,7 +82,7 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     path, text = to or Path(microgpt.filename(stored)), microgpt.render(stored)
     with storage_errors(path):
         if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
-            raise ConfigError(f"{path}: is there already, and differs. Fix: --file OTHER.json")
+            raise ConfigError(Problem(path, "is there already, and differs", "--file OTHER.json"))
     write_text(path, text)
     return path
 
@@ -121,14 +121,19 @@ def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
     """microGPT's setting with the sizes and steps of the file, in float32; raises ConfigError."""
     config, preset = from_overrides([PRESET, *overrides]), from_overrides([PRESET])
     if config.model != preset.model:
-        raise ConfigError(f"model: {path} says what it is. Fix: leave model=... and model.* out")
+        raise ConfigError(
+            Problem("model", f"{path} says what it is", "leave model=... and model.* out")
+        )
     if config.rerun or config.init_from is not None:
         key = "rerun" if config.rerun else "init_from"
-        raise ConfigError(f"{key}: an import trains nothing. Fix: leave it out")
+        raise ConfigError(Problem(key, "an import trains nothing", "leave it out"))
     if not config.data.documents or config.tokenizer.name != "char":
         raise ConfigError(
-            "data: microGPT reads documents, character by character. "
-            "Fix: data=names, or data=documents data.path=FILE, and tokenizer=char"
+            Problem(
+                "data",
+                "microGPT reads documents, character by character",
+                "data=names, or data=documents data.path=FILE, and tokenizer=char",
+            )
         )
     assert isinstance(config.model, GPTConfig)
     sizes = {key: getattr(stored, key) for key in microgpt.SIZES}
@@ -136,8 +141,8 @@ def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
     steps = max(stored.num_steps, 1)
     config.trainer = replace(config.trainer, max_steps=steps, dtype=Dtype.float32)
     config.init_from = str(path)
-    if found := config_problems(config) or device_problems(config.trainer, probe_hardware()):
-        raise ConfigError(*found)
+    check(config)
+    ConfigError.raise_for(device_problems(config.trainer, probe_hardware()))
     return config
 
 
@@ -157,11 +162,10 @@ def _inputs(config: Config, stored: MicroGPT, path: Path, who: Identity) -> Inpu
     try:
         tokenizer.encode(text)
     except DataError as error:
-        what = error.problems[0].partition(" Fix:")[0]
-        raise DataError(
-            f"{path}: cannot be judged on {config.data.path or config.data.asset}: {what} "
-            "Fix: data=documents data.path=FILE, with documents of its characters"
-        ) from error
+        cause, judged_on = error.problems[0], config.data.path or config.data.asset
+        what = f"cannot be judged on {judged_on}: {cause.subject}: {cause.what}"
+        fix = "data=documents data.path=FILE, with documents of its characters"
+        raise DataError(Problem(path, what, fix)) from error
     splits = split_text(text, config.data, tokenizer, config.model.block_size)
     where = resolve_runtime(config.trainer, probe_hardware())
     loaded = LoadedText(config, text, tokenizer, splits)
@@ -220,7 +224,7 @@ def _filled(who: Identity, config: Config, inputs: Inputs, stored: MicroGPT) -> 
         )
 
 
-def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[str]:
+def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
     """What of a config microGPT's file has no place for."""
     wanted = flat(to_dict(from_overrides([PRESET])))
     given = flat(to_dict(config))
@@ -228,13 +232,14 @@ def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[str]:
     free |= {f"model.{key}" for key in microgpt.SIZES}
     keys = [key for key in wanted if key.startswith("model.") and key not in free]
     keys += ["tokenizer.name", "data.documents"]
+    fix = f"train one by {PRESET}"
     found = [
-        f"{key} is {given.get(key)}, not {wanted[key]}. Fix: train one by {PRESET}"
+        (f"{key} is {given.get(key)}, not {wanted[key]}", fix)
         for key in keys
         if given.get(key) != wanted[key]
     ]
     if not found and not tokenizer["characters"].endswith(BOUNDARY):
-        found.append(f"its boundary is not the last token. Fix: train one by {PRESET}")
+        found.append(("its boundary is not the last token", fix))
     return found
 
 
@@ -242,8 +247,8 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        reason = error.strerror
+        reason = str(error.strerror)
     except ValueError:  # not UTF-8, or a NUL in the name
         reason = "not UTF-8 text"
     shown = str(path).encode("unicode_escape").decode()
-    raise CheckpointError(f"{shown}: {reason}. Fix: name a file such as model_e16_h4_l1_s1000.json")
+    raise CheckpointError(Problem(shown, reason, "name a file such as model_e16_h4_l1_s1000.json"))

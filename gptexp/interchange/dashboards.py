@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.config import Config, LoggerConfig, to_dict
-from gptexp.errors import CheckpointError, ConfigError, GptexpError
+from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem
 from gptexp.files import read_json
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.journal import Sample, curves, read_journal
+from gptexp.runs.state import RunState
 from gptexp.runs.summary import scalars
 from gptexp.tracking.choose import openers
 from gptexp.tracking.dashboard import Dashboard, FinalResult, RunInfo
@@ -16,8 +17,6 @@ from gptexp.tracking.dashboard import Dashboard, FinalResult, RunInfo
 Lines = list[dict[str, Any]]
 
 DASHBOARDS = ("tensorboard", "wandb")
-
-EXIT_CODES = {"done": 0, "diverged": 3}  # of a run in that state; any other did not end well
 
 
 def export_dashboard(run: Path, to: str) -> None:
@@ -29,11 +28,13 @@ def export_dashboard(run: Path, to: str) -> None:
     """
     if to not in DASHBOARDS:
         known = ", ".join((*DASHBOARDS, "microgpt"))
-        raise ConfigError(f"--to: {to!r} is not known. Fix: one of {known}")
+        raise ConfigError(Problem("--to", f"{to!r} is not known", f"one of {known}"))
     directory = RunDirectory(run)
     lines = read_journal(run / "metrics.jsonl")
     if not lines:
-        raise CheckpointError(f"{run}: holds no metrics.jsonl. Fix: name a run, outputs/NAME/RUN")
+        raise CheckpointError(
+            Problem(run, "holds no metrics.jsonl", "name a run, outputs/NAME/RUN")
+        )
     config = directory.config()
     samples = [Sample(**line) for line in read_journal(run / "samples.jsonl")]
     with directory.locked():
@@ -45,7 +46,9 @@ def export_dashboard(run: Path, to: str) -> None:
             finish(directory, mirror, samples)
         except Exception as error:
             what = str(error).partition("\n")[0]
-            raise GptexpError(f"{run}: {to} failed: {what}. Fix: see to that, and again") from error
+            raise GptexpError(
+                Problem(run, f"{to} failed: {what}", "see to that, and again")
+            ) from error
 
 
 def tensorboard(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
@@ -80,4 +83,5 @@ def finish(directory: RunDirectory, mirror: Dashboard, samples: list[Sample]) ->
         entry = read_json(directory.checkpoints / "best.json")
         best = None if entry is None else directory.checkpoints / entry["file"]
         mirror.final(FinalResult(summary["steps"], scalars(summary), sample, None, best))
-    mirror.close(EXIT_CODES.get(directory.status().get("state", ""), 1))
+    state = directory.state() or RunState.unknown
+    mirror.close(state.exit_code)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptexp.errors import CheckpointError
+from gptexp.errors import CheckpointError, Problem
 
 SIZES = ("n_embd", "n_head", "n_layer", "block_size")
 
@@ -26,9 +26,11 @@ SHOWN = 20  # problems of one file
 
 LAYER = re.compile(r"layer(0|[1-9]\d{0,8})\.(?:attn_w[qkvo]|mlp_fc[12])")
 
-EXPORT = "Fix: write the file again from the model"  # what helps where the numbers are damaged
+Defect = tuple[str, str]  # what is wrong in a file, and the fix
 
-MICRO = "Fix: use a model of microGPT's shape, as experiment=microgpt trains it"
+EXPORT = "write the file again from the model"  # what helps where the numbers are damaged
+
+MICRO = "use a model of microGPT's shape, as experiment=microgpt trains it"
 
 
 @dataclass(frozen=True, eq=False)  # tensors have no equality of their own
@@ -70,8 +72,8 @@ def render(m: MicroGPT) -> str:
     if m.final_loss is not None and not math.isfinite(m.final_loss):
         bad.append("final_loss")
     if bad:
-        fix = "Fix: take a checkpoint from before it diverged"
-        raise CheckpointError(*(f"{name}: has NaN or Infinity. {fix}" for name in bad))
+        fix = "take a checkpoint from before it diverged"
+        raise CheckpointError(*(Problem(name, "has NaN or Infinity", fix) for name in bad))
     stored = {
         "config": {key: getattr(m, key) for key in SIZES},
         "training": {"num_steps": m.num_steps, "final_loss": m.final_loss},
@@ -90,9 +92,9 @@ def parse(text: str, where: str) -> MicroGPT:
     stored = _load(text, where)
     found = list(_problems(stored))
     if more := len(found[SHOWN:]):
-        found[SHOWN:] = [f"has {more} more problems. Fix: mend those above first"]
+        found[SHOWN:] = [(f"has {more} more problems", "mend those above first")]
     if found:
-        raise CheckpointError(*(f"{where}: {problem}" for problem in found))
+        raise CheckpointError(*(Problem(where, what, fix) for what, fix in found))
     final_loss = stored["training"].get("final_loss")
     return MicroGPT(
         **{key: stored["config"][key] for key in SIZES},
@@ -138,8 +140,8 @@ def from_state(state: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
         names[f"blocks.{i}.mlp.up"] = f"layer{i}.mlp_fc1"
         names[f"blocks.{i}.mlp.proj"] = f"layer{i}.mlp_fc2"
     wanted = {f"{name}.weight" for name in names}
-    found = [f"{name}: is not in the model. {MICRO}" for name in sorted(wanted - state.keys())]
-    found += [f"{name}: microGPT does not have it. {MICRO}" for name in state if name not in wanted]
+    found = [Problem(n, "is not in the model", MICRO) for n in sorted(wanted - state.keys())]
+    found += [Problem(n, "microGPT does not have it", MICRO) for n in state if n not in wanted]
     if found:
         raise CheckpointError(*found)
     weights: dict[str, Tensor] = {}
@@ -168,18 +170,18 @@ def _load(text: str, where: str) -> dict[str, Any]:
         if isinstance(stored, dict):
             return stored
         problem = f"holds {_shown(stored)}, not an object"
-    raise CheckpointError(f"{where}: {problem}. Fix: give a file that microGPT's export wrote")
+    raise CheckpointError(Problem(where, problem, "give a file that microGPT's export wrote"))
 
 
-def _problems(stored: dict[str, Any]) -> Iterator[str]:
+def _problems(stored: dict[str, Any]) -> Iterator[Defect]:
     """What is wrong with the file; shapes are judged only where the sizes are right."""
     kinds: dict[str, type] = {"config": dict, "training": dict, "chars": list, "state_dict": dict}
     for key, kind in kinds.items():
         word = "an object" if kind is dict else "a list"
         if key not in stored:
-            yield f"{key} is missing. Fix: add it, {word}"
+            yield f"{key} is missing", f"add it, {word}"
         elif not isinstance(stored[key], kind):
-            yield f"{key} is {_shown(stored[key])}, not {word}. Fix: make it one"
+            yield f"{key} is {_shown(stored[key])}, not {word}", "make it one"
     config, training, chars, matrices = (
         stored[key] if isinstance(stored.get(key), kind) else None for key, kind in kinds.items()
     )
@@ -194,33 +196,33 @@ def _problems(stored: dict[str, Any]) -> Iterator[str]:
         yield from _matrix_problems(matrices, config if has_sizes else None, len(chars or ()))
 
 
-def _integer_problems(section: dict[str, Any], name: str, lowest: int) -> Iterator[str]:
+def _integer_problems(section: dict[str, Any], name: str, lowest: int) -> Iterator[Defect]:
     key = name.partition(".")[2]
     value = section.get(key)
     if key not in section:
-        yield f"{name} is missing. Fix: add it, an integer from {lowest}"
+        yield f"{name} is missing", f"add it, an integer from {lowest}"
     elif type(value) is not int or not lowest <= value <= LARGEST:  # True is an int, too
-        yield f"{name} is {_shown(value)}, not an integer from {lowest} to 2**53. Fix: give one"
+        yield f"{name} is {_shown(value)}, not an integer from {lowest} to 2**53", "give one"
 
 
-def _config_problems(config: dict[str, Any]) -> Iterator[str]:
-    found = [what for key in SIZES for what in _integer_problems(config, f"config.{key}", 1)]
+def _config_problems(config: dict[str, Any]) -> Iterator[Defect]:
+    found = [defect for key in SIZES for defect in _integer_problems(config, f"config.{key}", 1)]
     yield from found
     if not found and config["n_embd"] % config["n_head"]:
         what = f"config.n_head is {config['n_head']}, which does not divide {config['n_embd']}"
-        yield f"{what}, config.n_embd. Fix: give the number of heads it was trained with"
+        yield f"{what}, config.n_embd", "give the number of heads it was trained with"
 
 
-def _training_problems(training: dict[str, Any]) -> Iterator[str]:
+def _training_problems(training: dict[str, Any]) -> Iterator[Defect]:
     yield from _integer_problems(training, "training.num_steps", 0)
     final_loss = training.get("final_loss")
     if final_loss is not None and (what := _not_finite(final_loss)):
-        yield f"training.final_loss is {_shown(final_loss)}, {what}. Fix: null, if it is not known"
+        yield f"training.final_loss is {_shown(final_loss)}, {what}", "null, if it is not known"
 
 
-def _char_problems(chars: list[Any]) -> Iterator[str]:
+def _char_problems(chars: list[Any]) -> Iterator[Defect]:
     if not chars:
-        yield f"chars is empty. {EXPORT}"
+        yield "chars is empty", EXPORT
     first: dict[str, int] = {}
     for i, char in enumerate(chars):
         what = ""
@@ -233,12 +235,12 @@ def _char_problems(chars: list[Any]) -> Iterator[str]:
         elif first.setdefault(char, i) != i:
             what = f"the same as chars[{first[char]}]"
         if what:
-            yield f"chars[{i}] is {_shown(char)}, {what}. {EXPORT}"
+            yield f"chars[{i}] is {_shown(char)}, {what}", EXPORT
 
 
 def _matrix_problems(
     matrices: dict[str, Any], config: dict[str, Any] | None, n_char: int
-) -> Iterator[str]:
+) -> Iterator[Defect]:
     """Of each matrix the first problem; without a config, those that need no shape."""
     # The layers of the file, not n_layer, which may be any number, say how many names there are.
     depth = len({match[1] for name in matrices if (match := LAYER.fullmatch(name))})
@@ -246,15 +248,15 @@ def _matrix_problems(
     if config is not None:
         if config["n_layer"] != depth:
             what = f"config.n_layer is {config['n_layer']}, but state_dict has {depth}"
-            yield f"{what} layers. Fix: give the number of layers it was trained with"
+            yield f"{what} layers", "give the number of layers it was trained with"
         wanted = shapes(config["n_embd"], depth, config["block_size"], n_char)
     for name in [name for name in wanted if name not in matrices]:
-        yield f"state_dict['{name}'] is missing. Fix: add it, {wanted[name][0]}x{wanted[name][1]}"
+        yield f"state_dict['{name}'] is missing", f"add it, {wanted[name][0]}x{wanted[name][1]}"
     for name, rows in matrices.items():
         if wanted and name not in wanted:
-            yield f"state_dict has {_shown(name)}, which microGPT does not. Fix: leave it out"
+            yield f"state_dict has {_shown(name)}, which microGPT does not", "leave it out"
         elif what := _misshapen(rows, wanted.get(name)) or _bad_number(rows):
-            yield f"state_dict[{_shown(name)}]{what}. {EXPORT}"
+            yield f"state_dict[{_shown(name)}]{what}", EXPORT
 
 
 def _misshapen(rows: Any, wanted: tuple[int, int] | None) -> str:

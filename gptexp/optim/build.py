@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gptexp.config import AdamConfig, AdamWConfig, OptimConfig, SGDConfig
-from gptexp.errors import CheckpointError
+from gptexp.errors import CheckpointError, Problem
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -45,7 +45,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
     """
     if found := misfits(optimizer, state):
         raise CheckpointError(
-            *(f"optim: {what}. Fix: rerun=true to train anew, without it" for what in found)
+            *(Problem("optim", what, "rerun=true to train anew, without it") for what in found)
         )
     optimizer.load_state_dict(state)
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from gptexp.errors import Problem
+
 log = logging.getLogger(__name__)
 
 EXPLODED = 20  # times the usual norm; runs that learn well stay within a few times it
@@ -44,7 +46,7 @@ class NormWatch:
             if norm > EXPLODED * usual:
                 self.warned = True
                 log.warning(
-                    "step %d: gradient norm %.3g, where %.3g is usual. Fix: %s",
+                    Problem("step %d", "gradient norm %.3g, where %.3g is usual", "%s"),
                     step,
                     norm,
                     usual,

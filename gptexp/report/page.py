@@ -19,6 +19,7 @@ from gptexp.report.figures import ReportFigure
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.results import Bundle, Record, Results, Size
 from gptexp.runs.journal import read_journal
+from gptexp.runs.state import RunState
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
@@ -68,7 +69,7 @@ def write_report(folder: Path, to: Path | None = None) -> Path:
         left_out=figures.left_out(sizes),
         samples=_samples(found),
         groups=_rows(per_group, [bool(row["runs"].marks) for row in per_group.rows]),
-        runs=_rows(per_run, [row["state"] != "done" for row in per_run.rows]),
+        runs=_rows(per_run, [row["state"] != RunState.done for row in per_run.rows]),
         notes=[*per_group.notes, *found.notes],
     )
     pictures = {f"{exhibit.name}.png": exhibit.png() for exhibit in (*cliffs, *others)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gptexp.analysis import cliff
 from gptexp.analysis.records import collect
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 from gptexp.files import storage_errors
 from gptexp.runs.journal import read_journal
 
@@ -24,9 +24,13 @@ def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
     from gptexp.report import charts  # matplotlib: half a second
 
     if by not in charts.AXES:
-        raise ConfigError(f"--by: {by!r} is not known. Fix: one of {', '.join(charts.AXES)}")
+        raise ConfigError(
+            Problem("--by", f"{by!r} is not known", f"one of {', '.join(charts.AXES)}")
+        )
     if to.suffix not in FORMATS:
-        raise ConfigError(f"--to: {to} is no picture. Fix: a name with {', '.join(FORMATS)}")
+        raise ConfigError(
+            Problem("--to", f"{to} is no picture", f"a name with {', '.join(FORMATS)}")
+        )
     curves: dict[Path, list[cliff.CurvePoint]] = {}
     found, notes = collect(runs)
     for note in notes:
@@ -38,7 +42,8 @@ def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
             continue
         curves[path] = curve
     if not curves:
-        raise ConfigError("no run holds an evaluation. Fix: name a run that has got that far")
+        problem = Problem("runs", "none holds an evaluation", "name a run that has got that far")
+        raise ConfigError(problem)
     with storage_errors(to):
         to.parent.mkdir(parents=True, exist_ok=True)
         charts.cliffs(labelled(curves), by).savefig(to)

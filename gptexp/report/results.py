@@ -14,7 +14,7 @@ from gptexp.analysis import cliff, groups, records
 from gptexp.analysis.cliff import CurvePoint
 from gptexp.analysis.groups import Group, Statistic
 from gptexp.analysis.records import Run
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, Problem
 from gptexp.files import read_json
 from gptexp.runs.journal import read_journal
 
@@ -90,12 +90,16 @@ class Results:
 
 def read_results(folder: Path) -> Results:
     """Raises ConfigError for a folder without runs, or without one that is done."""
-    found, notes = records.collect([folder])
+    found, damaged = records.collect([folder])
+    notes = [str(problem) for problem in damaged]
     if not any(run.done for run in found):
         why = "; ".join(f"{run.path.name} {run.state}" for run in found[: groups.NAMES])
         raise ConfigError(
-            f"{folder}: none of its runs is done, of {len(found)} ({why}). "
-            f"Fix: see why with gptexp table {folder}, and run their commands again"
+            Problem(
+                folder,
+                f"none of its runs is done, of {len(found)} ({why})",
+                f"see why with gptexp table {folder}, and run their commands again",
+            )
         )
     by = telling(found)
     by_path = {run.path: _record(run, notes) for run in found}

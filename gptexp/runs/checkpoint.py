@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from gptexp.config import Keep
-from gptexp.errors import CheckpointError
+from gptexp.errors import CheckpointError, Problem
 from gptexp.files import (
     read_json,
     sha256,
@@ -92,7 +92,9 @@ class Store:
             try:
                 state = read(self.folder / entry.file, entry)
             except CheckpointError as error:
-                log.warning("%s", error.problems[0].replace("Fix:", "Using the one before.", 1))
+                problem = error.problems[0]
+                what = f"{problem.subject}: {problem.what}"
+                log.warning("%s. Using the one before. %s", what, problem.fix)
                 continue
             # The file is verified and its entry is not, so the file says what it is.
             entry = replace(entry, step=state["step"], best_step=state["best_step"])
@@ -100,7 +102,7 @@ class Store:
             return state
         if any(self.folder.glob("*.json")):
             raise CheckpointError(
-                f"{self.folder}: no checkpoint in it is whole. Fix: rerun=true to train anew"
+                Problem(self.folder, "no checkpoint in it is whole", "rerun=true to train anew")
             )
         return None
 
@@ -114,7 +116,9 @@ class Store:
         entry = _entry(self.folder / "best.json")
         if entry is None:
             raise CheckpointError(
-                f"{self.folder}: holds no best checkpoint yet. Fix: train it to an evaluation first"
+                Problem(
+                    self.folder, "holds no best checkpoint yet", "train it to an evaluation first"
+                )
             )
         return entry
 
@@ -166,7 +170,9 @@ class Store:
                 if entry is not None and entry.sha256 == digest:
                     return replace(entry, file=path.name, step=step, best_step=step)
         raise CheckpointError(
-            f"{path}: the best checkpoint so far is damaged or missing. Fix: train anew, rerun=true"
+            Problem(
+                path, "the best checkpoint so far is damaged or missing", "train anew, rerun=true"
+            )
         )
 
     def _prune(self) -> None:
@@ -203,12 +209,18 @@ def read(path: Path, entry: Entry | None = None) -> State:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}. Fix: name a checkpoint file") from error
+        raise CheckpointError(
+            Problem(path, f"{error.strerror}", "name a checkpoint file")
+        ) from error
     if entry is not None and hashlib.sha256(data).hexdigest() != entry.sha256:
         raise CheckpointError(
-            f"{path}: damaged: {len(data):,} bytes with SHA-256 "
-            f"{hashlib.sha256(data).hexdigest()[:12]}..., not {entry.size:,} with "
-            f"{entry.sha256[:12]}.... Fix: use another checkpoint"
+            Problem(
+                path,
+                f"damaged: {len(data):,} bytes with SHA-256 "
+                f"{hashlib.sha256(data).hexdigest()[:12]}..., not {entry.size:,} with "
+                f"{entry.sha256[:12]}...",
+                "use another checkpoint",
+            )
         )
     _check_archive(path, data)
     try:
@@ -217,15 +229,21 @@ def read(path: Path, entry: Entry | None = None) -> State:
         # A program that is not one of torch's makes the reader raise almost anything, and torch's
         # own message tells how to switch its protection off: it is not passed on.
         raise CheckpointError(
-            f"{path}: holds something other than tensors, numbers and strings; nothing in it was "
-            "run. Fix: use a checkpoint that gptexp wrote"
+            Problem(
+                path,
+                "holds something other than tensors, numbers and strings; nothing in it was run",
+                "use a checkpoint that gptexp wrote",
+            )
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise _foreign(path, data)
     if state.get("version") != VERSION:
         raise CheckpointError(
-            f"{path}: format version {state.get('version')}, and this gptexp reads {VERSION}. "
-            "Fix: use the gptexp that wrote it"
+            Problem(
+                path,
+                f"format version {state.get('version')}, and this gptexp reads {VERSION}",
+                "use the gptexp that wrote it",
+            )
         )
     return state
 
@@ -256,9 +274,11 @@ def _check_archive(path: Path, data: bytes) -> None:
     except zipfile.BadZipFile as error:
         raise _foreign(path, data) from error
     except Exception as error:  # a damaged archive makes zipfile raise almost anything
-        raise CheckpointError(f"{path}: damaged: {error}. Fix: use another checkpoint") from error
+        raise CheckpointError(
+            Problem(path, f"damaged: {error}", "use another checkpoint")
+        ) from error
     if damaged is not None:
-        raise CheckpointError(f"{path}: damaged in {damaged}. Fix: use another checkpoint")
+        raise CheckpointError(Problem(path, f"damaged in {damaged}", "use another checkpoint"))
     if not any(name.endswith("/data.pkl") for name in names):
         raise _foreign(path, data)
 
@@ -267,4 +287,4 @@ def _foreign(path: Path, data: bytes) -> CheckpointError:
     fix = "name a file that gptexp wrote"
     if data[:1] == b"{" and b'"state_dict"' in data:
         fix = f"gptexp import {path} --from microgpt"
-    return CheckpointError(f"{path}: not a gptexp checkpoint. Fix: {fix}")
+    return CheckpointError(Problem(path, "not a gptexp checkpoint", fix))

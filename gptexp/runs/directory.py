@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from gptexp.config import Config, from_yaml, stored_config
-from gptexp.errors import ConfigError, InUseError
+from gptexp.errors import ConfigError, InUseError, Problem
 from gptexp.files import (
     json_sha256,
     read_json,
@@ -20,13 +20,11 @@ from gptexp.files import (
     write_json,
     write_text,
 )
+from gptexp.runs.state import RECORDED, RunState
 
 OUTPUTS = Path("outputs")
 
 LOCK_SECONDS = 1.0  # for whoever only looks whether it is held, see RunDirectory.held
-
-# of status.json; see RunDirectory.state
-STATES = ("running", "done", "failed", "diverged", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,19 @@ class RunDirectory:
         """What status.json says; empty when there is none."""
         return read_json(self.path / "status.json") or {}
 
-    def state(self) -> str | None:
-        """The state in status.json, or `killed` where nothing was left to say so; None without it.
+    def state(self) -> RunState | None:
+        """The state in status.json, or `killed` where nothing was left to say so.
 
-        Without a summary: a run that has one is done, whatever its status says.
+        None without a status, `unknown` for one that no run has. Without a look at the summary: a
+        run that has one is done, whatever its status says.
         """
         state = self.status().get("state")
-        return "killed" if state == "running" and not self.held() else state
+        if state is None:
+            return None
+        if state not in RECORDED:
+            return RunState.unknown
+        gone = state == RunState.running and not self.held()
+        return RunState.killed if gone else RunState(state)
 
     def status_stamp(self) -> tuple[int, int] | None:
         """Another one after each set_status, even of the same words; None without status.json."""
@@ -77,17 +81,23 @@ class RunDirectory:
         try:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}. Fix: {fix}") from error
+            raise ConfigError(Problem(path, f"{error.strerror}", fix)) from error
         except ValueError as error:
-            raise ConfigError(f"{path}: not readable: {error}. Fix: {fix}") from error
+            raise ConfigError(Problem(path, f"not readable: {error}", fix)) from error
         with stored_config(str(path), fix):
             return from_yaml(text)
 
-    def set_status(self, state: str, reason: str = "") -> None:
-        """Record one of STATES, with one line why; raises StorageError."""
-        assert state in STATES
+    def set_status(self, state: RunState, reason: str = "", what: str = "") -> None:
+        """Record one of RECORDED, with one line why, and that line without its fix.
+
+        Raises StorageError.
+        """
+        assert state in RECORDED
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
-        write_json(self.path / "status.json", {"state": state, "reason": reason, **owner})
+        write_json(
+            self.path / "status.json",
+            {"state": state, "reason": reason, "what": what or reason, **owner},
+        )
 
     def same_path_other_content(self, path: str | None, sha256: str) -> tuple[Path, str] | None:
         """A run beside this one, of the same name but for the hash, that read other bytes there.
@@ -116,8 +126,11 @@ class RunDirectory:
             except Timeout as error:
                 other = self.status()
                 raise InUseError(
-                    f"{self.path}: in use by process {other.get('pid', '?')} on "
-                    f"{other.get('host', '?')}. Fix: wait for it, or stop it"
+                    Problem(
+                        self.path,
+                        f"in use by process {other.get('pid', '?')} on {other.get('host', '?')}",
+                        "wait for it, or stop it",
+                    )
                 ) from error
         try:
             sweep_temporaries(self.path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from gptexp.config import Dtype, TrainerConfig
+from gptexp.errors import Problem
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,22 @@ def has_device(device: str, hardware: Hardware) -> bool:
     return device in hardware.devices() or f"{device}:0" in hardware.devices()
 
 
-def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[str]:
+def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[Problem]:
     """What the config asks of the machine and the machine does not have."""
     device = _device(trainer.device, hardware)
     if not has_device(device, hardware):
         return [
-            f"trainer.device: {trainer.device} is not there; this machine has "
-            f"{', '.join(hardware.devices())}. Fix: trainer.device=auto"
+            Problem(
+                "trainer.device",
+                f"{trainer.device} is not there; this machine has {', '.join(hardware.devices())}",
+                "trainer.device=auto",
+            )
         ]
     kind = device.partition(":")[0]
     if trainer.dtype is Dtype.bfloat16 and kind not in hardware.bfloat16:
-        return [f"trainer.dtype: {kind} here cannot do bfloat16. Fix: trainer.dtype=float32"]
+        return [
+            Problem("trainer.dtype", f"{kind} here cannot do bfloat16", "trainer.dtype=float32")
+        ]
     return []
 
 

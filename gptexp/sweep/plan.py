@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gptexp.config import Config, grid, problems
+from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText, load_corpus
 from gptexp.errors import ConfigError, GptexpError
@@ -14,6 +14,7 @@ from gptexp.files import read_json
 from gptexp.models.build import build_model
 from gptexp.models.counts import count_parameters, flops_per_token, training_memory
 from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runs.state import RunState
 from gptexp.runtime.device import (
     Runtime,
     cpu_threads,
@@ -56,10 +57,8 @@ class Planner:
 
     def cost(self, config: Config) -> Cost:
         """Raises GptexpError for a point that would be refused."""
-        if found := problems(config):
-            raise ConfigError(*found)
-        if found := device_problems(config.trainer, self.hardware):
-            raise ConfigError(*found)
+        check(config)
+        ConfigError.raise_for(device_problems(config.trainer, self.hardware))
         where = resolve_runtime(config.trainer, self.hardware)
         with cpu_threads(config.trainer.threads):
             return self._cost(config, where)
@@ -126,7 +125,7 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
             costs.append(planner.cost(point.config))
             rows.append((*cells(costs[-1]), name))
         except GptexpError as error:
-            rows.append(("refused", *[""] * 7, f"{name}  {error.problems[0]}".strip()))
+            rows.append((RunState.refused, *[""] * 7, f"{name}  {error.problems[0]}".strip()))
     right = [False, *[True] * 7, False]
     return "\n".join([*aligned(rows, right), "", total(found, costs)])
 
@@ -138,10 +137,10 @@ def standing(config: Config, directory: RunDirectory, steps: int) -> tuple[str, 
     word that the run is to start anew.
     """
     done = directory.summary() is not None
-    state = "done" if done else directory.state() or "new"
+    state = str(RunState.done if done else directory.state() or "new")
     if to_be_replaced(config, directory):
         return f"{state}, to be replaced", 1.0
-    if done or state == "diverged":  # being deterministic, it would again: run.py refuses it
+    if done or state == RunState.diverged:  # being deterministic, it would again: run.py refuses it
         return state, 0.0
     share = (read_json(directory.checkpoints / "last.json") or {}).get("step", 0) / steps
     return (f"{state} at {share:.0%}" if share else state), max(0.0, 1.0 - share)
@@ -163,8 +162,8 @@ def cells(cost: Cost) -> tuple[str, ...]:
 def total(found: list[SweepPoint], costs: list[Cost]) -> str:
     """The last line: how much of all that is still to be trained."""
     todo = [cost for cost in costs if cost.left]
-    diverged = sum(cost.state == "diverged" for cost in costs)
-    rest = {"diverged": diverged, "refused": len(found) - len(costs)}
+    diverged = sum(cost.state == RunState.diverged for cost in costs)
+    rest = {RunState.diverged: diverged, RunState.refused: len(found) - len(costs)}
     others = "".join(f", {count} {state}" for state, count in rest.items() if count)
     flops = sum(cost.flops * cost.left for cost in todo)
     seconds = sum(cost.seconds * cost.left for cost in todo)

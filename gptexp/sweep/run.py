@@ -16,9 +16,10 @@ from gptexp.errors import (
     ConfigError,
     GptexpError,
     InUseError,
+    Problem,
 )
 from gptexp.runs.directory import OUTPUTS, RunDirectory
-from gptexp.runs.state import NOT_STARTED, Outcome, ended_with
+from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,12 @@ def _terminated(*_: object) -> NoReturn:
 
 def check(points: Sequence[SweepPoint]) -> None:
     """Refuse the points whose values cannot work: each is listed, each distinct problem shown."""
-    shown: set[str] = set()
+    shown: set[Problem] = set()
     for point in points:
         cfg = point.config
-        found = cfg.problems if isinstance(cfg, ConfigError) else problems(cfg)
+        found = list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg)
         if found:
-            point.outcome = Outcome("refused", ConfigError.exit_code, error=found[0])
+            point.outcome = Outcome(RunState.refused, error=str(found[0]))
             log.info("refused       %s", changes(point, points))
         for problem in found:
             if problem not in shown:
@@ -106,7 +107,7 @@ def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
             point.outcome = outcome_before(point.config)
             if (path := point.outcome.directory) is not None:
                 point.stamp = RunDirectory(path).status_stamp()
-    return [point for point in legal if point.outcome.state == NOT_STARTED.state]
+    return [point for point in legal if point.outcome.state is RunState.not_started]
 
 
 def announce(point: SweepPoint, points: Sequence[SweepPoint]) -> None:
@@ -121,13 +122,13 @@ def settle(points: Iterable[SweepPoint]) -> None:
     """
     for point in points:
         path, state = point.outcome.directory, point.outcome.state
-        if path is not None and state in (NOT_STARTED.state, "in use"):
+        if path is not None and state in (RunState.not_started, RunState.in_use):
             from gptexp.experiment.lifecycle import outcome_after
 
             directory = RunDirectory(path)
             found = outcome_after(directory)
-            untouched = state == NOT_STARTED.state and directory.status_stamp() == point.stamp
-            if found.state == "in use" or not untouched:
+            untouched = state is RunState.not_started and directory.status_stamp() == point.stamp
+            if found.state is RunState.in_use or not untouched:
                 point.outcome = found
 
 

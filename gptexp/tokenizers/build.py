@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig, TokenizerConfig
-from gptexp.errors import CheckpointError
+from gptexp.errors import CheckpointError, Problem
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.char import CharTokenizer, code_points, listed
@@ -32,7 +32,11 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
         case {"name": "byte"}:
             return ByteTokenizer()
     raise CheckpointError(
-        f"tokenizer: {state.get('name')!r} is not known here. Fix: use the gptexp that trained it"
+        Problem(
+            "tokenizer",
+            f"{state.get('name')!r} is not known here",
+            "use the gptexp that trained it",
+        )
     )
 
 

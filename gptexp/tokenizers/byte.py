@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gptexp.errors import DataError
+from gptexp.errors import DataError, Problem
 from gptexp.tokenizers.base import Tokenizer
 
 
@@ -19,7 +19,7 @@ class ByteTokenizer(Tokenizer):
             data = text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
-                f"text: has no UTF-8 form at character {error.start}. Fix: type it again"
+                Problem("text", f"has no UTF-8 form at character {error.start}", "type it again")
             ) from error
         return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gptexp.errors import DataError
+from gptexp.errors import DataError, Problem
 from gptexp.tokenizers.base import Tokenizer
 
 SHOWN = 8  # how many unknown characters an error lists
@@ -33,8 +33,11 @@ class CharTokenizer(Tokenizer):
         unknown = np.unique(points[ids < 0])
         if len(unknown):
             raise DataError(
-                f"text: the character vocabulary does not have {listed(unknown)}. "
-                "Fix: leave them out, or train with tokenizer=byte"
+                Problem(
+                    "text",
+                    f"the character vocabulary does not have {listed(unknown)}",
+                    "leave them out, or train with tokenizer=byte",
+                )
             )
         return ids
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gptexp.config import OnOverfit, TrainerConfig
 from gptexp.console import Progress
 from gptexp.data.corpus import Corpus
-from gptexp.errors import DivergedError, InterruptedRunError
+from gptexp.errors import DivergedError, InterruptedRunError, Problem
 from gptexp.inference.evaluation import Evaluation, evaluate
 from gptexp.inference.generate import draw
 from gptexp.inference.loss import token_losses
@@ -169,9 +169,12 @@ class Trainer:
         values = {**self.position(step), "train/loss": loss, "train/grad_norm": norm}
         self.parts.tracking.scalars(step, values)
         raise DivergedError(
-            f"step {step}: loss {loss:g} and gradient norm {norm:g} are not both finite; the "
-            f"weights stay those of step {step - 1}. "
-            f"Fix: {self.norms.remedy}"
+            Problem(
+                f"step {step}",
+                f"loss {loss:g} and gradient norm {norm:g} are not both finite; the "
+                f"weights stay those of step {step - 1}",
+                self.norms.remedy,
+            )
         )
 
     def log_if_due(self) -> None:
@@ -233,8 +236,11 @@ class Trainer:
     def interrupted(self, signal_number: int) -> NoReturn:
         raise InterruptedRunError(
             signal_number,
-            f"interrupted: saved at step {self.step:,} of {self.cfg.max_steps:,}. "
-            "Fix: the same command goes on from there (rerun=true would start anew)",
+            Problem(
+                "interrupted",
+                f"saved at step {self.step:,} of {self.cfg.max_steps:,}",
+                "the same command goes on from there (rerun=true would start anew)",
+            ),
         )
 
     @contextmanager

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from run_directories import ENVIRONMENT, SOURCES, curve, write_run
-from small_runs import ONE_LINE
+from small_runs import ONE_LINE, problem_lines
 from typer.testing import CliRunner
 
 from gptexp.analysis import paired
@@ -36,7 +36,7 @@ def section(shown, title):
 def refuse(a, b):
     with pytest.raises(ConfigError) as raised:
         report(a, b)
-    [line] = raised.value.problems
+    [line] = problem_lines(raised.value)
     assert ONE_LINE.fullmatch(line), line
     return line
 

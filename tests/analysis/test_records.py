@@ -7,7 +7,7 @@ import threading
 import pytest
 from filelock import FileLock
 from run_directories import CONFIG, SOURCES, write_run
-from small_runs import ONE_LINE
+from small_runs import ONE_LINE, problem_lines
 
 from gptexp.analysis import groups, records
 from gptexp.config import flat, hashed_part, is_hashed, to_dict
@@ -26,7 +26,7 @@ def only_run(path):
 def problem(*paths):
     with pytest.raises(ConfigError) as raised:
         records.collect(paths)
-    [line] = raised.value.problems
+    [line] = problem_lines(raised.value)
     assert ONE_LINE.fullmatch(line), line
     return line
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_runs import CHOICES, CONF, SMALL, only, put
+from small_runs import CHOICES, CONF, SMALL, only, problem_lines, put
 
 from gptexp import assets
 from gptexp.config import (
@@ -362,7 +362,7 @@ def corrupted(config: Config, section: str, key: str, value: Any) -> dict[str, A
 def test_a_stored_config_that_does_not_type_is_refused(composed, section, key, value, named):
     with pytest.raises(ConfigError) as caught:
         from_dict(corrupted(composed(), section, key, value))
-    line = only(list(caught.value.problems))
+    line = only(problem_lines(caught.value))
     assert named in line
     assert "Fix: " in line
 

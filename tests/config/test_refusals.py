@@ -24,6 +24,10 @@ NO_DATA = "0" * 64
 SHAKESPEARE = assets.known("tinyshakespeare").sha256
 
 
+def lines_of(config):
+    return [str(problem) for problem in problems(config)]
+
+
 @pytest.fixture
 def refused_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
     """The problems that `experiment.run` shows for a config; it creates nothing."""
@@ -58,7 +62,7 @@ def test_A3_heads_that_do_not_divide_the_width(composed, width, heads):
     if width % heads == 0:
         pytest.skip("they do")
     config = put(put(composed(), "model.n_embd", width), "model.n_head", heads)
-    line = only(problems(config))
+    line = only(lines_of(config))
     what, fix = line.split("Fix: ")
     assert f"{width} " in what
     assert f"model.n_head={heads}" in what
@@ -115,7 +119,7 @@ def test_A5_a_value_out_of_range_is_refused_with_its_key_and_value_and_a_fix_tha
     composed, key, value
 ):
     config = put(composed(), "data.test_fraction", 0.05)
-    found = ONE_LINE.fullmatch(only(problems(put(config, key, value))))
+    found = ONE_LINE.fullmatch(only(lines_of(put(config, key, value))))
     assert found
     assert f"{key}={value}" in found["what"] or found["key"] == key
     assert str(value) in found["what"]
@@ -127,13 +131,13 @@ def test_A5_a_value_out_of_range_is_refused_with_its_key_and_value_and_a_fix_tha
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_A5_a_minimum_above_the_peak_is_refused_in_every_schedule_that_has_one(composed, schedule):
     config = put(composed(f"schedule={schedule}"), "schedule.final_fraction", 2.0)
-    line = only(problems(config))
+    line = only(lines_of(config))
     assert line.startswith("schedule.final_fraction: 2.0 ")
 
 
 def test_A5_momentum_of_one_is_refused(composed):
     config = put(composed("optim=sgd"), "optim.momentum", 1.0)
-    assert only(problems(config)).startswith("optim.momentum: 1.0 ")
+    assert only(lines_of(config)).startswith("optim.momentum: 1.0 ")
 
 
 @pytest.mark.parametrize(
@@ -183,20 +187,20 @@ COUNTS += ["log_interval", "sample_tokens", "sample_top_k", "checkpoint_interval
 @pytest.mark.parametrize("key", COUNTS)
 def test_A7_a_count_below_one_is_refused(composed, key, value):
     config = put(composed(), f"trainer.{key}", value)
-    found = [line for line in problems(config) if not line.startswith("schedule.warmup_steps: ")]
+    found = [line for line in lines_of(config) if not line.startswith("schedule.warmup_steps: ")]
     assert only(found).startswith(f"trainer.{key}: {value} ")
 
 
 @pytest.mark.parametrize("key", ["n_layer", "n_head", "n_embd", "block_size"])
 def test_A7_a_size_below_one_is_refused(composed, key):
     config = put(composed(), f"model.{key}", 0)
-    assert only(problems(config)).startswith(f"model.{key}: 0 ")
+    assert only(lines_of(config)).startswith(f"model.{key}: 0 ")
 
 
 def test_A7_a_warm_up_may_last_the_whole_run_and_no_longer(composed):
     config = put(put(composed(), "schedule.warmup_steps", 50), "trainer.max_steps", 50)
     assert problems(config) == []
-    line = only(problems(put(config, "schedule.warmup_steps", 51)))
+    line = only(lines_of(put(config, "schedule.warmup_steps", 51)))
     assert line.startswith("schedule.warmup_steps: 51 ")
     assert "trainer.max_steps=50" in line
 
@@ -251,7 +255,7 @@ BAD_NAMES = ["..", ".", "", "../x", "/abs", "a/b", "a\\b", "a\nb", "a\n", " a", 
 @pytest.mark.parametrize("section", ["", "model", "data"])
 def test_A10_a_label_that_cannot_be_a_folder_is_refused(composed, section, value):
     key = f"{section}.name".removeprefix(".")
-    line = only(problems(put(composed(), key, value)))
+    line = only(lines_of(put(composed(), key, value)))
     assert line.startswith(f"{key}: ")
     assert ONE_LINE.fullmatch(line)
     assert len(line) < 200
@@ -291,9 +295,9 @@ def test_A12_the_machine_is_asked_for_its_own_memory(small, refused_run):
 
 
 def test_both_a_corpus_by_name_and_a_file_or_neither_are_refused(composed):
-    assert "both" in only(problems(put(composed(), "data.path", "x.txt")))
-    assert "neither" in only(problems(put(composed(), "data.asset", None)))
+    assert "both" in only(lines_of(put(composed(), "data.path", "x.txt")))
+    assert "neither" in only(lines_of(put(composed(), "data.asset", None)))
 
 
 def test_a_variant_cannot_be_renamed(composed):
-    assert only(problems(put(composed(), "optim.name", "sgd"))).startswith("optim.name: 'sgd' ")
+    assert only(lines_of(put(composed(), "optim.name", "sgd"))).startswith("optim.name: 'sgd' ")

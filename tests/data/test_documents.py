@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from document_lines import BLOCK_SIZE, as_microgpt, corpus, file_of, numbered, settings, tokenized
-from small_runs import ONE_LINE
+from small_runs import ONE_LINE, problem_lines
 
 from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig
 from gptexp.data import documents
@@ -24,9 +24,9 @@ def problems(call, *arguments):
     """The lines of the DataError that `call` raises, each of which names its cure."""
     with pytest.raises(DataError) as caught:
         call(*arguments)
-    for line in caught.value.problems:
+    for line in problem_lines(caught.value):
         assert ONE_LINE.fullmatch(line), line
-    return list(caught.value.problems)
+    return problem_lines(caught.value)
 
 
 # The file

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_runs import problem_lines
 from torch import Tensor
 
 from gptexp import assets
@@ -50,7 +51,7 @@ def problem(call: Callable[..., object], *arguments: object) -> str:
     """The one line of the DataError that `call` raises."""
     with pytest.raises(DataError) as caught:
         call(*arguments)
-    (line,) = caught.value.problems
+    (line,) = problem_lines(caught.value)
     assert "\n" not in line
     assert "Fix: " in line
     return line
@@ -203,8 +204,8 @@ def test_B4_a_split_shorter_than_block_size_and_one_names_itself_and_the_largest
         return
     with pytest.raises(DataError) as caught:
         cut(block_size)
-    assert len(caught.value.problems) == len(expected)
-    for line, (name, length) in zip(caught.value.problems, expected.items(), strict=True):
+    assert len(problem_lines(caught.value)) == len(expected)
+    for line, (name, length) in zip(problem_lines(caught.value), expected.items(), strict=True):
         assert line.startswith(f"model.block_size: {block_size} needs {block_size + 1} tokens")
         assert f"{name} has {length}." in line
         assert "model.block_size=9 at most" in line

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from interruptions import Small, before, finish, left, only_run, stop_before_step
-from small_runs import ONE_LINE, put
+from small_runs import ONE_LINE, problem_lines, put
 
 from gptexp.config import Config, from_yaml, to_yaml
 from gptexp.errors import CheckpointError, ConfigError, GptexpError
@@ -82,8 +82,8 @@ def refusal(config: Config, outputs: Path) -> list[str]:
     """The lines with which preflight refuses a config."""
     with pytest.raises(GptexpError) as refused:
         prepare(config, identify(config, outputs))
-    assert all(ONE_LINE.fullmatch(line) for line in refused.value.problems)
-    return list(refused.value.problems)
+    assert all(ONE_LINE.fullmatch(line) for line in problem_lines(refused.value))
+    return problem_lines(refused.value)
 
 
 @pytest.fixture
@@ -270,8 +270,8 @@ def check_left_alone(optimizer: torch.optim.Optimizer, state: dict[str, Any]) ->
     with pytest.raises(CheckpointError) as refused:
         load_optimizer(optimizer, state)
     assert str(optimizer.state_dict()) == was
-    assert all(ONE_LINE.fullmatch(line) for line in refused.value.problems)
-    return list(refused.value.problems)
+    assert all(ONE_LINE.fullmatch(line) for line in problem_lines(refused.value))
+    return problem_lines(refused.value)
 
 
 def test_C7_only_the_same_optimizer_is_taken_up(composed: Callable[..., Config]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
-from small_runs import ONE_LINE, ROOT, only
+from small_runs import ONE_LINE, ROOT, only, problem_lines
 
 import gptexp
 from gptexp.cli.app import main
@@ -353,7 +353,7 @@ def test_what_is_wrong_is_one_line(names, what, overrides, text, pattern):
     given = [*names, *overrides] if what == "documents" else overrides
     with pytest.raises((ConfigError, DataError), match=pattern) as raised:
         explained(what, given, text)
-    assert ONE_LINE.fullmatch(only(list(raised.value.problems)))
+    assert ONE_LINE.fullmatch(only(problem_lines(raised.value)))
 
 
 def test_a_text_needs_two_tokens_and_a_run_takes_no_overrides(text_file, run):

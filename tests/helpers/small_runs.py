@@ -10,6 +10,7 @@ import pytest
 
 from gptexp import assets
 from gptexp.config import Config
+from gptexp.errors import GptexpError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,6 +108,11 @@ def put(config: Config, key: str, value: Any) -> Config:
     *sections, field = key.split(".")
     setattr(getattr(config, sections[0]) if sections else config, field, value)
     return config
+
+
+def problem_lines(error: GptexpError) -> list[str]:
+    """Each problem as the line that a person reads."""
+    return [str(problem) for problem in error.problems]
 
 
 def only(lines: list[str]) -> str:

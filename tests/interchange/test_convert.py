@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
-from small_runs import ONE_LINE, only
+from small_runs import ONE_LINE, only, problem_lines
 from typer.testing import CliRunner
 
 import gptexp
@@ -74,9 +74,9 @@ def foreign(tmp_path):
 def refusal(call, *arguments) -> str:
     with pytest.raises(GptexpError) as caught:
         call(*arguments)
-    for line in caught.value.problems:
+    for line in problem_lines(caught.value):
         assert ONE_LINE.fullmatch(line), line
-    return "\n".join(caught.value.problems)
+    return "\n".join(problem_lines(caught.value))
 
 
 def test_an_export_holds_the_best_weights_under_microgpt_s_names(trained, tmp_path):
@@ -275,7 +275,7 @@ def test_a_file_that_is_none_is_refused_in_one_line(words, tmp_path, content, na
         path.write_bytes(content)
     with pytest.raises(CheckpointError, match=named) as caught:
         import_file(path, words, tmp_path / "outputs")
-    assert all(ONE_LINE.fullmatch(line) for line in caught.value.problems)
+    assert all(ONE_LINE.fullmatch(line) for line in problem_lines(caught.value))
     assert not (tmp_path / "outputs").exists()
 
 
@@ -397,7 +397,7 @@ def test_the_verbs_write_and_read(trained, words, tmp_path, monkeypatch):
 def test_what_a_verb_does_not_know_is_refused(given):
     result = CliRunner().invoke(app, given)
     assert isinstance(result.exception, ConfigError)
-    assert ONE_LINE.fullmatch(only(list(result.exception.problems)))
+    assert ONE_LINE.fullmatch(only(problem_lines(result.exception)))
 
 
 def test_float64_weights_are_a_checkpoint_like_any_other(foreign, words, tmp_path):

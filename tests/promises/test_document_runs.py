@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from document_lines import BLOCK_SIZE, CPU, as_microgpt, corpus, file_of, numbered
 from interruptions import finish, stop_before_step, uninterrupted
-from small_runs import metrics, samples, summary
+from small_runs import metrics, problem_lines, samples, summary
 from torch import nn
 from typer.testing import CliRunner
 
@@ -326,7 +326,7 @@ def test_documents_are_drawn_by_the_seed_and_each_stops_for_itself(run):
 def test_a_prompt_that_no_document_begins_with_is_refused_in_one_line(run, prompt, words):
     with pytest.raises(DataError, match=words) as caught:
         gptexp.load(run).sample(prompt)
-    [line] = caught.value.problems
+    [line] = problem_lines(caught.value)
     assert "\n" not in line
     assert " Fix: " in line
 

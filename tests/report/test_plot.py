@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from small_runs import ONE_LINE, metrics
+from small_runs import ONE_LINE, metrics, problem_lines
 from typer.testing import CliRunner
 
 from gptexp.analysis import cliff
@@ -81,7 +81,7 @@ def test_a_mistake_is_one_line(run, tmp_path, runs, to, by, names):
     (tmp_path / "taken").touch()
     with pytest.raises(GptexpError) as caught:
         plot_cliffs([path], tmp_path / to, by)
-    [line] = caught.value.problems
+    [line] = problem_lines(caught.value)
     assert names in line
     assert ONE_LINE.fullmatch(line)
 

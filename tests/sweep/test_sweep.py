@@ -23,7 +23,7 @@ from sweep_runs import grid, run_py, states, table
 from gptexp.config import Config, compose, config_hash, problems
 from gptexp.errors import ConfigError, GptexpError
 from gptexp.runs.directory import RunDirectory
-from gptexp.runs.state import NOT_STARTED, Outcome
+from gptexp.runs.state import NOT_STARTED, Outcome, RunState
 from gptexp.sweep import run as sweep_run
 from gptexp.sweep.run import SweepPoint, exit_code, run_sweep
 from gptexp.training.trainer import Trainer
@@ -256,7 +256,7 @@ def test_G5_a_point_in_use_is_reported_and_the_same_command_finishes_it(runs, tr
     path = only_path("*-s1-*")
     shutil.rmtree(path)
     with RunDirectory(path).locked():
-        RunDirectory(path).set_status("running")
+        RunDirectory(path).set_status(RunState.running)
         result = runs("seed=0,1,2")
     assert result.code == 6
     assert states(result.out) == ["done", "in use", "done"]
@@ -437,7 +437,10 @@ def point(overrides="seed=1", outcome=NOT_STARTED, config=None):
     ],
 )
 def test_the_exit_code_of_a_sweep(codes, expected):
-    assert exit_code([point(outcome=Outcome("x", code)) for code in codes]) == expected
+    assert (
+        exit_code([point(outcome=Outcome(RunState.failed, error_code=code)) for code in codes])
+        == expected
+    )
 
 
 def test_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch, quick):

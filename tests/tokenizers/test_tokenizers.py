@@ -6,6 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+from small_runs import problem_lines
 
 from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig
 from gptexp.errors import CheckpointError, DataError
@@ -139,7 +140,7 @@ def test_an_unknown_character_is_named_wherever_it_falls_in_the_vocabulary(unkno
     for text in (unknown, f"bcd{unknown}", f"{unknown}mop", f"y{unknown}y"):
         with pytest.raises(DataError) as caught:
             tokenizer.encode(text)
-        (line,) = caught.value.problems
+        (line,) = problem_lines(caught.value)
         assert f"{unknown!r} (U+{ord(unknown):04X})" in line
         assert "Fix: " in line
         assert "\n" not in line

@@ -24,6 +24,10 @@ NO_DATA = "0" * 64
 BUDGETS = {"max_tokens": 1000, "max_epochs": 2.5, "max_flops": 1e9}
 
 
+def lines_of(config):
+    return [str(problem) for problem in problems(config)]
+
+
 def steps(config, train_tokens=1000, flops_per_token=100):
     """Of batches of 4 sequences of 8 tokens, as in SMALL."""
     ids = np.zeros(train_tokens, np.int64)
@@ -65,14 +69,14 @@ def test_without_a_budget_max_steps_counts(small):
 @pytest.mark.parametrize("key", BUDGETS)
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf])
 def test_a_budget_that_is_not_above_zero_is_refused(composed, key, value):
-    line = only(problems(put(composed(), f"trainer.{key}", value)))
+    line = only(lines_of(put(composed(), f"trainer.{key}", value)))
     assert line.startswith(f"trainer.{key}: {value} ")
     assert ONE_LINE.fullmatch(line)
 
 
 def test_two_budgets_are_refused_in_one_line(composed):
     config = put(put(composed(), "trainer.max_tokens", 10), "trainer.max_flops", 1e9)
-    line = only(problems(config))
+    line = only(lines_of(config))
     assert line.startswith("trainer.max_tokens: trainer.max_flops=1000000000.0 ")
     assert ONE_LINE.fullmatch(line)
 
