@@ -25,7 +25,7 @@ from gptexp.config.optim import (
     long_warmup,
 )
 from gptexp.config.trainer import LoggerConfig, TrainerConfig
-from gptexp.errors import Problem
+from gptexp.errors import ConfigError, Problem
 
 
 @dataclass(kw_only=True, slots=True)
