@@ -45,3 +45,8 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[s
         ).rstrip()
         for row in rows
     ]
+
+
+def plural(number: int, noun: str) -> str:
+    """Such as `1 layer` or `4 layers`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 ORDERS = 5  # counted on 1M characters of English the sixth is worse, on fewer the fifth is
 
-UNITS = {"char": "characters", "byte": "bytes"}  # what tokens are, where counting them says much
 
 DENSE = 2**24  # codes that are looked up in a table; more are sorted and searched
 
@@ -24,7 +23,7 @@ def losses(
     *,
     orders: int = ORDERS,
     boundary: int | None = None,
-    judged: NDArray[np.bool_] | None = None,
+    target_mask: NDArray[np.bool_] | None = None,
 ) -> list[float]:
     """Mean negative log-likelihood of `val` by n-grams of order 1, 2, ..., in nats per token.
 
@@ -38,12 +37,12 @@ def losses(
     empty. Before the beginning of an array stands a token of its own, which is never a target.
 
     `boundary` is a token between documents that no context reaches over: what is older than it
-    counts as the boundary too, so that a document begins alike wherever it stands. `judged`
+    counts as the boundary too, so that a document begins alike wherever it stands. `target_mask`
     [tokens] says which of `val` are targets, where it is not all.
     """
-    if judged is None:
-        judged = np.arange(len(val)) > 0
-    if not judged.any():
+    if target_mask is None:
+        target_mask = np.arange(len(val)) > 0
+    if not target_mask.any():
         return []
     size = vocab_size + 1  # with the token before the beginning
     contexts, asked = np.zeros(len(train), np.int64), np.zeros(len(val), np.int64)  # numbers
@@ -59,7 +58,7 @@ def losses(
             codes = _Codes(contexts * size + older, different * size)
             contexts, asked = codes.numbers, codes.find(asked * size + older_asked)
         p = _interpolated(p, train, val, contexts, asked, size)
-        means.append(float(np.log(1 / p[judged]).mean()))
+        means.append(float(np.log(1 / p[target_mask]).mean()))
     return means
 
 

@@ -84,8 +84,8 @@ def params(
 
     config = from_overrides(overrides or [])
     check(config)
-    loaded = load_corpus(config)
-    corpus = loaded.corpus(torch.device("cpu"))
+    loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
+    corpus = loaded.corpus(config.trainer.rows, config.seed, torch.device("cpu"))
     vocab_size = loaded.tokenizer.vocab_size
     counts = count_parameters(config.model, vocab_size)
     total, rest = sum(counts.values()), without_tables(counts)
@@ -94,7 +94,7 @@ def params(
     for name, count in rows:
         typer.echo(f"  {name:16} {count:>14,} {count / total:>7.1%}")
     trainer = budgeted(config, vocab_size, corpus)
-    tokens = corpus.trained(trainer.max_steps, trainer.batch_size * trainer.grad_accum)
+    tokens = corpus.tokens_seen(trainer.max_steps)
     per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = flops_per_token(config.model, vocab_size)
     memory = training_memory(config.model, vocab_size, trainer.batch_size)

@@ -11,6 +11,7 @@ from gptexp.config.compose import (
     typed,
 )
 from gptexp.config.data import (
+    UNITS,
     ByteTokenizerConfig,
     CharTokenizerConfig,
     DataConfig,
@@ -52,6 +53,7 @@ from gptexp.config.trainer import BUDGETS, Dtype, Keep, LoggerConfig, OnOverfit,
 
 __all__ = [
     "BUDGETS",
+    "UNITS",
     "Activation",
     "AdamConfig",
     "AdamWConfig",

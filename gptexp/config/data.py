@@ -65,3 +65,5 @@ TOKENIZERS: dict[str, type[TokenizerConfig]] = {
     "char": CharTokenizerConfig,
     "byte": ByteTokenizerConfig,
 }
+
+UNITS = {"char": "characters", "byte": "bytes"}  # what tokens are, where counting them says much

@@ -59,7 +59,7 @@ class SGDConfig(OptimConfig):
 
 @dataclass(kw_only=True, slots=True)
 class CountConfig(OptimConfig):
-    """No descent: each pair of tokens adds 1 to its count, whatever schedule and clipping say."""
+    """No descent: each pair of tokens adds 1 to its count, whatever the schedule says."""
 
     def problems(self) -> Iterator[Problem]:
         for key, value, only in (("lr", self.lr, 1), ("weight_decay", self.weight_decay, 0)):

@@ -1,76 +1,130 @@
-"""The splits of a text on the training device: random batches, and windows for exact evaluation."""
+"""What a corpus is: its splits, its batches, and the format that a text is read in."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-SPLITS = ("train", "test", "val")
+from gptexp.tokenizers.base import Tokenizer
 
-IGNORE_INDEX = -1  # where a padded row has nothing to predict
+SPLITS = ("train", "test", "val")
+IGNORE_INDEX = -1  # the target of a padded place, where there is nothing to predict
+
+Ids = NDArray[np.int64]
+
+
+class Batch(NamedTuple):
+    """Rows of tokens, each with the token that follows it."""
+
+    inputs: Tensor  # [rows, time]
+    targets: Tensor  # [rows, time], IGNORE_INDEX where there is none
 
 
 @dataclass(frozen=True)
 class Splits:
     """Token ids, each of shape [tokens]; `train` is already cut to data.fraction."""
 
-    train: NDArray[np.int64]
-    test: NDArray[np.int64]
-    val: NDArray[np.int64]
+    train: Ids
+    test: Ids
+    val: Ids
     bounds: dict[str, tuple[int, int]]  # start and end of each split, in characters or documents
 
+    def items(self) -> Iterator[tuple[str, Ids]]:
+        """The name and the ids of each split."""
+        return ((name, getattr(self, name)) for name in SPLITS)
 
-class Corpus(ABC):
-    """What a trainer asks of its data. Batches are pure functions of the step."""
 
-    boundary: int | None = None  # the token between documents; a text has none
+class Corpus(Protocol):
+    """The splits on the training device. Batches are pure functions of the step."""
 
-    def __init__(self, splits: Splits, block_size: int, seed: int, device: torch.device) -> None:
-        self.block_size = block_size
-        self.seed = seed
-        self.device = device
-        parts = {"train": splits.train, "test": splits.test, "val": splits.val}
-        self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in parts.items()}
+    block_size: int
+    rows: int  # sequences of one update, over all ranks
 
-    @abstractmethod
-    def size(self, name: str) -> int:
-        """Tokens in the split: what an epoch has."""
+    @property
+    def end(self) -> int | None:
+        """The token that ends a sample, which no context crosses; a text has none."""
 
-    @abstractmethod
-    def sequences(self, name: str) -> float:
-        """How many rows of a batch an epoch has: windows of a text, or documents."""
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """The share of `rank` in the training batch of one update, at most block_size long.
 
-    @abstractmethod
-    def trained(self, step: int, sequences: int) -> int:
-        """Targets of the first `step` batches of so many sequences."""
-
-    @abstractmethod
-    def batch(self, name: str, step: int, sequences: int, rank: int = 0) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, each [sequences, at most block_size], for one optimizer step.
-
-        A function of (seed, rank, step) alone, so a resumed run needs no state of the data.
+        The whole batch follows from the seed and the step alone, so a resumed run needs no state of
+        the data, and `world` devices train on what one would: rank r takes the rows r::world.
         """
 
-    @abstractmethod
-    def windows(
-        self, name: str, batch_size: int, limit: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and targets [at most batch_size, at most block_size] of a split, once, in order.
+    def windows(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+        """Every target of a split once, in order, in batches of at most `batch_size` rows.
 
         Of its first `limit` tokens alone, where that is given.
         """
 
-    @abstractmethod
-    def judged(self, name: str) -> NDArray[np.bool_]:
-        """Which tokens of the split an evaluation predicts, [tokens]."""
+    def tokens_per_epoch(self, split: str) -> int:
+        """How many tokens one pass over the split has."""
 
-    def to_device(self, indices: NDArray[np.int64]) -> Tensor:
-        """A copy that the host does not wait for: on CUDA it starts from pinned memory."""
-        found = torch.from_numpy(indices)
-        if self.device.type == "cuda":
-            return found.pin_memory().to(self.device, non_blocking=True)
-        return found.to(self.device)
+    def rows_per_epoch(self, split: str) -> float:
+        """How many rows of a batch that is: windows of a text, or documents."""
+
+    def tokens_seen(self, step: int) -> int:
+        """How many targets the first `step` updates have trained on."""
+
+
+class Format(Protocol):
+    """How a text is read: as one stream of tokens, or as documents."""
+
+    def normalise(self, text: str, where: str) -> str:
+        """The text as the splits cut it; raises DataError, naming `where`, if it cannot be cut."""
+
+    def characters(self, text: str) -> str:
+        """The characters of the vocabulary, in the order of their ids."""
+
+    def split(
+        self,
+        text: str,
+        tokenizer: Tokenizer,
+        block_size: int,
+        needed: Collection[str] = SPLITS,
+    ) -> Splits:
+        """Cut a normalised text; raises DataError where one of the `needed` splits is too short."""
+
+    def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
+        """What the splits hold, in words."""
+
+    def end(self, tokenizer: Tokenizer) -> int | None:
+        """The token that ends a sample, if there is one."""
+
+    def target_mask(self, ids: Ids, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
+        """Which of `ids` [tokens], of one split, an evaluation predicts."""
+
+    def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
+        """The ids from which a sample goes on; raises DataError for what cannot begin one."""
+
+    def enclose(self, text: str) -> str:
+        """A whole text of a reader as it would stand in the corpus; raises DataError."""
+
+    def excerpt(self, val: Ids, tokenizer: Tokenizer, tokens: int) -> Ids:
+        """The first of a validation split that can be read by itself: a document, or `tokens`."""
+
+    def join(self, texts: list[str]) -> str:
+        """Several samples as one text."""
+
+    def corpus(
+        self,
+        splits: Splits,
+        tokenizer: Tokenizer,
+        block_size: int,
+        rows: int,
+        seed: int,
+        device: torch.device,
+    ) -> Corpus:
+        """The splits on `device`, in updates of `rows` sequences."""
+
+
+def to_device(indices: Ids, device: torch.device) -> Tensor:
+    """A copy that the host does not wait for: on CUDA it starts from pinned memory."""
+    tensor = torch.from_numpy(indices)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -6,97 +6,166 @@ that begins and ends with a line break, and a split's ids are those of such a te
 """
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gptexp.config import DataConfig
-from gptexp.data.corpus import IGNORE_INDEX, SPLITS, Corpus, Splits
+from gptexp.data.corpus import IGNORE_INDEX, SPLITS, Batch, Ids, Splits, to_device
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
 BOUNDARY = "\n"
-
-Order = tuple[NDArray[np.int64], NDArray[np.int64]]
-
 ORDER_SEED = 0  # of every run: whatever its seed, a run is judged on the same documents
 
 
-def normalised(text: str, shuffle: bool, where: str) -> str:
-    """Each line without the white space around it; empty ones are dropped.
+@dataclass(frozen=True)
+class Documents:
+    """The format of a text as documents, one a line."""
 
-    Raises DataError for less than two documents.
-    """
-    lines = [line for line in map(str.strip, text.split(BOUNDARY)) if line]
-    if len(lines) < 2:
-        raise DataError(
-            Problem(
-                where,
-                "holds one document, and training and validation each need one",
-                "a file with one document a line, or data=text for a text",
-            )
+    cfg: DataConfig
+
+    def normalise(self, text: str, where: str) -> str:
+        """Each line without the white space around it; empty ones are dropped.
+
+        Raises DataError for less than two documents.
+        """
+        lines = [line for line in map(str.strip, text.split(BOUNDARY)) if line]
+        if len(lines) < 2:
+            what = "holds one document, and training and validation each need one"
+            fix = "a file with one document a line, or data=text for a text"
+            raise DataError(Problem(where, what, fix))
+        if self.cfg.shuffle:
+            key = stream_seed(ORDER_SEED, "documents")
+            order = np.random.Generator(np.random.Philox(key=key)).permutation(len(lines))
+            lines = [lines[i] for i in order]
+        return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
+
+    def characters(self, text: str) -> str:
+        """All that occur, by code point; the boundary comes last, where microGPT has its BOS."""
+        return "".join(sorted(set(text) - {BOUNDARY})) + BOUNDARY
+
+    def split(
+        self,
+        text: str,
+        tokenizer: Tokenizer,
+        block_size: int,
+        needed: Collection[str] = SPLITS,
+    ) -> Splits:
+        """Cut between documents; each needed split must have one."""
+        ids = tokenizer.encode(text)
+        edges = np.flatnonzero(ids == self.end(tokenizer))  # one more than there are documents
+        count = len(edges) - 1
+        # Of the decimals as they were typed: 10 (1 - 0.3 - 0.2) is below 5 in binary fractions.
+        shares = (self.cfg.val_fraction, self.cfg.test_fraction, self.cfg.fraction)
+        val, test, fraction = (Fraction(repr(share)) for share in shares)
+        val_start, test_start = int(count * (1 - val)), int(count * (1 - val - test))
+        bounds = {
+            "train": (0, test_start),
+            "test": (test_start, val_start),
+            "val": (val_start, count),
+        }
+        kept = bounds | {"train": (0, int(test_start * fraction))}
+        self._check(kept, needed)
+        parts = {
+            name: ids[edges[start] : edges[end] + 1] if end > start else ids[:0]
+            for name, (start, end) in kept.items()
+        }
+        return Splits(parts["train"], parts["test"], parts["val"], bounds)
+
+    def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
+        """Counts, repeats within and across the splits, and what is cut."""
+        lines = text.strip(BOUNDARY).split(BOUNDARY)
+        token = self.end(tokenizer)
+        train, test, val = (
+            max(int(np.count_nonzero(ids == token)) - 1, 0) for _, ids in splits.items()
         )
-    if shuffle:
-        key = stream_seed(ORDER_SEED, "documents")
-        order = np.random.Generator(np.random.Philox(key=key)).permutation(len(lines))
-        lines = [lines[i] for i in order]
-    return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
+        seen = set(lines[:train])
+        start, end = splits.bounds["val"]
+        twice = sum(line in seen for line in lines[start:end])
+        words = (
+            f"{len(lines):,} documents ({len(lines) - len(set(lines)):,} repeat another); "
+            f"{train:,} train{f', {test:,} test' if test else ''}, {val:,} val, "
+            f"{twice:,} of them in train too"
+        )
+        lengths = np.diff(np.flatnonzero(tokenizer.encode(text) == token))
+        cut = int(np.count_nonzero(lengths > block_size))
+        return words + (f"; {cut:,} longer than block_size are cut there" if cut else "")
+
+    def end(self, tokenizer: Tokenizer) -> int:
+        """The id of BOUNDARY."""
+        [token] = tokenizer.encode(BOUNDARY).tolist()
+        return int(token)
+
+    def target_mask(self, ids: Ids, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
+        """The first block_size targets of each document."""
+        starts, lengths = _documents(ids, self.end(tokenizer), block_size)
+        begun = np.zeros(len(ids) + 1, np.int64)
+        # One more target begins after each document's start, and ends after its last target.
+        np.add.at(begun, starts + 1, 1)
+        np.add.at(begun, starts + lengths + 1, -1)
+        return begun[:-1].cumsum() > 0
+
+    def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
+        """The boundary, and the beginning of one document."""
+        if text is not None and BOUNDARY in text:
+            what, fix = "a line break ends a document", "the start of one document"
+            raise DataError(Problem("prompt", what, fix))
+        return tokenizer.encode(BOUNDARY + (text or ""))
+
+    def enclose(self, text: str) -> str:
+        if not text or BOUNDARY in text:
+            what = f"{text!r} is not one document"
+            raise DataError(Problem("--text", what, "a line, as --text emma"))
+        return BOUNDARY + text + BOUNDARY
+
+    def excerpt(self, val: Ids, tokenizer: Tokenizer, tokens: int) -> Ids:
+        """The first document, between its two boundaries."""
+        edges = np.flatnonzero(val == self.end(tokenizer))
+        return val[: int(edges[1]) + 1]
+
+    def join(self, texts: list[str]) -> str:
+        return "".join(text + BOUNDARY for text in texts)
+
+    def corpus(
+        self,
+        splits: Splits,
+        tokenizer: Tokenizer,
+        block_size: int,
+        rows: int,
+        seed: int,
+        device: torch.device,
+    ) -> "DocumentCorpus":
+        return DocumentCorpus(splits, block_size, rows, seed, device, self.end(tokenizer))
+
+    def _check(self, kept: dict[str, tuple[int, int]], needed: Collection[str]) -> None:
+        """That no part is without a document; validation never is, having more than 0 of them."""
+        cfg, problems = self.cfg, []
+        for name, key in {"train": "fraction", "test": "test_fraction"}.items():
+            start, end = kept[name]
+            if end > start or name not in needed or (name == "test" and not cfg.test_fraction):
+                continue
+            fix = "a larger"
+            if name == "train" and kept["test"][0] == 0:  # the others took all
+                key, fix = "val_fraction", "a smaller"
+                if cfg.test_fraction > cfg.val_fraction:
+                    key = "test_fraction"
+            what = f"{getattr(cfg, key)} leaves no document for {name}, of {kept['val'][1]}"
+            problems.append(Problem(f"data.{key}", what, f"{fix} data.{key}, or more documents"))
+        DataError.raise_for(problems)
 
 
-def split(
-    text: str, data: DataConfig, tokenizer: Tokenizer, needed: Collection[str] = SPLITS
-) -> Splits:
-    """Cut a normalised text between documents; raises DataError for a needed part without any."""
-    ids = tokenizer.encode(text)
-    edges = np.flatnonzero(ids == boundary(tokenizer))  # one more than there are documents
-    count = len(edges) - 1
-    # Of the decimals as they were typed: 10 (1 - 0.3 - 0.2) is below 5 in binary fractions.
-    val, test, fraction = (
-        Fraction(repr(share)) for share in (data.val_fraction, data.test_fraction, data.fraction)
-    )
-    val_start, test_start = int(count * (1 - val)), int(count * (1 - val - test))
-    bounds = {"train": (0, test_start), "test": (test_start, val_start), "val": (val_start, count)}
-    kept = bounds | {"train": (0, int(test_start * fraction))}
-    _check(kept, data, needed)
-    parts = {
-        name: ids[edges[start] : edges[end] + 1] if end > start else ids[:0]
-        for name, (start, end) in kept.items()
-    }
-    return Splits(parts["train"], parts["test"], parts["val"], bounds)
+def _documents(ids: Ids, end: int, block_size: int) -> tuple[Ids, Ids]:
+    """Where each document of a split begins, and how many targets it has: both [documents]."""
+    edges = np.flatnonzero(ids == end)
+    return edges[:-1], np.minimum(np.diff(edges), block_size)
 
 
-def describe(text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
-    """What was found: counts, repeats within and across the splits, and what is cut."""
-    lines = text.strip(BOUNDARY).split(BOUNDARY)
-    token = boundary(tokenizer)
-    train, test, val = (
-        max(int(np.count_nonzero(part == token)) - 1, 0)
-        for part in (splits.train, splits.test, splits.val)
-    )
-    seen = set(lines[:train])
-    start, end = splits.bounds["val"]
-    twice = sum(line in seen for line in lines[start:end])
-    words = (
-        f"{len(lines):,} documents ({len(lines) - len(set(lines)):,} repeat another); "
-        f"{train:,} train{f', {test:,} test' if test else ''}, {val:,} val, "
-        f"{twice:,} of them in train too"
-    )
-    lengths = np.diff(np.flatnonzero(tokenizer.encode(text) == token))
-    cut = int(np.count_nonzero(lengths > block_size))
-    return words + (f"; {cut:,} longer than block_size are cut there" if cut else "")
-
-
-def boundary(tokenizer: Tokenizer) -> int:
-    """The id of BOUNDARY."""
-    [token] = tokenizer.encode(BOUNDARY).tolist()
-    return int(token)
-
-
-class DocumentCorpus(Corpus):
+class DocumentCorpus:
     """Whole documents, in an order that is drawn anew in each epoch; shorter ones are padded.
 
     A document has a target for each of its tokens and one for its end, of which the first
@@ -107,104 +176,69 @@ class DocumentCorpus(Corpus):
         self,
         splits: Splits,
         block_size: int,
+        rows: int,
         seed: int,
         device: torch.device,
-        boundary: int,
+        end: int,
     ) -> None:
-        super().__init__(splits, block_size, seed, device)
-        self.boundary: int = boundary
-        self._starts, self._lengths = {}, {}  # of each document: where it begins, its targets
-        for name, ids in {"train": splits.train, "test": splits.test, "val": splits.val}.items():
-            edges = np.flatnonzero(ids == boundary)
-            self._starts[name] = edges[:-1]
-            self._lengths[name] = np.minimum(np.diff(edges), block_size)
+        self.block_size, self.rows, self.seed, self.device = block_size, rows, seed, device
+        self.end: int = end
+        self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in splits.items()}
+        self._starts, self._lengths = {}, {}
+        for name, ids in splits.items():
+            self._starts[name], self._lengths[name] = _documents(ids, end, block_size)
         self._sizes = {name: int(lengths.sum()) for name, lengths in self._lengths.items()}
-        self._drawn: dict[tuple[str, int, int], Order] = {}  # of the last two epochs asked for
+        self._drawn: dict[int, tuple[Ids, Ids]] = {}  # of the last two epochs asked for
 
-    def size(self, name: str) -> int:
-        return self._sizes[name]
-
-    def sequences(self, name: str) -> float:
-        return len(self._starts[name])
-
-    def trained(self, step: int, sequences: int) -> int:
-        epoch, place = divmod(step * sequences, len(self._starts["train"]))
-        if place == 0:
-            return epoch * self.size("train")
-        _, before = self._order("train", 0, epoch)
-        return epoch * self.size("train") + int(before[place - 1])
-
-    def batch(self, name: str, step: int, sequences: int, rank: int = 0) -> tuple[Tensor, Tensor]:
-        places = np.arange(step * sequences, (step + 1) * sequences)
-        epochs, places = np.divmod(places, len(self._starts[name]))
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        places = np.arange(step * self.rows, (step + 1) * self.rows)[rank::world]
+        epochs, places = np.divmod(places, len(self._starts["train"]))
         chosen = [
-            self._order(name, rank, int(epoch))[0][places[epochs == epoch]]
-            for epoch in np.unique(epochs)
+            self._order(int(epoch))[0][places[epochs == epoch]] for epoch in np.unique(epochs)
         ]
-        return self._rows(name, np.concatenate(chosen))
+        return self._rows("train", np.concatenate(chosen))
 
-    def windows(
-        self, name: str, batch_size: int, limit: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def windows(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
         """A row is a document; `limit` keeps the first whole ones, at least one."""
-        count = len(self._starts[name])
+        count = len(self._starts[split])
         if limit is not None:
-            count = min(count, max(1, int(np.sum(self._lengths[name].cumsum() <= limit))))
+            count = min(count, max(1, int(np.sum(self._lengths[split].cumsum() <= limit))))
         for start in range(0, count, batch_size):
-            yield self._rows(name, np.arange(start, min(start + batch_size, count)))
+            yield self._rows(split, np.arange(start, min(start + batch_size, count)))
 
-    def judged(self, name: str) -> NDArray[np.bool_]:
-        tokens = np.zeros(len(self.tokens[name]) + 1, np.int64)
-        # One more target begins after each document's start, and ends after its last target.
-        np.add.at(tokens, self._starts[name] + 1, 1)
-        np.add.at(tokens, self._starts[name] + self._lengths[name] + 1, -1)
-        return tokens[:-1].cumsum() > 0
+    def tokens_per_epoch(self, split: str) -> int:
+        return self._sizes[split]
 
-    def _order(self, name: str, rank: int, epoch: int) -> Order:
+    def rows_per_epoch(self, split: str) -> float:
+        return len(self._starts[split])
+
+    def tokens_seen(self, step: int) -> int:
+        epoch, place = divmod(step * self.rows, len(self._starts["train"]))
+        if place == 0:
+            return epoch * self.tokens_per_epoch("train")
+        _, before = self._order(epoch)
+        return epoch * self.tokens_per_epoch("train") + int(before[place - 1])
+
+    def _order(self, epoch: int) -> tuple[Ids, Ids]:
         """The documents of one epoch, and the targets up to each of them and with it."""
-        asked = (name, rank, epoch)
-        if asked not in self._drawn:
+        if epoch not in self._drawn:
             kept = list(self._drawn.items())[-1:]
-            self._drawn = dict([*kept, (asked, self._draw(*asked))])
-        return self._drawn[asked]
+            key = stream_seed(self.seed, "data", 0, epoch)
+            generator = np.random.Generator(np.random.Philox(key=key))
+            order = generator.permutation(len(self._starts["train"]))
+            drawn = (order, self._lengths["train"][order].cumsum())
+            self._drawn = dict([*kept, (epoch, drawn)])
+        return self._drawn[epoch]
 
-    def _draw(self, name: str, rank: int, epoch: int) -> Order:
-        key = stream_seed(self.seed, "data", rank, epoch)
-        generator = np.random.Generator(np.random.Philox(key=key))
-        order = generator.permutation(len(self._starts[name]))
-        return order, self._lengths[name][order].cumsum()
-
-    def _rows(self, name: str, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Inputs and targets [documents, the longest of them]: NO_TARGET after the end of each."""
-        of_each = np.stack([self._starts[name][chosen], self._lengths[name][chosen]])
-        starts, lengths = self.to_device(of_each)[:, :, None]  # each [documents, 1]
+    def _rows(self, split: str, chosen: Ids) -> Batch:
+        """The documents [documents, the longest of them]: IGNORE_INDEX after the end of each."""
+        of_each = np.stack([self._starts[split][chosen], self._lengths[split][chosen]])
+        starts, lengths = to_device(of_each, self.device)[:, :, None]  # each [documents, 1]
         offsets = torch.arange(int(of_each[1].max()) + 1, device=self.device)
-        tokens = self.tokens[name]
+        tokens = self.tokens[split]
         rows = tokens[(starts + offsets).clamp(max=len(tokens) - 1)]
         padding = offsets[:-1] >= lengths  # causal models see no later token from an earlier place
-        return rows[:, :-1].masked_fill(padding, self.boundary), rows[:, 1:].masked_fill(
-            padding, IGNORE_INDEX
+        return Batch(
+            rows[:, :-1].masked_fill(padding, self.end),
+            rows[:, 1:].masked_fill(padding, IGNORE_INDEX),
         )
-
-
-def _check(kept: dict[str, tuple[int, int]], data: DataConfig, needed: Collection[str]) -> None:
-    """That no part is without a document; validation never is, having more than 0 of them."""
-    problems = []
-    for name, key in {"train": "fraction", "test": "test_fraction"}.items():
-        start, end = kept[name]
-        if end > start or name not in needed or (name == "test" and not data.test_fraction):
-            continue
-        fix = "a larger"
-        if name == "train" and kept["test"][0] == 0:  # the others took all
-            key, fix = "val_fraction", "a smaller"
-            if data.test_fraction > data.val_fraction:
-                key = "test_fraction"
-        problems.append(
-            Problem(
-                f"data.{key}",
-                f"{getattr(data, key)} leaves no document for {name}, of {kept['val'][1]}",
-                f"{fix} data.{key}, or more documents",
-            )
-        )
-    if problems:
-        raise DataError(*problems)

@@ -7,7 +7,6 @@ from typing import Any
 
 from gptexp import assets
 from gptexp.config import DataConfig
-from gptexp.data import documents
 from gptexp.errors import DataError, Problem
 
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
@@ -30,14 +29,18 @@ def corpus_digest(data: DataConfig) -> str:
     return _DIGESTS[data.path, state]
 
 
+def source(data: DataConfig) -> str:
+    """The file or the asset, as the user names it."""
+    return str(data.path or data.asset)
+
+
 def read_text(data: DataConfig, sha256: str | None = None) -> str:
     """The text of the corpus, which has the digest `sha256` where one is given; raises DataError.
 
     One rule on every system: a byte order mark at the start is dropped, and CRLF and CR become LF.
-    Documents come as documents.py has them.
     """
     raw = _read_bytes(data)
-    where = str(data.path or data.asset)
+    where = source(data)
     if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
         raise DataError(Problem(where, "changed while the run was starting", "start it again"))
     fix = "save it as UTF-8 text"
@@ -58,7 +61,7 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
         raise DataError(
             Problem(where, f"holds no text, {len(raw)} bytes of nothing", "give a text")
         )
-    return documents.normalised(text, data.shuffle, where) if data.documents else text
+    return text
 
 
 def _read_bytes(data: DataConfig) -> bytes:

@@ -1,87 +1,160 @@
 """One long text: split by characters, batches of windows drawn at random."""
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gptexp.config import DataConfig
-from gptexp.data.corpus import Corpus, Splits
+from gptexp.data.corpus import SPLITS, Batch, Ids, Splits, to_device
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
+from gptexp.tokenizers.base import Tokenizer
 
 
-class TextCorpus(Corpus):
+@dataclass(frozen=True)
+class Text:
+    """The format of a text as one stream: a context may begin anywhere."""
+
+    cfg: DataConfig
+
+    def normalise(self, text: str, where: str) -> str:
+        return text
+
+    def characters(self, text: str) -> str:
+        """All that occur, by code point."""
+        return "".join(sorted(set(text)))
+
+    def split(
+        self,
+        text: str,
+        tokenizer: Tokenizer,
+        block_size: int,
+        needed: Collection[str] = SPLITS,
+    ) -> Splits:
+        """Cut the text by characters, then encode each part; each needs a window of tokens."""
+        cfg = self.cfg
+        val_start = int(len(text) * (1 - cfg.val_fraction))
+        test_start = int(len(text) * (1 - cfg.val_fraction - cfg.test_fraction))
+        if cfg.test_fraction == 0:
+            test_start = val_start
+        bounds = {
+            "train": (0, test_start),
+            "test": (test_start, val_start),
+            "val": (val_start, len(text)),
+        }
+        ids = {name: tokenizer.encode(text[start:end]) for name, (start, end) in bounds.items()}
+        train = ids["train"][: int(len(ids["train"]) * cfg.fraction)]
+        splits = Splits(train, ids["test"], ids["val"], bounds)
+        self._check_lengths(splits, block_size, needed)
+        return splits
+
+    def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
+        test = f", {len(splits.test):,} test" if len(splits.test) else ""
+        return f"{len(splits.train):,} train{test}, {len(splits.val):,} val"
+
+    def end(self, tokenizer: Tokenizer) -> None:
+        return None
+
+    def target_mask(self, ids: Ids, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
+        """All but the first, which nothing precedes."""
+        return np.arange(len(ids)) > 0
+
+    def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
+        """What the reader gave, or else a line break; without one, the first token known."""
+        if text == "":
+            raise DataError(
+                Problem("prompt", "empty", "give at least one character, or leave it out")
+            )
+        try:
+            return tokenizer.encode("\n" if text is None else text)
+        except DataError:
+            if text is not None:
+                raise
+            return np.zeros(1, np.int64)
+
+    def enclose(self, text: str) -> str:
+        return text
+
+    def excerpt(self, val: Ids, tokenizer: Tokenizer, tokens: int) -> Ids:
+        return val[: tokens + 1]
+
+    def join(self, texts: list[str]) -> str:
+        return "".join(texts)
+
+    def corpus(
+        self,
+        splits: Splits,
+        tokenizer: Tokenizer,
+        block_size: int,
+        rows: int,
+        seed: int,
+        device: torch.device,
+    ) -> "TextCorpus":
+        return TextCorpus(splits, block_size, rows, seed, device)
+
+    def _check_lengths(self, splits: Splits, block_size: int, needed: Collection[str]) -> None:
+        """Raises DataError where a needed split has no whole window."""
+        lengths = {
+            name: len(ids)
+            for name, ids in splits.items()
+            if name in needed and (name != "test" or self.cfg.test_fraction)
+        }
+        shortest = min(lengths.values())
+        problems = []
+        for name, length in lengths.items():
+            if length > block_size:
+                continue
+            if name == "train" and self.cfg.fraction < 1:
+                fix = f"a larger data.fraction, now {self.cfg.fraction:g}, or a longer text"
+            elif shortest >= 2:
+                fix = f"model.block_size={shortest - 1} at most, or a longer text"
+            else:
+                fix = "a longer text, or another data.fraction and data.val_fraction"
+            what = f"{block_size} needs {block_size + 1} tokens in each split, and {name} has"
+            problems.append(Problem("model.block_size", f"{what} {length}", fix))
+        DataError.raise_for(problems)
+
+
+class TextCorpus:
     """One long text: a batch is drawn at random, a context begins anywhere."""
 
-    def __init__(self, splits: Splits, block_size: int, seed: int, device: torch.device) -> None:
-        super().__init__(splits, block_size, seed, device)
+    end = None
+
+    def __init__(
+        self, splits: Splits, block_size: int, rows: int, seed: int, device: torch.device
+    ) -> None:
+        self.block_size, self.rows, self.seed, self.device = block_size, rows, seed, device
+        self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in splits.items()}
         self._offsets = torch.arange(block_size + 1, device=device)
 
-    def size(self, name: str) -> int:
-        return self.tokens[name].numel()
-
-    def sequences(self, name: str) -> float:
-        return self.size(name) / self.block_size
-
-    def judged(self, name: str) -> NDArray[np.bool_]:
-        return np.arange(self.size(name)) > 0
-
-    def trained(self, step: int, sequences: int) -> int:
-        return step * sequences * self.block_size
-
-    def batch(self, name: str, step: int, sequences: int, rank: int = 0) -> tuple[Tensor, Tensor]:
-        tokens = self.tokens[name]
-        key = stream_seed(self.seed, "data", rank, step)
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        tokens = self.tokens["train"]
+        key = stream_seed(self.seed, "data", 0, step)
         generator = np.random.Generator(np.random.Philox(key=key))
-        drawn = generator.integers(0, tokens.numel() - self.block_size, size=sequences)
-        starts = self.to_device(drawn)[:, None]
-        rows = tokens[starts + self._offsets]  # [sequences, block_size + 1]
-        return rows[:, :-1], rows[:, 1:]
+        starts = generator.integers(0, tokens.numel() - self.block_size, size=self.rows)
+        places = to_device(starts[rank::world], self.device)[:, None] + self._offsets
+        rows = tokens[places]  # [rows, block_size + 1]
+        return Batch(rows[:, :-1], rows[:, 1:])
 
-    def windows(
-        self, name: str, batch_size: int, limit: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def windows(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
         """Windows do not overlap; what is left over comes last, as one shorter window [1, rest]."""
-        tokens = self.tokens[name][:limit]
+        tokens = self.tokens[split][:limit]
         inputs, targets = tokens[:-1], tokens[1:]
         full = len(targets) // self.block_size * self.block_size
         if full:
             rows = (part[:full].view(-1, self.block_size) for part in (inputs, targets))
-            yield from zip(*(part.split(batch_size) for part in rows), strict=True)
+            yield from map(Batch, *(part.split(batch_size) for part in rows))
         if full < len(targets):
-            yield inputs[None, full:], targets[None, full:]
+            yield Batch(inputs[None, full:], targets[None, full:])
 
+    def tokens_per_epoch(self, split: str) -> int:
+        return self.tokens[split].numel()
 
-def bigrams(ids: NDArray[np.int64], vocab_size: int) -> int:
-    """How many different pairs of neighbouring tokens occur."""
-    pairs = ids[:-1] * vocab_size + ids[1:]
-    if vocab_size**2 > len(pairs):
-        return len(np.unique(pairs))
-    return int(np.count_nonzero(np.bincount(pairs)))  # ten times as fast as sorting
+    def rows_per_epoch(self, split: str) -> float:
+        return self.tokens_per_epoch(split) / self.block_size
 
-
-def _check_lengths(
-    splits: Splits, data: DataConfig, block_size: int, needed: Collection[str]
-) -> None:
-    parts = {"train": splits.train, "val": splits.val}
-    if data.test_fraction:
-        parts["test"] = splits.test
-    parts = {name: ids for name, ids in parts.items() if name in needed}
-    shortest = min(len(ids) for ids in parts.values())
-    problems = []
-    for name, ids in parts.items():
-        if len(ids) > block_size:
-            continue
-        need = f"{block_size} needs {block_size + 1} tokens in each split"
-        if name == "train" and data.fraction < 1:
-            fix = f"a larger data.fraction, now {data.fraction:g}, or a longer text"
-        elif shortest >= 2:
-            fix = f"model.block_size={shortest - 1} at most, or a longer text"
-        else:
-            fix = "a longer text, or another data.fraction and data.val_fraction"
-        problems.append(Problem("model.block_size", f"{need}, and {name} has {len(ids)}", fix))
-    if problems:
-        raise DataError(*problems)
+    def tokens_seen(self, step: int) -> int:
+        return step * self.rows * self.block_size

@@ -49,17 +49,17 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> 
 
 
 def check_resume(
-    config: Config, who: Identity, tokenizer: Tokenizer, state: checkpoint.State | None
+    config: Config, identity: Identity, tokenizer: Tokenizer, state: checkpoint.State | None
 ) -> None:
     """That what stands in the run directory is of this config, before anything there is replaced.
 
     Raises ConfigError and CheckpointError: a line for all, then a table of key, stored, given.
     """
-    check_config_file(config, who.directory)
+    check_config_file(config, identity.directory)
     if state is None:
         return
-    path, fix = who.directory.path, "rerun=true to train anew"
-    if state["config_hash"] != who.hash:
+    path, fix = identity.directory.path, "rerun=true to train anew"
+    if state["config_hash"] != identity.hash:
         with stored_config(f"{path}: its checkpoints belong to another config", fix):
             stored = from_dict(state["config"])
         rows = [

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from gptexp.config import DataConfig, Dtype, check, from_overrides
 from gptexp.data.corpus import SPLITS
-from gptexp.data.load import LoadedText, split_text
-from gptexp.data.read import corpus_digest, read_text
+from gptexp.data.load import read_corpus, split_corpus
+from gptexp.data.read import corpus_digest
 from gptexp.errors import ConfigError, Problem
-from gptexp.inference.evaluation import evaluate
+from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.load import load_run
 from gptexp.runs.directory import RunDirectory
 from gptexp.runtime.device import probe_hardware, resolve_runtime
@@ -24,9 +24,8 @@ def evaluate_run(run: Path, split: str, overrides: list[str], device: str = "cpu
     the run was trained in. Raises CheckpointError, ConfigError, DataError.
     """
     if split not in SPLITS:
-        raise ConfigError(
-            Problem("--split", f"{split!r} is not known", f"one of {', '.join(SPLITS)}")
-        )
+        what, fix = f"{split!r} is not known", f"one of {', '.join(SPLITS)}"
+        raise ConfigError(Problem("--split", what, fix))
     loaded = load_run(run, device)
     config = replace(loaded.config, data=_data(loaded.config.data, overrides))
     check(config)
@@ -36,19 +35,19 @@ def evaluate_run(run: Path, split: str, overrides: list[str], device: str = "cpu
     trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
     if not overrides and trained and trained.get("sha256") != sha256:
         log.warning("%s has changed since the run was trained on it", config.data.path)
-    text = read_text(config.data, sha256)
-    # Windows may be shorter than the context, so the judged part alone has to be there.
-    splits = split_text(text, config.data, loaded.tokenizer, 1, needed=(split,))
-    where = resolve_runtime(
-        replace(config.trainer, device=device, dtype=Dtype.float32), probe_hardware()
-    )
-    corpus = LoadedText(config, text, loaded.tokenizer, splits).corpus(where.device)
-    batch_size = config.trainer.eval_batch_size
-    over = evaluate(loaded.model, corpus, loaded.tokenizer, where, split, batch_size)
+    # Windows may be shorter than the context, so the part that is read alone has to be there.
+    text = read_corpus(config.data, sha256)
+    cut = split_corpus(config.data, text, loaded.tokenizer, 1, needed=(split,))
+    cut = replace(cut, block_size=config.model.block_size)
+    cfg = replace(config.trainer, device=device, dtype=Dtype.float32)
+    runtime = resolve_runtime(cfg, probe_hardware())
+    corpus = cut.corpus(cfg.rows, config.seed, runtime.device)
+    evaluator = Evaluator(loaded.model, corpus, loaded.tokenizer, runtime, cfg.eval_batch_size)
+    over = evaluator.evaluate(split)
     return (
         f"{split:7} {over.loss:.4f} nats per token ({over.bpb:.3f} bits per byte), standard "
-        f"error {over.stderr:.4f}, over {over.tokens:,} tokens of "
-        f"{config.data.path or config.data.asset}; weights of step {loaded.step:,}"
+        f"error {over.stderr:.4f}, over {over.tokens:,} tokens of {cut.source}; "
+        f"weights of step {loaded.step:,}"
     )
 
 

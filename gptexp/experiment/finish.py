@@ -2,15 +2,15 @@
 
 import hashlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gptexp.analysis import cliff, ngrams
-from gptexp.config import Config, to_dict
-from gptexp.data.corpus import Corpus, Splits
-from gptexp.experiment.prepare import Inputs
+from gptexp.config import UNITS, Config, to_dict
+from gptexp.data.load import LoadedText
 from gptexp.files import read_json
 from gptexp.inference.evaluation import Evaluation
 from gptexp.inference.probe import Probe
@@ -21,31 +21,57 @@ from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
 from gptexp.tracking.tracker import Tracker
 
+MOST_COUNTED = 20_000_000  # tokens that are counted in passing: some ten seconds and a gigabyte
+
+_KNOWN: dict[tuple[bytes, int, int | None], list[float]] = {}  # by what was counted
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What training, or an import, left to be summed up."""
+
+    stop_reason: str
+    best_step: int  # of the lowest validation loss; -1 where none was finite
+    best_weights: str  # digest of the weights of best_step
+    final_weights: str  # digest of the last ones
+    test: Evaluation | None  # of the best weights, where there is a test split
+    sample: Sample  # from the best weights
+    probe: Probe  # how they read it
+    best_file: Path | None  # their checkpoint
+
+
+def finish(
+    config: Config, folder: Path, text: LoadedText, tracker: Tracker, result: TrainingResult
+) -> dict[str, Any]:
+    """The summary of the run in `folder`, told to its dashboards too."""
+    counted = count_ngrams(config.tokenizer.name, text)
+    summary = build_summary(config, folder, text.tokenizer.vocab_size, result, counted)
+    tracker.final(
+        FinalResult(
+            summary["steps"], scalars(summary), result.sample, result.probe, result.best_file
+        )
+    )
+    return summary
+
 
 def build_summary(
-    folder: Path,
-    *,
     config: Config,
+    folder: Path,
     vocab_size: int,
-    stop_reason: str,
-    best_step: int,
-    weights: dict[str, str],
-    test: Evaluation | None,
-    ngrams: list[float] | None,
-    sample: Sample,
+    result: TrainingResult,
+    ngram_losses: list[float] | None,
 ) -> dict[str, Any]:
-    """From the evaluations in metrics.jsonl; `weights` holds the digests of best and final.
+    """What summary.json holds, from the evaluations in metrics.jsonl.
 
-    `ngrams`: what counting reaches on the same splits, see ngrams.losses.
-
-    It repeats what tells one run from another, so that a table of many opens one file of each.
+    `ngram_losses` are what counting reaches on the same splits, see ngrams.losses. The summary
+    repeats what tells one run from another, so that a table of many opens one file of each.
     """
     manifest = read_json(folder / "manifest.json") or {}
     evaluations = [row for row in read_journal(folder / "metrics.jsonl") if "val/loss" in row]
     final = evaluations[-1]
-    best = next((row for row in evaluations if row["step"] == best_step), None)
+    best = next((row for row in evaluations if row["step"] == result.best_step), None)
     fall = cliff.measure(cliff.curve_points(evaluations))
-    counts = count_parameters(config.model, vocab_size)
+    counts, test = count_parameters(config.model, vocab_size), result.test
     return {
         "run": folder.name,
         "config": to_dict(config),
@@ -61,17 +87,39 @@ def build_summary(
         "epochs": final["epoch"],
         "flops": flops_per_token(config.model, vocab_size) * final["tokens"],
         "seconds": final["seconds"],
-        "stop_reason": stop_reason,
-        "best": None if best is None else _evaluation(best, weights["best"]),
-        "final": _evaluation(final, weights["final"]),
+        "stop_reason": result.stop_reason,
+        "best": None if best is None else _evaluation(best, result.best_weights),
+        "final": _evaluation(final, result.final_weights),
         "cliff": None if fall is None else fall.to_dict(),
-        "test": None if test is None else {"loss": finite(test.loss), "bpb": finite(test.bpb)},
-        "ngrams": ngrams,
-        "sample": sample.prompt + sample.text,
+        "test": None if test is None else {"loss": _finite(test.loss), "bpb": _finite(test.bpb)},
+        "ngrams": ngram_losses,
+        "sample": result.sample.prompt + result.sample.text,
     }
 
 
-def finite(value: float) -> float | None:
+def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
+    """ngrams.losses of the validation targets; of equal splits once in a process.
+
+    The seeds of a sweep have equal splits. None for a tokenizer without one of UNITS, whose tokens
+    have no length that people know, and for a text too large to be counted in passing.
+    """
+    train, val, tokenizer = text.splits.train, text.splits.val, text.tokenizer
+    if tokenizer_name not in UNITS or len(train) + len(val) > MOST_COUNTED:
+        return None
+    end = text.format.end(tokenizer)
+    target_mask = text.format.target_mask(val, tokenizer, text.block_size)
+    digest = hashlib.sha256(len(train).to_bytes(8, "little"))
+    for part in (train, val, target_mask):
+        digest.update(np.ascontiguousarray(part).data)
+    key = (digest.digest(), tokenizer.vocab_size, end)
+    if key not in _KNOWN:
+        _KNOWN[key] = ngrams.losses(
+            train, val, tokenizer.vocab_size, boundary=end, target_mask=target_mask
+        )
+    return _KNOWN[key]
+
+
+def _finite(value: float) -> float | None:
     """NaN and infinities as null, for JSON."""
     return value if math.isfinite(value) else None
 
@@ -86,62 +134,3 @@ def _evaluation(row: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
         "epochs": row["epoch"],
         "weights_sha256": weights_sha256,
     }
-
-
-MOST = 20_000_000  # tokens that are counted in passing: some ten seconds and a gigabyte
-
-_KNOWN: dict[tuple[bytes, int, int | None], list[float]] = {}  # by what was counted
-
-
-def conclude(
-    config: Config,
-    folder: Path,
-    inputs: Inputs,
-    tracked: Tracker,
-    *,
-    stop_reason: str,
-    best_step: int,
-    weights: dict[str, str],
-    test: Evaluation | None,
-    drawn: tuple[Sample, Probe],
-    best_file: Path | None,
-) -> dict[str, Any]:
-    """The summary of the run in `folder`, told to its dashboards too.
-
-    `weights` holds the digests of best and final; of the best ones are `test`, the loss of the test
-    split if there is one, and `drawn`, a sample.
-    """
-    vocab_size = inputs.tokenizer.vocab_size
-    result = build_summary(
-        folder,
-        config=config,
-        vocab_size=vocab_size,
-        stop_reason=stop_reason,
-        best_step=best_step,
-        weights=weights,
-        test=test,
-        ngrams=counted(config.tokenizer.name, inputs.splits, inputs.corpus, vocab_size),
-        sample=drawn[0],
-    )
-    tracked.final(FinalResult(result["steps"], scalars(result), *drawn, best_file))
-    return result
-
-
-def counted(tokenizer: str, splits: Splits, corpus: Corpus, vocab_size: int) -> list[float] | None:
-    """ngrams.losses of the corpus' validation targets; of equal splits once in a process.
-
-    As the seeds of a sweep have them. None for a `tokenizer` without one of ngrams.UNITS, whose
-    tokens have no length that people know, and for a text too large to be counted in passing.
-    """
-    if tokenizer not in ngrams.UNITS or len(splits.train) + len(splits.val) > MOST:
-        return None
-    judged = corpus.judged("val")
-    digest = hashlib.sha256(len(splits.train).to_bytes(8, "little"))
-    for part in (splits.train, splits.val, judged):
-        digest.update(np.ascontiguousarray(part).data)
-    key = (digest.digest(), vocab_size, corpus.boundary)
-    if key not in _KNOWN:
-        _KNOWN[key] = ngrams.losses(
-            splits.train, splits.val, vocab_size, boundary=corpus.boundary, judged=judged
-        )
-    return _KNOWN[key]

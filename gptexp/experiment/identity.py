@@ -1,34 +1,39 @@
-"""Which run a config names, known before anything large is read."""
+"""Which run a config names, known before anything large is read. Torch-free."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from gptexp.config import Config, check, config_hash, run_name
 from gptexp.data.read import corpus_digest
-from gptexp.inference.load import read_checkpoint
-from gptexp.runs import checkpoint
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.entries import weights_digest
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which run a config names, known before anything large is read."""
+    """What tells a run from all others."""
 
     data_sha256: str
-    hash: str
+    init_sha256: str | None  # of the weights behind init_from
+    hash: str  # of the config, with both
     directory: RunDirectory
-    init: checkpoint.State | None  # model, tokenizer and config behind init_from
 
 
 def identify(config: Config, outputs: Path) -> Identity:
-    """Hash and directory of the run; raises ConfigError, DataError and CheckpointError."""
+    """The hash and the directory of the run; raises ConfigError, DataError and CheckpointError."""
     check(config)
-    sha256 = corpus_digest(config.data)
-    init, init_sha256 = None, None
-    if config.init_from is not None:
-        state = read_checkpoint(Path(config.init_from))
-        init = {key: state[key] for key in ("model", "tokenizer", "config")}
-        init_sha256 = checkpoint.digest(init["model"])
-    hashed = config_hash(config, sha256, init_sha256)
+    data_sha256 = corpus_digest(config.data)
+    init_sha256 = None if config.init_from is None else _init_digest(Path(config.init_from))
+    hashed = config_hash(config, data_sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
-    return Identity(sha256, hashed, RunDirectory(path), init)
+    return Identity(data_sha256, init_sha256, hashed, RunDirectory(path))
+
+
+def _init_digest(run: Path) -> str:
+    """The digest of the weights; raises CheckpointError."""
+    if (known := weights_digest(run)) is not None:
+        return known
+    from gptexp.inference.load import read_checkpoint  # torch: of an earlier gptexp, or a lone file
+    from gptexp.runs.checkpoint import digest
+
+    return digest(read_checkpoint(run)["model"])

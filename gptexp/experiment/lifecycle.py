@@ -1,15 +1,16 @@
-"""What stands in a run's directory: over, to be taken up, or to be replaced."""
+"""What stands in a run's directory, and its status kept true. Torch-free until a run is made."""
 
 import contextlib
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import Config
+from gptexp import console
+from gptexp.config import Config, Keep, TrainerConfig
 from gptexp.errors import (
     ConfigError,
     DivergedError,
@@ -18,12 +19,12 @@ from gptexp.errors import (
     StorageError,
 )
 from gptexp.experiment.identity import identify
+from gptexp.experiment.screen import show_summary
 from gptexp.runs import provenance
-from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runs.entries import Entries
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with, state_after
 from gptexp.runs.summary import best_val_loss
-from gptexp.runtime.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
     if (done := directory.summary()) is not None:
         if directory.status().get("state") != RunState.done:  # killed right after its summary
             with directory.locked():
-                settle(config, directory, done)
+                settle(config.trainer.keep, directory, done)
         changed = provenance.changed(directory.manifest().get("sources", {}))
         note = f"by other code: {', '.join(changed)} changed" if changed else ""
         best = best_val_loss(done)
@@ -55,10 +56,30 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
     return None
 
 
-def settle(config: Config, directory: RunDirectory, result: dict[str, Any]) -> None:
+def settle(keep: Keep, directory: RunDirectory, summary: dict[str, Any]) -> None:
     """What is left to do in the locked directory of a run that has its summary."""
-    Store(directory.checkpoints, config.trainer.keep).finish()
-    directory.set_status(RunState.done, result["stop_reason"])
+    Entries(directory.checkpoints, keep).finish()
+    directory.set_status(RunState.done, summary["stop_reason"])
+
+
+def complete(
+    directory: RunDirectory, cfg: TrainerConfig, fill: Callable[[], dict[str, Any]]
+) -> Outcome:
+    """Be the only process in the directory, with its run.log, until it has its summary.
+
+    `fill` makes the run and returns the summary; it is not called where another process was faster.
+    Shows the last lines. Raises GptexpError, once status.json says what went wrong.
+    """
+    from gptexp.runtime.device import cpu_threads  # torch
+
+    with directory.locked(), console.logged_to(directory.log), cpu_threads(cfg.threads):
+        if (summary := directory.summary()) is None:
+            with status_kept(directory):
+                summary = fill()
+                directory.write_json("summary.json", summary)
+        settle(cfg.keep, directory, summary)
+        show_summary(summary, directory.path)
+    return Outcome(RunState.done, directory.path, best_val_loss(summary))
 
 
 def outcome_before(config: Config, outputs: Path = OUTPUTS) -> Outcome:
@@ -110,6 +131,8 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
         ended(directory, RunState.interrupted, Problem("interrupted", "nothing saved since", fix))
         raise
     except Exception as error:
+        from gptexp.runtime.memory import is_out_of_memory  # torch
+
         if is_out_of_memory(error):
             fix = "halve it and double trainer.grad_accum"
             problem = Problem("trainer.batch_size", "out of memory", fix)

@@ -3,49 +3,53 @@
 import logging
 
 from gptexp.config import Config, to_yaml
+from gptexp.data.corpus import SPLITS
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
-from gptexp.runs.checkpoint import State
 
 log = logging.getLogger(__name__)
 
 
 def write_manifest(
-    config: Config, who: Identity, inputs: Inputs, overrides: list[str], resumed: State | None
+    config: Config,
+    identity: Identity,
+    inputs: Inputs,
+    overrides: list[str],
+    resumed_step: int | None,
 ) -> None:
     """config.yaml and manifest.json; each resume adds what differs from the process before it."""
-    directory, now = who.directory, provenance.environment(inputs.runtime)
+    directory, now = identity.directory, provenance.environment(inputs.runtime)
     before = directory.manifest()
-    resumes = before.get("resumes", []) if resumed is not None else []
-    if resumed is not None:
+    resumes = before.get("resumes", []) if resumed_step is not None else []
+    if resumed_step is not None:
         differs = provenance.differences(before.get("environment", {}), now)
         changed = provenance.changed(before.get("sources", {}))
         differs += [f"code of {', '.join(changed)}"] if changed else []
         earlier = {key: before.get(key) for key in ("command", "git", "environment", "sources")}
-        resumes = [*resumes, {"step": resumed["step"], "differs": differs, "before": earlier}]
+        resumes = [*resumes, {"step": resumed_step, "differs": differs, "before": earlier}]
         if differs:
             log.warning(
                 "environment differs: %s; the rest may not be bit-equal to an uninterrupted run",
                 "; ".join(differs),
             )
     else:
-        warn_of_changed_data(config, who)
+        warn_of_changed_data(config, identity)
     directory.write_text("config.yaml", to_yaml(config))
     directory.write_json(
         "manifest.json",
         {
             "run": directory.path.name,
-            "config_hash": who.hash,
+            "config_hash": identity.hash,
             "command": provenance.command(),
             "overrides": overrides,
             "seed": config.seed,
             "data": {
                 "name": config.data.name,
                 "path": config.data.path,
-                "sha256": who.data_sha256,
-                "bounds": inputs.splits.bounds,
-                "tokens": {name: inputs.corpus.size(name) for name in ("train", "test", "val")},
+                "sha256": identity.data_sha256,
+                "bounds": inputs.text.splits.bounds,
+                "tokens": {name: inputs.corpus.tokens_per_epoch(name) for name in SPLITS},
             },
             "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
             "git": provenance.git(),
@@ -56,13 +60,13 @@ def write_manifest(
     )
 
 
-def warn_of_changed_data(config: Config, who: Identity) -> None:
+def warn_of_changed_data(config: Config, identity: Identity) -> None:
     """A changed corpus makes a new run; say so to whoever meant to go on with the old one."""
-    found = who.directory.same_path_other_content(config.data.path, who.data_sha256)
+    found = identity.directory.same_path_other_content(config.data.path, identity.data_sha256)
     if found is not None:
         log.warning(
             "%s has changed since %s was trained on it: SHA-256 %s then, %s now; this is a new run",
             config.data.path,
             *found,
-            who.data_sha256,
+            identity.data_sha256,
         )

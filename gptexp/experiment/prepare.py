@@ -1,22 +1,19 @@
 """What can be refused is refused here, before a run directory exists or is taken up."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
-from gptexp.config import (
-    Config,
-    GPTConfig,
-    MLPConfig,
-    TrainerConfig,
-    long_warmup,
-)
-from gptexp.data.corpus import Corpus, Splits
-from gptexp.data.load import load_corpus
-from gptexp.errors import ConfigError, Problem
+from gptexp.config import Config, GPTConfig, MLPConfig, TrainerConfig, long_warmup
+from gptexp.data.corpus import Corpus
+from gptexp.data.load import LoadedText, load_corpus
+from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity
+from gptexp.inference.load import read_checkpoint
 from gptexp.models.counts import flops_per_token, training_memory
+from gptexp.runs import checkpoint
 from gptexp.runtime import memory
 from gptexp.runtime.device import Runtime, device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.base import Tokenizer
@@ -25,32 +22,39 @@ from gptexp.training import budget
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the config's corpus and machine turned out to be."""
+    """What the config's corpus, machine and init_from turned out to be."""
 
-    data_line: str  # for the screen
-    tokenizer: Tokenizer
-    splits: Splits
-    corpus: Corpus  # the splits on the device
+    text: LoadedText
+    corpus: Corpus  # its splits on the device
     runtime: Runtime
     trainer: TrainerConfig  # the config's, with the max_steps that its budget comes to
+    init: checkpoint.State | None = None  # the checkpoint behind init_from
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.text.tokenizer
 
 
-def prepare(config: Config, who: Identity) -> Inputs:
+def prepare(config: Config, identity: Identity) -> Inputs:
     """Read the corpus, and check it and the machine against the config.
 
     Raises ConfigError, DataError and CheckpointError.
     """
     hardware = probe_hardware()
     ConfigError.raise_for(device_problems(config.trainer, hardware))
-    where = resolve_runtime(config.trainer, hardware)
-    loaded = load_corpus(config, who.data_sha256)
-    tokenizer = loaded.tokenizer
-    check_memory(config, tokenizer.vocab_size, where.device)
-    if who.init is not None:
-        check_init(config, who.init, tokenizer)
-    corpus = loaded.corpus(where.device)
-    trainer = budgeted(config, tokenizer.vocab_size, corpus)
-    return Inputs(loaded.describe(), tokenizer, loaded.splits, corpus, where, trainer)
+    runtime = resolve_runtime(config.trainer, hardware)
+    text = load_corpus(config.data, config.tokenizer, config.model.block_size, identity.data_sha256)
+    check_memory(config, text.tokenizer.vocab_size, runtime.device)
+    init = None
+    if config.init_from is not None:
+        init = read_checkpoint(Path(config.init_from))
+        if checkpoint.digest(init["model"]) != identity.init_sha256:
+            what = f"{config.init_from} changed while the run was starting"
+            raise CheckpointError(Problem("init_from", what, "start it again"))
+        check_init(config, init, text.tokenizer)
+    corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
+    trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
+    return Inputs(text, corpus, runtime, trainer, init)
 
 
 def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
@@ -71,11 +75,9 @@ def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
         width = ""
         if isinstance(config.model, GPTConfig | MLPConfig):
             width = f", or model.n_embd, now {config.model.n_embd}"
-        raise ConfigError(
-            Problem(
-                "model",
-                f"training it takes at least {needed / 1000000000.0:,.1f} GB, and {device} "
-                f"has {available / 1000000000.0:,.1f} GB available",
-                f"lower trainer.batch_size, now {config.trainer.batch_size}{width}",
-            )
+        what = (
+            f"training it takes at least {needed / 1e9:,.1f} GB, and {device} has "
+            f"{available / 1e9:,.1f} GB available"
         )
+        fix = f"lower trainer.batch_size, now {config.trainer.batch_size}{width}"
+        raise ConfigError(Problem("model", what, fix))

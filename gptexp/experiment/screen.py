@@ -1,19 +1,20 @@
-"""What a run says on the screen: its first lines and its last."""
+"""What a run says on the screen: its first lines and its last. Torch-free."""
 
+import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gptexp.analysis.ngrams import UNITS
-from gptexp.config import Config
+from gptexp.config import UNITS, Config
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.prepare import Inputs
-from gptexp.models.counts import count_parameters
-from gptexp.runs.checkpoint import State
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import Outcome
-from gptexp.runs.summary import log
 from gptexp.text import duration
+
+if TYPE_CHECKING:
+    from gptexp.experiment.prepare import Inputs
+
+log = logging.getLogger(__name__)
 
 
 def show_summary(summary: dict[str, Any], folder: Path) -> None:
@@ -86,19 +87,14 @@ def show_again(over: Outcome, directory: RunDirectory) -> None:
     show_summary(directory.summary() or {}, directory.path)
 
 
-def announce(config: Config, who: Identity, inputs: Inputs, resumed: State | None) -> None:
-    """The first lines: model, data, machine, directory."""
-    vocab_size = inputs.tokenizer.vocab_size
-    parameters = sum(count_parameters(config.model, vocab_size).values())
-    log.info(
-        "model   %s: %s parameters, on %s",
-        config.model.name,
-        f"{parameters:,}",
-        inputs.runtime.describe(),
-    )
-    log.info("data    %s", inputs.data_line)
-    log.info("run     %s", who.directory.path)
-    if resumed is not None:
-        log.info(
-            "resume  at step %s of %s", f"{resumed['step']:,}", f"{inputs.trainer.max_steps:,}"
-        )
+def announce(config: Config, identity: Identity, inputs: "Inputs", step: int | None) -> None:
+    """The first lines: model, data, machine, directory; and the step of a run that goes on."""
+    from gptexp.models.counts import total_parameters  # torch: not for a run that is over
+
+    parameters = total_parameters(config.model, inputs.tokenizer.vocab_size)
+    machine = inputs.runtime.describe()
+    log.info("model   %s: %s parameters, on %s", config.model.name, f"{parameters:,}", machine)
+    log.info("data    %s", inputs.text.describe())
+    log.info("run     %s", identity.directory.path)
+    if step is not None:
+        log.info("resume  at step %s of %s", f"{step:,}", f"{inputs.trainer.max_steps:,}")

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 
 from gptexp.config import Config, check, choices, from_overrides
-from gptexp.data import documents
-from gptexp.data.load import load_corpus, split_text
-from gptexp.data.read import read_text
+from gptexp.data.load import format_of, load_corpus, read_corpus, split_corpus
 from gptexp.errors import ConfigError, DataError, Problem
 from gptexp.explain.render import render
 from gptexp.explain.trace import trace_text
 from gptexp.inference.load import load_run
-from gptexp.models.build import Model, build_model
+from gptexp.models.base import Model
+from gptexp.models.build import build_model
 from gptexp.optim.schedule import build_schedule
 from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
@@ -31,7 +30,7 @@ EXPERIMENTS = {"model=bigram": "ladder_bigram", "model=mlp": "ladder_mlp"}
 class Subject:
     """What is explained."""
 
-    network: Model
+    model: Model
     tokenizer: Tokenizer
     config: Config
     weights: str  # which ones, in words
@@ -50,12 +49,9 @@ def explain(what: str, overrides: list[str], text: str | None) -> str:
         known = what in choices("data")
         subject = _untrained(what, overrides) if known else _run(what, overrides)
         tokenizer, config = subject.tokenizer, subject.config
-        if text is None:
-            ids = _first(subject, what)
-        else:
-            ids = _encoded(text, tokenizer, config.data.documents)
+        ids = _first(subject, what) if text is None else _encoded(text, subject)
         ids = ids[: config.model.block_size + 1]
-        steps = trace_text(subject.network, tokenizer, config, ids, subject.lr)
+        steps = trace_text(subject.model, tokenizer, config, ids, subject.lr)
         return render(steps, config, subject.weights, subject.lr_words)
 
 
@@ -75,8 +71,8 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
                 f"gptexp explain {config.init_from}",
             )
         )
-    loaded = load_corpus(config)
-    seed = stream_seed(config.seed, "init")  # as experiment.py draws them
+    loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
+    seed = stream_seed(config.seed, "init")  # as experiment/train.py draws them
     return Subject(
         build_model(config.model, loaded.tokenizer.vocab_size, seed),
         loaded.tokenizer,
@@ -122,38 +118,26 @@ def _run(what: str, overrides: list[str]) -> Subject:
 
 
 def _first(subject: Subject, what: str) -> Tensor:
-    """Of the validation split: a document with its two boundaries, or so many tokens of a text.
+    """The beginning of the validation split: a document, or so many tokens of a text.
 
     Raises DataError where a run's corpus has gone.
     """
     config, tokenizer = subject.config, subject.tokenizer
     try:
-        text = read_text(config.data)
-        splits = split_text(text, config.data, tokenizer, config.model.block_size)
+        text = read_corpus(config.data)
+        loaded = split_corpus(config.data, text, tokenizer, config.model.block_size)
     except DataError as error:
         cause = error.problems[0]
         reason = f"{cause.subject}: {cause.what}"
         raise DataError(Problem(what, reason, "say what to read, --text TEXT")) from error
-    val = torch.from_numpy(splits.val)
-    if not config.data.documents:
-        return val[: PIECE + 1]
-    edges = (val == documents.boundary(tokenizer)).nonzero().flatten()
-    return val[: int(edges[1]) + 1]
+    return torch.from_numpy(loaded.format.excerpt(loaded.splits.val, tokenizer, PIECE))
 
 
-def _encoded(text: str, tokenizer: Tokenizer, is_document: bool) -> Tensor:
-    """Ids of what the reader gave; raises DataError."""
-    if is_document:
-        if not text or documents.BOUNDARY in text:
-            raise DataError(
-                Problem("--text", f"{text!r} is not one document", "a line, as --text emma")
-            )
-        text = documents.BOUNDARY + text + documents.BOUNDARY
-    ids = torch.from_numpy(tokenizer.encode(text))
+def _encoded(text: str, subject: Subject) -> Tensor:
+    """The ids of what the reader gave; raises DataError."""
+    whole = format_of(subject.config.data).enclose(text)
+    ids = torch.from_numpy(subject.tokenizer.encode(whole))
     if len(ids) < 2:
-        raise DataError(
-            Problem(
-                "--text", f"{text!r} has no token that follows another", "at least two characters"
-            )
-        )
+        what = f"{text!r} has no token that follows another"
+        raise DataError(Problem("--text", what, "at least two characters"))
     return ids

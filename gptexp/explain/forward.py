@@ -4,23 +4,31 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from gptexp.config import Activation, Config, GPTConfig, ModelConfig
+from gptexp.config import Config, GPTConfig, ModelConfig
+from gptexp.data.load import format_of
 from gptexp.explain.layout import (
     POSITIONS,
     Stage,
     beside,
+    code,
     ends,
     left_out,
     norm_name,
     padded,
     places,
-    plural,
     rms,
     table,
     width,
     wrapped,
 )
 from gptexp.explain.trace import Counts, Embeddings, Perceptron, Trace
+from gptexp.models import gpt
+from gptexp.models.attention import Attention
+from gptexp.models.bigram import Bigram
+from gptexp.models.build import model_class
+from gptexp.models.mlp import MLP
+from gptexp.text import plural
+from gptexp.tokenizers.base import Tokenizer
 
 HEADS = 4  # of a layer that are shown
 
@@ -72,8 +80,8 @@ def _tokens(walk: Trace, config: Config) -> Stage:
         lines += wrapped(
             f"Below, the first {shown} of {total} positions are shown; loss and update are of all."
         )
-    files = "tokenizers.py, documents.py" if config.data.documents else "tokenizers.py"
-    return Stage("tokens", files, lines)
+    reading = format_of(config.data)
+    return Stage("tokens", code(Tokenizer.encode, type(reading)), lines)
 
 
 def _embedded(walk: Trace, found: Embeddings, model: ModelConfig) -> Stage:
@@ -96,7 +104,7 @@ def _embedded(walk: Trace, found: Embeddings, model: ModelConfig) -> Stage:
     for place, label in places(walk):
         cells = [_vector(vectors[place], decimals) for vectors in columns.values()]
         rows.append([label, *cells, f"{rms(last[place]):.2f}"])
-    where = "model.py: GPT.forward" if isinstance(model, GPTConfig) else "baselines.py: MLP.forward"
+    where = code(model_class(model).forward)
     return Stage("embeddings", where, [*wrapped(words), "", *table(rows)])
 
 
@@ -125,7 +133,7 @@ def _hidden(walk: Trace, found: Perceptron) -> Stage:
                 f"{rms(hidden):.3f}",
             ]
         )
-    return Stage("hidden layer", "baselines.py: MLP.forward", [*wrapped(words), "", *table(rows)])
+    return Stage("hidden layer", code(MLP.forward), [*wrapped(words), "", *table(rows)])
 
 
 def _counted(walk: Trace, found: Counts) -> Stage:
@@ -141,7 +149,7 @@ def _counted(walk: Trace, found: Counts) -> Stage:
         chance = (followed + smoothing) / (seen + size * smoothing)
         pair = f"{walk.vocabulary[walk.target_ids[place]]}: {followed:,.0f}"
         rows.append([label, f"{seen:,.0f}", pair, f"{chance:.4f}"])
-    return Stage("counts", "baselines.py: Bigram", [*wrapped(words), "", *table(rows)])
+    return Stage("counts", code(Bigram), [*wrapped(words), "", *table(rows)])
 
 
 def _attention(walk: Trace) -> Stage:
@@ -161,7 +169,7 @@ def _attention(walk: Trace) -> Stage:
         ]
         lines += ["", *beside(blocks)]
     lines += left_out(walk)
-    return Stage("attention", "model.py: Attention", lines)
+    return Stage("attention", code(Attention), lines)
 
 
 def _matrix(walk: Trace, weights: Tensor, title: str) -> list[str]:
@@ -179,8 +187,8 @@ def _matrix(walk: Trace, weights: Tensor, title: str) -> list[str]:
 def _stream(walk: Trace, model: ModelConfig) -> Stage:
     assert isinstance(model, GPTConfig)
     units = walk.layers[0].hidden.shape[-1]
-    relu = model.activation is Activation.relu
-    gate = "ReLU, which lets only" if relu else "GELU, which lets mostly"
+    kind = type(gpt.activation(model.activation)).__name__
+    gate = f"{kind}, which lets {'only' if kind == 'ReLU' else 'mostly'}"
     words = (
         "A vector runs through all layers, the residual stream. Attention adds to it what its "
         "heads gathered from other positions; then the MLP adds what it makes of each position "
@@ -198,7 +206,7 @@ def _stream(walk: Trace, model: ModelConfig) -> Stage:
             cells = [f"{rms(part[place]):.3f}" for part in parts]
             rows.append([label, *cells, f"{on} of {units}"])
         lines += ["", *table(rows)]
-    return Stage("residual stream", "model.py: Block, MLP", [*lines, *left_out(walk)])
+    return Stage("residual stream", code(gpt.Block, gpt.MLP), [*lines, *left_out(walk)])
 
 
 def _vector(values: Tensor, decimals: int) -> str:

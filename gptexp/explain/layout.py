@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 from torch import Tensor
 
@@ -21,8 +22,17 @@ class Stage:
     """One heading with what stands under it."""
 
     title: str
-    where: str  # the code, below gptexp/
+    where: str  # see code()
     lines: list[str]
+
+
+def code(*things: Any) -> str:
+    """Where classes or functions stand, below gptexp/: their files, each with their names."""
+    files: dict[str, list[str]] = {}
+    for thing in things:
+        file = "/".join(thing.__module__.split(".")[1:]) + ".py"
+        files.setdefault(file, []).append(thing.__qualname__)
+    return ", ".join(f"{file}: {', '.join(names)}" for file, names in files.items())
 
 
 def places(walk: Trace) -> list[tuple[int, str]]:
@@ -49,11 +59,6 @@ def norm_name(model: GPTConfig) -> str:
 def rms(vector: Tensor) -> float:
     """Root of the mean square: the typical size of its numbers."""
     return vector.square().mean().sqrt().item()
-
-
-def plural(number: int, noun: str) -> str:
-    """Such as `1 layer` or `4 layers`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def wrapped(words: str, first: str = "   ", others: str = "   ") -> list[str]:

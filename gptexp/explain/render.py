@@ -1,11 +1,12 @@
 """A walk put into words and tables, for those who want to see how a GPT works."""
 
-from gptexp.config import BigramConfig, Config, GPTConfig, MLPConfig, ModelConfig
+from gptexp.config import Config
 from gptexp.explain.forward import forward_stages
-from gptexp.explain.layout import WIDTH, plural, wrapped
+from gptexp.explain.layout import WIDTH, wrapped
 from gptexp.explain.trace import Trace
 from gptexp.explain.update import update_stages
-from gptexp.models.counts import count_parameters
+from gptexp.models.build import model_class
+from gptexp.models.counts import total_parameters
 
 TITLE = 24  # tokens in the title, at most
 
@@ -26,11 +27,11 @@ def render(walk: Trace, config: Config, weights: str, lr_words: str) -> str:
 
 def _title(walk: Trace, config: Config, weights: str) -> list[str]:
     vocab_size = len(walk.vocabulary)
-    parameters = _parameters(walk, config)
+    parameters = total_parameters(config.model, vocab_size)
     tokens = [*walk.ids, walk.target_ids[-1]]
     text = "".join(walk.vocabulary[token] for token in tokens[:TITLE])
     shown = text if len(tokens) <= TITLE else f"{text}..."
-    size = f"{_size(config.model)}; {parameters:,} parameters"
+    size = f"{model_class(config.model).describe(config.model)}; {parameters:,} parameters"
     facts = {
         "model": f"{config.model.name}: {size}, {weights}",
         "data": f"{config.data.name}: {vocab_size} tokens in the vocabulary",
@@ -39,20 +40,3 @@ def _title(walk: Trace, config: Config, weights: str) -> list[str]:
         f"How a model reads {shown} and learns from it, stage by stage",
         *(line for key, fact in facts.items() for line in wrapped(fact, f"{key:7}", " " * 7)),
     ]
-
-
-def _parameters(walk: Trace, config: Config) -> int:
-    return sum(count_parameters(config.model, len(walk.vocabulary)).values())
-
-
-def _size(model: ModelConfig) -> str:
-    match model:
-        case GPTConfig():
-            layers, heads = plural(model.n_layer, "layer"), plural(model.n_head, "head")
-            return f"{layers}, {heads}, {model.n_embd} wide, context of {model.block_size}"
-        case MLPConfig():
-            context = plural(model.context, "token")
-            return f"sees {context}, {model.n_embd} wide, {model.n_hidden} hidden units"
-        case BigramConfig():
-            return f"a table of counts, smoothed by {model.smoothing:g}"
-    raise TypeError(f"no words for {type(model).__name__}")

@@ -1,26 +1,28 @@
 """One text on its way through a network: the numbers of every stage, and of one update.
 
 They are those of the real forward pass, kept by hooks; only the attention weights, which the fused
-kernel does not give, come from Attention.weights. Nothing is printed here: see walkthrough/.
+kernel does not give, come from Attention.attention_weights. Nothing is printed here: see render.py.
 """
 
 import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gptexp.config import Config
+from gptexp.data.corpus import Batch
 from gptexp.inference.loss import token_losses
 from gptexp.inference.probe import visible
+from gptexp.models.base import Model
 from gptexp.models.bigram import Bigram
-from gptexp.models.build import Model
 from gptexp.models.gpt import GPT
 from gptexp.models.hooks import record_activations
 from gptexp.models.mlp import MLP
-from gptexp.optim import gradients
 from gptexp.optim.build import build_optimizer
+from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.base import Tokenizer
+from gptexp.training.step import UpdateStep
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Change:
 class Update:
     """One step of the run's optimizer, without moments from before, on this text alone."""
 
+    optimizer: str  # its class in torch
     lr: float
     gradient: float  # norm over all parameters, before clipping
     changes: list[Change]
@@ -154,7 +157,7 @@ def _layers(network: Model, given: dict[str, Tensor], made: dict[str, Tensor]) -
         return []
     return [
         Layer(
-            weights=block.attention.weights(given[f"blocks.{i}.attention"][None])[0],  # type: ignore[operator,union-attr]
+            weights=block.attention.attention_weights(given[f"blocks.{i}.attention"][None])[0],  # type: ignore[operator,union-attr]
             before=given[f"blocks.{i}"],
             attention=made[f"blocks.{i}.attention"],
             between=given[f"blocks.{i}.mlp_norm"],
@@ -177,28 +180,27 @@ def _counts(network: Model, inputs: Tensor, targets: Tensor) -> Counts | None:
     if not isinstance(network, Bigram):
         return None
     table = network.counts
-    return Counts(table[inputs].sum(dim=1), table[inputs, targets], network.smoothing)
+    return Counts(table[inputs].sum(dim=1), table[inputs, targets], network.cfg.smoothing)
 
 
-def _update(
-    network: nn.Module, config: Config, inputs: Tensor, targets: Tensor, lr: float
-) -> Update:
-    """Of `network` itself, in the mode that it is in: as Trainer.train_step, for one sequence."""
-    optimizer = build_optimizer(config.optim, network)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    token_losses(network(inputs[None]), targets[None]).mean().backward()
-    norms = {name: _norm(p.grad) for name, p in network.named_parameters()}
-    total = gradients.clip(list(network.parameters()), config.trainer.grad_clip).item()
-    optimizer.step()
+def _update(model: Model, config: Config, inputs: Tensor, targets: Tensor, lr: float) -> Update:
+    """Of `model` itself, in the mode that it is in: a training step of one sequence."""
+    runtime = Runtime(torch.device("cpu"), torch.float32)
+    optimizer = build_optimizer(config.optim, model)
+    update = UpdateStep(model, optimizer, runtime, config.trainer.grad_clip)
+    batch = Batch(inputs[None], targets[None])
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    loss = update.accumulate(batch, batch_size=1, count=len(targets))
+    norms = {name: _norm(p.grad) for name, p in model.named_parameters()}
+    update.apply(1, loss, lr)
     changes = [
         Change(name, tuple(p.shape), norms[name], _norm(p.detach() - before[name]))
-        for name, p in network.named_parameters()
+        for name, p in model.named_parameters()
     ]
     with torch.no_grad():
-        after = token_losses(network(inputs[None]), targets[None]).mean().item()
-    return Update(lr, total, changes, after)
+        after = token_losses(model(batch.inputs), batch.targets).mean().item()
+    kind = type(optimizer).__name__
+    return Update(kind, lr, update.grad_norm.item(), changes, after)
 
 
 def _norm(tensor: Tensor | None) -> float:

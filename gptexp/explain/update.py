@@ -4,8 +4,12 @@ import math
 from collections.abc import Iterator
 
 from gptexp.config import AdamConfig, AdamWConfig, BigramConfig, Config, GPTConfig, ModelConfig
-from gptexp.explain.layout import Stage, left_out, norm_name, places, plural, table, wrapped
+from gptexp.explain.layout import Stage, code, left_out, norm_name, places, table, wrapped
 from gptexp.explain.trace import Change, Trace
+from gptexp.inference.evaluation import Evaluator
+from gptexp.inference.loss import token_losses
+from gptexp.text import plural
+from gptexp.training.step import UpdateStep
 
 TOP = 3  # likeliest next tokens that are shown
 
@@ -46,8 +50,7 @@ def _probabilities(walk: Trace, model: ModelConfig) -> Stage:
                 f"{walk.losses[place].item():.3f}",
             ]
         )
-    where = "evaluation.py: token_losses"
-    return Stage("logits, probabilities", where, [*wrapped(words), "", *table(rows)])
+    return Stage("logits, probabilities", code(token_losses), [*wrapped(words), "", *table(rows)])
 
 
 def _loss(walk: Trace) -> Stage:
@@ -62,14 +65,14 @@ def _loss(walk: Trace) -> Stage:
         [name, f"{loss:.4f}", f"as a guess among {math.exp(min(loss, 99)):.3g}"]
         for name, loss in losses.items()
     ]
-    return Stage("loss", "evaluation.py", [*wrapped(words), "", *table(rows)])
+    return Stage("loss", code(Evaluator.evaluate), [*wrapped(words), "", *table(rows)])
 
 
 def _update(walk: Trace, config: Config, lr_words: str) -> Stage:
     update, clip = walk.update, config.trainer.grad_clip
     words = (
         "Backpropagation gives each parameter its gradient: how the loss would change with it. "
-        f"{_optimizer(config)} then moves all parameters a little against it, with a learning rate "
+        f"{update.optimizer} then moves all parameters a little against it, with a learning rate "
         f"of {update.lr:.3g}, {lr_words}."
     )
     if walk.counts is not None:
@@ -90,7 +93,7 @@ def _update(walk: Trace, config: Config, lr_words: str) -> Stage:
         ["loss on this text before", f"{walk.loss:.4f}"],
         ["and after this update", f"{update.loss:.4f}", f"{difference:+.4f}"],
     ]
-    return Stage("one update", "trainer.py: train_step", [*lines, *table(rows)])
+    return Stage("one update", code(UpdateStep), [*lines, *table(rows)])
 
 
 def _changes(walk: Trace, model: ModelConfig) -> list[list[str]]:
@@ -112,11 +115,6 @@ def _changes(walk: Trace, model: ModelConfig) -> list[list[str]]:
         norms = (math.hypot(*(c.gradient for c in some)), math.hypot(*(c.change for c in some)))
         rows += [[name, size, *map(_small, norms)]] if some else []
     return rows
-
-
-def _optimizer(config: Config) -> str:
-    names = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
-    return names[config.optim.name]
 
 
 def _small(value: float) -> str:

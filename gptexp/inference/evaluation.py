@@ -22,38 +22,55 @@ class Evaluation:
     stderr: float  # standard error of loss over the windows or documents, nats per token
     tokens: int
 
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What metrics.jsonl holds of the validation split, each under `val/`."""
+        return {"loss": self.loss, "bpb": self.bpb, "stderr": self.stderr}
 
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    corpus: Corpus,
-    tokenizer: Tokenizer,
-    where: Runtime,
-    split: str,
-    batch_size: int,
-    limit: int | None = None,
-) -> Evaluation:
-    """Over the first `limit` tokens of `split`, in windows that do not overlap, or documents.
 
-    Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
-    and added up in float64, on the CPU since not every device has that. Waits for the device.
-    """
-    byte_lengths = torch.from_numpy(tokenizer.byte_lengths()).to(where.device)
-    byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of NO_TARGET
-    sums, sizes, byte_counts = [], [], []
-    was_training = model.training
-    model.eval()
-    for x, y in corpus.windows(split, batch_size, limit):
-        with where.autocast():
-            logits = model(x)
-        sums.append(token_losses(logits, y).sum(dim=1))  # [windows]
-        byte_counts.append(byte_lengths[y].sum())
-        sizes.append((y != IGNORE_INDEX).sum(dim=1))  # [windows]
-    model.train(was_training)
-    nats, targets = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
-    total, tokens = nats.sum().item(), int(targets.sum().item())
-    bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
-    return Evaluation(total / tokens, bpb, standard_error(nats, targets), tokens)
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates a model as it is at each call, over the splits of one corpus."""
+
+    model: nn.Module
+    corpus: Corpus
+    tokenizer: Tokenizer
+    runtime: Runtime
+    batch_size: int  # windows or documents per forward pass
+
+    @torch.no_grad()
+    def evaluate(self, split: str, limit: int | None = None) -> Evaluation:
+        """Over the first `limit` tokens of `split`, in windows that do not overlap, or documents.
+
+        Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
+        and added up in float64, on the CPU since not every device has that. Waits for the device.
+        """
+        byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
+        byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX
+        sums, sizes, byte_counts = [], [], []
+        was_training = self.model.training
+        self.model.eval()
+        for inputs, targets in self.corpus.windows(split, self.batch_size, limit):
+            with self.runtime.autocast():
+                logits = self.model(inputs)
+            sums.append(token_losses(logits, targets).sum(dim=1))  # [windows]
+            byte_counts.append(byte_lengths[targets].sum())
+            sizes.append((targets != IGNORE_INDEX).sum(dim=1))  # [windows]
+        self.model.train(was_training)
+        nats, counts = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
+        total, tokens = nats.sum().item(), int(counts.sum().item())
+        bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
+        return Evaluation(total / tokens, bpb, standard_error(nats, counts), tokens)
+
+    def row(self) -> dict[str, float]:
+        """The evaluation of a line of metrics.jsonl.
+
+        The training loss is taken over as many tokens as validation has.
+        """
+        val = self.evaluate("val")
+        train = self.evaluate("train", limit=self.corpus.tokens_per_epoch("val"))
+        logged = {f"val/{name}": value for name, value in val.metrics.items()}
+        return {"train/eval_loss": train.loss, **logged}
 
 
 def standard_error(sums: Tensor, sizes: Tensor) -> float:

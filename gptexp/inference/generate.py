@@ -1,21 +1,24 @@
-"""Generation, and a run loaded for it."""
+"""Generation: a prompt continued, token by token."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gptexp.config import TrainerConfig
-from gptexp.data.corpus import Corpus
-from gptexp.errors import DataError, Problem
+from gptexp.data.corpus import Format
+from gptexp.errors import Problem
+from gptexp.inference.probe import Probe, probe_model
 from gptexp.runs.journal import Sample
+from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
 
 @torch.no_grad()
 def generate(
-    network: nn.Module,
+    model: nn.Module,
     prompt: Tensor,
     tokens: int,
     block_size: int,
@@ -23,77 +26,33 @@ def generate(
     temperature: float,
     top_k: int | None,
     seed: int,
-    stop: int | None = None,
-) -> Tensor:
-    """Continue `prompt` [batch, time]; returns the new tokens, [batch, tokens], on the CPU.
+    end: int | None = None,
+) -> list[list[int]]:
+    """Continue each row of `prompt` [batch, time]; returns the new tokens of each row.
 
-    Fewer, where each row has drawn the token `stop` before. The context is cropped to its last
-    `block_size` tokens. Draws come from their own generator on the CPU, so that neither the device
-    nor the training's random state has a part in them.
+    The context is cropped to its last `block_size` tokens. A row ends before the token `end`, where
+    there is one; such a sample is at most as long as the context, since the model never saw the
+    inside of one without its beginning. Draws come from their own generator on the CPU, so that
+    neither the device nor the training's random state has a part in them.
     """
+    if end is not None:
+        tokens = min(tokens, block_size + 1 - prompt.shape[1])
     generator = torch.Generator().manual_seed(seed)
-    was_training = network.training
-    network.eval()
+    was_training = model.training
+    model.eval()
     ids = prompt
     stopped = torch.zeros(len(prompt), dtype=torch.bool)
     for _ in range(tokens):
         if stopped.all():
             break
-        logits = network(ids[:, -block_size:])[:, -1]  # [batch, vocab]
+        logits = model(ids[:, -block_size:])[:, -1]  # [batch, vocab]
         following = choose(logits.float().cpu(), temperature, top_k, generator)
         ids = torch.cat([ids, following.to(ids.device)], dim=1)
-        if stop is not None:
-            stopped |= following[:, 0] == stop
-    network.train(was_training)
-    return ids[:, prompt.shape[1] :].cpu()
-
-
-def generate_documents(
-    network: nn.Module, prompt: Tensor, tokens: int, block_size: int, boundary: int, **options: Any
-) -> list[list[int]]:
-    """Continue each row of `prompt` [documents, time], which begins with `boundary`.
-
-    Returns the new tokens of each, without the boundary that ends it. A document is at most as long
-    as the context, since the model never saw the inside of one without its beginning.
-    """
-    most = min(tokens, block_size + 1 - prompt.shape[1])
-    rows = generate(network, prompt, most, block_size, stop=boundary, **options).tolist()
-    return [row[: row.index(boundary)] if boundary in row else row for row in rows]
-
-
-def draw(
-    network: nn.Module,
-    tokenizer: Tokenizer,
-    cfg: TrainerConfig,
-    corpus: Corpus,
-    seed: int,
-    step: int,
-) -> tuple[Sample, Tensor]:
-    """A text from nothing but the default prompt, as the config wants its samples, and its ids.
-
-    The ids [time] are prompt and text as the model drew them: bytes that are no UTF-8 have none. Of
-    documents, the text is several, one a line, and the ids are those of the first.
-    """
-    prompt = default_prompt(tokenizer)
-    ids = torch.from_numpy(tokenizer.encode(prompt)).to(next(network.parameters()).device)
-    options: dict[str, Any] = {
-        "temperature": cfg.sample_temperature,
-        "top_k": cfg.sample_top_k,
-        "seed": seed,
-    }
-    if corpus.boundary is None:
-        rows = generate(network, ids[None], cfg.sample_tokens, corpus.block_size, **options)
-        new = rows[0].tolist()
-        text = tokenizer.decode(new)
-    else:
-        prompts = ids.repeat(cfg.sample_documents, 1)
-        drawn = generate_documents(
-            network, prompts, cfg.sample_tokens, corpus.block_size, corpus.boundary, **options
-        )
-        new = drawn[0]
-        text = "".join(f"{tokenizer.decode(document)}\n" for document in drawn)
-    sample = Sample(step, prompt, cfg.sample_temperature, cfg.sample_top_k, seed, text)
-    return sample, torch.cat([ids, torch.tensor(new, dtype=ids.dtype, device=ids.device)])
+        if end is not None:
+            stopped |= following[:, 0] == end
+    model.train(was_training)
+    rows = ids[:, prompt.shape[1] :].tolist()
+    return [row[: row.index(end)] if end in row else row for row in rows]
 
 
 def choose(
@@ -117,23 +76,54 @@ def draw_problems(
     tokens: int, temperature: float, top_k: int | None, num: int, seed: int
 ) -> list[Problem]:
     """What is wrong with the settings of a draw; empty when all is well."""
-    found = []
+    problems = []
     for name, value in (("tokens", tokens), ("num", num), ("top-k", top_k)):
         if value is not None and value < 1:
-            found.append(Problem(name, f"{value} is below 1", f"{name} of 1 or more"))
+            problems.append(Problem(name, f"{value} is below 1", f"{name} of 1 or more"))
     if not 0 <= temperature < math.inf:
-        found.append(
-            Problem("temperature", f"{temperature} is not a finite number of at least 0", "0.8")
-        )
+        what = f"{temperature} is not a finite number of at least 0"
+        problems.append(Problem("temperature", what, "0.8"))
     if not 0 <= seed < 2**63:
-        found.append(Problem("seed", f"{seed} is not in [0, 2^63)", "a seed of 0, for one"))
-    return found
+        problems.append(Problem("seed", f"{seed} is not in [0, 2^63)", "a seed of 0, for one"))
+    return problems
 
 
-def default_prompt(tokenizer: Tokenizer) -> str:
-    """A line break, which begins something new in most texts; else the first character known."""
-    try:
-        tokenizer.encode("\n")
-    except DataError:
-        return tokenizer.decode([0])
-    return "\n"
+@dataclass(frozen=True)
+class Sampler:
+    """Draws the samples of a run as its config wants them."""
+
+    model: nn.Module
+    tokenizer: Tokenizer
+    format: Format
+    block_size: int
+    cfg: TrainerConfig
+    seed: int  # of the run
+
+    def draw(self, step: int) -> tuple[Sample, Probe]:
+        """A text from nothing but the format's prompt, and how the model reads it.
+
+        Where samples end by themselves, the text is several, of which the first is read.
+        """
+        cfg, tokenizer = self.cfg, self.tokenizer
+        end = self.format.end(tokenizer)
+        prompt = torch.from_numpy(self.format.prompt(None, tokenizer))
+        prompt = prompt.to(next(self.model.parameters()).device)
+        options: dict[str, Any] = {
+            "temperature": cfg.sample_temperature,
+            "top_k": cfg.sample_top_k,
+            "seed": stream_seed(self.seed, "sample", step),
+        }
+        rows = generate(
+            self.model,
+            prompt.repeat(1 if end is None else cfg.sample_documents, 1),
+            cfg.sample_tokens,
+            self.block_size,
+            end=end,
+            **options,
+        )
+        text = self.format.join([tokenizer.decode(row) for row in rows])
+        sample = Sample(step, tokenizer.decode(prompt.tolist()), text=text, **options)
+        new = torch.tensor(rows[0], dtype=prompt.dtype, device=prompt.device)
+        # The ids as they were drawn: bytes that are no UTF-8 have no text.
+        read = torch.cat([prompt, new])[: self.block_size]
+        return sample, probe_model(self.model, tokenizer, read, step)

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gptexp.config import Config, from_dict
-from gptexp.data.documents import BOUNDARY
+from gptexp.data.corpus import Format
+from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
-from gptexp.inference.generate import default_prompt, draw_problems, generate, generate_documents
-from gptexp.models.build import Model, construct
+from gptexp.inference.generate import draw_problems, generate
+from gptexp.models.base import Model
+from gptexp.models.build import construct
 from gptexp.runs import checkpoint
 from gptexp.runs.journal import read_journal
 from gptexp.tokenizers.base import Tokenizer
@@ -28,6 +29,11 @@ class LoadedRun:
     metrics: list[dict[str, Any]]  # the lines of metrics.jsonl; empty for a lone checkpoint
     step: int  # of the checkpoint
 
+    @property
+    def format(self) -> Format:
+        """How its corpus is read."""
+        return format_of(self.config.data)
+
     def sample(
         self,
         prompt: str | None = None,
@@ -43,38 +49,25 @@ class LoadedRun:
         Raises ConfigError for settings that cannot work, DataError for a prompt it cannot encode.
         """
         ConfigError.raise_for(draw_problems(tokens, temperature, top_k, num, seed))
-        options: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "seed": seed}
-        if self.config.data.documents:
-            return self._documents(prompt or "", tokens, num, options)
-        prompt = default_prompt(self.tokenizer) if prompt is None else prompt
-        if not prompt:
-            raise DataError(
-                Problem("prompt", "empty", "give at least one character, or leave it out")
-            )
-        new = generate(
-            self.model, self._encoded(prompt, num), tokens, self.config.model.block_size, **options
-        )
-        return [prompt + self.tokenizer.decode(row.tolist()) for row in new]
-
-    def _documents(self, prompt: str, tokens: int, num: int, options: dict[str, Any]) -> list[str]:
-        """Each begins with `prompt`, which is the beginning of one document."""
-        block_size = self.config.model.block_size
-        if BOUNDARY in prompt:
-            raise DataError(
-                Problem("prompt", "a line break ends a document", "the start of one document")
-            )
-        ids = self._encoded(BOUNDARY + prompt, num)
-        if ids.shape[1] > block_size:
-            given, most = ids.shape[1] - 1, f"model.block_size={block_size}"
-            what = f"{given} tokens, and a document has at most {most}"
+        ids, block_size = self.format.prompt(prompt, self.tokenizer), self.config.model.block_size
+        end = self.format.end(self.tokenizer)
+        shown = ids if end is None else ids[1:]  # the end of a document before it is no text
+        if end is not None and len(ids) > block_size:
+            what = f"{len(shown)} tokens, and a document has at most model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
-        new = generate_documents(self.model, ids, tokens, block_size, int(ids[0, 0]), **options)
-        return [prompt + self.tokenizer.decode(row) for row in new]
-
-    def _encoded(self, prompt: str, num: int) -> Tensor:
-        """The ids [num, time] on the model's device."""
-        ids = torch.from_numpy(self.tokenizer.encode(prompt)).repeat(num, 1)
-        return ids.to(next(self.model.parameters()).device)
+        device = next(self.model.parameters()).device
+        new = generate(
+            self.model,
+            torch.from_numpy(ids).repeat(num, 1).to(device),
+            tokens,
+            block_size,
+            temperature=temperature,
+            top_k=top_k,
+            seed=seed,
+            end=end,
+        )
+        begins = self.tokenizer.decode(shown)
+        return [begins + self.tokenizer.decode(row) for row in new]
 
 
 def load_run(run: Path, device: str = "cpu") -> LoadedRun:
@@ -86,15 +79,14 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
     try:
         config = from_dict(state["config"])
         tokenizer = tokenizer_from_dict(state["tokenizer"])
-        network = construct(config.model, tokenizer.vocab_size)
-        network.load_state_dict(state["model"])
+        model = construct(config.model, tokenizer.vocab_size)
+        model.load_state_dict(state["model"])
     except (KeyError, RuntimeError, ConfigError) as error:
         reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            Problem(run, f"its parts do not fit together: {reason}", "use the gptexp that wrote it")
-        ) from error
+        what = f"its parts do not fit together: {reason}"
+        raise CheckpointError(Problem(run, what, "use the gptexp that wrote it")) from error
     metrics = read_journal(run / "metrics.jsonl") if run.is_dir() else []
-    return LoadedRun(network.to(device).eval(), tokenizer, config, metrics, state["step"])
+    return LoadedRun(model.to(device).eval(), tokenizer, config, metrics, state["step"])
 
 
 def read_checkpoint(run: Path) -> checkpoint.State:

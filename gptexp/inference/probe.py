@@ -37,7 +37,9 @@ def probe_model(network: nn.Module, tokenizer: Tokenizer, ids: Tensor, step: int
     ids = ids[:LONGEST]
     maps: list[Tensor] = []
     hooks = [
-        module.register_forward_pre_hook(lambda part, given: maps.append(part.weights(given[0])))
+        module.register_forward_pre_hook(
+            lambda part, given: maps.append(part.attention_weights(given[0]))
+        )
         for module in network.modules()
         if isinstance(module, Attention)
     ]

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gptexp import console
 from gptexp.config import (
     Config,
     Dtype,
@@ -20,20 +19,18 @@ from gptexp.config import (
     to_dict,
 )
 from gptexp.data.documents import BOUNDARY
-from gptexp.data.load import LoadedText, split_text
-from gptexp.data.read import corpus_digest, read_text
+from gptexp.data.load import read_corpus, split_corpus
+from gptexp.data.read import corpus_digest, source
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
-from gptexp.experiment.finish import conclude
+from gptexp.experiment.finish import TrainingResult, finish
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.lifecycle import settle, status_kept
+from gptexp.experiment.lifecycle import complete
 from gptexp.experiment.manifest import write_manifest
 from gptexp.experiment.prepare import Inputs
-from gptexp.experiment.screen import show_summary
 from gptexp.files import storage_errors, write_text
-from gptexp.inference.evaluation import Evaluation, evaluate
-from gptexp.inference.generate import draw
+from gptexp.inference.evaluation import Evaluator
+from gptexp.inference.generate import Sampler
 from gptexp.inference.load import read_checkpoint
-from gptexp.inference.probe import probe_model
 from gptexp.interchange import microgpt
 from gptexp.interchange.microgpt import Defect, MicroGPT
 from gptexp.models.build import construct
@@ -41,13 +38,13 @@ from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.journal import read_journal
-from gptexp.runtime.device import cpu_threads, device_problems, probe_hardware, resolve_runtime
-from gptexp.runtime.random import stream_seed
+from gptexp.runtime.device import device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.char import CharTokenizer
 from gptexp.tracking.tracker import open_tracker
 
 log = logging.getLogger(__name__)
 
+ROWS = 1  # documents that microGPT trains on in a step
 PRESET = "experiment=microgpt"  # whose switches microGPT's architecture is
 
 
@@ -96,24 +93,18 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
     """
     stored = microgpt.parse(_read(path), str(path))
     config = _config(stored, path, overrides)
-    who = _identify(config, stored, outputs)
-    directory = who.directory
+    identity = _identify(config, stored, outputs)
+    directory = identity.directory
     if directory.summary() is not None:
         log.info("already there: %s", directory.path)
         return directory.path
-    inputs = _inputs(config, stored, path, who)
-    with (
-        directory.locked(),
-        console.logged_to(directory.log),
-        cpu_threads(config.trainer.threads),
-    ):
-        if (result := directory.summary()) is None:  # else another process was faster
-            with status_kept(directory):
-                write_manifest(config, who, inputs, overrides, None)
-                result = _filled(who, config, inputs, stored)
-                directory.write_json("summary.json", result)
-        settle(config, directory, result)
-        show_summary(result, directory.path)
+    inputs = _inputs(config, stored, path, identity)
+
+    def fill() -> dict[str, Any]:
+        write_manifest(config, identity, inputs, overrides, None)
+        return _filled(config, identity, inputs, stored)
+
+    complete(directory, config.trainer, fill)
     return directory.path
 
 
@@ -152,76 +143,63 @@ def _identify(config: Config, stored: MicroGPT, outputs: Path) -> Identity:
     sha256 = corpus_digest(config.data)
     hashed = config_hash(config, sha256, content.hexdigest())
     path = outputs / config.name / run_name(config, hashed)
-    return Identity(sha256, hashed, RunDirectory(path), None)
+    return Identity(sha256, None, hashed, RunDirectory(path))
 
 
-def _inputs(config: Config, stored: MicroGPT, path: Path, who: Identity) -> Inputs:
-    """As preflight.prepare has them, but in the vocabulary of the file."""
+def _inputs(config: Config, stored: MicroGPT, path: Path, identity: Identity) -> Inputs:
+    """As prepare() has them, but in the vocabulary of the file."""
     tokenizer = CharTokenizer(stored.chars + BOUNDARY)
-    text = read_text(config.data, who.data_sha256)
+    content = read_corpus(config.data, identity.data_sha256)
     try:
-        tokenizer.encode(text)
+        text = split_corpus(config.data, content, tokenizer, config.model.block_size)
     except DataError as error:
-        cause, judged_on = error.problems[0], config.data.path or config.data.asset
-        what = f"cannot be judged on {judged_on}: {cause.subject}: {cause.what}"
+        cause = error.problems[0]
+        if cause.subject != "text":  # not of the vocabulary
+            raise
+        what = f"cannot be judged on {source(config.data)}: {cause.subject}: {cause.what}"
         fix = "data=documents data.path=FILE, with documents of its characters"
         raise DataError(Problem(path, what, fix)) from error
-    splits = split_text(text, config.data, tokenizer, config.model.block_size)
-    where = resolve_runtime(config.trainer, probe_hardware())
-    loaded = LoadedText(config, text, tokenizer, splits)
-    corpus = loaded.corpus(where.device)
-    return Inputs(loaded.describe(), tokenizer, splits, corpus, where, config.trainer)
+    runtime = resolve_runtime(config.trainer, probe_hardware())
+    corpus = text.corpus(ROWS, config.seed, runtime.device)
+    return Inputs(text, corpus, runtime, config.trainer)
 
 
-def _filled(who: Identity, config: Config, inputs: Inputs, stored: MicroGPT) -> dict[str, Any]:
+def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT) -> dict[str, Any]:
     """The directory with what training leaves: a checkpoint, and curves of one point.
 
     Returns the summary. Tokens and epochs are those of one document a step, as microGPT trains.
     """
-    folder, step = who.directory.path, stored.num_steps
-    corpus, tokenizer, where = inputs.corpus, inputs.tokenizer, inputs.runtime
-    network = construct(config.model, tokenizer.vocab_size)
-    state = microgpt.to_state(stored)
-    network.load_state_dict(state)
-    network.to(where.device)
-
-    def judged(split: str, limit: int | None = None) -> Evaluation:
-        batch_size = config.trainer.eval_batch_size
-        return evaluate(network, corpus, tokenizer, where, split, batch_size, limit)
-
-    val, train = judged("val"), judged("train", corpus.size("val"))
-    tokens = corpus.trained(step, 1)
-    values = {
-        "tokens": tokens,
-        "epoch": tokens / corpus.size("train"),
-        "seconds": 0.0,
-        "train/eval_loss": train.loss,
-        "val/loss": val.loss,
-        "val/bpb": val.bpb,
-        "val/stderr": val.stderr,
-    }
+    folder, step, cfg = identity.directory.path, stored.num_steps, config.trainer
+    corpus, tokenizer, text = inputs.corpus, inputs.tokenizer, inputs.text
+    model = construct(config.model, tokenizer.vocab_size)
+    weights = microgpt.to_state(stored)
+    model.load_state_dict(weights)
+    model.to(inputs.runtime.device)
+    evaluator = Evaluator(model, corpus, tokenizer, inputs.runtime, cfg.eval_batch_size)
+    tokens = corpus.tokens_seen(step)
+    epoch = tokens / corpus.tokens_per_epoch("train")
+    values = {"tokens": tokens, "epoch": epoch, "seconds": 0.0, **evaluator.row()}
     if stored.final_loss is not None:
         values["train/loss"] = stored.final_loss
-    identity = {"config": to_dict(config), "config_hash": who.hash}
-    store = Store(who.directory.checkpoints)
-    saved = {**identity, "tokenizer": tokenizer.to_dict(), "model": state}
-    store.save(saved, step, best_step=step)
-    seed = stream_seed(config.seed, "sample", step)
-    sample, ids = draw(network, tokenizer, config.trainer, corpus, seed, step)
-    with open_tracker(config, folder, None) as tracked:
-        tracked.scalars(step, values)
-        return conclude(
-            config,
-            folder,
-            inputs,
-            tracked,
-            stop_reason=f"imported from {config.init_from}",
-            best_step=step,
-            weights=dict.fromkeys(("best", "final"), checkpoint.digest(state)),
-            test=judged("test") if config.data.test_fraction else None,
-            drawn=(sample, probe_model(network, tokenizer, ids[: corpus.block_size], step)),
-            best_file=store.folder / store.best_entry().file,
-        )
+    store = Store(identity.directory.checkpoints)
+    saved = {"config": to_dict(config), "config_hash": identity.hash}
+    store.save({**saved, "tokenizer": tokenizer.to_dict(), "model": weights}, step, best_step=step)
+    sampler = Sampler(model, tokenizer, text.format, config.model.block_size, cfg, config.seed)
+    sample, probe = sampler.draw(step)
+    digest = checkpoint.digest(weights)
+    result = TrainingResult(
+        stop_reason=f"imported from {config.init_from}",
+        best_step=step,
+        best_weights=digest,
+        final_weights=digest,
+        test=evaluator.evaluate("test") if config.data.test_fraction else None,
+        sample=sample,
+        probe=probe,
+        best_file=store.folder / store.best_entry().file,
+    )
+    with open_tracker(config, folder, None) as tracker:
+        tracker.scalars(step, values)
+        return finish(config, folder, text, tracker, result)
 
 
 def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:

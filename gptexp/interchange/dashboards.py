@@ -1,4 +1,4 @@
-"""A run's dashboard written again from its journals, where a mirror was lost or never there."""
+"""A run's dashboard written again from its journals, where a dashboard was lost or never there."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,10 +40,10 @@ def export_dashboard(run: Path, to: str) -> None:
     with directory.locked():
         try:
             if to == "tensorboard":
-                mirror = tensorboard(config, run, lines, samples)
+                dashboard = tensorboard(config, run, lines, samples)
             else:
-                mirror = wandb(config, run, lines, samples)
-            finish(directory, mirror, samples)
+                dashboard = wandb(config, run, lines, samples)
+            finish(directory, dashboard, samples)
         except Exception as error:
             what = str(error).partition("\n")[0]
             raise GptexpError(
@@ -54,34 +54,34 @@ def export_dashboard(run: Path, to: str) -> None:
 def tensorboard(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
     """As a resume after the last line would begin, which writes all that came before."""
     last = max(line["step"] for line in lines)
-    story = RunInfo(run, config.name, to_dict(config), last, lines, samples, over=True)
-    return opened(replace(config.logger, tensorboard=True, wandb=False), story)
+    info = RunInfo(run, config.name, to_dict(config), last, lines, samples, over=True)
+    return opened(replace(config.logger, tensorboard=True, wandb=False), info)
 
 
 def wandb(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
     """As a run that begins anew and is told everything at once."""
-    story = RunInfo(run, config.name, to_dict(config), None, [], [])
-    mirror = opened(replace(config.logger, tensorboard=False, wandb=True), story)
+    info = RunInfo(run, config.name, to_dict(config), None, [], [])
+    dashboard = opened(replace(config.logger, tensorboard=False, wandb=True), info)
     for line in lines:
-        mirror.scalars({**line, **curves(line)})
+        dashboard.scalars({**line, **curves(line)})
     for sample in samples:
-        mirror.sample(sample)
-    return mirror
+        dashboard.sample(sample)
+    return dashboard
 
 
-def opened(cfg: LoggerConfig, story: RunInfo) -> Dashboard:
-    [opener] = openers(cfg, story).values()
+def opened(cfg: LoggerConfig, info: RunInfo) -> Dashboard:
+    [opener] = openers(cfg, info).values()
     return opener()
 
 
-def finish(directory: RunDirectory, mirror: Dashboard, samples: list[Sample]) -> None:
-    """Tell `mirror` the summary, if there is one, and how the run ended."""
+def finish(directory: RunDirectory, dashboard: Dashboard, samples: list[Sample]) -> None:
+    """Tell `dashboard` the summary, if there is one, and how the run ended."""
     summary = directory.summary()
     if summary is not None and samples:
         best_step = (summary["best"] or {}).get("step", 0)
         sample = next((s for s in samples if s.step == best_step), samples[-1])
         entry = read_json(directory.checkpoints / "best.json")
         best = None if entry is None else directory.checkpoints / entry["file"]
-        mirror.final(FinalResult(summary["steps"], scalars(summary), sample, None, best))
+        dashboard.final(FinalResult(summary["steps"], scalars(summary), sample, None, best))
     state = directory.state() or RunState.unknown
-    mirror.close(state.exit_code)
+    dashboard.close(state.exit_code)

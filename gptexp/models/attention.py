@@ -34,7 +34,7 @@ class Attention(nn.Module):
         q, k, v = self.qkv(x).split(width, dim=-1)  # each [batch, time, n_embd]
         return tuple(part.view(split).transpose(1, 2) for part in (q, k, v))
 
-    def weights(self, x: Tensor) -> Tensor:
+    def attention_weights(self, x: Tensor) -> Tensor:
         """Where each position attends, [batch, head, time, time]: the fused kernel does not say."""
         q, k, _ = self.heads(x)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])

@@ -1,53 +1,60 @@
 """Bigram counts: what follows what, counted and not learned."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from gptexp.config import BigramConfig
+from gptexp.models.base import Model
 
 
-class Bigram(nn.Module):
+class Bigram(Model):
     """How often each token followed each other one, smoothed: log-probabilities for logits.
 
     P(b | a) = (count(a, b) + smoothing) / (count(a) + vocab_size smoothing), the rule of Lidstone;
-    of Laplace with a smoothing of 1. Counting is training here: see _SmoothedCounts.
+    of Laplace with a smoothing of 1.
     """
 
+    cfg: BigramConfig
+
     def __init__(self, cfg: BigramConfig, vocab_size: int) -> None:
-        super().__init__()
-        self.smoothing = cfg.smoothing
+        super().__init__(cfg, vocab_size)
         self.counts = nn.Parameter(torch.zeros(vocab_size, vocab_size))
 
     def forward(self, ids: Tensor) -> Tensor:
-        logits: Tensor = _SmoothedCounts.apply(self.counts, ids, self.smoothing)
-        return logits  # [batch, time, vocab_size]
+        rows = self.counts[ids] + self.cfg.smoothing  # [batch, time, vocab_size]
+        return rows.log() - rows.sum(dim=-1, keepdim=True).log()
 
-    def initialise(self, generator: torch.Generator) -> None:
+    def init_weights(self, generator: torch.Generator) -> None:
         """Nothing is drawn: no pair has been seen."""
         nn.init.zeros_(self.counts)
 
+    @torch.no_grad()
+    def backward(self, loss: Tensor, ids: Tensor, targets: Tensor) -> None:
+        """Take the pairs of a batch from the gradient, so that a step of length 1 adds them.
 
-class _SmoothedCounts(torch.autograd.Function):
-    """Log-probabilities from counts, whose gradient is minus what was counted.
+        That is the closed form of the fit, one batch at a time; the slope of the loss has no part
+        in it. A target below 0 is none.
+        """
+        if self.counts.grad is None:
+            self.counts.grad = torch.zeros_like(self.counts)
+        seen = (targets >= 0).to(self.counts.dtype)
+        pairs = (ids, targets.clamp(min=0))
+        self.counts.grad.index_put_(pairs, -seen, accumulate=True)
 
-    So an update of plain SGD with a learning rate of 1 adds the pairs of its batch to the counts:
-    the closed form, one batch at a time. The gradient that comes back tells what the targets were:
-    that of a cross-entropy is lowest at the target, though 0 there once its probability rounds to
-    1, and it is 0 everywhere only where there is no target.
-    """
+    @classmethod
+    def count_parameters(cls, cfg: BigramConfig, vocab_size: int) -> dict[str, int]:
+        return {"counts": vocab_size**2}
 
-    @staticmethod
-    def forward(ctx: Any, counts: Tensor, ids: Tensor, smoothing: float) -> Tensor:
-        ctx.save_for_backward(ids, counts)
-        rows = counts[ids] + smoothing  # [batch, time, vocab_size]
-        return rows.log() - rows.sum(dim=-1, keepdim=True).log()
+    @classmethod
+    def flops_per_token(cls, cfg: BigramConfig, vocab_size: int) -> int:
+        """Counts are looked up and added to: vocab_size operations each way."""
+        return 2 * vocab_size
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        ids, counts = ctx.saved_tensors
-        targets = grads[0].argmin(dim=-1)  # [batch, time]
-        seen = grads[0].any(dim=-1).to(counts.dtype)
-        counted = torch.zeros_like(counts).index_put((ids, targets), seen, accumulate=True)
-        return -counted, None, None
+    @classmethod
+    def saved_activations(cls, cfg: BigramConfig) -> int:
+        """Nothing is kept: no gradient is propagated."""
+        return 0
+
+    @classmethod
+    def describe(cls, cfg: BigramConfig) -> str:
+        return f"a table of counts, smoothed by {cfg.smoothing:g}"

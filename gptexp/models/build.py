@@ -1,32 +1,35 @@
-"""The network that a config names: built, counted, and what it costs."""
+"""The model that a config names."""
 
 import torch
 
 from gptexp.config import BigramConfig, GPTConfig, MLPConfig, ModelConfig
+from gptexp.models.base import Model
 from gptexp.models.bigram import Bigram
-from gptexp.models.counts import count_parameters
 from gptexp.models.gpt import GPT
 from gptexp.models.mlp import MLP
 
-Model = GPT | MLP | Bigram
+
+def model_class(cfg: ModelConfig) -> type[Model]:
+    """The class that the variant of the config is for."""
+    match cfg:
+        case GPTConfig():
+            return GPT
+        case MLPConfig():
+            return MLP
+        case BigramConfig():
+            return Bigram
+    raise TypeError(f"no model for {type(cfg).__name__}")
 
 
 def construct(cfg: ModelConfig, vocab_size: int) -> Model:
-    """The network with whatever torch fills it with: for weights that are there already."""
-    match cfg:
-        case GPTConfig():
-            return GPT(cfg, vocab_size)
-        case MLPConfig():
-            return MLP(cfg, vocab_size)
-        case BigramConfig():
-            return Bigram(cfg, vocab_size)
-    raise TypeError(f"no network for {type(cfg).__name__}")
+    """The model with whatever torch fills it with: for weights that are there already."""
+    return model_class(cfg)(cfg, vocab_size)
 
 
 def build_model(cfg: ModelConfig, vocab_size: int, seed: int) -> Model:
-    """A freshly initialised network on the CPU, the same for the same seed."""
-    network = construct(cfg, vocab_size)
-    network.initialise(torch.Generator().manual_seed(seed))
-    actual = sum(parameter.numel() for parameter in network.parameters())
-    assert actual == sum(count_parameters(cfg, vocab_size).values())
-    return network
+    """A freshly initialised model on the CPU, the same for the same seed."""
+    model = construct(cfg, vocab_size)
+    model.init_weights(torch.Generator().manual_seed(seed))
+    actual = sum(parameter.numel() for parameter in model.parameters())
+    assert actual == sum(model.count_parameters(cfg, vocab_size).values())
+    return model

@@ -1,23 +1,19 @@
-"""What a model has and costs: parameters, FLOPs, memory."""
+"""What a model has and costs, from its config alone: parameters, FLOPs, memory."""
 
-from gptexp.config import BigramConfig, GPTConfig, MLPConfig, ModelConfig
-from gptexp.models.gpt import activations, gpt_flops, gpt_parameters
+from gptexp.config import ModelConfig
+from gptexp.models.build import model_class
+
+FLOAT = 4  # bytes of a float32
 
 
 def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
-    """Parameters by component, from the config alone."""
-    match cfg:
-        case GPTConfig():
-            return gpt_parameters(cfg, vocab_size)
-        case MLPConfig():
-            return {
-                "token table": vocab_size * cfg.n_embd,
-                "mlp": cfg.context * cfg.n_embd * cfg.n_hidden,
-                "head": cfg.n_hidden * vocab_size,
-            }
-        case BigramConfig():
-            return {"counts": vocab_size**2}
-    raise TypeError(f"no network for {type(cfg).__name__}")
+    """Parameters by component."""
+    return model_class(cfg).count_parameters(cfg, vocab_size)
+
+
+def total_parameters(cfg: ModelConfig, vocab_size: int) -> int:
+    """All parameters; those of a tied head once."""
+    return sum(count_parameters(cfg, vocab_size).values())
 
 
 def without_tables(counts: dict[str, int]) -> int:
@@ -26,20 +22,8 @@ def without_tables(counts: dict[str, int]) -> int:
 
 
 def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
-    """Floating-point operations per trained token, forward and backward.
-
-    6 per weight of a matrix product (2 forward, 4 backward), and what the GPT's attention adds.
-    Counts are looked up and added to: vocab_size each way.
-    """
-    match cfg:
-        case GPTConfig():
-            return gpt_flops(cfg, vocab_size)
-        case MLPConfig():
-            counts = count_parameters(cfg, vocab_size)
-            return 6 * (counts["mlp"] + counts["head"])
-        case BigramConfig():
-            return 2 * vocab_size
-    raise TypeError(f"no network for {type(cfg).__name__}")
+    """Floating-point operations per trained token, forward and backward."""
+    return model_class(cfg).flops_per_token(cfg, vocab_size)
 
 
 def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int) -> int:
@@ -48,12 +32,6 @@ def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int) -> int:
     Weights, gradients and two moments; per token what the backward pass reads again; logits and
     their gradient.
     """
-    weights = sum(count_parameters(cfg, vocab_size).values())
-    match cfg:
-        case GPTConfig():
-            kept = activations(cfg)
-        case MLPConfig():
-            kept = cfg.context * cfg.n_embd + 2 * cfg.n_hidden
-        case _:
-            kept = 0
-    return 4 * (4 * weights + batch_size * cfg.block_size * (kept + 2 * vocab_size))
+    weights = total_parameters(cfg, vocab_size)
+    per_token = model_class(cfg).saved_activations(cfg) + 2 * vocab_size
+    return FLOAT * (4 * weights + batch_size * cfg.block_size * per_token)

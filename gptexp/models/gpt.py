@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from gptexp.config import Activation, GPTConfig, Norm, Position
 from gptexp.models.attention import Attention
+from gptexp.models.base import Model
+from gptexp.text import plural
 
 EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
 
@@ -30,13 +32,23 @@ class NormLayer(nn.Module):
         return F.layer_norm(x, shape, self.weight, self.bias, EPS)
 
 
+def activation(kind: Activation) -> nn.Module:
+    """The nonlinearity of the MLP that the config names."""
+    match kind:
+        case Activation.gelu:
+            return nn.GELU()
+        case Activation.relu:
+            return nn.ReLU()
+    raise TypeError(f"no activation for {kind}")
+
+
 class MLP(nn.Module):
     """Two linear layers, four times as wide in between."""
 
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.dropout = nn.Dropout(cfg.dropout)
-        self.activation = nn.GELU() if cfg.activation is Activation.gelu else nn.ReLU()
+        self.activation = activation(cfg.activation)
         self.up = nn.Linear(cfg.n_embd, 4 * cfg.n_embd, bias=cfg.bias)
         self.proj = nn.Linear(4 * cfg.n_embd, cfg.n_embd, bias=cfg.bias)
 
@@ -59,12 +71,13 @@ class Block(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
 
-class GPT(nn.Module):
-    """Token ids [batch, time] to logits [batch, time, vocab_size], time at most block_size."""
+class GPT(Model):
+    """Token and position tables, blocks of attention and MLP, a head."""
+
+    cfg: GPTConfig
 
     def __init__(self, cfg: GPTConfig, vocab_size: int) -> None:
-        super().__init__()
-        self.cfg = cfg
+        super().__init__(cfg, vocab_size)
         self.token_table = nn.Embedding(vocab_size, cfg.n_embd)
         learned = cfg.position is Position.learned
         self.position_table = nn.Embedding(cfg.block_size, cfg.n_embd) if learned else None
@@ -86,7 +99,7 @@ class GPT(nn.Module):
         return self.head(self.final_norm(x))
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
+    def init_weights(self, generator: torch.Generator) -> None:
         """Draw every parameter, in the order of `named_parameters`, from `generator`.
 
         | parameters                               | distribution                           |
@@ -113,37 +126,37 @@ class GPT(nn.Module):
             else:
                 parameter.normal_(0.0, std, generator=generator)
 
+    @classmethod
+    def count_parameters(cls, cfg: GPTConfig, vocab_size: int) -> dict[str, int]:
+        width, layers = cfg.n_embd, cfg.n_layer
+        bias = int(cfg.bias)
+        norm = width * (int(cfg.norm_gain) + int(cfg.bias and cfg.norm is Norm.layernorm))
+        norms = 2 * layers + int(cfg.embd_norm) + int(cfg.final_norm)
+        return {
+            "token table": vocab_size * width,
+            "position table": cfg.block_size * width if cfg.position is Position.learned else 0,
+            "attention": layers * (4 * width * width + bias * 4 * width),
+            "mlp": layers * (8 * width * width + bias * 5 * width),
+            "norms": norms * norm,
+            "head": 0 if cfg.tie_head else vocab_size * width,
+        }
 
-def gpt_parameters(cfg: GPTConfig, vocab_size: int) -> dict[str, int]:
-    """Parameters by component, from the config alone; a tied head adds none."""
-    width, layers = cfg.n_embd, cfg.n_layer
-    bias = int(cfg.bias)
-    norm = width * (int(cfg.norm_gain) + int(cfg.bias and cfg.norm is Norm.layernorm))
-    norms = 2 * layers + int(cfg.embd_norm) + int(cfg.final_norm)
-    return {
-        "token table": vocab_size * width,
-        "position table": cfg.block_size * width if cfg.position is Position.learned else 0,
-        "attention": layers * (4 * width * width + bias * 4 * width),
-        "mlp": layers * (8 * width * width + bias * 5 * width),
-        "norms": norms * norm,
-        "head": 0 if cfg.tie_head else vocab_size * width,
-    }
+    @classmethod
+    def flops_per_token(cls, cfg: GPTConfig, vocab_size: int) -> int:
+        """6 per weight of a matrix product, and what attention adds.
 
+        That is 12 n_layer n_embd block_size for the attention scores and their weighted sums
+        (Chowdhery et al. 2022, PaLM, appendix B).
+        """
+        matrices = 12 * cfg.n_layer * cfg.n_embd**2 + vocab_size * cfg.n_embd
+        return 6 * matrices + 12 * cfg.n_layer * cfg.n_embd * cfg.block_size
 
-def gpt_flops(cfg: GPTConfig, vocab_size: int) -> int:
-    """Floating-point operations per trained token, forward and backward.
+    @classmethod
+    def saved_activations(cls, cfg: GPTConfig) -> int:
+        """16 n_embd a layer: inputs of norms, products and the nonlinearity."""
+        return 16 * cfg.n_layer * cfg.n_embd
 
-    6 per weight of a matrix product, plus 12 n_layer n_embd block_size for the attention scores
-    and their weighted sums (Chowdhery et al. 2022, PaLM, appendix B). Table look-ups, norms and
-    biases are left out.
-    """
-    matrices = 12 * cfg.n_layer * cfg.n_embd**2 + vocab_size * cfg.n_embd
-    return 6 * matrices + 12 * cfg.n_layer * cfg.n_embd * cfg.block_size
-
-
-def activations(cfg: GPTConfig) -> int:
-    """Numbers that the forward pass keeps for each token, for the backward pass to read.
-
-    16 n_embd a layer: inputs of norms, products and the nonlinearity.
-    """
-    return 16 * cfg.n_layer * cfg.n_embd
+    @classmethod
+    def describe(cls, cfg: GPTConfig) -> str:
+        layers, heads = plural(cfg.n_layer, "layer"), plural(cfg.n_head, "head")
+        return f"{layers}, {heads}, {cfg.n_embd} wide, context of {cfg.block_size}"

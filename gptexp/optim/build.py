@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gptexp.config import AdamConfig, AdamWConfig, OptimConfig, SGDConfig
+from gptexp.config import AdamConfig, AdamWConfig, CountConfig, OptimConfig, SGDConfig
 from gptexp.errors import CheckpointError, Problem
+from gptexp.optim.counting import Counting
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -23,8 +24,11 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 
 def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Always the fused kernels: they are the faster ones, and they alone take `found_inf`, which
-    leaves weights and moments untouched where a gradient is not finite (see trainer.py)."""
+    """The optimizer that the config asks for, over the parameters of `model`.
+
+    Fused where torch has it: those kernels are the faster ones, and they alone take `found_inf`,
+    which leaves weights and moments untouched where a gradient is not finite (training/step.py).
+    """
     groups = parameter_groups(model, cfg.weight_decay)
     match cfg:
         case AdamWConfig():
@@ -35,6 +39,8 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
             return torch.optim.Adam(groups, lr=cfg.lr, betas=betas, eps=cfg.eps, fused=True)
         case SGDConfig():
             return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, fused=True)
+        case CountConfig():
+            return Counting(list(model.parameters()))
     raise TypeError(f"no optimizer for {type(cfg).__name__}")
 
 

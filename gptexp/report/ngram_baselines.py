@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gptexp.analysis.ngrams import UNITS
+from gptexp.config import UNITS
 from gptexp.report.results import Record, Results, mapping
 
 

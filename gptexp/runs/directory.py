@@ -134,6 +134,7 @@ class RunDirectory:
                 ) from error
         try:
             sweep_temporaries(self.path)
+            sweep_temporaries(self.checkpoints)
             yield
         finally:
             lock.release()

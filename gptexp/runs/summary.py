@@ -1,9 +1,6 @@
-"""summary.json, written last: what a finished run came to; and the last lines on the screen."""
+"""summary.json, written last: what a finished run came to, read again."""
 
-import logging
 from typing import Any
-
-log = logging.getLogger(__name__)
 
 
 def scalars(summary: dict[str, Any]) -> dict[str, float]:
@@ -31,4 +28,5 @@ def scalars(summary: dict[str, Any]) -> dict[str, float]:
 
 
 def best_val_loss(summary: dict[str, Any]) -> float | None:
+    """The lowest validation loss, in nats per token; None where none was finite."""
     return None if summary["best"] is None else summary["best"]["val_loss"]

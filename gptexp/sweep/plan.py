@@ -1,6 +1,6 @@
 """`gptexp plan`: what a sweep would train, what that would cost, and what of it is there."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from gptexp.config import Config, check, grid
@@ -12,7 +12,12 @@ from gptexp.experiment.lifecycle import to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory
 from gptexp.files import read_json
 from gptexp.models.build import build_model
-from gptexp.models.counts import count_parameters, flops_per_token, training_memory
+from gptexp.models.counts import (
+    flops_per_token,
+    total_parameters,
+    training_memory,
+)
+from gptexp.optim.build import build_optimizer
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.state import RunState
 from gptexp.runtime.device import (
@@ -25,6 +30,7 @@ from gptexp.runtime.device import (
 from gptexp.sweep.run import SweepPoint, changes
 from gptexp.text import aligned, duration, short
 from gptexp.training import throughput
+from gptexp.training.step import UpdateStep
 from gptexp.training.throughput import Speed
 
 HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "time", "point")
@@ -65,18 +71,19 @@ class Planner:
 
     def _cost(self, config: Config, where: Runtime) -> Cost:
         loaded = self.loaded(config)
-        vocab_size, corpus = loaded.tokenizer.vocab_size, loaded.corpus(where.device)
+        vocab_size = loaded.tokenizer.vocab_size
+        corpus = loaded.corpus(config.trainer.rows, config.seed, where.device)
         trainer = budgeted(config, vocab_size, corpus)
         check_memory(config, vocab_size, where.device)
-        tokens = corpus.trained(trainer.max_steps, trainer.batch_size * trainer.grad_accum)
+        tokens = corpus.tokens_seen(trainer.max_steps)
         directory = identify(config, self.outputs).directory
         state, left = standing(config, directory, trainer.max_steps)
         return Cost(
             state=state,
-            params=sum(count_parameters(config.model, vocab_size).values()),
+            params=total_parameters(config.model, vocab_size),
             steps=trainer.max_steps,
             tokens=tokens,
-            epochs=tokens / corpus.size("train"),
+            epochs=tokens / corpus.tokens_per_epoch("train"),
             flops=float(flops_per_token(config.model, vocab_size) * tokens),
             memory=training_memory(config.model, vocab_size, trainer.batch_size),
             seconds=throughput.seconds(
@@ -90,8 +97,9 @@ class Planner:
         """The corpus, read once for all points that have it in common."""
         key = repr((config.data, config.tokenizer, config.model.block_size))
         if key not in self.texts:
-            self.texts[key] = load_corpus(config)
-        return replace(self.texts[key], config=config)
+            block_size = config.model.block_size
+            self.texts[key] = load_corpus(config.data, config.tokenizer, block_size)
+        return self.texts[key]
 
     def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
         """Seconds that a token takes."""
@@ -101,8 +109,11 @@ class Planner:
         text = config.data if config.data.documents else None
         key = repr((config.model, vocab_size, *sizes, text, where))
         if key not in self.speeds:
-            network = build_model(config.model, vocab_size, 0).to(where.device)
-            self.speeds[key] = throughput.measure(cfg, network, network, corpus, where)
+            model = build_model(config.model, vocab_size, 0)
+            model.to(where.device)
+            optimizer = build_optimizer(config.optim, model)
+            update = UpdateStep(model, optimizer, where, cfg.grad_clip)
+            self.speeds[key] = throughput.measure(cfg, update, corpus)
         return self.speeds[key]
 
 

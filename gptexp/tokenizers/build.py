@@ -11,14 +11,14 @@ from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.char import CharTokenizer, code_points, listed
 
 
-def build_tokenizer(cfg: TokenizerConfig, text: str, *, documents: bool = False) -> Tokenizer:
+def build_tokenizer(cfg: TokenizerConfig, text: str, characters: str) -> Tokenizer:
     """The tokenizer that the config asks for; a vocabulary is that of the whole corpus.
 
-    Of documents, the line break between them comes last, where microGPT has its BOS.
+    `characters` are those of `text`, in the order that its format gives them.
     """
     match cfg:
         case CharTokenizerConfig():
-            return CharTokenizer.of(text, last="\n" if documents else "")
+            return CharTokenizer(characters)
         case ByteTokenizerConfig():
             return ByteTokenizer()
     raise TypeError(f"no tokenizer for {type(cfg).__name__}")

@@ -23,9 +23,9 @@ class CharTokenizer(Tokenizer):
         self.ids[points] = np.arange(self.vocab_size)
 
     @classmethod
-    def of(cls, text: str, last: str = "") -> "CharTokenizer":
-        """The vocabulary of all characters in `text`, by code point, those of `last` at the end."""
-        return cls("".join(sorted(set(text) - set(last))) + last)
+    def of(cls, text: str) -> "CharTokenizer":
+        """The vocabulary of all characters in `text`, by code point."""
+        return cls("".join(sorted(set(text))))
 
     def encode(self, text: str) -> NDArray[np.int64]:
         points = code_points(text)

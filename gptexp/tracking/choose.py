@@ -8,30 +8,30 @@ from gptexp.tracking.background import Background
 from gptexp.tracking.dashboard import Dashboard, RunInfo
 
 
-def open_dashboards(cfg: LoggerConfig, story: RunInfo) -> list[Background]:
+def open_dashboards(cfg: LoggerConfig, info: RunInfo) -> list[Background]:
     """The dashboards that the config asks for; each is imported and opened on its own thread."""
-    return [Background(name, opened) for name, opened in openers(cfg, story).items()]
+    return [Background(name, opened) for name, opened in openers(cfg, info).items()]
 
 
-def openers(cfg: LoggerConfig, story: RunInfo) -> dict[str, Callable[[], Dashboard]]:
+def openers(cfg: LoggerConfig, info: RunInfo) -> dict[str, Callable[[], Dashboard]]:
     """What opens each dashboard that the config asks for, by its name."""
     wanted: dict[str, Callable[[], Dashboard]] = {}
     if cfg.tensorboard:
-        wanted["TensorBoard"] = lambda: _tensorboard(story)
+        wanted["TensorBoard"] = lambda: _tensorboard(info)
     if cfg.wandb:
-        wanted["W&B"] = lambda: _wandb(cfg, story)
+        wanted["W&B"] = lambda: _wandb(cfg, info)
     return wanted
 
 
-def _tensorboard(story: RunInfo) -> Dashboard:
+def _tensorboard(info: RunInfo) -> Dashboard:
     from gptexp.tracking.tensorboard import TensorBoard
 
-    return TensorBoard(story)
+    return TensorBoard(info)
 
 
-def _wandb(cfg: LoggerConfig, story: RunInfo) -> Dashboard:
+def _wandb(cfg: LoggerConfig, info: RunInfo) -> Dashboard:
     # W&B reports its own errors to its server, and would wait ten seconds for one that is gone.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     from gptexp.tracking.wandb import WandB
 
-    return WandB(cfg, story)
+    return WandB(cfg, info)

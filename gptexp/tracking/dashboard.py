@@ -13,7 +13,7 @@ NOT_SHOWN = ("name", "rerun", "logger")  # keys of the config that change no res
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The run as it is when a mirror opens."""
+    """The run as it is when a dashboard opens."""
 
     folder: Path  # the run directory
     group: str  # the folder of runs that it belongs to
@@ -36,7 +36,7 @@ class FinalResult:
     step: int
     values: dict[str, float]  # final/...
     sample: Sample  # of the best weights
-    insight: Probe | None  # of the best weights, where they were at hand
+    probe: Probe | None  # of the best weights, where they were at hand
     checkpoint: Path | None  # the best one
 
 
@@ -48,7 +48,7 @@ class Dashboard(Protocol):
 
     def sample(self, sample: Sample) -> None: ...
 
-    def insight(self, insight: Probe) -> None: ...
+    def probe(self, probe: Probe) -> None: ...
 
     def final(self, final: FinalResult) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Pictures of an insight: maps of attention, and the distribution of the next token.
+"""Pictures of a probe: maps of attention, and the distribution of the next token.
 
 Drawn by Pillow: matplotlib takes a second for the labels of one map, in which training would wait.
 """
@@ -29,9 +29,9 @@ LEFT, TOP, BOTTOM = 44, 26, 24  # pixels around the bars
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")  # of the temperatures, in their order
 
 
-def attention(insight: Probe, layer: int) -> Image.Image:
+def attention(probe: Probe, layer: int) -> Image.Image:
     """The maps of one layer, one for each head: row t attends to columns up to t."""
-    maps = insight.attention[layer]
+    maps = probe.attention[layer]
     heads, time = maps.shape[:2]
     columns, side = min(heads, COLUMNS), time * CELL
     rows = -(-heads // columns)
@@ -44,7 +44,7 @@ def attention(insight: Probe, layer: int) -> Image.Image:
         image.paste(_shaded(maps[head]).resize((side, side), Image.Resampling.NEAREST), (left, top))
         pen.rectangle((left, top, left + side, top + side), outline="black")
         pen.text((left + side / 2, top - 3), f"head {head + 1}", "black", _font(11), anchor="ms")
-        for place, token in enumerate(insight.tokens):
+        for place, token in enumerate(probe.tokens):
             along = place * CELL + CELL / 2
             short = token if len(token) == 1 else "·"
             pen.text((left + along, top + side + 2), short, "black", _font(8), anchor="mt")
@@ -53,19 +53,19 @@ def attention(insight: Probe, layer: int) -> Image.Image:
     return image
 
 
-def following(insight: Probe) -> Image.Image:
+def following(probe: Probe) -> Image.Image:
     """The likeliest next tokens, with a bar for each temperature."""
-    likeliest = np.argsort(-insight.following[1.0], kind="stable")[:MOST_BARS]
-    highest = max(float(p[likeliest].max()) for p in insight.following.values())
+    likeliest = np.argsort(-probe.following[1.0], kind="stable")[:MOST_BARS]
+    highest = max(float(p[likeliest].max()) for p in probe.following.values())
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
     pen = ImageDraw.Draw(image)
     floor, group = HEIGHT - BOTTOM, (WIDTH - LEFT) / len(likeliest)
-    bar = 0.8 * group / len(insight.following)
+    bar = 0.8 * group / len(probe.following)
     for share in (0.0, 0.5, 1.0):  # of the highest bar
         y = floor - share * (floor - TOP)
         pen.line((LEFT, y, WIDTH, y), "#dddddd")
         pen.text((LEFT - 4, y), f"{share * highest:.2f}", "black", _font(10), anchor="rm")
-    for number, (temperature, probabilities) in enumerate(insight.following.items()):
+    for number, (temperature, probabilities) in enumerate(probe.following.items()):
         color = COLORS[number % len(COLORS)]
         for place, token in enumerate(likeliest):
             left = LEFT + place * group + number * bar
@@ -75,17 +75,17 @@ def following(insight: Probe) -> Image.Image:
         pen.text((WIDTH - 4, TOP + 2 + 14 * number), said, color, _font(11), anchor="rt")
     for place, token in enumerate(likeliest):
         middle = LEFT + (place + 0.4) * group
-        pen.text((middle, floor + 4), insight.vocabulary[token], "black", _font(11), anchor="mt")
-    said = f"probability of what follows {''.join(insight.tokens)}"
+        pen.text((middle, floor + 4), probe.vocabulary[token], "black", _font(11), anchor="mt")
+    said = f"probability of what follows {''.join(probe.tokens)}"
     pen.text((LEFT, 4), said, "black", _font(11), anchor="lt")
     return image
 
 
-def draw(insight: Probe) -> dict[str, bytes]:
-    """All pictures of an insight as PNG files, by the name that dashboards show."""
-    drawn = {"next_token": png(following(insight))}
-    for layer in range(len(insight.attention)):
-        drawn[f"attention/layer_{layer + 1}"] = png(attention(insight, layer))
+def draw(probe: Probe) -> dict[str, bytes]:
+    """All pictures of a probe as PNG files, by the name that dashboards show."""
+    drawn = {"next_token": png(following(probe))}
+    for layer in range(len(probe.attention)):
+        drawn[f"attention/layer_{layer + 1}"] = png(attention(probe, layer))
     return drawn
 
 

@@ -48,20 +48,20 @@ class TensorBoard:
     checkpoint and a kill, and all would show the first end of the run that was written.
     """
 
-    def __init__(self, story: RunInfo) -> None:
-        before = sorted(story.folder.glob("events.out.tfevents.*"))
-        shown = {} if story.resume_step is None else read_events(before)
+    def __init__(self, info: RunInfo) -> None:
+        before = sorted(info.folder.glob("events.out.tfevents.*"))
+        shown = {} if info.resume_step is None else read_events(before)
         self.times = {place: event.wall_time for place, event in shown.items()}
-        self.events = EventFile(story.folder)
+        self.events = EventFile(info.folder)
         # A server that is running drops what it has read of the files before this one.
         self.events.add(step=0, session_log=SessionLog(status=SessionLog.START))
-        self.summary(0, hparams_pb(story.hyperparameters(), trial_id=story.folder.name))
+        self.summary(0, hparams_pb(info.hyperparameters(), trial_id=info.folder.name))
         self.summary(0, layout())
-        for line in story.lines:
+        for line in info.lines:
             self.scalars(line)
-        for sample in story.samples:
+        for sample in info.samples:
             self.sample(sample)
-        for event in images(shown, story):
+        for event in images(shown, info):
             self.events.write(event)
         self.flush()
         for path in before:
@@ -77,19 +77,19 @@ class TensorBoard:
     def sample(self, sample: Sample) -> None:
         self.summary(sample.step, text(SAMPLE, sample.prompt + sample.text))
 
-    def insight(self, insight: Probe, prefix: str = "") -> None:
-        for name, data in pictures.draw(insight).items():
+    def probe(self, probe: Probe, prefix: str = "") -> None:
+        for name, data in pictures.draw(probe).items():
             image = Summary.Image(encoded_image_string=data)
             value = Summary.Value(tag=prefix + name, image=image)
-            self.summary(insight.step, Summary(value=[value]))
+            self.summary(probe.step, Summary(value=[value]))
 
     def final(self, final: FinalResult) -> None:
         for tag, value in final.values.items():
             self.scalar(tag, final.step, value)
         sample = final.sample.prompt + final.sample.text
         self.summary(final.step, text("final/sample/text_summary", sample))
-        if final.insight is not None:
-            self.insight(final.insight, "final/")
+        if final.probe is not None:
+            self.probe(final.probe, "final/")
 
     def summary(self, step: int, summary: Summary) -> None:
         """All at one place, and at the time when a former process put it there, if one did."""
@@ -150,15 +150,15 @@ def read_events(paths: list[Path]) -> dict[tuple[str, int], Event]:
     return {(value.tag, event.step): event for event in events for value in event.summary.value}
 
 
-def images(shown: dict[tuple[str, int], Event], story: RunInfo) -> list[Event]:
+def images(shown: dict[tuple[str, int], Event], info: RunInfo) -> list[Event]:
     """The pictures that stay, which no journal holds: a run that goes on draws its end again."""
-    last = -1 if story.resume_step is None else story.resume_step
+    last = -1 if info.resume_step is None else info.resume_step
     return [
         event
         for (tag, step), event in shown.items()
         if event.summary.value[0].HasField("image")
         and step <= last
-        and (story.over or not tag.startswith("final/"))
+        and (info.over or not tag.startswith("final/"))
     ]
 
 

@@ -1,7 +1,7 @@
 """Where curves and samples go: metrics.jsonl and samples.jsonl always, dashboards as mirrors.
 
-The two files are the truth, and trouble with them ends the run. Mirrors work in the background, and
-whatever happens to them, training goes on.
+The two files are the truth, and trouble with them ends the run. Dashboards work in the background,
+and whatever happens to them, training goes on.
 """
 
 import time
@@ -24,10 +24,10 @@ from gptexp.tracking.dashboard import FinalResult, RunInfo
 class Tracker:
     """One call for every curve and sample, whoever listens."""
 
-    def __init__(self, folder: Path, mirrors: Sequence[Background]) -> None:
+    def __init__(self, folder: Path, dashboards: Sequence[Background]) -> None:
         self.metrics = Journal(folder / "metrics.jsonl")
         self.samples = Journal(folder / "samples.jsonl")
-        self.mirrors = mirrors
+        self.dashboards = dashboards
 
     def __enter__(self) -> Self:
         return self
@@ -39,8 +39,8 @@ class Tracker:
         self.samples.close()
         self._tell("close", exit_code(error))
         deadline = time.monotonic() + background.FINISH
-        for mirror in self.mirrors:
-            mirror.finished(deadline)
+        for dashboard in self.dashboards:
+            dashboard.finished(deadline)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl, and one point of each curve."""
@@ -48,13 +48,11 @@ class Tracker:
         self.metrics.write(line)
         self._tell("scalars", line)
 
-    def sample(self, sample: Sample) -> None:
+    def sample(self, sample: Sample, probe: Probe) -> None:
+        """A sample, and how the model read it: pictures for the dashboards, which no file holds."""
         self.samples.write(asdict(sample))
         self._tell("sample", sample)
-
-    def insight(self, insight: Probe) -> None:
-        """Pictures for the dashboards; no file holds them."""
-        self._tell("insight", insight)
+        self._tell("probe", probe)
 
     def final(self, final: FinalResult) -> None:
         """What the run came to; summary.json holds all but the sample and the pictures."""
@@ -69,16 +67,16 @@ class Tracker:
         self._tell("flush")
 
     def _tell(self, method: str, *arguments: object) -> None:
-        for mirror in self.mirrors:
-            mirror.tell(method, *arguments)
+        for dashboard in self.dashboards:
+            dashboard.tell(method, *arguments)
 
 
 def open_tracker(config: Config, folder: Path, resume_step: int | None) -> Tracker:
     """Begin, or go on after `resume_step`: later lines, and a torn last one, are taken out."""
     lines = rewind(folder / "metrics.jsonl", resume_step)
     samples = [Sample(**line) for line in rewind(folder / "samples.jsonl", resume_step)]
-    story = RunInfo(folder, config.name, to_dict(config), resume_step, lines, samples)
-    return Tracker(folder, open_dashboards(config.logger, story))
+    info = RunInfo(folder, config.name, to_dict(config), resume_step, lines, samples)
+    return Tracker(folder, open_dashboards(config.logger, info))
 
 
 def exit_code(error: BaseException | None) -> int:

@@ -35,15 +35,15 @@ SAMPLE_COLUMNS: list[int | str] = ["step", "prompt", "text", "temperature", "top
 class WandB:
     """A mirror in a W&B run, whose id outlives interruptions."""
 
-    def __init__(self, cfg: LoggerConfig, story: RunInfo) -> None:
+    def __init__(self, cfg: LoggerConfig, info: RunInfo) -> None:
         settings = wandb.setup(wandb.Settings(silent=True, login_timeout=PROBE)).settings
-        self.folder = story.folder
-        self.run = begin(cfg, story, settings)
+        self.folder = info.folder
+        self.run = begin(cfg, info, settings)
         self.run.define_metric("*", step_metric="step")
         for name in ("val/loss", "val/bpb"):
             self.run.define_metric(name, step_metric="step", summary="min")
         self.samples = wandb.Table(columns=SAMPLE_COLUMNS, log_mode="INCREMENTAL")
-        self.sampled = {sample.step for sample in story.samples}
+        self.sampled = {sample.step for sample in info.samples}
 
     def scalars(self, line: dict[str, Any]) -> None:
         self.run.log({key: line[key] for key in line if key in AXES or "/" in key})
@@ -53,18 +53,18 @@ class WandB:
         self.samples.add_data(*(getattr(sample, str(column)) for column in SAMPLE_COLUMNS))
         self.run.log({"samples": self.samples, "step": sample.step})
 
-    def insight(self, insight: Probe, prefix: str = "") -> None:
-        drawn = pictures.draw(insight)
+    def probe(self, probe: Probe, prefix: str = "") -> None:
+        drawn = pictures.draw(probe)
         images = {name: Image.open(io.BytesIO(data)) for name, data in drawn.items()}
         shown = {prefix + name: wandb.Image(image) for name, image in images.items()}
-        self.run.log({**shown, "step": insight.step})
+        self.run.log({**shown, "step": probe.step})
 
     def final(self, final: FinalResult) -> None:
         self.run.summary.update(final.values)
         if final.sample.step not in self.sampled:
             self.sample(final.sample)
-        if final.insight is not None:
-            self.insight(final.insight, "final/")
+        if final.probe is not None:
+            self.probe(final.probe, "final/")
         if final.checkpoint is not None:
             name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{self.folder.name}-best")
             artifact = wandb.Artifact(name, type="model", metadata=dict(final.values))
@@ -79,22 +79,22 @@ class WandB:
         self.run.finish(exit_code=exit_code)
 
 
-def begin(cfg: LoggerConfig, story: RunInfo, settings: wandb.Settings) -> wandb.Run:
+def begin(cfg: LoggerConfig, info: RunInfo, settings: wandb.Settings) -> wandb.Run:
     """A run that is online if that can be, else offline; never a prompt, never a long wait."""
     if settings.mode == "disabled":
-        return init(cfg, story, "disabled")
+        return init(cfg, info, "disabled")
     why = reason_for_offline(settings)
     if why is None:
         try:
-            run = init(cfg, story, "online")
+            run = init(cfg, info, "online")
         except Exception as error:
             why = str(error).partition("\n")[0]
             wandb.teardown(1)  # else the id counts as in use
         else:
             log.info("W&B     %s", run.url)
             return run
-    run = init(cfg, story, "offline")
-    folders = story.folder / "wandb" / f"offline-run-*-{run.id}"  # one for each time it is resumed
+    run = init(cfg, info, "offline")
+    folders = info.folder / "wandb" / f"offline-run-*-{run.id}"  # one for each time it is resumed
     log.info("W&B     offline: %s; later: wandb sync %s", why, folders)
     return run
 
@@ -125,19 +125,19 @@ def probe(url: str) -> None:
 
 
 def init(
-    cfg: LoggerConfig, story: RunInfo, mode: Literal["online", "offline", "disabled"]
+    cfg: LoggerConfig, info: RunInfo, mode: Literal["online", "offline", "disabled"]
 ) -> wandb.Run:
     return wandb.init(
         entity=cfg.entity,
         project=cfg.project,
-        group=cfg.group or story.group,
+        group=cfg.group or info.group,
         job_type=cfg.job_type,
         tags=cfg.tags,
-        name=story.folder.name,
-        id=run_id(story),
+        name=info.folder.name,
+        id=run_id(info),
         resume="allow" if mode == "online" else None,
-        config=story.config,
-        dir=story.folder,
+        config=info.config,
+        dir=info.folder,
         mode=mode,
         reinit="create_new",  # runs of one multirun have nothing to do with each other
         settings=wandb.Settings(
@@ -146,13 +146,13 @@ def init(
     )
 
 
-def run_id(story: RunInfo) -> str:
+def run_id(info: RunInfo) -> str:
     """The same over all resumes of a run, another when it is trained anew; of an agent, its own."""
-    path = story.folder / "wandb-id"
+    path = info.folder / "wandb-id"
     if os.environ.get("WANDB_SWEEP_ID") and (given := os.environ.get("WANDB_RUN_ID")):
         write_text(path, given)
         return given
-    if story.resume_step is not None and path.exists():
+    if info.resume_step is not None and path.exists():
         return path.read_text().strip()
-    write_text(path, f"{story.folder.name.rpartition('-')[2]}-{uuid.uuid4().hex[:8]}")
+    write_text(path, f"{info.folder.name.rpartition('-')[2]}-{uuid.uuid4().hex[:8]}")
     return path.read_text()

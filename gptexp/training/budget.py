@@ -15,16 +15,15 @@ def steps(trainer: TrainerConfig, corpus: Corpus, flops_per_token: int) -> int:
     wanted = Fraction(repr(getattr(trainer, key)))
     tokens = {
         "max_tokens": wanted,
-        "max_epochs": wanted * corpus.size("train"),
+        "max_epochs": wanted * corpus.tokens_per_epoch("train"),
         "max_flops": wanted / flops_per_token,
     }[key]
-    sequences = trainer.batch_size * trainer.grad_accum
     few, enough = 0, 1  # no step, and a number of them that doubles until it reaches the budget
-    while corpus.trained(enough, sequences) < tokens:
+    while corpus.tokens_seen(enough) < tokens:
         few, enough = enough, 2 * enough
     while enough - few > 1:
         middle = (few + enough) // 2
-        if corpus.trained(middle, sequences) < tokens:
+        if corpus.tokens_seen(middle) < tokens:
             few = middle
         else:
             enough = middle

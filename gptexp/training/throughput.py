@@ -5,19 +5,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from gptexp.config import TrainerConfig
-from gptexp.data.corpus import IGNORE_INDEX, Corpus
+from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus
 from gptexp.inference.loss import token_losses
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.random import rng_state, set_rng_state
+from gptexp.training.step import UpdateStep
 
 PROBE_SECONDS = 1.0  # for another load on the machine to pass
-
 PROBE_TOKENS = 2048  # enough to stand for a large batch on a CPU
-
-Forward = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,64 +22,63 @@ class Speed:
     """Seconds that a token takes."""
 
     trained: float  # in a training step
-    judged: float  # in an evaluation, which needs the forward pass alone
+    evaluated: float  # in an evaluation, which needs the forward pass alone
 
 
 def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
     """For the whole run, with its evaluations."""
-    trained = corpus.trained(cfg.max_steps, cfg.batch_size * cfg.grad_accum)
-    judged = corpus.size("val") + min(corpus.size("val"), corpus.size("train"))
+    trained = corpus.tokens_seen(cfg.max_steps)
+    val, train = corpus.tokens_per_epoch("val"), corpus.tokens_per_epoch("train")
     evaluations = cfg.max_steps // cfg.eval_interval + 1
-    return trained * speed.trained + evaluations * judged * speed.judged
+    return trained * speed.trained + evaluations * (val + min(val, train)) * speed.evaluated
 
 
-def measure(
-    cfg: TrainerConfig, model: nn.Module, forward: Forward, corpus: Corpus, where: Runtime
-) -> Speed:
-    """From a few passes, which leave no trace; `forward` is the model's, perhaps compiled."""
-    x, y = corpus.batch("train", 0, _rows(cfg.batch_size, cfg, corpus, where))
+def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
+    """From a few passes of an update's model, which leave no trace."""
+    model, runtime = update.model, update.runtime
+    rows = _rows(cfg.batch_size, cfg, corpus, runtime)
+    batch = Batch(*(part[:rows] for part in corpus.batch(0)))
+    inputs, targets = next(
+        iter(corpus.windows("val", _rows(cfg.eval_batch_size, cfg, corpus, runtime)))
+    )
 
     def train() -> None:
-        with where.autocast():
-            logits = forward(x)
-        token_losses(logits, y).sum().backward()
-
-    rows = _rows(cfg.eval_batch_size, cfg, corpus, where)
-    inputs, targets = next(iter(corpus.windows("val", rows)))
+        update.accumulate(batch, rows, count=1)
 
     @torch.no_grad()
-    def judge() -> None:
-        with where.autocast():
+    def evaluate() -> None:
+        with runtime.autocast():
             logits = model(inputs)
         token_losses(logits, targets).sum()
 
-    random = rng_state(where.device)
+    random = rng_state(runtime.device)
     model.train()
     # Of one document, a batch is as long as the usual one.
-    usual = corpus.size("train") / corpus.sequences("train") * len(x)
+    usual = corpus.tokens_per_epoch("train") / corpus.rows_per_epoch("train") * len(batch.inputs)
+    evaluated = int((targets != IGNORE_INDEX).sum())
     speed = Speed(
-        trained=_fastest(train, where, PROBE_SECONDS) / usual,
-        judged=_fastest(judge, where, PROBE_SECONDS / 10) / int((targets != IGNORE_INDEX).sum()),
+        trained=_fastest(train, runtime, PROBE_SECONDS) / usual,
+        evaluated=_fastest(evaluate, runtime, PROBE_SECONDS / 10) / evaluated,
     )
-    model.zero_grad(set_to_none=True)
-    set_rng_state(random, where.device)
+    update.clear()
+    set_rng_state(random, runtime.device)
     return speed
 
 
-def _rows(batch_size: int, cfg: TrainerConfig, corpus: Corpus, where: Runtime) -> int:
+def _rows(batch_size: int, cfg: TrainerConfig, corpus: Corpus, runtime: Runtime) -> int:
     """On a CPU, a part of a large batch takes its share of the time."""
-    whole_batch = where.device.type != "cpu" or cfg.compile
+    whole_batch = runtime.device.type != "cpu" or cfg.compile
     few = max(1, PROBE_TOKENS // corpus.block_size)
     return batch_size if whole_batch else min(batch_size, few)
 
 
-def _fastest(work: Callable[[], None], where: Runtime, enough: float) -> float:
+def _fastest(work: Callable[[], None], runtime: Runtime, enough: float) -> float:
     """Seconds of the fastest of a few passes, which together take `enough` seconds or a little."""
     passes: list[float] = []
     while len(passes) < 3 or (len(passes) < 20 and sum(passes) < enough):
-        where.synchronize()
+        runtime.synchronize()
         began = time.perf_counter()
         work()
-        where.synchronize()
+        runtime.synchronize()
         passes.append(time.perf_counter() - began)
     return min(passes[1:])  # the first warms up

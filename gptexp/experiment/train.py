@@ -1,0 +1,100 @@
+"""One training run in its directory: build each part once, fit, sum up."""
+
+from typing import Any
+
+from gptexp.config import Config, to_dict
+from gptexp.experiment.compatibility import check_resume
+from gptexp.experiment.finish import TrainingResult, finish
+from gptexp.experiment.identity import Identity
+from gptexp.experiment.lifecycle import complete
+from gptexp.experiment.manifest import write_manifest
+from gptexp.experiment.prepare import Inputs
+from gptexp.experiment.screen import announce
+from gptexp.inference.evaluation import Evaluator
+from gptexp.inference.generate import Sampler
+from gptexp.models.build import build_model
+from gptexp.optim.build import build_optimizer
+from gptexp.optim.schedule import build_schedule
+from gptexp.runs import checkpoint
+from gptexp.runs.checkpoint import State, Store
+from gptexp.runs.state import Outcome
+from gptexp.runtime.random import stream_seed
+from gptexp.tracking.tracker import Tracker, open_tracker
+from gptexp.training.trainer import Trainer, TrainerParts
+
+
+def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[str]) -> Outcome:
+    """Fit in the run's directory, from its newest checkpoint if it has one; the summary comes last.
+
+    Raises GptexpError, once status.json says what went wrong.
+    """
+    directory = identity.directory
+
+    def fill() -> dict[str, Any]:
+        store = Store(directory.checkpoints, config.trainer.keep)
+        found = store.latest()
+        resumed = None if found is None else found.state
+        check_resume(config, identity, inputs.tokenizer, resumed)
+        if found is not None:
+            store.rewind(found.entry)
+        step = None if resumed is None else resumed["step"]
+        announce(config, identity, inputs, step)
+        write_manifest(config, identity, inputs, overrides, step)
+        with open_tracker(config, directory.path, step) as tracker:
+            trainer = build_trainer(config, identity, inputs, store, tracker)
+            result = fit(trainer, resumed)
+            return finish(config, directory.path, inputs.text, tracker, result)
+
+    return complete(directory, config.trainer, fill)
+
+
+def build_trainer(
+    config: Config, identity: Identity, inputs: Inputs, store: Store, tracker: Tracker
+) -> Trainer:
+    """Each part from its own section of the config."""
+    text, runtime, tokenizer = inputs.text, inputs.runtime, inputs.tokenizer
+    model = build_model(config.model, tokenizer.vocab_size, stream_seed(config.seed, "init"))
+    if inputs.init is not None:
+        model.load_state_dict(inputs.init["model"])
+    model.to(runtime.device)
+    cfg, block_size = inputs.trainer, config.model.block_size
+    parts = TrainerParts(
+        model=model,
+        corpus=inputs.corpus,
+        optimizer=build_optimizer(config.optim, model),
+        schedule=build_schedule(config.schedule, cfg.max_steps),
+        peak_lr=config.optim.lr,
+        runtime=runtime,
+        evaluator=Evaluator(model, inputs.corpus, tokenizer, runtime, cfg.eval_batch_size),
+        sampler=Sampler(model, tokenizer, text.format, block_size, cfg, config.seed),
+        store=store,
+        tracker=tracker,
+        identity={
+            "config": to_dict(config),
+            "config_hash": identity.hash,
+            "tokenizer": tokenizer.to_dict(),
+        },
+    )
+    return Trainer(cfg, config.seed, parts)
+
+
+def fit(trainer: Trainer, resumed: State | None) -> TrainingResult:
+    """Train, then look at the best weights: their test loss and a sample."""
+    parts = trainer.parts
+    stop_reason = trainer.fit(resumed)
+    final_weights = checkpoint.digest(parts.model.state_dict())
+    best_step, best_file = trainer.stop.best_step, None
+    if best_step >= 0:
+        parts.model.load_state_dict(parts.store.best()["model"])
+        best_file = parts.store.folder / parts.store.best_entry().file
+    sample, probe = parts.sampler.draw(max(best_step, 0))
+    return TrainingResult(
+        stop_reason=stop_reason,
+        best_step=best_step,
+        best_weights=checkpoint.digest(parts.model.state_dict()),
+        final_weights=final_weights,
+        test=parts.evaluator.evaluate("test") if parts.corpus.tokens_per_epoch("test") else None,
+        sample=sample,
+        probe=probe,
+        best_file=best_file,
+    )

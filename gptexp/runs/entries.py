@@ -1,0 +1,181 @@
+"""What can be known of a run's checkpoints without torch: entries, pointers, digests, pruning.
+
+    checkpoints/step-500.pt      torch.save of a dict of tensors, numbers and strings
+    checkpoints/step-500.json    its entry: file, size, digests, step, best_step
+    checkpoints/best.json        a copy of the entry with the lowest validation loss
+    checkpoints/last.json        a copy of the newest entry, written last
+
+The files come in that order, each atomically, so an entry never names what is not whole.
+"""
+
+import contextlib
+import hashlib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from gptexp.config import Keep
+from gptexp.errors import CheckpointError, Problem
+from gptexp.files import read_json, sha256, storage_errors, sync_folder, write_json
+
+BEST, LAST = "best.json", "last.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one checkpoint file before it is opened."""
+
+    file: str
+    size: int  # bytes
+    sha256: str  # of the file
+    step: int
+    best_step: int  # the step of the lowest validation loss, as it stood at `step`
+    weights_sha256: str | None = None  # see checkpoint.digest; None of an earlier gptexp
+
+
+class Entries:
+    """The entries of one run's checkpoints. Whoever changes them holds the directory's lock."""
+
+    def __init__(self, folder: Path, keep: Keep = Keep.best) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def add(self, entry: Entry) -> None:
+        """Take in a checkpoint whose file is written, then prune; raises StorageError."""
+        self._write(f"step-{entry.step}.json", entry)
+        if entry.best_step == entry.step:
+            # Before last.json: a kill in between leaves a best that `rewind` takes back.
+            self._write(BEST, entry)
+        self._write(LAST, entry)
+        self._prune()
+
+    def best_entry(self) -> Entry:
+        """The entry of the best checkpoint; raises CheckpointError where there is none."""
+        entry = read_entry(self.folder / BEST)
+        if entry is None:
+            what, fix = "holds no best checkpoint yet", "train it to an evaluation first"
+            raise CheckpointError(Problem(self.folder, what, fix))
+        return entry
+
+    def newest_first(self) -> list[Entry]:
+        """What last.json names, then whatever is not newer: that was not finished."""
+        last = read_entry(self.folder / LAST)
+        if last is None:
+            return self._all()
+        return [last, *(e for e in self._all() if e.step <= last.step and e != last)]
+
+    def rewind(self, entry: Entry) -> None:
+        """Make the folder what it was when `entry` was saved; the pointers first.
+
+        Raises StorageError, and CheckpointError where the best checkpoint of then is not whole.
+        """
+        best = self.best_of(entry)
+        with storage_errors(self.folder):
+            if best is None:
+                (self.folder / BEST).unlink(missing_ok=True)
+            else:
+                self._write(f"step-{best.step}.json", best)
+                self._write(BEST, best)
+            self._write(f"step-{entry.step}.json", entry)
+            self._write(LAST, entry)
+            self._leave({e.step for e in self._all() if e.step <= entry.step})
+
+    def best_of(self, entry: Entry) -> Entry | None:
+        """The best checkpoint as it stood when `entry` was saved; None before any evaluation.
+
+        Taken from whichever copy of its entry agrees with the file; raises CheckpointError if none
+        does.
+        """
+        step = entry.best_step
+        if step == entry.step:
+            return entry
+        if step < 0:
+            return None
+        path = self.folder / f"step-{step}.pt"
+        with contextlib.suppress(OSError):
+            digest = sha256(path)
+            for name in (f"step-{step}.json", BEST, LAST):
+                copy = read_entry(self.folder / name)
+                if copy is not None and copy.sha256 == digest:
+                    return replace(copy, file=path.name, step=step, best_step=step)
+        what = "the best checkpoint so far is damaged or missing"
+        raise CheckpointError(Problem(path, what, "train anew, rerun=true"))
+
+    def finish(self) -> None:
+        """The run is done: with keep=best, only the best checkpoint stays, if there is one."""
+        best = read_entry(self.folder / BEST)
+        if self.keep is Keep.best and best is not None:
+            with storage_errors(self.folder):
+                (self.folder / LAST).unlink(missing_ok=True)
+                self._leave({best.step})
+
+    def _all(self) -> list[Entry]:
+        """All entries that can be read, newest first."""
+        readable = (read_entry(path) for path in self.folder.glob("step-*.json"))
+        return sorted((e for e in readable if e is not None), key=lambda e: e.step, reverse=True)
+
+    def _prune(self) -> None:
+        """Keep the last two and the best as each of them knew it."""
+        if self.keep is Keep.best:
+            last_two = self._all()[:2]
+            with storage_errors(self.folder):
+                self._leave({step for entry in last_two for step in (entry.step, entry.best_step)})
+
+    def _leave(self, steps: set[int]) -> None:
+        """Remove the checkpoints of other steps, entries first, and files without an entry."""
+        stems = {f"step-{step}" for step in steps}
+        gone = [path for path in sorted(self.folder.glob("step-*")) if path.stem not in stems]
+        for path in gone:
+            path.unlink(missing_ok=True)
+        if gone:
+            sync_folder(self.folder)
+
+    def _write(self, name: str, entry: Entry) -> None:
+        if read_entry(self.folder / name) != entry:
+            write_json(self.folder / name, asdict(entry))
+
+
+def read_entry(path: Path) -> Entry | None:
+    """The entry in a file; None when it is missing or damaged."""
+    try:
+        return Entry(**(read_json(path) or {}))
+    except TypeError:
+        return None
+
+
+def verified_bytes(path: Path, entry: Entry | None) -> bytes:
+    """The content of a checkpoint file, compared with its entry's digest where there is one.
+
+    torch loads a flipped bit without a word, so this comes before anything is read. Raises
+    CheckpointError.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        problem = Problem(path, f"{error.strerror}", "name a checkpoint file")
+        raise CheckpointError(problem) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if entry is not None and digest != entry.sha256:
+        what = (
+            f"damaged: {len(data):,} bytes with SHA-256 {digest[:12]}..., not {entry.size:,} with "
+            f"{entry.sha256[:12]}..."
+        )
+        raise CheckpointError(Problem(path, what, "use another checkpoint"))
+    return data
+
+
+def weights_digest(run: Path) -> str | None:
+    """The digest of the weights behind a run directory or a checkpoint file, read without torch.
+
+    None where their entry does not hold it, or the file is not what the entry says.
+    """
+    folder, entry = run.parent, read_entry(run.with_suffix(".json"))
+    if run.is_dir():
+        folder = run / "checkpoints"
+        entry = read_entry(folder / BEST)
+    if entry is None or entry.weights_sha256 is None:
+        return None
+    try:
+        verified_bytes(folder / entry.file, entry)
+    except CheckpointError:
+        return None
+    return entry.weights_sha256

@@ -1,0 +1,103 @@
+"""One update of the weights: forward, backward, finite guard, the optimizer's step."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gptexp.data.corpus import Batch
+from gptexp.inference.loss import token_losses
+from gptexp.models.base import Model
+from gptexp.optim import gradients
+from gptexp.runtime.device import Runtime
+
+
+class NonFinite(NamedTuple):
+    """The first update whose loss or gradient norm is not finite."""
+
+    step: int  # updates done, with this one
+    loss: float
+    grad_norm: float
+
+
+class UpdateStep:
+    """Executes updates; what of them is not finite, and all after it, never reaches the weights.
+
+    CUDA runs ahead of its host: fused optimizers skip their update where `found_inf` is 1, which is
+    set on the device, and the host reads it when it waits anyway. A CPU does not run ahead, the
+    kernels of MPS pass `found_inf` over, and so does an optimizer that is not fused: there the host
+    looks at each update before it is made.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        optimizer: torch.optim.Optimizer,
+        runtime: Runtime,
+        grad_clip: float,
+        compile: bool = False,
+    ) -> None:
+        if compile:
+            torch.compiler.reset()  # what an earlier run of this process compiled has no part in it
+        self.model, self.optimizer, self.runtime = model, optimizer, runtime
+        self.forward = torch.compile(model) if compile else model
+        self.grad_clip = grad_clip
+        self.parameters = list(model.parameters())
+        fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+        self.runs_ahead = fused and runtime.device.type == "cuda"
+        self.grad_norm = torch.zeros((), device=runtime.device)  # of the last update, unclipped
+        self.found_inf = torch.zeros((), device=runtime.device)  # 1 from the first bad update on
+        self.latest = torch.zeros(3, device=runtime.device)  # a NonFinite, once found_inf is 1
+
+    def __call__(self, batch: Batch, batch_size: int, step: int, count: int, lr: float) -> Tensor:
+        """Make update number `step`; returns its loss, a mean over `count` targets in nats.
+
+        The rows of the batch pass forward and backward `batch_size` at a time.
+        """
+        loss = self.accumulate(batch, batch_size, count)
+        self.apply(step, loss, lr)
+        return loss
+
+    def accumulate(self, batch: Batch, batch_size: int, count: int) -> Tensor:
+        """Add the gradients of a batch; returns its loss, without waiting for the device."""
+        loss = torch.zeros((), device=self.runtime.device)
+        for inputs, targets in zip(*(part.split(batch_size) for part in batch), strict=True):
+            with self.runtime.autocast():
+                logits = self.forward(inputs)
+            part = token_losses(logits, targets).sum() / count
+            self.model.backward(part, inputs, targets)
+            loss += part.detach()
+        return loss
+
+    def apply(self, step: int, loss: Tensor, lr: float) -> None:
+        """Clip the gradients and have the optimizer take them, unless something is not finite."""
+        self.grad_norm = gradients.clip(self.parameters, self.grad_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self._guard(step, loss)
+        if self.runs_ahead or not self.found_inf.item():
+            self.optimizer.step()
+        self.clear()
+
+    def clear(self) -> None:
+        """Let go of the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def first_non_finite(self) -> NonFinite | None:
+        """The update that spoiled all after it, if there was one; waits for the device."""
+        if not self.found_inf.item():
+            return None
+        step, loss, grad_norm = self.latest.tolist()
+        return NonFinite(int(step), loss, grad_norm)
+
+    def _guard(self, step: int, loss: Tensor) -> None:
+        """Note the first update that is not finite, on the device where it runs ahead."""
+        now = torch.stack([torch.full_like(loss, step), loss, self.grad_norm])
+        if self.runs_ahead:
+            self.latest = torch.where(self.found_inf == 0, now, self.latest)
+            self.found_inf = (~torch.isfinite(self.latest).all()).float()
+            self.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
+        elif not all(map(math.isfinite, now.tolist())):
+            self.latest, self.found_inf = now, torch.ones_like(self.found_inf)
