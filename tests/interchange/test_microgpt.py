@@ -9,8 +9,6 @@ import struct
 import pytest
 import torch
 from small_runs import ONE_LINE, problem_lines
-from test_oracle import build_gpt
-
 from gptexp import reference
 from gptexp.errors import CheckpointError
 from gptexp.interchange import microgpt
