@@ -1,5 +1,6 @@
 """Between Hydra and the typed Config: schemas in, dataclasses out, and back to plain values."""
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
@@ -62,6 +64,35 @@ def from_overrides(overrides: list[str]) -> Config:
         if not is_config_error(error):
             raise
         raise ConfigError(explain(error)) from error
+
+
+def single_run(words: list[str]) -> Config | None:
+    """The config of a command that trains one run; None for one that is Hydra's to answer.
+
+    That is one with an option, with a setting of Hydra's, or whose config asks for a sweep. Hydra
+    itself would compose twice, the first time to see which of both it is. Raises ConfigError.
+    """
+    if any(word.startswith(("-", "hydra")) or "=" not in word for word in words):
+        return None
+    register()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            cfg = compose("config", overrides=words, return_hydra_config=True)
+            if cfg.hydra.mode is RunMode.MULTIRUN:
+                return None
+            return typed(without_hydra(cfg))
+    except Exception as error:
+        if not is_config_error(error):
+            raise
+        raise ConfigError(explain(error)) from error
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """The run's part of a composed config."""
+    cfg = copy.copy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
 
 
 def to_dict(config: Config) -> dict[str, Any]:

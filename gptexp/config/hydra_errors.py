@@ -14,6 +14,7 @@ from gptexp.errors import Problem
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
+ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
 LAUNCHERS = {  # which extra of ours brings it
     "joblib": "parallel",
     "submitit_local": "slurm",
@@ -35,11 +36,14 @@ def override_problems(arguments: list[str]) -> list[Problem]:
 def is_config_error(error: BaseException) -> bool:
     """Whether `error` is a user's mistake that `explain` can word."""
     known = HydraException | OmegaConfBaseException | yaml.YAMLError | UnicodeDecodeError
-    return isinstance(error, known) or "Config group override must be" in str(error)
+    words = ("Config group override must be", ONE_OPTION)
+    return isinstance(error, known) or any(word in str(error) for word in words)
 
 
 def explain(error: BaseException, arguments: list[str] | None = None) -> Problem:
     """One line for an exception that is_config_error; `arguments` are the command line's."""
+    if ONE_OPTION in str(error):
+        return Problem("options", "these do not stand together", "keep one of -m, --cfg and --info")
     causes = _chain(error)
     text = "\n".join(str(cause) for cause in causes)
     for cause in causes:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from gptexp.config import Config, from_yaml, stored_config
 from gptexp.errors import ConfigError, InUseError, Problem
 from gptexp.files import (
@@ -118,6 +116,8 @@ class RunDirectory:
 
         Raises InUseError, naming the other process, and StorageError.
         """
+        from filelock import FileLock, Timeout  # not for a run that is over
+
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock", timeout=LOCK_SECONDS)
@@ -146,6 +146,8 @@ class RunDirectory:
         """
         if not (self.path / ".lock").exists():
             return False
+        from filelock import FileLock, Timeout
+
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 return False
