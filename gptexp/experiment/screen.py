@@ -5,8 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gptexp.config import UNITS, Config
-from gptexp.experiment.identity import Identity
+from gptexp.config import UNITS
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import Outcome
 from gptexp.text import duration
@@ -87,14 +86,11 @@ def show_again(over: Outcome, directory: RunDirectory) -> None:
     show_summary(directory.summary() or {}, directory.path)
 
 
-def announce(config: Config, identity: Identity, inputs: "Inputs", step: int | None) -> None:
+def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: int | None) -> None:
     """The first lines: model, data, machine, directory; and the step of a run that goes on."""
-    from gptexp.models.counts import total_parameters  # torch: not for a run that is over
-
-    parameters = total_parameters(config.model, inputs.tokenizer.vocab_size)
     machine = inputs.runtime.describe()
-    log.info("model   %s: %s parameters, on %s", config.model.name, f"{parameters:,}", machine)
+    log.info("model   %s: %s parameters, on %s", model, f"{parameters:,}", machine)
     log.info("data    %s", inputs.text.describe())
-    log.info("run     %s", identity.directory.path)
+    log.info("run     %s", path)
     if step is not None:
         log.info("resume  at step %s of %s", f"{step:,}", f"{inputs.trainer.max_steps:,}")
