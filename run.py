@@ -80,9 +80,9 @@ def cli() -> int:
         if hydra_errors.is_config_error(error):
             return fail(ConfigError(hydra_errors.explain(error, sys.argv)))
         if isinstance(error, OSError):
-            where = error.filename or "output"
+            place = error.filename or "output"
             return fail(
-                StorageError(Problem(where, f"{error.strerror}", "run in a writable folder"))
+                StorageError(Problem(place, f"{error.strerror}", "run in a writable folder"))
             )
         raise
 

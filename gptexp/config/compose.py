@@ -133,8 +133,8 @@ def from_yaml(text: str) -> Config:
     try:
         values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(Problem(STORED, f"{where}{error.problem}", "correct it")) from error
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(Problem(STORED, f"{line}{error.problem}", "correct it")) from error
     except (yaml.YAMLError, ValueError) as error:  # a NUL; a date of February 30
         raise ConfigError(Problem(STORED, "not YAML", "restore it")) from error
     if not isinstance(values, dict):

@@ -102,15 +102,15 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
 
     A key that an old run lacks takes its dataclass default, as in its hash.
     """
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             kind = variant(name, {"name": None, **value})
             section = {**_stored_defaults(name, kind), **value}
-            found |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
+            flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
-            found[name] = value
-    return found
+            flattened[name] = value
+    return flattened
 
 
 def _plain(value: Any) -> Any:
@@ -132,10 +132,10 @@ def _typed(values: dict[str, Any], key: str) -> str:
 
 
 def _defaults(section: Any) -> dict[str, Any]:
-    found = {}
+    defaults = {}
     for field in dataclasses.fields(section):
         if field.default is not dataclasses.MISSING:
-            found[field.name] = field.default
+            defaults[field.name] = field.default
         elif field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
-    return found
+            defaults[field.name] = field.default_factory()
+    return defaults

@@ -75,10 +75,10 @@ def check(config: Config) -> None:
 
 def problems(config: Config) -> list[Problem]:
     """Everything that is wrong with the values of a config; empty when all is well."""
-    found = [*_names(config)]
+    listed = [*_names(config)]
     for section in SECTIONS:
-        found += getattr(config, section).problems()
-    return [*found, *_warmup(config), *_counting(config)]
+        listed += getattr(config, section).problems()
+    return [*listed, *_warmup(config), *_counting(config)]
 
 
 def _names(config: Config) -> Iterator[Problem]:

@@ -29,7 +29,7 @@ class Documents:
 
     cfg: DataConfig
 
-    def normalise(self, text: str, where: str) -> str:
+    def normalise(self, text: str, source: str) -> str:
         """Each line without the white space around it; empty ones are dropped.
 
         Raises DataError for less than two documents.
@@ -38,7 +38,7 @@ class Documents:
         if len(lines) < 2:
             what = "holds one document, and training and validation each need one"
             fix = "a file with one document a line, or data=text for a text"
-            raise DataError(Problem(where, what, fix))
+            raise DataError(Problem(source, what, fix))
         if self.cfg.shuffle:
             key = stream_seed(ORDER_SEED, "documents")
             order = np.random.Generator(np.random.Philox(key=key)).permutation(len(lines))

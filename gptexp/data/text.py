@@ -20,7 +20,7 @@ class Text:
 
     cfg: DataConfig
 
-    def normalise(self, text: str, where: str) -> str:
+    def normalise(self, text: str, source: str) -> str:
         return text
 
     def characters(self, text: str) -> str:

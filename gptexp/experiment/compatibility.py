@@ -87,13 +87,13 @@ def check_config_file(config: Config, directory: RunDirectory) -> None:
     if not path.exists():
         return
     stored = directory.config(fix)
-    if found := differences(stored, config):
-        keys = ", ".join(difference.key for difference in found)
+    if edited := differences(stored, config):
+        keys = ", ".join(difference.key for difference in edited)
         raise ConfigError(
             Problem(path, f"was edited: {keys}", f"{fix}; other settings go on the command line"),
             *(
                 Problem(key, f"config.yaml {theirs}, command {ours}", "restore it")
-                for key, theirs, ours in found
+                for key, theirs, ours in edited
             ),
         )
 

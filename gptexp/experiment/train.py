@@ -33,11 +33,11 @@ def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[st
 
     def fill() -> dict[str, Any]:
         store = Store(directory.checkpoints, config.trainer.keep)
-        found = store.latest()
-        resumed = None if found is None else found.state
+        newest = store.latest()
+        resumed = None if newest is None else newest.state
         check_resume(config, identity, inputs.tokenizer, resumed)
-        if found is not None:
-            store.rewind(found.entry)
+        if newest is not None:
+            store.rewind(newest.entry)
         step = None if resumed is None else resumed["step"]
         parameters = total_parameters(config.model, inputs.tokenizer.vocab_size)
         announce(config.model.name, parameters, inputs, directory.path, step)

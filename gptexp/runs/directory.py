@@ -68,10 +68,10 @@ class RunDirectory:
     def status_stamp(self) -> tuple[int, int] | None:
         """Another one after each set_status, even of the same words; None without status.json."""
         try:
-            found = (self.path / "status.json").stat()
+            stat = (self.path / "status.json").stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino
+        return stat.st_mtime_ns, stat.st_ino
 
     def config(self, fix: str = "restore it") -> Config:
         """What config.yaml says; raises ConfigError, with that fix, where it cannot be read."""

@@ -48,17 +48,17 @@ def sources() -> dict[str, str]:
     }
 
 
-def environment(where: "Runtime") -> dict[str, Any]:
+def environment(runtime: "Runtime") -> dict[str, Any]:
     """Versions and machine: what can change the bits of a result though the code is the same."""
     import importlib.metadata
     import platform
 
     import torch
 
-    on_cuda = where.device.type == "cuda"
+    on_cuda = runtime.device.type == "cuda"
     return {
-        "device": where.device.type,
-        "dtype": str(where.dtype).removeprefix("torch."),
+        "device": runtime.device.type,
+        "dtype": str(runtime.dtype).removeprefix("torch."),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
         "platform": platform.platform(),
@@ -66,7 +66,7 @@ def environment(where: "Runtime") -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch_build": torch.__config__.show(),
         "cuda": torch.version.cuda,
-        "gpu": torch.cuda.get_device_name(where.device) if on_cuda else None,
+        "gpu": torch.cuda.get_device_name(runtime.device) if on_cuda else None,
     }
 
 
