@@ -66,28 +66,25 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> Problem
     name = key[1] if key and key[1] != "_dummy_" else "config"
     file = re.search(r"^In '(?!config')([^']+)'", text)
     in_file = f" (in {file[1]}.yaml)" if file else ""
+    subject = name + in_file
     if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
         group, _, leaf = name.partition(".")
         if in_file and any(leaf in _leaves(node) for node in VARIANTS.get(group, {}).values()):
             what = f"is no key of the {group} that was chosen, and that file sets it"
-            return Problem(
-                f"{name}{in_file}", what, f"leave {group}=... out, or what chose the file"
-            )
+            return Problem(subject, what, f"leave {group}=... out, or what chose the file")
         return _unknown_key(name, in_file, _keys_of(unknown[2]))
     if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
         return _unknown_key(_section_of(unknown[1]) + unknown[2], in_file, _keys_of(unknown[1]))
     if isinstance(error, MissingMandatoryValue):
-        return Problem(f"{name}{in_file}", "has no value", f"give one, as in {name}=...")
+        return Problem(subject, "has no value", f"give one, as in {name}=...")
     if "is not Optional" in text:
-        return Problem(f"{name}{in_file}", "null is not a value for it", f"{name}=VALUE")
+        return Problem(subject, "null is not a value for it", f"{name}=VALUE")
     if missing := re.search(r"Interpolation key '([\w.]+)' not found", text):
-        return Problem(
-            f"{name}{in_file}", f"refers to {missing[1]}, which is not there", "name a key that is"
-        )
+        return Problem(subject, f"refers to {missing[1]}, which is not there", "name a key that is")
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
-    return Problem(f"{name}{in_file}", first or _first_line(error), f"{name}={_example(first)}")
+    return Problem(subject, first or _first_line(error), f"{name}={_example(first)}")
 
 
 def _example(complaint: str) -> str:

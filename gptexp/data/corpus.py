@@ -75,7 +75,7 @@ class Format(Protocol):
     """How a text is read: as one stream of tokens, or as documents."""
 
     def normalise(self, text: str, source: str) -> str:
-        """The text as the splits cut it; raises DataError, naming its `source`, if it cannot be cut."""
+        """The text as the splits cut it; raises DataError, naming its `source`."""
 
     def characters(self, text: str) -> str:
         """The characters of the vocabulary, in the order of their ids."""
