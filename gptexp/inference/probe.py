@@ -19,7 +19,7 @@ VISIBLE = {"\n": "↵", " ": "␣", "\t": "⇥"}
 
 @dataclass(frozen=True)
 class Probe:
-    """What a picture is drawn from."""
+    """The attention and the expectation of a model over one text, for pictures."""
 
     step: int
     tokens: list[str]  # what was read, each token made visible; T of them
