@@ -98,7 +98,7 @@ def is_hashed(key: str) -> bool:
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of to_dict under dotted keys, as optim.lr; lists as words, so that all can be hashed.
+    """The values of to_dict under dotted keys, as optim.lr; lists as words, so all can be hashed.
 
     A key that an old run lacks takes its dataclass default, as in its hash.
     """
@@ -119,7 +119,7 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _stored_defaults(section: str, kind: str) -> dict[str, Any]:
-    """The defaults of a section's dataclass, as to_dict writes them; none for an unknown variant."""
+    """The defaults of a section's dataclass, as to_dict writes them; none of an unknown one."""
     node = SINGLE.get(section) or VARIANTS.get(section, {}).get(kind)
     defaults = {} if node is None else _defaults(node)
     return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}

@@ -46,7 +46,7 @@ class Documents:
         return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
 
     def characters(self, text: str) -> str:
-        """All characters that occur, by code point; the boundary last, where microGPT has its BOS."""
+        """All that occur, by code point, and the boundary last, where microGPT has its BOS."""
         return "".join(sorted(set(text) - {BOUNDARY})) + BOUNDARY
 
     def split(

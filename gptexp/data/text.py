@@ -63,7 +63,7 @@ class Text:
         return np.arange(len(ids)) > 0
 
     def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
-        """The ids of the reader's text, or of a line break; without one, of the first token known."""
+        """The ids of the reader's text, or of a line break; without one, the first token known."""
         if text == "":
             raise DataError(
                 Problem("prompt", "empty", "give at least one character, or leave it out")

@@ -40,7 +40,7 @@ class Evaluator:
 
     @torch.no_grad()
     def evaluate(self, split: str, limit: int | None = None) -> Evaluation:
-        """Evaluate the first `limit` tokens of `split`, in windows that do not overlap, or documents.
+        """Evaluate the first `limit` tokens of `split`: windows that do not overlap, or documents.
 
         Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
         and added up in float64, on the CPU since not every device has that. Waits for the device.
