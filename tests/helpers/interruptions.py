@@ -1,5 +1,6 @@
 """Runs that are killed, in forked children, or end before their time: for tests of resumes."""
 
+import json
 import os
 import signal
 import time
@@ -12,6 +13,8 @@ from small_runs import metrics, samples, summary
 
 from gptexp.config import Config, to_dict
 from gptexp.experiment.run import run_experiment
+from gptexp.runs import checkpoint
+from gptexp.runs.entries import Entry
 from gptexp.training.trainer import Trainer
 
 # Validation improves by less than min_delta each time, so patience stops the run at step 12 of 20,
@@ -130,3 +133,10 @@ def stop_before_step(config: Config, outputs: Path, step: int) -> None:
 def only_run(config: Config, outputs: Path) -> Path:
     [run] = (outputs / config.name).iterdir()
     return run
+
+
+def check_pointers(outputs: Path) -> None:
+    """Every checkpoint that a pointer names is whole."""
+    for pointer in [*outputs.rglob("best.json"), *outputs.rglob("last.json")]:
+        entry = Entry(**json.loads(pointer.read_text()))
+        checkpoint.read(pointer.parent / entry.file, entry)

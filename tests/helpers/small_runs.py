@@ -94,6 +94,15 @@ def summary(run: Path) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in (*TIME_FIELDS, "config")}
 
 
+def status(run: Path) -> dict[str, Any]:
+    return json.loads((run / "status.json").read_text())
+
+
+def last_step(run: Path) -> int:
+    """The step of the newest checkpoint."""
+    return json.loads((run / "checkpoints/last.json").read_text())["step"]
+
+
 def weights(run: Path) -> str:
     """Digest of a finished run's last weights."""
     return summary(run)["final"]["weights_sha256"]

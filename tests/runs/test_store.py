@@ -55,6 +55,7 @@ def test_resuming_changes_nothing_where_all_is_whole(folder: Path) -> None:
     assert resume(store)["step"] == 12
     assert contents(folder) == before
 
+
 def spoil(folder: Path, how: str) -> None:
     """What a kill or a bad disk makes of a store with checkpoints 4, 8 and 12."""
     match how:

@@ -1,0 +1,186 @@
+"""init_from: the weights of another run, where they mean the same."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from interruptions import Small, finish, stop_before_step, uninterrupted
+from small_runs import ONE_LINE, metrics, problem_lines, put, summary
+
+from gptexp.config import Config
+from gptexp.errors import GptexpError
+from gptexp.experiment.identity import identify
+from gptexp.experiment.prepare import prepare
+from gptexp.experiment.run import run_experiment
+from gptexp.inference.load import read_checkpoint
+
+
+def refusal(config: Config, outputs: Path) -> list[str]:
+    """The lines with which a config is refused before its directory exists."""
+    with pytest.raises(GptexpError) as refused:
+        prepare(config, identify(config, outputs))
+    assert all(ONE_LINE.fullmatch(line) for line in problem_lines(refused.value))
+    return problem_lines(refused.value)
+
+
+@pytest.fixture
+def trained(small: Small, tmp_path: Path) -> Path:
+    return run_experiment(small("trainer.max_steps=2"), tmp_path / "first").directory
+
+
+def test_init_from_starts_from_the_best_weights_of_a_run(small: Small, tmp_path: Path) -> None:
+    first = run_experiment(small("optim.lr=0.1"), tmp_path).directory
+    config = small("optim.lr=1e-4")
+    plain = run_experiment(config, tmp_path).directory
+    config.init_from = str(first)
+    second = run_experiment(config, tmp_path).directory
+    assert second not in (first, plain)
+    assert metrics(second)[0]["val/loss"] == summary(first)["best"]["val_loss"]
+    shutil.copytree(first, tmp_path / "moved")
+    config.init_from = str(tmp_path / "moved")
+    assert run_experiment(config, tmp_path).state == "already done"  # by content, not by name
+
+
+def test_init_from_is_resumed_as_any_run(small: Small, tmp_path: Path) -> None:
+    config = small()
+    config.init_from = str(run_experiment(config, tmp_path / "first").directory)
+    expected = uninterrupted(config, tmp_path / "straight")
+    stop_before_step(config, tmp_path / "stopped", 5)
+    assert finish(config, tmp_path / "stopped") == expected
+
+
+def test_init_from_refuses_another_vocabulary_and_other_shapes(
+    small: Small, tmp_path: Path, text_file: Path
+) -> None:
+    first = run_experiment(small(), tmp_path).directory
+    wider = small("model.n_embd=32")
+    wider.init_from = str(first)
+    outcome = run_experiment(wider, tmp_path)
+    assert (outcome.state, outcome.exit_code) == ("refused", 2)
+    assert outcome.error.startswith("init_from: ")
+    assert "another architecture or vocabulary: model.n_embd. Fix: " in outcome.error
+    other_text = small()
+    other = text_file.with_name("other.txt")
+    other.write_text(text_file.read_text().replace("q", "z"))
+    other_text.data.path, other_text.init_from = str(other), str(first)
+    outcome = run_experiment(other_text, tmp_path)
+    assert (outcome.state, outcome.exit_code) == ("refused", 2)
+    assert "another architecture or vocabulary: tokenizer. Fix: " in outcome.error
+    assert [path.name for path in first.parent.iterdir()] == [first.name]
+
+
+# Shapes tell of some of these alone; the others change what the same weights compute.
+ARCHITECTURE = {
+    "n_layer": 2,
+    "n_head": 4,
+    "n_embd": 32,
+    "block_size": 16,
+    "bias": False,
+    "norm": "rmsnorm",
+    "norm_gain": False,
+    "embd_norm": True,
+    "final_norm": False,
+    "activation": "relu",
+    "position": "none",
+    "tie_head": False,
+}
+
+
+def test_C6_init_from_another_architecture_names_the_key_and_both_values(
+    small: Small, trained: Path, tmp_path: Path
+) -> None:
+    stored = yaml.safe_load((trained / "config.yaml").read_text())["model"]
+    for key, value in ARCHITECTURE.items():
+        theirs, ours = json.dumps(stored[key]).strip('"'), json.dumps(value).strip('"')
+        assert theirs != ours, f"{key} is to be another"
+        config = put(small(), "init_from", str(trained))
+        kind = type(getattr(config.model, key))  # an enum, for some
+        put(config, f"model.{key}", kind(value))
+        head, row = refusal(config, tmp_path)
+        assert head.startswith(f"init_from: {trained} has another architecture")
+        assert f"vocabulary: model.{key}. Fix: " in head
+        assert row == (
+            f"model.{key}: checkpoint {theirs}, config {ours}. Fix: model.{key}={theirs}"
+        )
+
+
+def test_C6_all_keys_that_differ_are_one_table(small: Small, trained: Path, tmp_path: Path) -> None:
+    config = small("model.n_embd=32", "model.n_layer=2", "tokenizer=byte", "optim.lr=0.5")
+    head, *rows = refusal(put(config, "init_from", str(trained)), tmp_path)
+    assert ": model.n_layer, model.n_embd, tokenizer. Fix: " in head
+    assert [row.partition(". Fix:")[0] for row in rows] == [
+        "model.n_layer: checkpoint 1, config 2",
+        "model.n_embd: checkpoint 16, config 32",
+        "tokenizer: checkpoint 16 characters, config 256 bytes",
+    ]
+
+
+def test_C6_what_leaves_the_meaning_of_weights_as_it_is_may_differ(
+    small: Small, tmp_path: Path
+) -> None:
+    first = run_experiment(small("model.position=none", "trainer.max_steps=2"), tmp_path).directory
+    config = small("model.position=none", "model.dropout=0", "model.init_std=0.5")
+    config.model.name, config.model.block_size = "other", 16
+    config.init_from = str(first)
+    prepare(config, identify(config, tmp_path))
+
+
+def test_C6_another_vocabulary_lists_the_characters_that_one_alone_has(
+    small: Small, trained: Path, tmp_path: Path, text_file: Path
+) -> None:
+    config = put(small(), "init_from", str(trained))
+    text_file.write_text(text_file.read_text().replace("q", "z").replace("\n", "\t") + "é")
+    _, row = refusal(config, tmp_path)
+    assert row.startswith(
+        "tokenizer: checkpoint 16 characters, config 17 characters, only in the checkpoint "
+        "'\\n' (U+000A), 'q' (U+0071), only in the config "
+        "'\\t' (U+0009), 'z' (U+007A), 'é' (U+00E9). Fix: "
+    )
+    text_file.write_text("".join(chr(0x100 + i) for i in range(20)) * 100)
+    _, row = refusal(config, tmp_path)
+    assert "(U+0107) and 12 more. Fix: " in row
+
+
+def forged(trained: Path, path: Path, **values: Any) -> str:
+    torch.save({**read_checkpoint(trained), **values}, path)
+    return str(path)
+
+
+def test_C6_another_order_of_the_vocabulary_is_refused(
+    small: Small, trained: Path, tmp_path: Path
+) -> None:
+    state = read_checkpoint(trained)
+    turned = {"name": "char", "characters": state["tokenizer"]["characters"][::-1]}
+    config = put(small(), "init_from", forged(trained, tmp_path / "a.pt", tokenizer=turned))
+    _, row = refusal(config, tmp_path)
+    assert ", config 16 characters, the same ones in another order. Fix: " in row
+
+
+def test_C6_other_parameters_under_the_same_config_are_a_table_too(
+    small: Small, trained: Path, tmp_path: Path
+) -> None:
+    weights = read_checkpoint(trained)["model"]
+    weights["extra"] = torch.zeros(3)
+    weights["head.weight"] = weights["head.weight"][:, :5]
+    config = put(small(), "init_from", forged(trained, tmp_path / "a.pt", model=weights))
+    _, *rows = refusal(config, tmp_path)
+    assert [row.partition(". Fix:")[0] for row in rows] == [
+        "head.weight: checkpoint [16, 5], config [16, 16]",
+        "extra: checkpoint [3], config none",
+    ]
+
+
+def test_C6_a_checkpoint_whose_config_cannot_be_read_is_refused(
+    small: Small, trained: Path, tmp_path: Path
+) -> None:
+    stored = read_checkpoint(trained)["config"]
+    stored["model"]["n_loops"] = 3
+    path = forged(trained, tmp_path / "a.pt", config=stored)
+    line = refusal(put(small(), "init_from", path), tmp_path)
+    assert line == [
+        f"init_from: {path}: model.n_loops: no such key. Fix: use the gptexp that wrote it"
+    ]
