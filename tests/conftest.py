@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 
 import random
 import runpy
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -29,12 +30,14 @@ from small_runs import CHOICES, CONF, ONE_LINE, ROOT, SMALL, Result, cached
 from wandb_runs import harmless
 
 from gptexp.config import Config, compose
+from gptexp.experiment.run import run_experiment
 from gptexp.runs import provenance
 from gptexp.runtime.device import Runtime
 from gptexp.training import throughput
 
 ENVIRONMENT: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # by overrides
+FINISHED: list[Path] = []  # the one run of the fixture `finished`
 CHOSEN: dict[tuple[str, ...], DictConfig] = {}  # by choices; composing takes a tenth of a second
 
 
@@ -120,10 +123,14 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
 
 @pytest.fixture
 def text_file(tmp_path: Path) -> Path:
-    """About 2,000 characters of words drawn from a small vocabulary."""
+    """About 2,000 characters."""
+    return write_words(tmp_path / "text.txt")
+
+
+def write_words(path: Path) -> Path:
+    """Words drawn from a small vocabulary."""
     rng = random.Random(0)
     words = ["to", "be", "or", "not", "that", "is", "the", "question", "whether", "nobler"]
-    path = tmp_path / "text.txt"
     path.write_text("".join(rng.choice(words) + rng.choice(" \n") for _ in range(420)))
     return path
 
@@ -182,6 +189,23 @@ def small(composed: Callable[..., Config], text_file: Path) -> Callable[..., Con
         return config
 
     return build
+
+
+@pytest.fixture
+def finished(
+    small: Callable[..., Config], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The directory of a SMALL run that is done: a copy of one that is trained once."""
+    if not FINISHED:
+        folder = tmp_path_factory.mktemp("finished")
+        write_words(folder / "text.txt")
+        config = small()
+        config.data.path = str(folder / "text.txt")
+        outcome = run_experiment(config, folder / "outputs")
+        assert outcome.directory is not None
+        FINISHED.append(outcome.directory)
+    [run] = FINISHED
+    return Path(shutil.copytree(run, tmp_path / "outputs" / run.parent.name / run.name))
 
 
 @pytest.fixture(autouse=True)

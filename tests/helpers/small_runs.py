@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from gptexp import assets
 from gptexp.config import Config
+from gptexp.data.load import load_corpus
 from gptexp.errors import GptexpError
+from gptexp.tokenizers.base import Tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -112,6 +115,10 @@ def erase(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def tokenizer_of(config: Config) -> Tokenizer:
+    return load_corpus(config.data, config.tokenizer, config.model.block_size).tokenizer
+
+
 def put(config: Config, key: str, value: Any) -> Config:
     """Set one key of the typed config, as `key=value` on the command line would."""
     *sections, field = key.split(".")
@@ -122,6 +129,15 @@ def put(config: Config, key: str, value: Any) -> Config:
 def problem_lines(error: GptexpError) -> list[str]:
     """Each problem as the line that a person reads."""
     return [str(problem) for problem in error.problems]
+
+
+def refusal(call: Callable[..., object], *arguments: object) -> str:
+    """The problems that the call raises, a line each, all well-formed."""
+    with pytest.raises(GptexpError) as caught:
+        call(*arguments)
+    lines = problem_lines(caught.value)
+    assert all(ONE_LINE.fullmatch(line) for line in lines), lines
+    return "\n".join(lines)
 
 
 def only(lines: list[str]) -> str:

@@ -9,7 +9,6 @@ import sys
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from interruptions import only_run, stop_before_step
 from small_runs import ROOT, SMALL
 from typer.testing import CliRunner
@@ -32,8 +31,8 @@ def run_py(folder, *arguments):
     )
 
 
-def test_what_to_type_next_names_tensorboard_where_there_is_a_board(small, tmp_path, caplog):
-    run = run_experiment(small(), tmp_path / "outputs").directory
+def test_what_to_type_next_names_tensorboard_where_there_is_a_board(finished, tmp_path, caplog):
+    run = finished
     caplog.set_level("INFO", "gptexp")
     for board in (False, True):
         if board:
@@ -88,22 +87,17 @@ def test_G1_a_bad_point_of_a_sweep_leaves_the_others_running_and_exits_1(tmp_pat
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.fixture
-def run(small, tmp_path):
-    return run_experiment(small(), tmp_path / "outputs").directory
-
-
 def gptexp(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-def test_gptexp_sample_draws_the_same_texts_for_the_same_seed(run):
+def test_gptexp_sample_draws_the_same_texts_for_the_same_seed(finished):
     words = ["--prompt", "to be", "--temperature", 0.8, "--top-k", 4, "--num", 3, "--seed", 1]
-    first = gptexp("sample", run, *words, "--tokens", 20)
+    first = gptexp("sample", finished, *words, "--tokens", 20)
     assert first.exit_code == 0
     assert first.output.count("to be") >= 3
     assert "--- 3 of 3 ---" in first.output
-    assert gptexp("sample", run, *words, "--tokens", 20).output == first.output
+    assert gptexp("sample", finished, *words, "--tokens", 20).output == first.output
 
 
 @pytest.mark.parametrize(
@@ -118,8 +112,10 @@ def test_gptexp_sample_draws_the_same_texts_for_the_same_seed(run):
         (["--device", "tpu"], "--device"),
     ],
 )
-def test_gptexp_sample_words_every_mistake_in_one_line(run, arguments, named, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["gptexp", "sample", str(run), *arguments])
+def test_gptexp_sample_words_every_mistake_in_one_line(
+    finished, arguments, named, capsys, monkeypatch
+):
+    monkeypatch.setattr(sys, "argv", ["gptexp", "sample", str(finished), *arguments])
     with pytest.raises(SystemExit) as exit:
         main()
     error = capsys.readouterr().err
@@ -130,15 +126,7 @@ def test_gptexp_sample_words_every_mistake_in_one_line(run, arguments, named, ca
     )
 
 
-@pytest.fixture
-def anywhere():
-    """The command line composes by itself, whatever a test before it composed."""
-    GlobalHydra.instance().clear()
-    yield
-    GlobalHydra.instance().clear()
-
-
-def test_gptexp_params_says_where_the_parameters_live(anywhere, tmp_path):
+def test_gptexp_params_says_where_the_parameters_live(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("".join(chr(0x100 + i) for i in range(65)) * 100)  # as many as Shakespeare's
     shown = gptexp("params", "model=medium", "data=text", f"data.path={text}").output
@@ -156,7 +144,7 @@ def test_gptexp_params_says_where_the_parameters_live(anywhere, tmp_path):
         assert re.search(row, shown), (row, shown)
 
 
-def test_gptexp_params_words_a_wrong_key_as_run_py_does(anywhere, capsys, monkeypatch):
+def test_gptexp_params_words_a_wrong_key_as_run_py_does(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gptexp", "params", "model.n_layr=3"])
     with pytest.raises(SystemExit) as exit:
         main()

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from interruptions import stop_before_step
 from small_runs import SMALL
 
@@ -67,7 +66,6 @@ def test_what_is_done_costs_nothing_more_and_what_is_begun_only_the_rest(small, 
     config = small("seed=3")
     run_experiment(config, tmp_path / "outputs")
     stop_before_step(small("seed=4"), tmp_path / "outputs", 9)
-    GlobalHydra.instance().clear()  # as in a process of its own
     given = [*words, "-m", "seed=3,4,5"]
     before = sorted(tmp_path.rglob("*"))
     text = plan_sweep(given)
@@ -86,7 +84,6 @@ def test_what_would_start_anew_costs_all_of_it_and_what_diverged_nothing(small, 
     run_experiment(small(*diverging), tmp_path / "outputs")
 
     def planned(*more: str) -> tuple[str, str]:
-        GlobalHydra.instance().clear()
         text = plan_sweep([*without(words, "schedule.warmup_steps"), *more])
         return re.split(r"  +", rows(text)[0])[0], text.splitlines()[-1]
 

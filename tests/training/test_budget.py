@@ -6,7 +6,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from interruptions import stop_before_step
 from small_runs import ONE_LINE, metrics, only, put, summary, weights
 from typer.testing import CliRunner
@@ -147,7 +146,6 @@ def test_a_budget_may_be_longer_than_the_recipe_s_steps(small):
 
 
 def test_gptexp_params_counts_the_steps_of_the_budget(text_file):
-    GlobalHydra.instance().clear()
     given = ["data=text", f"data.path={text_file}", "trainer.max_tokens=100000"]
     shown = CliRunner().invoke(app, ["params", *given]).output
     assert "the run's 100,608 tokens" in shown  # 131 steps of 12 x 64

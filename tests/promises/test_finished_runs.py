@@ -1,0 +1,53 @@
+"""A finished run typed again is answered from its directory, without torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from interruptions import Small
+from small_runs import ROOT, SMALL, put
+from small_stores import contents
+
+from gptexp.experiment.run import run_experiment
+
+# Each line of standard input is a command; a last line of each says whether torch was needed.
+AGAIN = """
+import runpy, sys
+for line in sys.stdin:
+    words = line.split()
+    sys.argv = ["run.py", *words]
+    try:
+        runpy.run_path(ROOT, run_name="__main__")
+    except SystemExit as ended:
+        print("run.py", ended.code, "torch" in sys.modules)
+    if "-m" not in words:
+        from gptexp.config import from_overrides
+        from gptexp.experiment.run import run_experiment
+        outcome = run_experiment(from_overrides(words))
+        print("run_experiment", outcome.state, "torch" in sys.modules)
+"""
+
+
+def test_a_finished_run_again_imports_no_torch(
+    finished: Path, small: Small, tmp_path: Path, text_file: Path
+) -> None:
+    config = put(small(), "init_from", str(finished))
+    from_it = run_experiment(config, tmp_path / "outputs").directory
+    before = contents(tmp_path / "outputs")
+    words = " ".join([*SMALL, f"data.path={text_file}"])
+    commands = [words, f"{words} init_from={finished}", f"-m {words} seed=0"]
+    done = subprocess.run(
+        [sys.executable, "-c", AGAIN.replace("ROOT", repr(str(ROOT / "run.py")))],
+        cwd=tmp_path,
+        input="\n".join(commands),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stderr == ""
+    answers = [line for line in done.stdout.splitlines() if line.endswith(("True", "False"))]
+    one = ["run.py 0 False", "run_experiment already done False"]
+    assert answers == [*one, *one, "run.py 0 False"]
+    for run in (finished, from_it):
+        assert f"run     {run.relative_to(tmp_path)}" in done.stdout.splitlines()
+    assert contents(tmp_path / "outputs") == before
