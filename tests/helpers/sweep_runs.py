@@ -9,8 +9,10 @@ from pathlib import Path
 from hydra.core.global_hydra import GlobalHydra
 from small_runs import ROOT, SMALL
 
+from gptexp.training.trainer import Trainer
 
-def grid(text_file: Path, *arguments: str) -> list[str]:
+
+def small_grid(text_file: Path, *arguments: str) -> list[str]:
     """The arguments of a sweep of SMALL runs; `arguments` replace SMALL's own."""
     given = {item.partition("=")[0] for item in arguments}
     small = [*SMALL, f"data.path={text_file}"]
@@ -44,3 +46,14 @@ def table(shown: str) -> list[str]:
 
 def states(shown: str) -> list[str]:
     return [row[:12].strip() for row in table(shown)]
+
+
+def only_path(pattern: str) -> Path:
+    """The one run directory of this folder's outputs whose name fits."""
+    [path] = Path("outputs").glob(f"*/{pattern}")
+    return path
+
+
+def run_name(trainer: Trainer) -> str:
+    """The name of the directory of the run that it trains."""
+    return trainer.parts.store.folder.parent.name

@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 from small_runs import ROOT, only
-from sweep_runs import grid, states
+from sweep_runs import small_grid, states
 
 from gptexp.config import Dtype
 from gptexp.runs.directory import RunDirectory
@@ -50,7 +50,7 @@ def test_what_became_of_points_in_other_processes_reaches_the_table(
 ):
     """Of those that ran, and of those that could not: too short a text is found by the worker."""
     pytest.importorskip(f"hydra_plugins.{module}")
-    sweep = grid(text_file, "model.block_size=8,500", "model.n_head=2,3", *launcher)
+    sweep = small_grid(text_file, "model.block_size=8,500", "model.n_head=2,3", *launcher)
     first = run_py(tmp_path, *sweep)
     assert states(first.stdout) == ["done", "refused", "refused", "refused"], first.stderr
     assert first.returncode == 1
@@ -64,7 +64,7 @@ def test_joblib_s_workers_share_the_cores(tmp_path, text_file):
     joblib = pytest.importorskip("joblib")
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    done = run_py(tmp_path, *grid(text_file, "seed=0,1", *parallel))
+    done = run_py(tmp_path, *small_grid(text_file, "seed=0,1", *parallel))
     assert done.returncode == 0, done.stderr
     for run in runs(tmp_path):
         environment = json.loads((run / "manifest.json").read_text())["environment"]
@@ -77,7 +77,7 @@ def training(tmp_path, text_file):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     observe = ["trainer.on_overfit=observe", "trainer.eval_interval=100"]
-    sweep = grid(text_file, "trainer.max_steps=12,4000", *observe, *parallel)
+    sweep = small_grid(text_file, "trainer.max_steps=12,4000", *observe, *parallel)
     program = subprocess.Popen(
         [sys.executable, str(ROOT / "run.py"), *sweep],
         cwd=tmp_path,

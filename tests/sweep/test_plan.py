@@ -1,13 +1,12 @@
 """`gptexp plan`: every point with what it costs, what is there, and a total; nothing is trained."""
 
 import re
-from pathlib import Path
 
 import pytest
 from interruptions import stop_before_step
 from small_runs import SMALL
 
-from gptexp.config import compose, from_overrides, grid
+from gptexp.config import from_overrides
 from gptexp.data import load
 from gptexp.errors import ConfigError
 from gptexp.experiment.run import run_experiment
@@ -170,13 +169,3 @@ def test_documents_of_another_length_are_timed_anew(words, monkeypatch, tmp_path
 def test_an_unknown_key_or_choice_is_refused(words, word, named):
     with pytest.raises(ConfigError, match=named):
         plan_sweep([*words, word])
-
-
-@pytest.mark.parametrize("path", sorted(Path("sweeps").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_points_of_a_command_are_those_of_its_sweep(path):
-    found = grid.of_command([f"sweeps={path.stem}"])
-    assert len(found) > 1
-    assert all(config.name == path.stem for _, config in found)
-    narrowed = grid.of_command([f"sweeps={path.stem}", "seed=7"])
-    assert all(config.seed == 7 for _, config in narrowed)
-    assert compose.to_dict(found[0][1]) != compose.to_dict(found[1][1])
