@@ -17,7 +17,7 @@ from small_runs import problem_lines
 
 from gptexp import assets
 from gptexp.assets import Asset
-from gptexp.errors import DataError, StorageError
+from gptexp.errors import DataError, Problem, StorageError
 
 RIGHT, WRONG = b"to be or not to be\n", b"to be or not to bee\n"
 ASSET = Asset(
@@ -242,7 +242,9 @@ def test_a_cache_folder_that_cannot_be_made_does_not_end_the_run(world, warnings
     assert "hamlet.txt is not cached" in "".join(warnings())
 
 
-@pytest.mark.parametrize("failure", [PermissionError(13, "denied"), StorageError("read-only")])
+@pytest.mark.parametrize(
+    "failure", [PermissionError(13, "denied"), StorageError(Problem("cache", "read-only", "x"))]
+)
 def test_a_read_only_cache_does_not_end_the_run(world, warnings, monkeypatch, failure):
     def refuse(path: Path, data: bytes) -> None:
         raise failure

@@ -126,31 +126,33 @@ def test_the_face_of_a_wing_holds_words_alone(path):
         assert len(ast.parse(path.read_text()).body) == 1
 
 
-def loaded_by(program: str) -> set[str]:
-    """Which of the slow libraries a program imports."""
-    slow = "'torch', 'scipy', 'tensorboard', 'wandb', 'matplotlib'"
-    program = f"import sys\n{program}\nprint(*({{{slow}}} & set(sys.modules)))"
-    command = [sys.executable, "-c", program]
+# In this order: each stage may need what those before it do, and no more.
+STAGES = {
+    "the config and the command line": ("gptexp, gptexp.config, gptexp.cli", set()),
+    "what is over before it begins": (
+        "gptexp.experiment.run, gptexp.sweep.run, gptexp.runs.entries, gptexp.data.read",
+        set(),
+    ),
+    "tables and differences": ("gptexp.analysis.diff, gptexp.analysis.table", set()),
+    "training and imports": ("gptexp.experiment.train, gptexp.interchange.convert", {"torch"}),
+}
+
+
+def loaded_by(*modules: str) -> list[set[str]]:
+    """Which of the slow libraries a process has loaded after each import."""
+    slow = "{'torch', 'scipy', 'tensorboard', 'wandb', 'matplotlib'}"
+    shown = [f"import {names}\nprint(*({slow} & set(sys.modules)))" for names in modules]
+    command = [sys.executable, "-c", "\n".join(["import sys", *shown])]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    return set(done.stdout.split())
+    return [set(line.split()) for line in done.stdout.splitlines()]
 
 
-def test_no_torch_for_the_config_and_the_command_line():
-    assert not loaded_by("import gptexp, gptexp.config, gptexp.cli")
-
-
-def test_dashboards_and_matplotlib_are_imported_only_when_they_are_used():
-    assert loaded_by("import gptexp.experiment.train, gptexp.interchange.convert") == {"torch"}
-
-
-def test_no_torch_and_no_scipy_for_tables_and_differences():
-    assert not loaded_by("import gptexp.analysis.diff, gptexp.analysis.table")
+def test_slow_libraries_are_imported_only_where_they_are_used():
+    loaded = loaded_by(*(names for names, _ in STAGES.values()))
+    for (stage, (_, allowed)), found in zip(STAGES.items(), loaded, strict=True):
+        assert found == allowed, stage
 
 
 def test_no_torch_for_a_report():
-    assert not loaded_by("import gptexp.report.page") & {"torch", "scipy"}
-
-
-@pytest.mark.parametrize("room", ["experiment.run", "sweep.run", "runs.entries", "data.read"])
-def test_no_torch_for_what_is_over_before_it_begins(room):
-    assert not loaded_by(f"import gptexp.{room}")
+    [loaded] = loaded_by("gptexp.report.page")
+    assert not loaded & {"torch", "scipy"}

@@ -29,6 +29,9 @@ CHOICES = {
 }
 
 
+SHIPPED = [f"{group}={name}" for group in ("model", "experiment") for name in CHOICES[group]]
+
+
 TIME_FIELDS = ("seconds", "train/tokens_per_second")  # exempt from bitwise equality
 
 

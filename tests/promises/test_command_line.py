@@ -205,7 +205,8 @@ assert not heavy & set(sys.modules), "the package"
     assert done.stdout.count("code 0") == 3
     assert done.stdout.count("code 2") == 1
     assert {f"model={name}" for name in CHOICES["model"]} <= set(done.stdout.split())
-    for group, choices in CHOICES.items():
+    sweeps = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
+    for group, choices in {**CHOICES, "sweeps": sweeps}.items():
         assert f"{group}: {', '.join(choices)}" in done.stdout  # of --help
 
 
