@@ -1,7 +1,7 @@
 """How long a table and a report of many runs take: `python benchmarks/runs.py [RUNS]`.
 
-Writes synthetic run directories, those of the tests, to a temporary folder, and times the real
-command in fresh processes, over a tenth of the runs and over all.
+Trains one small run in a temporary folder, copies it with other sizes, fractions, seeds and losses,
+and times the real command in fresh processes, over a tenth of the runs and over all.
 """
 
 import json
@@ -15,21 +15,28 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
+sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 
-from run_directories import put, valley, write_run  # found by the lines above
+from gptexp.config import from_overrides
+from gptexp.experiment.run import run_experiment
 
+SMALL = [
+    *("data=text", "logger=tensorboard", "trainer.device=cpu", "trainer.on_overfit=observe"),
+    *("model.n_layer=1", "model.n_head=1", "model.n_embd=8", "model.block_size=8"),
+    *("schedule.warmup_steps=0", "trainer.max_steps=24", "trainer.batch_size=4"),
+    *("trainer.eval_interval=1", "trainer.sample_interval=3", "data.test_fraction=0.1"),
+]
 COMMAND = "from gptexp.cli import main; main()"
 REPEATS = 5  # of each timing, of which the median counts
-EVALUATIONS = 25  # of each run
 SEEDS = 5  # runs of each group
 
 
 def main(count: int) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
-        few = write(folder / "few", count // 10)
-        many = write(folder / "many", count)
+        run = train(folder)
+        few = write(folder / "few", count // 10, run)
+        many = write(folder / "many", count, run)
         size = sum(path.stat().st_size for path in many.glob("*/summary.json")) / count
         print(f"{count:,} run directories, summary.json of {size:,.0f} bytes each")
         print(f"`gptexp --help`, which reads none: {seconds('--help'):.2f} s")
@@ -49,27 +56,33 @@ def main(count: int) -> None:
         shutil.rmtree(folder)
 
 
-def write(folder: Path, count: int) -> Path:
-    """`count` runs that are done: a grid of sizes and fractions, SEEDS of each point."""
+def train(folder: Path) -> Path:
+    """The directory of a run of 25 evaluations."""
+    (folder / "text.txt").write_text("to be or not to be, that is the question\n" * 50)
+    path = f"data.path={json.dumps(str(folder / 'text.txt'))}"
+    run = run_experiment(from_overrides([*SMALL, path]), folder / "outputs").directory
+    assert run is not None
+    return run
+
+
+def write(folder: Path, count: int, run: Path) -> Path:
+    """`count` copies of the run: a grid of sizes and fractions, SEEDS of each point."""
+    summary = json.loads((run / "summary.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["git"].pop("patch", None)  # of whoever works on the code
+    config, best = summary["config"], summary["best"]["val_loss"]
     for number in range(count):
-        point, seed = divmod(number, SEEDS)
-        run = write_run(
-            folder,
-            seed,
-            1.5 + number / count,
-            test=1.6,
-            metrics=valley(1.5 + number / count, EVALUATIONS),
-            params=10_000 * (1 + point // 10) ** 2,
-            train_tokens=100_000 * (1 + point % 10),
-            model__n_embd=64 * (1 + point // 10),
-            data__fraction=(1 + point % 10) / 10,
-        )
-        sample = {"step": 500, "prompt": "\n", "temperature": 0.8, "top_k": None, "seed": 1}
-        line = json.dumps({**sample, "text": "to be or not to be " * 25}) + "\n"
-        put(run, "samples.jsonl", line * 10)
-        for name in ("run.log", ".lock", "events.out.tfevents.0"):
-            (run / name).touch()
-        (run / "checkpoints").mkdir()
+        point, config["seed"] = divmod(number, SEEDS)
+        config["model"]["n_embd"] = 64 * (1 + point // 10)
+        config["data"]["fraction"] = (1 + point % 10) / 10
+        summary["params"]["total"] = 10_000 * (1 + point // 10) ** 2
+        summary["best"]["val_loss"] = best + number / count
+        manifest["data"]["tokens"]["train"] = 100_000 * (1 + point % 10)
+        summary["run"] = f"run-{number}"
+        copy = shutil.copytree(run, folder / summary["run"])
+        (copy / "summary.json").write_text(json.dumps(summary, indent=2))
+        (copy / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        (copy / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
     return folder
 
 

@@ -12,11 +12,14 @@ import torch
 from textbook import Null, Textbook
 from torch import nn
 
-from gptexp.config import Config, from_overrides
+from gptexp.config import Config, from_overrides, to_dict
 from gptexp.data.corpus import Splits
-from gptexp.data.text import TextCorpus
+from gptexp.data.load import LoadedText
+from gptexp.data.text import Text
 from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import Inputs, prepare
+from gptexp.inference.evaluation import Evaluator
+from gptexp.inference.generate import Sampler
 from gptexp.models.build import build_model
 from gptexp.optim.build import build_optimizer
 from gptexp.optim.schedule import build_schedule
@@ -39,7 +42,7 @@ class Chunked(Trainer):
 
     @property
     def deterministic(self) -> bool:
-        """As runtime.resolve asks of torch, which asks it of the whole process."""
+        """As resolve_runtime asks of torch, which asks it of the whole process."""
         return self.parts.runtime.device.type == "cuda"
 
     def run(self, steps: int) -> None:
@@ -85,22 +88,30 @@ def read(config: Config) -> Inputs:
 def trainer_side(
     config: Config, network: nn.Module, inputs: Inputs, folder: Path
 ) -> Iterator[Chunked]:
-    """A trainer put together as experiment.fit does, writing its journals in `folder`."""
-    device = inputs.runtime.device
-    network.to(device)
-    with open_tracker(config, folder, None) as tracked:
+    """A trainer put together as experiment/train.py does, writing its journals in `folder`."""
+    cfg, corpus, tokenizer, runtime = (
+        config.trainer,
+        inputs.corpus,
+        inputs.tokenizer,
+        inputs.runtime,
+    )
+    block_size = config.model.block_size
+    network.to(runtime.device)
+    with open_tracker(config.logger, folder, to_dict(config), None) as tracker:
         parts = TrainerParts(
             model=network,
-            corpus=inputs.corpus,
-            tokenizer=inputs.tokenizer,
+            corpus=corpus,
             optimizer=build_optimizer(config.optim, network),
-            schedule=build_schedule(config.schedule, config.trainer.max_steps),
-            runtime=inputs.runtime,
+            schedule=build_schedule(config.schedule, cfg.max_steps),
+            peak_lr=config.optim.lr,
+            runtime=runtime,
+            evaluator=Evaluator(network, corpus, tokenizer, runtime, cfg.eval_batch_size),
+            sampler=Sampler(network, tokenizer, inputs.text.format, block_size, cfg, config.seed),
             store=Store(folder / "checkpoints"),
-            tracking=tracked,
+            tracker=tracker,
             identity={},
         )
-        yield Chunked(config.trainer, config.seed, config.optim.lr, parts)
+        yield Chunked(cfg, config.seed, parts)
 
 
 @contextmanager
@@ -116,8 +127,10 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
     """Over the null model, on random tokens; `config` has the settings NULL."""
     ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
     splits = Splits(ids, ids[:0], ids[:100], {})
-    corpus = TextCorpus(splits, config.model.block_size, config.seed, where.device)
-    inputs = Inputs("", ByteTokenizer(), splits, corpus, where, config.trainer)
+    block_size = config.model.block_size
+    text = LoadedText("", Text(config.data), "", ByteTokenizer(), splits, block_size)
+    corpus = text.corpus(config.trainer.rows, config.seed, where.device)
+    inputs = Inputs(text, corpus, where, config.trainer)
     with _sides(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
         yield sides
 
@@ -126,12 +139,11 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
 def _sides(
     config: Config, inputs: Inputs, folder: Path, ours: nn.Module, theirs: nn.Module
 ) -> Iterator[Sides]:
-    cfg, where, block_size = config.trainer, inputs.runtime, config.model.block_size
-    sequences = cfg.batch_size * cfg.grad_accum
-    tokens = torch.from_numpy(inputs.splits.train).to(where.device)
-    textbook = Textbook(theirs.to(where.device), tokens, sequences, block_size, where.dtype)
+    rows, where, block_size = config.trainer.rows, inputs.runtime, config.model.block_size
+    tokens = torch.from_numpy(inputs.text.splits.train).to(where.device)
+    textbook = Textbook(theirs.to(where.device), tokens, rows, block_size, where.dtype)
     with trainer_side(config, ours, inputs, folder) as trainer:
-        yield Sides(trainer, textbook, where, sequences * block_size)
+        yield Sides(trainer, textbook, where, rows * block_size)
 
 
 def pairs(sides: Sides, steps: int, count: int) -> list[tuple[float, float]]:

@@ -8,12 +8,8 @@ from gptexp.config import config_hash, problems
 from gptexp.experiment.run import run_experiment
 
 COUNT = ["model=bigram", "optim=count"]
-OF_OLD = [
-    "model=bigram",
-    "optim=sgd",
-    "optim.momentum=0",
-    "schedule=constant",
-]  # before optim=count
+# As it was before there was optim=count.
+OF_OLD = ["model=bigram", "optim=sgd", "optim.momentum=0", "schedule=constant"]
 SHORT = [
     *("data=text", "logger=none", "trainer.device=cpu", "trainer.sample_tokens=2"),
     *("trainer.max_steps=12", "trainer.eval_interval=4", "trainer.batch_size=3"),
