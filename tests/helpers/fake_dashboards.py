@@ -8,7 +8,9 @@ import pytest
 
 from gptexp.tracking import tracker
 from gptexp.tracking.background import Background
+from gptexp.tracking.dashboard import Dashboard
 
+METHODS = [name for name in vars(Dashboard) if not name.startswith("_")]
 HANGS = 60.0  # seconds that a fake may block when a test fails to release it
 
 
@@ -16,11 +18,14 @@ class Fake:
     """A dashboard that notes its calls, and fails or blocks in those of one kind."""
 
     def __init__(self, fails: str = "", error: BaseException | None = None) -> None:
+        assert fails in ("", "open", *METHODS)
         self.fails, self.error = fails, error
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
         self.blocked, self.released = threading.Event(), threading.Event()
 
     def __getattr__(self, name: str) -> Callable[..., None]:
+        if name not in METHODS:
+            raise AttributeError(name)
         return lambda *arguments: self.take(name, arguments)
 
     def take(self, name: str, arguments: tuple[Any, ...]) -> None:

@@ -3,14 +3,18 @@
 import json
 import math
 
+import numpy as np
 import pytest
-from small_runs import metrics, samples
+from small_runs import metrics, samples, summary
 
 from gptexp.experiment.run import run_experiment
+from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample, curves, read_journal
 from gptexp.tracking.tracker import open_tracker
 
 SAMPLE = Sample(step=4, prompt="\n", temperature=0.8, top_k=None, seed=1, text="to be\nor not")
+
+PROBE = Probe(step=4, tokens=["a"], attention=[], vocabulary=["a"], following={1.0: np.ones(1)})
 
 
 def test_without_a_logger_there_are_curves_and_samples_but_no_events(small, tmp_path):
@@ -46,7 +50,7 @@ def test_F5_after_a_resume_no_line_is_missing_or_doubled(small, tmp_path):
     with open_tracker(small(), tmp_path, None) as tracked:
         for step in (2, 4, 6, 8):
             tracked.scalars(step, {"val/loss": float(step)})
-        tracked.sample(SAMPLE)
+        tracked.sample(SAMPLE, PROBE)
     with open_tracker(small(), tmp_path, 4) as tracked:
         for step in (6, 8):
             tracked.scalars(step, {"val/loss": float(step) + 0.5})
@@ -66,5 +70,5 @@ def test_starting_anew_drops_what_an_earlier_attempt_wrote(small, tmp_path):
 def test_the_last_sample_is_that_of_the_best_weights(small, tmp_path, interval):
     config = small(f"trainer.sample_interval={interval}")
     run = run_experiment(config, tmp_path / "outputs").directory
-    best = json.loads((run / "summary.json").read_text())["best"]["step"]
+    best = summary(run)["best"]["step"]
     assert [line["step"] for line in samples(run)].count(best) == 1
