@@ -48,5 +48,5 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[s
 
 
 def plural(number: int, noun: str) -> str:
-    """Such as `1 layer` or `4 layers`."""
+    """A number with its noun: `1 layer` or `4 layers`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

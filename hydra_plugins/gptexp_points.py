@@ -23,11 +23,11 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         loader = self.hydra_context.config_loader
         overrides = grid.grid(loader, self.params, arguments)
         configs = grid.configs(loader, self.config, overrides)
-        found = [SweepPoint(*both) for both in zip(overrides, configs, strict=True)]
+        points = [SweepPoint(*both) for both in zip(overrides, configs, strict=True)]
         console.setup()
         one_by_one = isinstance(self.launcher, BasicLauncher)
-        at_once = 1 if one_by_one else self.max_batch_size or len(found)
-        raise SystemExit(run_sweep(found, self.launch, at_once))
+        at_once = 1 if one_by_one else self.max_batch_size or len(points)
+        raise SystemExit(run_sweep(points, self.launch, at_once))
 
     def launch(self, jobs: list[list[str]], first: int) -> Sequence[Outcome | None]:
         """Raises GptexpError where the launcher gives up, as when one of its workers is killed."""

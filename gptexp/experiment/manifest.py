@@ -62,11 +62,11 @@ def write_manifest(
 
 def warn_of_changed_data(config: Config, identity: Identity) -> None:
     """A changed corpus makes a new run; say so to whoever meant to go on with the old one."""
-    found = identity.directory.same_path_other_content(config.data.path, identity.data_sha256)
-    if found is not None:
+    other = identity.directory.same_path_other_content(config.data.path, identity.data_sha256)
+    if other is not None:
         log.warning(
             "%s has changed since %s was trained on it: SHA-256 %s then, %s now; this is a new run",
             config.data.path,
-            *found,
+            *other,
             identity.data_sha256,
         )

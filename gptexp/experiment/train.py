@@ -13,6 +13,7 @@ from gptexp.experiment.screen import announce
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.models.build import build_model
+from gptexp.models.counts import total_parameters
 from gptexp.optim.build import build_optimizer
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs import checkpoint
@@ -32,15 +33,16 @@ def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[st
 
     def fill() -> dict[str, Any]:
         store = Store(directory.checkpoints, config.trainer.keep)
-        found = store.latest()
-        resumed = None if found is None else found.state
+        newest = store.latest()
+        resumed = None if newest is None else newest.state
         check_resume(config, identity, inputs.tokenizer, resumed)
-        if found is not None:
-            store.rewind(found.entry)
+        if newest is not None:
+            store.rewind(newest.entry)
         step = None if resumed is None else resumed["step"]
-        announce(config, identity, inputs, step)
+        parameters = total_parameters(config.model, inputs.tokenizer.vocab_size)
+        announce(config.model.name, parameters, inputs, directory.path, step)
         write_manifest(config, identity, inputs, overrides, step)
-        with open_tracker(config, directory.path, step) as tracker:
+        with open_tracker(config.logger, directory.path, to_dict(config), step) as tracker:
             trainer = build_trainer(config, identity, inputs, store, tracker)
             result = fit(trainer, resumed)
             return finish(config, directory.path, inputs.text, tracker, result)

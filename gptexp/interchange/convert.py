@@ -197,7 +197,7 @@ def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT
         probe=probe,
         best_file=store.folder / store.best_entry().file,
     )
-    with open_tracker(config, folder, None) as tracker:
+    with open_tracker(config.logger, folder, to_dict(config), None) as tracker:
         tracker.scalars(step, values)
         return finish(config, folder, text, tracker, result)
 

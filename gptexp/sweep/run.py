@@ -18,6 +18,7 @@ from gptexp.errors import (
     InUseError,
     Problem,
 )
+from gptexp.experiment.lifecycle import outcome_after, outcome_before
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 
@@ -99,9 +100,6 @@ def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
     """The points that are to be trained; one line for each that is over."""
     legal = [point for point in points if point.outcome is NOT_STARTED]
     if legal:
-        # torch: not for a sweep that is refused as a whole
-        from gptexp.experiment.lifecycle import outcome_before
-
         for point in legal:
             assert isinstance(point.config, Config)
             point.outcome = outcome_before(point.config)
@@ -123,8 +121,6 @@ def settle(points: Iterable[SweepPoint]) -> None:
     for point in points:
         path, state = point.outcome.directory, point.outcome.state
         if path is not None and state in (RunState.not_started, RunState.in_use):
-            from gptexp.experiment.lifecycle import outcome_after
-
             directory = RunDirectory(path)
             found = outcome_after(directory)
             untouched = state is RunState.not_started and directory.status_stamp() == point.stamp

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gptexp.config import Config, to_dict
+from gptexp.config import LoggerConfig
 from gptexp.errors import EXIT_BUG, EXIT_INTERRUPTED, GptexpError
 from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Journal, Sample, rewind
@@ -71,12 +71,17 @@ class Tracker:
             dashboard.tell(method, *arguments)
 
 
-def open_tracker(config: Config, folder: Path, resume_step: int | None) -> Tracker:
-    """Begin, or go on after `resume_step`: later lines, and a torn last one, are taken out."""
+def open_tracker(
+    cfg: LoggerConfig, folder: Path, config: dict[str, Any], resume_step: int | None
+) -> Tracker:
+    """Begin, or go on after `resume_step`: later lines, and a torn last one, are taken out.
+
+    `config` is the run's, in plain values, for dashboards to show.
+    """
     lines = rewind(folder / "metrics.jsonl", resume_step)
     samples = [Sample(**line) for line in rewind(folder / "samples.jsonl", resume_step)]
-    info = RunInfo(folder, config.name, to_dict(config), resume_step, lines, samples)
-    return Tracker(folder, open_dashboards(config.logger, info))
+    info = RunInfo(folder, config["name"], config, resume_step, lines, samples)
+    return Tracker(folder, open_dashboards(cfg, info))
 
 
 def exit_code(error: BaseException | None) -> int:
