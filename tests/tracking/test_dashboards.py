@@ -10,25 +10,24 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from fake_dashboards import METHODS, lacking, mirrored
+from fake_dashboards import METHODS, lacking, mirrored, tracked
 from interruptions import Small, before, left, uninterrupted
 from small_runs import metrics, put, summary
 
 from gptexp.experiment.run import run_experiment
 from gptexp.tracking import background
-from gptexp.tracking.tracker import open_tracker
 from gptexp.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-def test_F3_all_mirrors_together_have_one_deadline(small, tmp_path, fakes, warnings, monkeypatch):
+def test_F3_all_mirrors_together_have_one_deadline(tmp_path, fakes, warnings, monkeypatch):
     monkeypatch.setattr(background, "FINISH", 0.3)
     hanging, well = [fakes("close") for _ in range(5)], fakes()
     mirrored(monkeypatch, *hanging, well)
     began = time.monotonic()
-    with open_tracker(small(), tmp_path, None) as tracked:
-        tracked.scalars(1, {"val/loss": 2.0})
+    with tracked(tmp_path) as tracker:
+        tracker.scalars(1, {"val/loss": 2.0})
     assert 0.3 <= time.monotonic() - began < 5 * 0.3
     assert warnings() == [
         f"Fake{n} did not finish in time; it is switched off, and the run goes on" for n in range(5)
@@ -78,11 +77,11 @@ def test_F2_F3_R3_a_run_with_bad_mirrors_is_done_with_equal_weights_and_metrics(
     assert well.exit_codes == [0]
 
 
-def test_a_mirror_is_told_floats_where_the_journal_has_null(small, tmp_path, fakes, monkeypatch):
+def test_a_mirror_is_told_floats_where_the_journal_has_null(tmp_path, fakes, monkeypatch):
     fake = fakes()
     mirrored(monkeypatch, fake)
-    with open_tracker(small(), tmp_path, None) as tracked:
-        tracked.scalars(1, {"val/loss": math.nan})
+    with tracked(tmp_path) as tracker:
+        tracker.scalars(1, {"val/loss": math.nan})
     [(_, [line])] = [call for call in fake.calls if call[0] == "scalars"]
     assert math.isnan(line["val/loss"])
 
@@ -125,10 +124,10 @@ def test_a_mirror_is_told_how_the_run_ended(
     assert steps == [line["step"] for line in metrics(outcome.directory)]
 
 
-def test_a_second_signal_is_an_interruption_for_a_mirror(small, tmp_path, fakes, monkeypatch):
+def test_a_second_signal_is_an_interruption_for_a_mirror(tmp_path, fakes, monkeypatch):
     fake = fakes()
     mirrored(monkeypatch, fake)
-    with pytest.raises(KeyboardInterrupt), open_tracker(small(), tmp_path, None):
+    with pytest.raises(KeyboardInterrupt), tracked(tmp_path):
         raise KeyboardInterrupt
     assert fake.exit_codes == [130]
 
