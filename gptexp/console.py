@@ -103,6 +103,7 @@ class Progress:
             self.bar.close()
 
     def step(self) -> None:
+        """Move the bar by one update."""
         if self.bar is not None:
             self.bar.update()
 

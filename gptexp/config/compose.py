@@ -102,6 +102,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
+    """The plain values as YAML, in the order of the dataclasses."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 

@@ -24,12 +24,12 @@ LAUNCHERS = {  # which extra of ours brings it
 
 
 def choices(group: str) -> list[str]:
-    """What `group=` may be: the files of its folder in conf/."""
+    """The choices of a group, by name: the files of its folder in conf/."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
 def override_problems(arguments: list[str]) -> list[Problem]:
-    """What is wrong with the command line that Hydra would pass over in silence."""
+    """The problems of a command line that Hydra would pass over in silence."""
     return [*_duplicates(arguments), *_missing_recipe(arguments)]
 
 

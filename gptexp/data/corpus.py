@@ -90,7 +90,7 @@ class Format(Protocol):
         """Cut a normalised text; raises DataError where one of the `needed` splits is too short."""
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
-        """What the splits hold, in words."""
+        """The content of the splits, in words."""
 
     def end(self, tokenizer: Tokenizer) -> int | None:
         """The token that ends a sample, if there is one."""

@@ -51,7 +51,7 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> 
 def check_resume(
     config: Config, identity: Identity, tokenizer: Tokenizer, state: checkpoint.State | None
 ) -> None:
-    """That what stands in the run directory is of this config, before anything there is replaced.
+    """Check that what stands in the run directory is of this config, before anything is replaced.
 
     Raises ConfigError and CheckpointError: a line for all, then a table of key, stored, given.
     """
@@ -77,7 +77,7 @@ def check_resume(
 
 
 def check_config_file(config: Config, directory: RunDirectory) -> None:
-    """That nobody changed the config.yaml of a run which is to go on; raises ConfigError.
+    """Check that nobody changed the config.yaml of a run which is to go on; raises ConfigError.
 
     The directory's name is a hash of the config, so a hashed key that differs was edited. The edit
     would have no effect, and be overwritten. So would that of a file which cannot be read: it is

@@ -57,7 +57,7 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
 
 
 def settle(keep: Keep, directory: RunDirectory, summary: dict[str, Any]) -> None:
-    """What is left to do in the locked directory of a run that has its summary."""
+    """Do what is left in the locked directory of a run that has its summary."""
     Entries(directory.checkpoints, keep).finish()
     directory.set_status(RunState.done, summary["stop_reason"])
 
@@ -83,7 +83,7 @@ def complete(
 
 
 def outcome_before(config: Config, outputs: Path = OUTPUTS) -> Outcome:
-    """What there is of a sweep's point before its turn comes; `not started` if it is to be trained.
+    """The outcome of a sweep's point before its turn; `not started` if it is to be trained.
 
     Shows one line for a point that is over, or whose corpus or init_from cannot be read.
     """
@@ -101,7 +101,7 @@ def outcome_before(config: Config, outputs: Path = OUTPUTS) -> Outcome:
 
 
 def outcome_after(directory: RunDirectory) -> Outcome:
-    """What the directory says of a point whose own process did not say it."""
+    """The outcome of a point whose own process did not tell it, from its directory."""
     path, status = directory.path, directory.status()
     if (done := directory.summary()) is not None:
         return Outcome(RunState.done, path, best_val_loss(done))

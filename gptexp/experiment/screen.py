@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def show_summary(summary: dict[str, Any], folder: Path) -> None:
-    """What came out, where it is, and what to type next."""
+    """Show what came out of a run, where it is, and what to type next."""
     best, final = summary["best"], summary["final"]
     log.info("")
     log.info("done at step %s: %s", f"{final['step']:,}", summary["stop_reason"])
@@ -68,7 +68,7 @@ def describe_cliff(fall: dict[str, Any]) -> str:
 
 
 def describe_ngrams(losses: list[float], config: dict[str, Any]) -> str:
-    """Such as `3.3473, 2.4857 by counting 1, 2 characters`."""
+    """The losses of n-grams in a line: `3.3473, 2.4857 by counting 1, 2 characters`."""
     orders = ", ".join(str(order) for order in range(1, len(losses) + 1))
     shown = ", ".join(f"{loss:.4f}" for loss in losses)
     return f"{shown} by counting {orders} {UNITS[config['tokenizer']['name']]}"
@@ -80,7 +80,7 @@ def _number(value: float | None) -> float:
 
 
 def show_again(over: Outcome, directory: RunDirectory) -> None:
-    """The last lines of a run that was over before its command."""
+    """Show the last lines of a run that was over before its command."""
     code = f", {over.note}" if over.note else ""
     log.info("already done%s (rerun=true trains it anew)", code)
     show_summary(directory.summary() or {}, directory.path)

@@ -75,7 +75,7 @@ def choose(
 def draw_problems(
     tokens: int, temperature: float, top_k: int | None, num: int, seed: int
 ) -> list[Problem]:
-    """What is wrong with the settings of a draw; empty when all is well."""
+    """All that is wrong with the settings of a draw; empty when all is well."""
     problems = []
     for name, value in (("tokens", tokens), ("num", num), ("top-k", top_k)):
         if value is not None and value < 1:

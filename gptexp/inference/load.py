@@ -31,7 +31,7 @@ class LoadedRun:
 
     @property
     def format(self) -> Format:
-        """How its corpus is read."""
+        """The format in which its corpus is read."""
         return format_of(self.config.data)
 
     def sample(
@@ -71,7 +71,7 @@ class LoadedRun:
 
 
 def load_run(run: Path, device: str = "cpu") -> LoadedRun:
-    """From a run directory's best checkpoint, or from the checkpoint file `run`.
+    """Load a run directory's best checkpoint, or the checkpoint file `run`.
 
     Needs nothing but the checkpoint; raises CheckpointError.
     """

@@ -55,7 +55,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 def misfits(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str]:
-    """What of a checkpoint's state is not this optimizer's; empty when all fits."""
+    """The parts of a checkpoint's state that are not this optimizer's; empty when all fits."""
     given, wanted = state["param_groups"], optimizer.state_dict()["param_groups"]
     # A setting that only `wanted` has is new in this torch, which fills it in.
     if foreign := set().union(*given) - set().union(*wanted):

@@ -33,22 +33,24 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def log(self) -> Path:
+        """The file that holds what the screen showed, with times."""
         return self.path / "run.log"
 
     def summary(self) -> dict[str, Any] | None:
-        """What summary.json says; its presence means that the run is finished."""
+        """The content of summary.json, whose presence means that the run is finished."""
         return read_json(self.path / "summary.json")
 
     def manifest(self) -> dict[str, Any]:
-        """What manifest.json says; empty when there is none."""
+        """The content of manifest.json; empty when there is none."""
         return read_json(self.path / "manifest.json") or {}
 
     def status(self) -> dict[str, Any]:
-        """What status.json says; empty when there is none."""
+        """The content of status.json; empty when there is none."""
         return read_json(self.path / "status.json") or {}
 
     def state(self) -> RunState | None:
@@ -74,7 +76,7 @@ class RunDirectory:
         return stat.st_mtime_ns, stat.st_ino
 
     def config(self, fix: str = "restore it") -> Config:
-        """What config.yaml says; raises ConfigError, with that fix, where it cannot be read."""
+        """The config of config.yaml; raises ConfigError, with that fix, where it cannot be read."""
         path = self.path / "config.yaml"
         try:
             text = path.read_text(encoding="utf-8")
@@ -164,9 +166,11 @@ class RunDirectory:
         return old
 
     def write_text(self, name: str, text: str) -> None:
+        """Write a file of the directory atomically; raises StorageError."""
         write_text(self.path / name, text)
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
+        """Write a file of the directory atomically; raises StorageError."""
         write_json(self.path / name, value)
 
 

@@ -101,7 +101,7 @@ def changed(before: dict[str, str]) -> list[str]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Such as `threads 2 -> 1`: what differs between two environments and can change bits."""
+    """The parts of two environments that differ and can change bits, as `threads 2 -> 1`."""
     return [f"{k} {before.get(k)} -> {now[k]}" for k in EXACT if before.get(k) != now[k]]
 
 

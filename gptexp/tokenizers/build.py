@@ -41,7 +41,7 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
 
 
 def vocabulary_difference(checkpoint: Tokenizer, config: Tokenizer) -> str:
-    """What differs between two vocabularies, in words; empty when ids mean the same in both."""
+    """The difference between two vocabularies in words; empty when ids mean the same in both."""
     if checkpoint.to_dict() == config.to_dict():
         return ""
     words = f"checkpoint {checkpoint.describe()}, config {config.describe()}"

@@ -55,11 +55,12 @@ class CharTokenizer(Tokenizer):
 
 
 def listed(code_points: NDArray[np.uint32]) -> str:
-    """Such as `'q' (U+0071), 'z' (U+007A) and 3 more`."""
+    """The first few characters and how many more: `'q' (U+0071), 'z' (U+007A) and 3 more`."""
     shown = ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in code_points[:SHOWN])
     more = len(code_points) - SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
+    """The code point of each character, [characters]."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
