@@ -11,7 +11,7 @@ from torch import nn
 from gptexp.config import Dtype
 from gptexp.data.load import load_corpus
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.evaluation import Evaluator
+from gptexp.inference.evaluation import Evaluator, standard_error
 from gptexp.inference.loss import token_losses
 from gptexp.models.build import build_model
 from gptexp.runtime.device import Hardware, resolve_runtime
@@ -98,6 +98,20 @@ def test_it_draws_nothing_and_leaves_the_mode_alone(evaluator):
     assert evaluator.evaluate("val") == first
     assert torch.equal(before, torch.get_rng_state())
     assert evaluator.model.training
+
+
+def test_the_standard_error_is_that_of_the_mean_for_windows_of_one_size():
+    sums = torch.tensor([8.0, 12.0, 9.0, 11.0, 10.0], dtype=torch.float64)
+    sizes = torch.full((5,), 4)
+    assert standard_error(sums, sizes) == pytest.approx((sums / 4).std().item() / math.sqrt(5))
+
+
+def test_the_standard_error_shrinks_with_the_root_of_the_windows():
+    generator = torch.Generator().manual_seed(0)
+    few, many = (torch.randn(n, generator=generator).double() for n in (1_000, 100_000))
+    errors = [standard_error(sums, torch.ones(len(sums))) for sums in (few, many)]
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.1)
+    assert standard_error(torch.ones(1), torch.ones(1)) == 0.0
 
 
 def test_losses_are_computed_in_float32_for_half_precision_logits():
