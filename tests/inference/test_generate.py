@@ -1,5 +1,7 @@
 """Generation on known logits, and from runs."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from small_runs import samples
@@ -55,7 +57,7 @@ def test_the_context_is_cropped_to_the_block_size():
     network = Counter()
     options = {"temperature": 1.0, "top_k": None, "seed": 0}
     new = generate(network, torch.tensor([[1, 2, 3, 4, 5]]), 6, 4, **options)
-    assert new.tolist() == [[6, 7, 8, 9, 0, 1]]
+    assert new == [[6, 7, 8, 9, 0, 1]]
     assert network.longest == 4
 
 
@@ -67,16 +69,21 @@ def test_sampling_leaves_the_global_generator_and_the_mode_alone():
     assert network.training
 
 
+TRAINED: list[Path] = []  # one run for all tests here, which leave it as it is
+
+
 @pytest.fixture
-def run(small, tmp_path):
-    outcome = run_experiment(small(), tmp_path / "outputs")
-    assert outcome.state == "done"
-    return outcome.directory
+def run(small, tmp_path_factory, quick) -> Path:
+    if not TRAINED:
+        outcome = run_experiment(small(), tmp_path_factory.mktemp("outputs"))
+        assert outcome.state == "done"
+        TRAINED.append(outcome.directory)
+    return TRAINED[0]
 
 
 def test_load_gives_model_tokenizer_config_and_metrics(run, small):
     loaded = gptexp.load(run)
-    assert loaded.config == small()
+    assert loaded.config == small(f"data.path={loaded.config.data.path}")
     assert not loaded.model.training
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("to be")) == "to be"
     assert [line["step"] for line in loaded.metrics if "val/loss" in line] == [0, 4, 8, 12]
