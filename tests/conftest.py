@@ -10,6 +10,7 @@ import random
 import runpy
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from omegaconf import DictConfig, OmegaConf
 from small_runs import CHOICES, ONE_LINE, ROOT, SMALL, Result, cached
 from wandb_runs import harmless
 
-from gptexp import assets
 from gptexp.config import Config, compose
 from gptexp.runs import provenance
 from gptexp.runtime.device import Runtime
@@ -61,8 +61,8 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[str], **options: Any) -> Any:
         return refuse() if "pip" in command else real_run(command, **options)
 
-    monkeypatch.setattr(assets.urllib.request, "urlopen", refuse)
-    monkeypatch.setattr(assets.subprocess, "run", run)
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 @pytest.fixture(scope="session")
