@@ -9,6 +9,7 @@ import struct
 import pytest
 import torch
 from small_runs import ONE_LINE, problem_lines
+
 from gptexp import reference
 from gptexp.errors import CheckpointError
 from gptexp.interchange import microgpt
