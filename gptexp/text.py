@@ -52,6 +52,12 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[s
     ]
 
 
+def listed(items: Sequence[object], most: int = 5) -> str:
+    """The first few of the items in one line, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(str(item) for item in items[:most]) + more
+
+
 def plural(number: int, noun: str) -> str:
     """A number with its noun: `1 layer` or `4 layers`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

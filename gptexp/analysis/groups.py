@@ -9,13 +9,12 @@ from typing import Any, TypeVar
 
 from gptexp.analysis.records import Run, mixed
 from gptexp.errors import ConfigError
-from gptexp.text import unknown_name
+from gptexp.text import listed, unknown_name
 
 FIGURES = ("best", "best_step", "final", "height", "test")  # of a Run, to take means of
 
 CONFIDENCE = 0.95
 
-NAMES = 5  # directories that a note lists by name
 
 Item = TypeVar("Item")
 
@@ -167,12 +166,6 @@ def label(by: Sequence[str], values: Sequence[Any]) -> str:
     """A group in words: each key with its value, or `all runs` where there is no key."""
     words = [f"{key}={value}" for key, value in zip(by, values, strict=True)]
     return " ".join(words) or "all runs"
-
-
-def listed(items: Sequence[object]) -> str:
-    """The first NAMES of the items in one line, and how many more there are."""
-    more = f" and {len(items) - NAMES} more" if len(items) > NAMES else ""
-    return ", ".join(str(item) for item in items[:NAMES]) + more
 
 
 def sort_key(value: Any) -> tuple[int, Any]:

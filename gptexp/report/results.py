@@ -17,6 +17,7 @@ from gptexp.analysis.records import Run
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import read_json
 from gptexp.runs.journal import read_journal
+from gptexp.text import listed
 
 MOST_RUNS = 40  # that are drawn one by one; of more, the means of their groups
 
@@ -93,7 +94,7 @@ def read_results(folder: Path) -> Results:
     runs, damaged = records.collect([folder])
     notes = [str(problem) for problem in damaged]
     if not any(run.done for run in runs):
-        why = "; ".join(f"{run.path.name} {run.state}" for run in runs[: groups.NAMES])
+        why = listed([f"{run.path.name} {run.state}" for run in runs])
         fix = f"see why with gptexp table {folder}, and run their commands again"
         what = f"none of its runs is done, of {len(runs)} ({why})"
         raise ConfigError(Problem(folder, what, fix))

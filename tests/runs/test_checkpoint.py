@@ -436,9 +436,7 @@ def test_C12_best_is_the_minimum_of_the_logged_losses_and_evaluates_to_it_again_
     assert loaded.step == min(losses, key=lambda step: losses[step])
     assert 0 < loaded.step < 20, "the best is to be neither the first nor the last"
     inputs, size = prepare(config, identify(config, tmp_path)), config.trainer.eval_batch_size
-    evaluator = Evaluator(
-        loaded.model, inputs.corpus, loaded.tokenizer, inputs.runtime, size
-    )
+    evaluator = Evaluator(loaded.model, inputs.corpus, loaded.tokenizer, inputs.runtime, size)
     assert evaluator.evaluate("val").loss == losses[loaded.step]
     assert losses[loaded.step] == summary(run)["best"]["val_loss"]
 
