@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 
 IN_USE = InUseError.exit_code
 
-# Overrides of some points and the number of the first -> their outcomes; none for one that is lost
-Launch = Callable[[list[list[str]], int], Sequence[Outcome | None]]
-
 
 @dataclass
 class SweepPoint:
@@ -38,6 +35,21 @@ class SweepPoint:
     config: Config | ConfigError  # or why there is none
     outcome: Outcome = NOT_STARTED
     stamp: tuple[int, int] | None = None  # of its status.json before the first job
+
+
+# Some points and the number of the first -> their outcomes; None for one that is lost
+Launch = Callable[[Sequence[SweepPoint], int], Sequence[Outcome | None]]
+
+
+def train_here(points: Sequence[SweepPoint], first: int) -> list[Outcome]:
+    """The launch of points in this process: Hydra's own would compose each of them once more."""
+    from gptexp.experiment.run import run_experiment
+
+    return [
+        run_experiment(point.config, overrides=point.overrides)
+        for point in points
+        if isinstance(point.config, Config)
+    ]
 
 
 def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int:
@@ -54,7 +66,7 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int
             batch = jobs[first : first + at_once]
             if at_once == 1:
                 announce(batch[0], points)
-            outcomes = launch([point.overrides for point in batch], first)
+            outcomes = launch(batch, first)
             for point, outcome in zip(batch, outcomes, strict=True):
                 point.outcome = outcome or point.outcome
             if exit_code(batch) >= EXIT_INTERRUPTED:
