@@ -29,6 +29,7 @@ from wandb_runs import harmless
 from gptexp.config import Config, compose
 from gptexp.runs import provenance
 from gptexp.runtime.device import Runtime
+from gptexp.training import throughput
 
 SAME: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # by overrides
@@ -38,6 +39,12 @@ CHOSEN: dict[tuple[str, ...], DictConfig] = {}  # by choices; composing takes a 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _short_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three passes for the estimate of a run's time, which no test reads, and not twenty."""
+    monkeypatch.setattr(throughput, "PROBE_SECONDS", 0.0)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import pytest
 from run_directories import put, valley, write_run
 from small_runs import ONE_LINE
 
+from gptexp.analysis import cliff
 from gptexp.cli.app import main
 from gptexp.report import charts, figures, overview, results
 from gptexp.report.page import write_report
@@ -261,7 +262,7 @@ def test_a_group_that_ended_at_once_is_drawn_beside_long_ones(monkeypatch, tmp_p
 
 def test_a_long_curve_is_thinned_and_keeps_its_best_and_ends():
     rows = valley(1.0, 5001)
-    curve = results.thinned(results.cliff.points(rows))
+    curve = results.thinned(cliff.curve_points(rows))
     assert len(curve) <= results.MOST_POINTS + 1
     assert (curve[0].step, curve[-1].step) == (0, 500_000)
     assert min(point.val_loss for point in curve) == 1.0

@@ -92,7 +92,7 @@ def test_a_run_without_an_evaluation_is_named_and_left_out(run, small, tmp_path,
     plot_cliffs([run.parent], tmp_path / "a.png", "step")
     [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert str(other) in warning
-    with pytest.raises(ConfigError, match="no run holds an evaluation"):
+    with pytest.raises(ConfigError, match="none holds an evaluation"):
         plot_cliffs([other], tmp_path / "a.png", "step")
 
 
