@@ -121,6 +121,7 @@ def test_every_recipe_is_tried():
     assert [heading for heading, _ in SECTIONS] == list(RECIPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", RECIPES)
 def test_a_recipe_followed_to_the_letter_trains_and_is_shown(heading, tmp_path, text_file):
     checkout = tmp_path / "checkout"
