@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from gptexp import console
 from gptexp.config import compose, hydra_errors
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
@@ -23,8 +24,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
 
     Our own sweeper takes its outcome; a search sweeper, its best validation loss.
     """
-    from gptexp import console
-    from gptexp.experiment.run import run_experiment  # torch: only when something is trained
+    from gptexp.experiment.run import run_experiment
 
     global multirun
     multirun = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -55,7 +55,7 @@ def exit_code() -> int:
 
 
 def cli() -> int:
-    """Run Hydra's main and turn what it raises into one line and an exit code.
+    """Train one run, or have Hydra answer; turn what is raised into one line and an exit code.
 
     A sweep ends by the SystemExit of its sweeper, which has printed its table.
     """
@@ -63,6 +63,12 @@ def cli() -> int:
     try:
         sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
         ConfigError.raise_for(hydra_errors.override_problems(sys.argv[1:]))
+        words = sys.argv[1:]
+        if (config := compose.single_run(words)) is not None:
+            from gptexp.experiment.run import run_experiment
+
+            console.setup()
+            return run_experiment(config, overrides=words).exit_code
         main()
         return exit_code()
     except GptexpError as error:
@@ -74,9 +80,9 @@ def cli() -> int:
         if hydra_errors.is_config_error(error):
             return fail(ConfigError(hydra_errors.explain(error, sys.argv)))
         if isinstance(error, OSError):
-            where = error.filename or "output"
+            place = error.filename or "output"
             return fail(
-                StorageError(Problem(where, f"{error.strerror}", "run in a writable folder"))
+                StorageError(Problem(place, f"{error.strerror}", "run in a writable folder"))
             )
         raise
 

@@ -86,11 +86,11 @@ def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:
     config = from_overrides(overrides)
     where = resolve_runtime(config.trainer, probe_hardware())
     torch.use_deterministic_algorithms(False)
-    loaded = load_corpus(config)
+    loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
     network = build_model(config.model, loaded.tokenizer.vocab_size, 0).to(where.device)
-    sequences = config.trainer.batch_size * config.trainer.grad_accum
     tokens = torch.from_numpy(loaded.splits.train).to(where.device)
-    Textbook(network, tokens, sequences, config.model.block_size, where.dtype).run(steps)
+    block_size = config.model.block_size
+    Textbook(network, tokens, config.trainer.rows, block_size, where.dtype).run(steps)
     finish(peak())
 
 

@@ -83,7 +83,7 @@ def speed(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     rows = {name: weight.tolist() for name, weight in weights.items()}
     scalar = reference.Model(rows, config.model.n_head)  # type: ignore[attr-defined]
     total = (args.pairs + 1) * args.steps
-    documents = [tokens_of(inputs.corpus.batch("train", step, 1)) for step in range(total)]
+    documents = [tokens_of(inputs.corpus.batch(step)) for step in range(total)]
     theirs = reference.train(scalar, documents, sides.NEVER)
     times: dict[str, list[float]] = {"ours": [], "theirs": []}
     gc.disable()  # as `python -m gptexp.reference` does: it is what the scalar engine is fast with

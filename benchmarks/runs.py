@@ -1,11 +1,14 @@
 """How long a table and a report of many runs take: `python benchmarks/runs.py [RUNS]`.
 
-Writes synthetic run directories, those of the tests, to a temporary folder, and times the real
-command in fresh processes, over a tenth of the runs and over all.
+Trains one small run of 25 evaluations, copies it under other sizes, fractions and losses into a
+temporary folder, and times the real command in fresh processes, over a tenth of the runs and over
+all.
 """
 
+import copy
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -13,23 +16,32 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
+sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 
-from run_directories import put, valley, write_run  # found by the lines above
+import yaml
+
+from gptexp.config import from_overrides
+from gptexp.experiment.run import run_experiment
 
 COMMAND = "from gptexp.cli import main; main()"
 REPEATS = 5  # of each timing, of which the median counts
-EVALUATIONS = 25  # of each run
 SEEDS = 5  # runs of each group
+SMALL = [
+    *("data=text", "logger=none", "trainer.device=cpu", "model.n_layer=1", "model.n_head=1"),
+    *("model.n_embd=8", "model.block_size=8", "schedule.warmup_steps=0", "trainer.max_steps=24"),
+    *("trainer.eval_interval=1", "trainer.sample_tokens=500", "data.test_fraction=0.1"),
+]
 
 
 def main(count: int) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
-        few = write(folder / "few", count // 10)
-        many = write(folder / "many", count)
+        trained = train(folder)
+        few = write(folder / "few", trained, count // 10)
+        many = write(folder / "many", trained, count)
         size = sum(path.stat().st_size for path in many.glob("*/summary.json")) / count
         print(f"{count:,} run directories, summary.json of {size:,.0f} bytes each")
         print(f"`gptexp --help`, which reads none: {seconds('--help'):.2f} s")
@@ -49,27 +61,42 @@ def main(count: int) -> None:
         shutil.rmtree(folder)
 
 
-def write(folder: Path, count: int) -> Path:
+def train(folder: Path) -> Path:
+    """One run that is done."""
+    text = folder / "text.txt"
+    text.write_text("".join(random.Random(0).choices("to be or not ", k=5000)))
+    config = from_overrides([*SMALL, f"data.path={text}"])
+    outcome = run_experiment(config, folder / "outputs")
+    assert outcome.directory is not None and outcome.state == "done", outcome.error
+    return outcome.directory
+
+
+def write(folder: Path, trained: Path, count: int) -> Path:
     """`count` runs that are done: a grid of sizes and fractions, SEEDS of each point."""
+    summary = json.loads((trained / "summary.json").read_text())
+    manifest = json.loads((trained / "manifest.json").read_text())
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     for number in range(count):
         point, seed = divmod(number, SEEDS)
-        run = write_run(
-            folder,
-            seed,
-            1.5 + number / count,
-            test=1.6,
-            metrics=valley(1.5 + number / count, EVALUATIONS),
-            params=10_000 * (1 + point // 10) ** 2,
-            train_tokens=100_000 * (1 + point % 10),
-            model__n_embd=64 * (1 + point // 10),
-            data__fraction=(1 + point % 10) / 10,
-        )
-        sample = {"step": 500, "prompt": "\n", "temperature": 0.8, "top_k": None, "seed": 1}
-        line = json.dumps({**sample, "text": "to be or not to be " * 25}) + "\n"
-        put(run, "samples.jsonl", line * 10)
-        for name in ("run.log", ".lock", "events.out.tfevents.0"):
-            (run / name).touch()
-        (run / "checkpoints").mkdir()
+        size, share = 1 + point // 10, 1 + point % 10
+        run = folder / f"run-{number}"
+        shutil.copytree(trained, run)
+        own: dict[str, Any] = copy.deepcopy(summary)
+        own["config"]["seed"] = seed
+        own["config"]["model"]["n_embd"] = 64 * size
+        own["config"]["data"]["fraction"] = share / 10
+        own["params"]["total"] = 10_000 * size**2
+        for evaluation in (own["best"], own["final"]):
+            evaluation["val_loss"] += number / count
+        manifest["data"]["tokens"]["train"] = 100_000 * share
+        rows = [
+            {**row, "val/loss": row["val/loss"] + number / count} if "val/loss" in row else row
+            for row in lines
+        ]
+        (run / "summary.json").write_text(json.dumps(own, indent=2))
+        (run / "config.yaml").write_text(yaml.safe_dump(own["config"], sort_keys=False))
+        (run / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -80,7 +107,7 @@ def seconds(*arguments: str) -> float:
         start = time.perf_counter()
         subprocess.run(
             [sys.executable, "-c", COMMAND, *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             check=True,
         )

@@ -10,21 +10,20 @@ from typing import Protocol
 import numpy as np
 import torch
 from textbook import Null, Textbook
-from torch import nn
 
-from gptexp.config import Config, from_overrides
+from gptexp.config import Config, from_overrides, to_dict
 from gptexp.data.corpus import Splits
-from gptexp.data.text import TextCorpus
+from gptexp.data.load import LoadedText, format_of
 from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import Inputs, prepare
+from gptexp.experiment.train import build_parts
+from gptexp.models.base import Model
 from gptexp.models.build import build_model
-from gptexp.optim.build import build_optimizer
-from gptexp.optim.schedule import build_schedule
 from gptexp.runs.checkpoint import State, Store
 from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tracking.tracker import open_tracker
-from gptexp.training.trainer import Trainer, TrainerParts
+from gptexp.training.trainer import Trainer
 
 NEVER = 10**9  # steps
 
@@ -83,24 +82,14 @@ def read(config: Config) -> Inputs:
 
 @contextmanager
 def trainer_side(
-    config: Config, network: nn.Module, inputs: Inputs, folder: Path
+    config: Config, network: Model | Null, inputs: Inputs, folder: Path
 ) -> Iterator[Chunked]:
-    """A trainer put together as experiment.fit does, writing its journals in `folder`."""
-    device = inputs.runtime.device
-    network.to(device)
-    with open_tracker(config, folder, None) as tracked:
-        parts = TrainerParts(
-            model=network,
-            corpus=inputs.corpus,
-            tokenizer=inputs.tokenizer,
-            optimizer=build_optimizer(config.optim, network),
-            schedule=build_schedule(config.schedule, config.trainer.max_steps),
-            runtime=inputs.runtime,
-            store=Store(folder / "checkpoints"),
-            tracking=tracked,
-            identity={},
-        )
-        yield Chunked(config.trainer, config.seed, config.optim.lr, parts)
+    """A trainer put together as that of a run, writing its journals in `folder`."""
+    network.to(inputs.runtime.device)
+    with open_tracker(config.logger, folder, to_dict(config), None) as tracker:
+        store = Store(folder / "checkpoints")
+        parts = build_parts(config, "", inputs, network, store, tracker)  # type: ignore[arg-type]
+        yield Chunked(config.trainer, config.seed, parts)
 
 
 @contextmanager
@@ -116,22 +105,23 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
     """Over the null model, on random tokens; `config` has the settings NULL."""
     ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
     splits = Splits(ids, ids[:0], ids[:100], {})
-    corpus = TextCorpus(splits, config.model.block_size, config.seed, where.device)
-    inputs = Inputs("", ByteTokenizer(), splits, corpus, where, config.trainer)
+    reading, block_size = format_of(config.data), config.model.block_size
+    text = LoadedText("random tokens", reading, "", ByteTokenizer(), splits, block_size)
+    corpus = text.corpus(config.trainer.rows, config.seed, where.device)
+    inputs = Inputs(text, corpus, where, config.trainer)
     with _sides(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
         yield sides
 
 
 @contextmanager
 def _sides(
-    config: Config, inputs: Inputs, folder: Path, ours: nn.Module, theirs: nn.Module
+    config: Config, inputs: Inputs, folder: Path, ours: Model | Null, theirs: Model | Null
 ) -> Iterator[Sides]:
     cfg, where, block_size = config.trainer, inputs.runtime, config.model.block_size
-    sequences = cfg.batch_size * cfg.grad_accum
-    tokens = torch.from_numpy(inputs.splits.train).to(where.device)
-    textbook = Textbook(theirs.to(where.device), tokens, sequences, block_size, where.dtype)
+    tokens = torch.from_numpy(inputs.text.splits.train).to(where.device)
+    textbook = Textbook(theirs.to(where.device), tokens, cfg.rows, block_size, where.dtype)
     with trainer_side(config, ours, inputs, folder) as trainer:
-        yield Sides(trainer, textbook, where, sequences * block_size)
+        yield Sides(trainer, textbook, where, cfg.rows * block_size)
 
 
 def pairs(sides: Sides, steps: int, count: int) -> list[tuple[float, float]]:

@@ -54,3 +54,7 @@ class Null(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.bias.expand(*ids.shape, len(self.bias))
+
+    def backward(self, loss: Tensor, ids: Tensor, targets: Tensor) -> None:
+        """As every model of the package takes its gradients."""
+        loss.backward()

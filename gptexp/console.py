@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import IO, TYPE_CHECKING
 
 from gptexp.text import duration, short
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +33,16 @@ class _Screen(logging.Handler):
             text, stream = f"gptexp: {record.levelname.lower()}: {text}", sys.stderr
         # The reader may go away, as `| head` does, or the screen lack a character: the run goes on.
         with contextlib.suppress(OSError, ValueError):
-            tqdm.write(text, file=stream)
+            _write(text, stream)
             stream.flush()
+
+
+def _write(text: str, stream: IO[str]) -> None:
+    """A line, above the bar where there is one: there can be none before tqdm is imported."""
+    if (bars := sys.modules.get("tqdm")) is not None:
+        bars.tqdm.write(text, file=stream)
+    else:
+        print(text, file=stream)
 
 
 def setup() -> None:
@@ -73,6 +83,8 @@ class Progress:
     @contextmanager
     def running(self, step: int) -> Iterator[None]:
         """Show the head of the table, and the bar where standard error is a terminal."""
+        from tqdm import tqdm  # not for a run that is over
+
         log.info("")
         log.info(HEADER)
         self.first_step = step
@@ -91,6 +103,7 @@ class Progress:
             self.bar.close()
 
     def step(self) -> None:
+        """Move the bar by one update."""
         if self.bar is not None:
             self.bar.update()
 

@@ -37,8 +37,8 @@ class GptexpError(Exception):
     @classmethod
     def raise_for(cls, problems: Iterable[Problem]) -> None:
         """Raise all of `problems` together, if there are any."""
-        if found := tuple(problems):
-            raise cls(*found)
+        if them := tuple(problems):
+            raise cls(*them)
 
 
 class ConfigError(GptexpError):

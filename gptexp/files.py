@@ -35,6 +35,8 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
+    """Put `data` in the place of `path`; raises StorageError."""
+
     def write(file: IO[bytes]) -> None:
         file.write(data)
 
@@ -42,6 +44,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Put `text` in the place of `path`, as UTF-8; raises StorageError."""
     write_bytes(path, text.encode())
 
 

@@ -66,12 +66,12 @@ class Value:
 
     def backward(self) -> None:
         """Add d(self)/d(v) to the grad of every v below; once for each graph; at any depth."""
-        users, found = {self: 0}, [self]
-        while found:
-            for child in found.pop().children:
+        users, pending = {self: 0}, [self]
+        while pending:
+            for child in pending.pop().children:
                 if child not in users:
                     users[child] = 0
-                    found.append(child)
+                    pending.append(child)
                 users[child] += 1
         self.grad, ready = 1.0, [self]
         while ready:  # those whose users have all added to their gradient (Kahn 1962)

@@ -7,6 +7,7 @@ import logging
 import re
 import subprocess
 import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -77,8 +78,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(tmp_path / "deep" / "cache")
     monkeypatch.setenv("GPTEXP_DATA_DIR", str(world.cache))
     monkeypatch.setattr(assets, "ASSETS", {"hamlet": ASSET})
-    monkeypatch.setattr(assets.urllib.request, "urlopen", world.urlopen)
-    monkeypatch.setattr(assets.subprocess, "run", world.pip)
+    monkeypatch.setattr(urllib.request, "urlopen", world.urlopen)
+    monkeypatch.setattr(subprocess, "run", world.pip)
     return world
 
 

@@ -72,12 +72,12 @@ def test_both_sides_train_the_same_model_on_the_same_tokens(
         tokens = ours.parts.corpus.tokens["train"]
         assert torch.equal(tokens, theirs.tokens)
         before = [p.clone() for p in theirs.model.parameters()]
-        for mine, yours in zip(ours.model.parameters(), before, strict=True):
+        for mine, yours in zip(ours.parts.model.parameters(), before, strict=True):
             assert torch.equal(mine, yours)
         sides.pairs(compared, steps=2, count=2)
         assert ours.step == 6  # a warm-up of two, then twice two
-        for side in (ours, theirs):
-            after = list(side.model.parameters())
+        for model in (ours.parts.model, theirs.model):
+            after = list(model.parameters())
             assert not any(torch.equal(a, b) for a, b in zip(after, before, strict=True))
     assert (tmp_path / "metrics.jsonl").exists()
     assert not (tmp_path / "checkpoints").exists()

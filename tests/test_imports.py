@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "explain": {"data", "inference", "models", "optim", "runtime", "tokenizers", "training"},
     "sweep": {
-        *("data", "experiment", "analysis", "models", "report", "runs", "runtime", "tokenizers"),
+        *("analysis", "data", "experiment", "models", "optim", "report", "runs", "runtime"),
         "training",
     },
     "interchange": {
@@ -140,7 +140,7 @@ def test_no_torch_for_the_config_and_the_command_line():
 
 
 def test_dashboards_and_matplotlib_are_imported_only_when_they_are_used():
-    assert loaded_by("import gptexp.experiment.run, gptexp.interchange.dashboards") == {"torch"}
+    assert loaded_by("import gptexp.experiment.train, gptexp.interchange.convert") == {"torch"}
 
 
 def test_no_torch_and_no_scipy_for_tables_and_differences():
@@ -149,3 +149,8 @@ def test_no_torch_and_no_scipy_for_tables_and_differences():
 
 def test_no_torch_for_a_report():
     assert not loaded_by("import gptexp.report.page") & {"torch", "scipy"}
+
+
+@pytest.mark.parametrize("room", ["experiment.run", "sweep.run", "runs.entries", "data.read"])
+def test_no_torch_for_what_is_over_before_it_begins(room):
+    assert not loaded_by(f"import gptexp.{room}")

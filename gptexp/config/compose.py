@@ -1,5 +1,6 @@
 """Between Hydra and the typed Config: schemas in, dataclasses out, and back to plain values."""
 
+import copy
 import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,8 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
@@ -64,6 +66,35 @@ def from_overrides(overrides: list[str]) -> Config:
         raise ConfigError(explain(error)) from error
 
 
+def single_run(words: list[str]) -> Config | None:
+    """The config of a command that trains one run; None for one that is Hydra's to answer.
+
+    That is one with an option, with a setting of Hydra's, or whose config asks for a sweep. Hydra
+    itself would compose twice, the first time to see which of both it is. Raises ConfigError.
+    """
+    if any(word.startswith(("-", "hydra")) or "=" not in word for word in words):
+        return None
+    register()
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+            cfg = compose("config", overrides=words, return_hydra_config=True)
+            if cfg.hydra.mode is RunMode.MULTIRUN:
+                return None
+            return typed(without_hydra(cfg))
+    except Exception as error:
+        if not is_config_error(error):
+            raise
+        raise ConfigError(explain(error)) from error
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """The run's part of a composed config."""
+    cfg = copy.copy(cfg)
+    with read_write(cfg), open_dict(cfg):
+        del cfg["hydra"]
+    return cfg
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """Plain dicts, strings and numbers, for JSON, YAML and checkpoints."""
     values: dict[str, Any] = _plain(dataclasses.asdict(config))
@@ -71,6 +102,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def to_yaml(config: Config) -> str:
+    """The plain values as YAML, in the order of the dataclasses."""
     return yaml.safe_dump(to_dict(config), sort_keys=False)
 
 
@@ -102,8 +134,8 @@ def from_yaml(text: str) -> Config:
     try:
         values = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(Problem(STORED, f"{where}{error.problem}", "correct it")) from error
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(Problem(STORED, f"{line}{error.problem}", "correct it")) from error
     except (yaml.YAMLError, ValueError) as error:  # a NUL; a date of February 30
         raise ConfigError(Problem(STORED, "not YAML", "restore it")) from error
     if not isinstance(values, dict):

@@ -20,7 +20,7 @@ class DataConfig:
     shuffle: bool = False  # documents in another order than the file's, the same for every seed
 
     def problems(self) -> Iterator[Problem]:
-        """What is out of its range, or contradicts itself."""
+        """Yield what is out of its range, or contradicts itself."""
         if (self.asset is None) == (self.path is None):
             both = f"both it and data.asset={self.asset} are given"
             what = "neither it nor data.asset is given" if self.asset is None else both
@@ -47,7 +47,7 @@ class TokenizerConfig:
     name: str  # which variant
 
     def problems(self) -> Iterator[Problem]:
-        """What is out of its range; a variant with keys of its own adds them."""
+        """Yield what is out of its range; a variant with keys of its own adds them."""
         yield from ()
 
 

@@ -14,10 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.compose import register, typed
+from gptexp.config.compose import register, typed, without_hydra
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError
@@ -44,7 +44,7 @@ def configs(
         except (HydraException, OmegaConfBaseException):
             cfg = loader.load_sweep_config(master, point)  # words it, with the file's name
         try:
-            yield typed(_without_hydra(cfg))
+            yield typed(without_hydra(cfg))
         except ConfigError as error:
             if isinstance(error.__cause__, AttributeError):  # `+model.typo=1`, see typed()
                 raise
@@ -91,11 +91,4 @@ def _with_values(cfg: DictConfig, overrides: list[Override]) -> DictConfig:
     cfg = copy.deepcopy(cfg)
     for override in overrides:
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
-    return cfg
-
-
-def _without_hydra(cfg: DictConfig) -> DictConfig:
-    cfg = copy.copy(cfg)
-    with read_write(cfg), open_dict(cfg):
-        del cfg["hydra"]
     return cfg

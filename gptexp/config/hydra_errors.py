@@ -14,6 +14,7 @@ from gptexp.errors import Problem
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
+ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
 LAUNCHERS = {  # which extra of ours brings it
     "joblib": "parallel",
     "submitit_local": "slurm",
@@ -23,23 +24,26 @@ LAUNCHERS = {  # which extra of ours brings it
 
 
 def choices(group: str) -> list[str]:
-    """What `group=` may be: the files of its folder in conf/."""
+    """The choices of a group, by name: the files of its folder in conf/."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
 def override_problems(arguments: list[str]) -> list[Problem]:
-    """What is wrong with the command line that Hydra would pass over in silence."""
+    """The problems of a command line that Hydra would pass over in silence."""
     return [*_duplicates(arguments), *_missing_recipe(arguments)]
 
 
 def is_config_error(error: BaseException) -> bool:
     """Whether `error` is a user's mistake that `explain` can word."""
     known = HydraException | OmegaConfBaseException | yaml.YAMLError | UnicodeDecodeError
-    return isinstance(error, known) or "Config group override must be" in str(error)
+    words = ("Config group override must be", ONE_OPTION)
+    return isinstance(error, known) or any(word in str(error) for word in words)
 
 
 def explain(error: BaseException, arguments: list[str] | None = None) -> Problem:
     """One line for an exception that is_config_error; `arguments` are the command line's."""
+    if ONE_OPTION in str(error):
+        return Problem("options", "these do not stand together", "keep one of -m, --cfg and --info")
     causes = _chain(error)
     text = "\n".join(str(cause) for cause in causes)
     for cause in causes:
@@ -61,27 +65,26 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> Problem
     key = re.search(r"full_key: ([\w.]+)", text)
     name = key[1] if key and key[1] != "_dummy_" else "config"
     file = re.search(r"^In '(?!config')([^']+)'", text)
-    where = f" (in {file[1]}.yaml)" if file else ""
+    in_file = f" (in {file[1]}.yaml)" if file else ""
+    subject = name + in_file
     if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
         group, _, leaf = name.partition(".")
-        if where and any(leaf in _leaves(node) for node in VARIANTS.get(group, {}).values()):
+        if in_file and any(leaf in _leaves(node) for node in VARIANTS.get(group, {}).values()):
             what = f"is no key of the {group} that was chosen, and that file sets it"
-            return Problem(f"{name}{where}", what, f"leave {group}=... out, or what chose the file")
-        return _unknown_key(name, where, _keys_of(unknown[2]))
+            return Problem(subject, what, f"leave {group}=... out, or what chose the file")
+        return _unknown_key(name, in_file, _keys_of(unknown[2]))
     if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
-        return _unknown_key(_section_of(unknown[1]) + unknown[2], where, _keys_of(unknown[1]))
+        return _unknown_key(_section_of(unknown[1]) + unknown[2], in_file, _keys_of(unknown[1]))
     if isinstance(error, MissingMandatoryValue):
-        return Problem(f"{name}{where}", "has no value", f"give one, as in {name}=...")
+        return Problem(subject, "has no value", f"give one, as in {name}=...")
     if "is not Optional" in text:
-        return Problem(f"{name}{where}", "null is not a value for it", f"{name}=VALUE")
+        return Problem(subject, "null is not a value for it", f"{name}=VALUE")
     if missing := re.search(r"Interpolation key '([\w.]+)' not found", text):
-        return Problem(
-            f"{name}{where}", f"refers to {missing[1]}, which is not there", "name a key that is"
-        )
+        return Problem(subject, f"refers to {missing[1]}, which is not there", "name a key that is")
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
-    return Problem(f"{name}{where}", first or _first_line(error), f"{name}={_example(first)}")
+    return Problem(subject, first or _first_line(error), f"{name}={_example(first)}")
 
 
 def _example(complaint: str) -> str:
@@ -102,18 +105,18 @@ def _unreadable_override(override: str) -> Problem:
 
 def _duplicates(arguments: list[str]) -> list[Problem]:
     seen: dict[str, str] = {}
-    found = []
+    problems = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
         key = key.lstrip("+~")
         if not equals or key.startswith("-"):
             continue
         if key in seen and not key.startswith("hydra."):
-            found.append(
+            problems.append(
                 Problem(key, f"given twice, as {seen[key]} and {value}", "keep one of them")
             )
         seen[key] = value
-    return found
+    return problems
 
 
 def _missing_recipe(arguments: list[str]) -> list[Problem]:
@@ -166,11 +169,11 @@ def _leaves(node: type) -> set[str]:
     return {field.name for field in dataclasses.fields(node)}
 
 
-def _unknown_key(key: str, where: str, known: list[str]) -> Problem:
+def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
     leaves = {name.rpartition(".")[2]: name for name in known}
     near = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1)
     fix = f"did you mean {leaves[near[0]]}?" if near else f"use one of {', '.join(known)}"
-    return Problem(f"{key}{where}", "no such key", fix)
+    return Problem(f"{key}{in_file}", "no such key", fix)
 
 
 def _no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
@@ -182,22 +185,22 @@ def _no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
 
 
 def _missing_file(text: str) -> Problem:
-    found = re.search(r"Could not find '(?:(\w+)/)?([^']*)'", text)
+    missing = re.search(r"Could not find '(?:(\w+)/)?([^']*)'", text)
     options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
     if launcher := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
         extra = LAUNCHERS.get(launcher[1], "parallel")
         what = "not installed" if launcher[1] in LAUNCHERS else "no such launcher"
         return Problem(f"hydra/launcher={launcher[1]}", what, f"pip install -e '.[{extra}]'")
-    if found and found[1] and options:
-        return _no_such_choice(found[1], found[2], [o.strip() for o in options[1].splitlines()])
+    if missing and missing[1] and options:
+        return _no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
     named = re.search(r"'([^']+)'", text)
     return Problem(named[1] if named else "config", "no such config file", "correct its name")
 
 
 def _broken_yaml(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
-    where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
-    return Problem(where, f"{error.problem or 'not YAML'}", "correct that line")
+    place = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
+    return Problem(place, f"{error.problem or 'not YAML'}", "correct that line")
 
 
 def _undecodable_file(arguments: list[str]) -> str:

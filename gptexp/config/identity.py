@@ -70,7 +70,7 @@ class Difference(NamedTuple):
 
 
 def differences(stored: Config, given: Config) -> list[Difference]:
-    """Where the hashed parts of two configs differ.
+    """The hashed keys in which two configs differ.
 
     What the files behind data.path and init_from hold is not known here, only whether both configs
     name one.
@@ -98,19 +98,19 @@ def is_hashed(key: str) -> bool:
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:
-    """What to_dict gave, under keys such as optim.lr; a list as words, so that values can be keys.
+    """The values of to_dict under dotted keys, as optim.lr; lists as words, so all can be hashed.
 
     A key that an old run lacks takes its dataclass default, as in its hash.
     """
-    found: dict[str, Any] = {}
+    flattened: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             kind = variant(name, {"name": None, **value})
             section = {**_stored_defaults(name, kind), **value}
-            found |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
+            flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
-            found[name] = value
-    return found
+            flattened[name] = value
+    return flattened
 
 
 def _plain(value: Any) -> Any:
@@ -119,7 +119,7 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _stored_defaults(section: str, kind: str) -> dict[str, Any]:
-    """Those of the section's dataclass, as to_dict writes them; of an unknown one none."""
+    """The defaults of a section's dataclass, as to_dict writes them; none of an unknown one."""
     node = SINGLE.get(section) or VARIANTS.get(section, {}).get(kind)
     defaults = {} if node is None else _defaults(node)
     return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}
@@ -132,10 +132,10 @@ def _typed(values: dict[str, Any], key: str) -> str:
 
 
 def _defaults(section: Any) -> dict[str, Any]:
-    found = {}
+    defaults = {}
     for field in dataclasses.fields(section):
         if field.default is not dataclasses.MISSING:
-            found[field.name] = field.default
+            defaults[field.name] = field.default
         elif field.default_factory is not dataclasses.MISSING:
-            found[field.name] = field.default_factory()
-    return found
+            defaults[field.name] = field.default_factory()
+    return defaults

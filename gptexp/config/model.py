@@ -33,7 +33,7 @@ class ModelConfig:
     block_size: int  # longest context, in tokens
 
     def problems(self) -> Iterator[Problem]:
-        """What is out of its range; a variant adds its own keys."""
+        """Yield what is out of its range; a variant adds its own keys."""
         yield from positive("model.block_size", self.block_size)
 
 
@@ -92,7 +92,7 @@ class MLPConfig(ModelConfig):
 
 @dataclass(kw_only=True, slots=True)
 class BigramConfig(ModelConfig):
-    """How often each token followed each other one: counted, not learned."""
+    """A table of how often each token followed each other one: counted, not learned."""
 
     smoothing: float  # added to each count; 1 is Laplace's rule
 

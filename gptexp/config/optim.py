@@ -16,14 +16,14 @@ class OptimConfig:
     weight_decay: float  # applied to matrices and tables, not to norms and biases
 
     def problems(self) -> Iterator[Problem]:
-        """What is out of its range; a variant adds its own keys."""
+        """Yield what is out of its range; a variant adds its own keys."""
         yield from above_zero("optim.lr", self.lr, "1e-3")
         yield from not_negative("optim.weight_decay", self.weight_decay)
 
 
 @dataclass(kw_only=True, slots=True)
 class _AdamConfig(OptimConfig):
-    """What Adam and AdamW have in common."""
+    """The keys that Adam and AdamW share."""
 
     beta1: float  # decay of the mean of gradients
     beta2: float  # decay of the mean of squared gradients
@@ -84,13 +84,13 @@ class ScheduleConfig:
     warmup_steps: int  # updates until the learning rate reaches its peak
 
     def problems(self) -> Iterator[Problem]:
-        """What is out of its range; a variant adds its own keys."""
+        """Yield what is out of its range; a variant adds its own keys."""
         yield from not_negative("schedule.warmup_steps", self.warmup_steps)
 
 
 @dataclass(kw_only=True, slots=True)
 class _FallingConfig(ScheduleConfig):
-    """What the schedules that fall have in common."""
+    """The keys that falling schedules share."""
 
     final_fraction: float  # learning rate at the end, as a share of the peak
 

@@ -75,10 +75,10 @@ def check(config: Config) -> None:
 
 def problems(config: Config) -> list[Problem]:
     """Everything that is wrong with the values of a config; empty when all is well."""
-    found = [*_names(config)]
+    listed = [*_names(config)]
     for section in SECTIONS:
-        found += getattr(config, section).problems()
-    return [*found, *_warmup(config), *_counting(config)]
+        listed += getattr(config, section).problems()
+    return [*listed, *_warmup(config), *_counting(config)]
 
 
 def _names(config: Config) -> Iterator[Problem]:
@@ -98,7 +98,7 @@ def _names(config: Config) -> Iterator[Problem]:
 
 
 def _warmup(config: Config) -> Iterator[Problem]:
-    """Of a run with a budget the steps are known once the corpus is: prepare.py asks again."""
+    """A warm-up longer than the run; with a budget its steps are not known yet, see prepare.py."""
     if not config.trainer.budgets:
         steps = config.trainer.max_steps
         yield from long_warmup(config.schedule, steps, f"trainer.max_steps={steps}")

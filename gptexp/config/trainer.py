@@ -35,7 +35,7 @@ POSITIVE = (  # of TrainerConfig: from 1, where they are not null
 
 @dataclass(kw_only=True, slots=True)
 class TrainerConfig:
-    """How long, how much at once, how often to look, and where."""
+    """The training loop: how long, how much at once, how often to look, and where."""
 
     max_steps: int  # optimizer updates; counts where none of the three budgets below is given
     batch_size: int  # sequences per forward pass
@@ -74,7 +74,7 @@ class TrainerConfig:
         return self.batch_size * self.grad_accum
 
     def problems(self) -> Iterator[Problem]:
-        """What is out of its range, or contradicts itself."""
+        """Yield what is out of its range, or contradicts itself."""
         for key in POSITIVE:
             if (value := getattr(self, key)) is not None:
                 yield from positive(f"trainer.{key}", value)
@@ -105,7 +105,7 @@ class LoggerConfig:
     tags: list[str] = field(default_factory=list)  # W&B: tags
 
     def problems(self) -> Iterator[Problem]:
-        """What W&B would refuse."""
+        """Yield what W&B would refuse."""
         if not re.fullmatch(r"[^/\\#?%:\s]{1,128}", self.project):
             yield Problem(
                 "logger.project",

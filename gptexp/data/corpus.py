@@ -74,8 +74,8 @@ class Corpus(Protocol):
 class Format(Protocol):
     """How a text is read: as one stream of tokens, or as documents."""
 
-    def normalise(self, text: str, where: str) -> str:
-        """The text as the splits cut it; raises DataError, naming `where`, if it cannot be cut."""
+    def normalise(self, text: str, source: str) -> str:
+        """The text as the splits cut it; raises DataError, naming its `source`."""
 
     def characters(self, text: str) -> str:
         """The characters of the vocabulary, in the order of their ids."""
@@ -90,7 +90,7 @@ class Format(Protocol):
         """Cut a normalised text; raises DataError where one of the `needed` splits is too short."""
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
-        """What the splits hold, in words."""
+        """The content of the splits, in words."""
 
     def end(self, tokenizer: Tokenizer) -> int | None:
         """The token that ends a sample, if there is one."""

@@ -29,7 +29,7 @@ class Documents:
 
     cfg: DataConfig
 
-    def normalise(self, text: str, where: str) -> str:
+    def normalise(self, text: str, source: str) -> str:
         """Each line without the white space around it; empty ones are dropped.
 
         Raises DataError for less than two documents.
@@ -38,7 +38,7 @@ class Documents:
         if len(lines) < 2:
             what = "holds one document, and training and validation each need one"
             fix = "a file with one document a line, or data=text for a text"
-            raise DataError(Problem(where, what, fix))
+            raise DataError(Problem(source, what, fix))
         if self.cfg.shuffle:
             key = stream_seed(ORDER_SEED, "documents")
             order = np.random.Generator(np.random.Philox(key=key)).permutation(len(lines))
@@ -46,7 +46,7 @@ class Documents:
         return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
 
     def characters(self, text: str) -> str:
-        """All that occur, by code point; the boundary comes last, where microGPT has its BOS."""
+        """All that occur, by code point, and the boundary last, where microGPT has its BOS."""
         return "".join(sorted(set(text) - {BOUNDARY})) + BOUNDARY
 
     def split(
@@ -143,7 +143,7 @@ class Documents:
         return DocumentCorpus(splits, block_size, rows, seed, device, self.end(tokenizer))
 
     def _check(self, kept: dict[str, tuple[int, int]], needed: Collection[str]) -> None:
-        """That no part is without a document; validation never is, having more than 0 of them."""
+        """Raises DataError for a part without a document; validation always has one."""
         cfg, problems = self.cfg, []
         for name, key in {"train": "fraction", "test": "test_fraction"}.items():
             start, end = kept[name]
@@ -160,7 +160,7 @@ class Documents:
 
 
 def _documents(ids: Ids, end: int, block_size: int) -> tuple[Ids, Ids]:
-    """Where each document of a split begins, and how many targets it has: both [documents]."""
+    """The start of each document of a split and its number of targets, both [documents]."""
     edges = np.flatnonzero(ids == end)
     return edges[:-1], np.minimum(np.diff(edges), block_size)
 

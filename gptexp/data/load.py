@@ -21,7 +21,7 @@ from gptexp.tokenizers.build import build_tokenizer
 
 
 def format_of(data: DataConfig) -> Format:
-    """How the text of the config is read: the one place that asks."""
+    """The format in which the text of the config is read: the one place that asks."""
     return Documents(data) if data.documents else Text(data)
 
 
@@ -35,7 +35,7 @@ def read_corpus(data: DataConfig, sha256: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class LoadedText:
-    """What a config's corpus turned out to be."""
+    """A corpus file, read, tokenized and cut."""
 
     source: str  # the file or the asset
     format: Format
@@ -82,7 +82,7 @@ def split_corpus(
 
 
 def bigrams(ids: Ids, vocab_size: int) -> int:
-    """How many different pairs of neighbouring tokens occur."""
+    """The number of different pairs of neighbouring tokens that occur."""
     pairs = ids[:-1] * vocab_size + ids[1:]
     if vocab_size**2 > len(pairs):
         return len(np.unique(pairs))

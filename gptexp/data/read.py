@@ -40,26 +40,26 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
     One rule on every system: a byte order mark at the start is dropped, and CRLF and CR become LF.
     """
     raw = _read_bytes(data)
-    where = source(data)
+    named = source(data)
     if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
-        raise DataError(Problem(where, "changed while the run was starting", "start it again"))
+        raise DataError(Problem(named, "changed while the run was starting", "start it again"))
     fix = "save it as UTF-8 text"
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(Problem(where, "UTF-16, by the mark at offset 0, line 1", fix))
+        raise DataError(Problem(named, "UTF-16, by the mark at offset 0, line 1", fix))
     nul = raw.find(b"\0")
     try:
         text = raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         if nul < 0 or error.start < nul:
             bad = f"byte 0x{raw[error.start]:02x} at {_position(raw, error.start)}"
-            raise DataError(Problem(where, f"not UTF-8: {bad}", fix)) from error
+            raise DataError(Problem(named, f"not UTF-8: {bad}", fix)) from error
     if nul >= 0:
         what = f"not text: a NUL byte at {_position(raw, nul)}"
-        raise DataError(Problem(where, what, fix))
+        raise DataError(Problem(named, what, fix))
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if not text.strip():
         raise DataError(
-            Problem(where, f"holds no text, {len(raw)} bytes of nothing", "give a text")
+            Problem(named, f"holds no text, {len(raw)} bytes of nothing", "give a text")
         )
     return text
 

@@ -20,11 +20,11 @@ class Text:
 
     cfg: DataConfig
 
-    def normalise(self, text: str, where: str) -> str:
+    def normalise(self, text: str, source: str) -> str:
         return text
 
     def characters(self, text: str) -> str:
-        """All that occur, by code point."""
+        """All characters that occur, by code point."""
         return "".join(sorted(set(text)))
 
     def split(
@@ -59,11 +59,11 @@ class Text:
         return None
 
     def target_mask(self, ids: Ids, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
-        """All but the first, which nothing precedes."""
+        """Every token but the first, which nothing precedes."""
         return np.arange(len(ids)) > 0
 
     def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
-        """What the reader gave, or else a line break; without one, the first token known."""
+        """The ids of the reader's text, or of a line break; without one, the first token known."""
         if text == "":
             raise DataError(
                 Problem("prompt", "empty", "give at least one character, or leave it out")

@@ -51,7 +51,7 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> 
 def check_resume(
     config: Config, identity: Identity, tokenizer: Tokenizer, state: checkpoint.State | None
 ) -> None:
-    """That what stands in the run directory is of this config, before anything there is replaced.
+    """Check that what stands in the run directory is of this config, before anything is replaced.
 
     Raises ConfigError and CheckpointError: a line for all, then a table of key, stored, given.
     """
@@ -77,7 +77,7 @@ def check_resume(
 
 
 def check_config_file(config: Config, directory: RunDirectory) -> None:
-    """That nobody changed the config.yaml of a run which is to go on; raises ConfigError.
+    """Check that nobody changed the config.yaml of a run which is to go on; raises ConfigError.
 
     The directory's name is a hash of the config, so a hashed key that differs was edited. The edit
     would have no effect, and be overwritten. So would that of a file which cannot be read: it is
@@ -87,13 +87,13 @@ def check_config_file(config: Config, directory: RunDirectory) -> None:
     if not path.exists():
         return
     stored = directory.config(fix)
-    if found := differences(stored, config):
-        keys = ", ".join(difference.key for difference in found)
+    if edited := differences(stored, config):
+        keys = ", ".join(difference.key for difference in edited)
         raise ConfigError(
             Problem(path, f"was edited: {keys}", f"{fix}; other settings go on the command line"),
             *(
                 Problem(key, f"config.yaml {theirs}, command {ours}", "restore it")
-                for key, theirs, ours in found
+                for key, theirs, ours in edited
             ),
         )
 

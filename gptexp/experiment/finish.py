@@ -28,7 +28,7 @@ _KNOWN: dict[tuple[bytes, int, int | None], list[float]] = {}  # by what was cou
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What training, or an import, left to be summed up."""
+    """The end of a training, or of an import, to be summed up."""
 
     stop_reason: str
     best_step: int  # of the lowest validation loss; -1 where none was finite
@@ -61,7 +61,7 @@ def build_summary(
     result: TrainingResult,
     ngram_losses: list[float] | None,
 ) -> dict[str, Any]:
-    """What summary.json holds, from the evaluations in metrics.jsonl.
+    """The content of summary.json, from the evaluations in metrics.jsonl.
 
     `ngram_losses` are what counting reaches on the same splits, see ngrams.losses. The summary
     repeats what tells one run from another, so that a table of many opens one file of each.

@@ -11,7 +11,7 @@ from gptexp.runs.entries import weights_digest
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a run from all others."""
+    """All that tells a run from others."""
 
     data_sha256: str
     init_sha256: str | None  # of the weights behind init_from

@@ -25,6 +25,7 @@ from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.entries import Entries
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with, state_after
 from gptexp.runs.summary import best_val_loss
+from gptexp.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
             with directory.locked():
                 settle(config.trainer.keep, directory, done)
         changed = provenance.changed(directory.manifest().get("sources", {}))
-        note = f"by other code: {', '.join(changed)} changed" if changed else ""
+        note = f"by other code: {listed(changed)} changed" if changed else ""
         best = best_val_loss(done)
         return Outcome(RunState.already_done, directory.path, best, note=note)
     status = directory.status()
@@ -57,7 +58,7 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
 
 
 def settle(keep: Keep, directory: RunDirectory, summary: dict[str, Any]) -> None:
-    """What is left to do in the locked directory of a run that has its summary."""
+    """Do what is left in the locked directory of a run that has its summary."""
     Entries(directory.checkpoints, keep).finish()
     directory.set_status(RunState.done, summary["stop_reason"])
 
@@ -83,7 +84,7 @@ def complete(
 
 
 def outcome_before(config: Config, outputs: Path = OUTPUTS) -> Outcome:
-    """What there is of a sweep's point before its turn comes; `not started` if it is to be trained.
+    """The outcome of a sweep's point before its turn; `not started` if it is to be trained.
 
     Shows one line for a point that is over, or whose corpus or init_from cannot be read.
     """
@@ -101,7 +102,7 @@ def outcome_before(config: Config, outputs: Path = OUTPUTS) -> Outcome:
 
 
 def outcome_after(directory: RunDirectory) -> Outcome:
-    """What the directory says of a point whose own process did not say it."""
+    """The outcome of a point whose own process did not tell it, from its directory."""
     path, status = directory.path, directory.status()
     if (done := directory.summary()) is not None:
         return Outcome(RunState.done, path, best_val_loss(done))

@@ -22,7 +22,7 @@ from gptexp.training import budget
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the config's corpus, machine and init_from turned out to be."""
+    """The corpus, the machine and the weights that a config names, read and checked."""
 
     text: LoadedText
     corpus: Corpus  # its splits on the device
@@ -32,6 +32,7 @@ class Inputs:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the corpus."""
         return self.text.tokenizer
 
 

@@ -5,8 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gptexp.config import UNITS, Config
-from gptexp.experiment.identity import Identity
+from gptexp.config import UNITS
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import Outcome
 from gptexp.text import duration
@@ -18,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def show_summary(summary: dict[str, Any], folder: Path) -> None:
-    """What came out, where it is, and what to type next."""
+    """Show what came out of a run, where it is, and what to type next."""
     best, final = summary["best"], summary["final"]
     log.info("")
     log.info("done at step %s: %s", f"{final['step']:,}", summary["stop_reason"])
@@ -69,7 +68,7 @@ def describe_cliff(fall: dict[str, Any]) -> str:
 
 
 def describe_ngrams(losses: list[float], config: dict[str, Any]) -> str:
-    """Such as `3.3473, 2.4857 by counting 1, 2 characters`."""
+    """The losses of n-grams in a line: `3.3473, 2.4857 by counting 1, 2 characters`."""
     orders = ", ".join(str(order) for order in range(1, len(losses) + 1))
     shown = ", ".join(f"{loss:.4f}" for loss in losses)
     return f"{shown} by counting {orders} {UNITS[config['tokenizer']['name']]}"
@@ -81,20 +80,17 @@ def _number(value: float | None) -> float:
 
 
 def show_again(over: Outcome, directory: RunDirectory) -> None:
-    """The last lines of a run that was over before its command."""
+    """Show the last lines of a run that was over before its command."""
     code = f", {over.note}" if over.note else ""
     log.info("already done%s (rerun=true trains it anew)", code)
     show_summary(directory.summary() or {}, directory.path)
 
 
-def announce(config: Config, identity: Identity, inputs: "Inputs", step: int | None) -> None:
+def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: int | None) -> None:
     """The first lines: model, data, machine, directory; and the step of a run that goes on."""
-    from gptexp.models.counts import total_parameters  # torch: not for a run that is over
-
-    parameters = total_parameters(config.model, inputs.tokenizer.vocab_size)
     machine = inputs.runtime.describe()
-    log.info("model   %s: %s parameters, on %s", config.model.name, f"{parameters:,}", machine)
+    log.info("model   %s: %s parameters, on %s", model, f"{parameters:,}", machine)
     log.info("data    %s", inputs.text.describe())
-    log.info("run     %s", identity.directory.path)
+    log.info("run     %s", path)
     if step is not None:
         log.info("resume  at step %s of %s", f"{step:,}", f"{inputs.trainer.max_steps:,}")

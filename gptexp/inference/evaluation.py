@@ -24,7 +24,7 @@ class Evaluation:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What metrics.jsonl holds of the validation split, each under `val/`."""
+        """The values that metrics.jsonl holds of the validation split, each under `val/`."""
         return {"loss": self.loss, "bpb": self.bpb, "stderr": self.stderr}
 
 
@@ -40,7 +40,7 @@ class Evaluator:
 
     @torch.no_grad()
     def evaluate(self, split: str, limit: int | None = None) -> Evaluation:
-        """Over the first `limit` tokens of `split`, in windows that do not overlap, or documents.
+        """Evaluate the first `limit` tokens of `split`: windows that do not overlap, or documents.
 
         Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
         and added up in float64, on the CPU since not every device has that. Waits for the device.
@@ -74,7 +74,7 @@ class Evaluator:
 
 
 def standard_error(sums: Tensor, sizes: Tensor) -> float:
-    """Of the mean per token, from sums [windows] over windows of `sizes` [windows] tokens.
+    """The standard error of a mean per token, from sums and sizes [windows] of the windows.
 
     That of a ratio of means (Cochran 1977, Sampling Techniques, section 6.4): tokens of one window
     depend on each other, so the windows count and not the tokens. 0 for a single window.

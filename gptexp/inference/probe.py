@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gptexp.models.attention import Attention
+from gptexp.models.hooks import record_activations
 from gptexp.tokenizers.base import Tokenizer
 
 TEMPERATURES = (0.5, 1.0, 2.0)
@@ -19,7 +20,7 @@ VISIBLE = {"\n": "↵", " ": "␣", "\t": "⇥"}
 
 @dataclass(frozen=True)
 class Probe:
-    """What a picture is drawn from."""
+    """The attention and the expectation of a model over one text, for pictures."""
 
     step: int
     tokens: list[str]  # what was read, each token made visible; T of them
@@ -29,32 +30,28 @@ class Probe:
 
 
 @torch.no_grad()
-def probe_model(network: nn.Module, tokenizer: Tokenizer, ids: Tensor, step: int) -> Probe:
-    """Read the first LONGEST of `ids` [time], which fit the context, as `network` is at `step`.
+def probe_model(model: nn.Module, tokenizer: Tokenizer, ids: Tensor, step: int) -> Probe:
+    """Read the first LONGEST of `ids` [time], which fit the context, as `model` is at `step`.
 
-    A network without attention gives no maps. Draws nothing and leaves the mode as it was.
+    A model without attention gives no maps. Draws nothing and leaves the mode as it was.
     """
     ids = ids[:LONGEST]
-    maps: list[Tensor] = []
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda part, given: maps.append(part.attention_weights(given[0]))
-        )
-        for module in network.modules()
+    was_training = model.training
+    model.eval()
+    try:
+        logits, inputs, _ = record_activations(model, ids)
+    finally:
+        model.train(was_training)
+    maps = [
+        module.attention_weights(inputs[name][None])[0]  # [n_head, T, T]
+        for name, module in model.named_modules()
         if isinstance(module, Attention)
     ]
-    was_training = network.training
-    network.eval()
-    try:
-        logits = network(ids[None])[0, -1].float().cpu()  # [vocab]
-    finally:
-        network.train(was_training)
-        for hook in hooks:
-            hook.remove()
+    logits = logits[-1].float().cpu()  # [vocab]
     return Probe(
         step=step,
         tokens=[visible(tokenizer, token) for token in ids.tolist()],
-        attention=[weights[0].float().cpu().numpy() for weights in maps],
+        attention=[weights.float().cpu().numpy() for weights in maps],
         vocabulary=[visible(tokenizer, token) for token in range(len(logits))],
         following={t: (logits / t).softmax(dim=-1).numpy() for t in TEMPERATURES},
     )

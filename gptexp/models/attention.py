@@ -35,7 +35,10 @@ class Attention(nn.Module):
         return tuple(part.view(split).transpose(1, 2) for part in (q, k, v))
 
     def attention_weights(self, x: Tensor) -> Tensor:
-        """Where each position attends, [batch, head, time, time]: the fused kernel does not say."""
+        """The weights with which rows attend to columns, [batch, head, time, time].
+
+        The fused kernel does not give them.
+        """
         q, k, _ = self.heads(x)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
         future = torch.ones_like(scores, dtype=torch.bool).triu(1)

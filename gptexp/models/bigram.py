@@ -8,7 +8,7 @@ from gptexp.models.base import Model
 
 
 class Bigram(Model):
-    """How often each token followed each other one, smoothed: log-probabilities for logits.
+    """A table of how often each token followed each other one, as smoothed log-probabilities.
 
     P(b | a) = (count(a, b) + smoothing) / (count(a) + vocab_size smoothing), the rule of Lidstone;
     of Laplace with a smoothing of 1.

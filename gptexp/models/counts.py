@@ -12,7 +12,7 @@ def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
 
 
 def total_parameters(cfg: ModelConfig, vocab_size: int) -> int:
-    """All parameters; those of a tied head once."""
+    """The number of parameters; those of a tied head count once."""
     return sum(count_parameters(cfg, vocab_size).values())
 
 

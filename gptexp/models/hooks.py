@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def record_activations(
-    network: nn.Module, inputs: Tensor
+    model: nn.Module, inputs: Tensor
 ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Logits [time, vocab] of `inputs` [time]; by name, what each submodule was given and made."""
     given: dict[str, Tensor] = {}
@@ -22,12 +22,10 @@ def record_activations(
         return keep
 
     hooks = [
-        module.register_forward_hook(keeper(name))
-        for name, module in network.named_modules()
-        if name
+        module.register_forward_hook(keeper(name)) for name, module in model.named_modules() if name
     ]
     try:
-        logits: Tensor = network(inputs[None])[0]
+        logits: Tensor = model(inputs[None])[0]
     finally:
         for hook in hooks:
             hook.remove()

@@ -49,15 +49,13 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
     torch takes another optimizer's state, and moments of other shapes, without a word.
     """
-    if found := misfits(optimizer, state):
-        raise CheckpointError(
-            *(Problem("optim", what, "rerun=true to train anew, without it") for what in found)
-        )
+    fix = "rerun=true to train anew, without it"
+    CheckpointError.raise_for(Problem("optim", what, fix) for what in misfits(optimizer, state))
     optimizer.load_state_dict(state)
 
 
 def misfits(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str]:
-    """What of a checkpoint's state is not this optimizer's; empty when all fits."""
+    """The parts of a checkpoint's state that are not this optimizer's; empty when all fits."""
     given, wanted = state["param_groups"], optimizer.state_dict()["param_groups"]
     # A setting that only `wanted` has is new in this torch, which fills it in.
     if foreign := set().union(*given) - set().union(*wanted):
@@ -66,7 +64,7 @@ def misfits(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str
     sizes = [[len(group["params"]) for group in groups] for groups in (given, wanted)]
     if sizes[0] != sizes[1]:
         return [f"groups of parameters: checkpoint {sizes[0]}, config {sizes[1]}"]
-    found = [
+    differing = [
         f"{key} of group {number}: checkpoint {theirs[key]}, config {ours[key]}"
         for number, (theirs, ours) in enumerate(zip(given, wanted, strict=True))
         for key in theirs
@@ -75,9 +73,9 @@ def misfits(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, moments in state["state"].items():
         shape = list(parameters[index].shape)
-        found += [
+        differing += [
             f"{name} of parameter {index}: checkpoint {list(moment.shape)}, config {shape}"
             for name, moment in moments.items()
             if isinstance(moment, Tensor) and name != "step" and list(moment.shape) != shape
         ]
-    return found
+    return differing

@@ -15,7 +15,7 @@ class Counting(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
-        """Whatever the groups' lr says: a count knows no other than 1."""
+        """Take each gradient once, whatever lr the groups have: a count knows no other than 1."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:

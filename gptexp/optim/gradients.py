@@ -45,11 +45,6 @@ class NormWatch:
             usual = statistics.median(self.norms)
             if norm > EXPLODED * usual:
                 self.warned = True
-                log.warning(
-                    Problem("step %d", "gradient norm %.3g, where %.3g is usual", "%s"),
-                    step,
-                    norm,
-                    usual,
-                    self.remedy,
-                )
+                what = f"gradient norm {norm:.3g}, where {usual:.3g} is usual"
+                log.warning("%s", Problem(f"step {step}", what, self.remedy))
         self.norms.append(norm)

@@ -133,7 +133,7 @@ def digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _check_archive(path: Path, data: bytes) -> None:
-    """That it is torch's kind of archive, and whole by its own checksums; else CheckpointError."""
+    """Check that it is torch's kind of archive, whole by its checksums; raises CheckpointError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()

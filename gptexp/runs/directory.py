@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from gptexp.config import Config, from_yaml, stored_config
 from gptexp.errors import ConfigError, InUseError, Problem
 from gptexp.files import (
@@ -35,22 +33,24 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def log(self) -> Path:
+        """The file that holds what the screen showed, with times."""
         return self.path / "run.log"
 
     def summary(self) -> dict[str, Any] | None:
-        """What summary.json says; its presence means that the run is finished."""
+        """The content of summary.json, whose presence means that the run is finished."""
         return read_json(self.path / "summary.json")
 
     def manifest(self) -> dict[str, Any]:
-        """What manifest.json says; empty when there is none."""
+        """The content of manifest.json; empty when there is none."""
         return read_json(self.path / "manifest.json") or {}
 
     def status(self) -> dict[str, Any]:
-        """What status.json says; empty when there is none."""
+        """The content of status.json; empty when there is none."""
         return read_json(self.path / "status.json") or {}
 
     def state(self) -> RunState | None:
@@ -70,13 +70,13 @@ class RunDirectory:
     def status_stamp(self) -> tuple[int, int] | None:
         """Another one after each set_status, even of the same words; None without status.json."""
         try:
-            found = (self.path / "status.json").stat()
+            stat = (self.path / "status.json").stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino
+        return stat.st_mtime_ns, stat.st_ino
 
     def config(self, fix: str = "restore it") -> Config:
-        """What config.yaml says; raises ConfigError, with that fix, where it cannot be read."""
+        """The config of config.yaml; raises ConfigError, with that fix, where it cannot be read."""
         path = self.path / "config.yaml"
         try:
             text = path.read_text(encoding="utf-8")
@@ -118,6 +118,8 @@ class RunDirectory:
 
         Raises InUseError, naming the other process, and StorageError.
         """
+        from filelock import FileLock, Timeout  # not for a run that is over
+
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock", timeout=LOCK_SECONDS)
@@ -146,6 +148,8 @@ class RunDirectory:
         """
         if not (self.path / ".lock").exists():
             return False
+        from filelock import FileLock, Timeout
+
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 return False
@@ -162,9 +166,11 @@ class RunDirectory:
         return old
 
     def write_text(self, name: str, text: str) -> None:
+        """Write a file of the directory atomically; raises StorageError."""
         write_text(self.path / name, text)
 
     def write_json(self, name: str, value: dict[str, Any]) -> None:
+        """Write a file of the directory atomically; raises StorageError."""
         write_json(self.path / name, value)
 
 

@@ -22,7 +22,7 @@ BEST, LAST = "best.json", "last.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one checkpoint file before it is opened."""
+    """All that is known of one checkpoint file before it is opened."""
 
     file: str
     size: int  # bytes
@@ -57,7 +57,7 @@ class Entries:
         return entry
 
     def newest_first(self) -> list[Entry]:
-        """What last.json names, then whatever is not newer: that was not finished."""
+        """The entry that last.json names, then all that are not newer: those were not finished."""
         last = read_entry(self.folder / LAST)
         if last is None:
             return self._all()

@@ -39,13 +39,16 @@ class Journal:
             self.file.flush()
 
     def lines(self) -> list[dict[str, Any]]:
+        """All lines so far."""
         return read_journal(self.path)
 
     def sync(self) -> None:
+        """Bring all lines to the disk; raises StorageError."""
         with storage_errors(self.path):
             os.fsync(self.file.fileno())
 
     def close(self) -> None:
+        """Write no more."""
         with contextlib.suppress(OSError):  # each line was flushed, so none is lost here
             self.file.close()
 

@@ -1,18 +1,15 @@
-"""What is needed to repeat a run: code, packages, machine."""
+"""What is needed to repeat a run: code, packages, machine. Torch-free but for `environment`."""
 
 import hashlib
-import importlib.metadata
-import platform
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from gptexp.files import json_sha256
-from gptexp.runtime.device import Runtime
+
+if TYPE_CHECKING:
+    from gptexp.runtime.device import Runtime
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -20,6 +17,10 @@ PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "tensorboard")
 
 OURS = ("gptexp", "conf", "run.py", "sweeps")  # what a result can depend on
 
+WINGS = (  # of the package: what can change a weight or a metric
+    *("config", "runtime", "models", "tokenizers", "data", "optim", "training", "inference"),
+    "experiment",
+)
 PATCH_LIMIT = 1_000_000  # characters of uncommitted changes that a manifest takes in
 
 EXACT = (  # what can change bits
@@ -36,32 +37,51 @@ EXACT = (  # what can change bits
 
 @cache
 def sources() -> dict[str, str]:
-    """SHA-256 of each source file of the package, by its path in it, as this process found it."""
+    """SHA-256 of each source file of WINGS, by its path in the package, as this process found it.
+
+    What only shows or tells of runs is left out: an edit there changes no weight and no metric.
+    """
     return {
         path.relative_to(PACKAGE).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(PACKAGE.rglob("*.py"))
+        for wing in WINGS
+        for path in sorted((PACKAGE / wing).glob("*.py"))
     }
 
 
-def environment(where: Runtime) -> dict[str, Any]:
+def environment(runtime: "Runtime") -> dict[str, Any]:
     """Versions and machine: what can change the bits of a result though the code is the same."""
-    on_cuda = where.device.type == "cuda"
+    import platform
+
+    import torch
+
+    on_cuda = runtime.device.type == "cuda"
     return {
-        "device": where.device.type,
-        "dtype": str(where.dtype).removeprefix("torch."),
+        "device": runtime.device.type,
+        "dtype": str(runtime.dtype).removeprefix("torch."),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": _versions(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch_build": torch.__config__.show(),
         "cuda": torch.version.cuda,
-        "gpu": torch.cuda.get_device_name(where.device) if on_cuda else None,
+        "gpu": torch.cuda.get_device_name(runtime.device) if on_cuda else None,
     }
 
 
+@cache
+def _versions() -> dict[str, str]:
+    import importlib.metadata
+
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+@cache
 def git() -> dict[str, Any]:
-    """Commit of the checkout and what is not committed in it; empty outside a checkout."""
+    """Commit of the checkout and what is not committed in it; empty outside a checkout.
+
+    As this process found it first, like the code that it runs.
+    """
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}
@@ -91,11 +111,13 @@ def changed(before: dict[str, str]) -> list[str]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Such as `threads 2 -> 1`: what differs between two environments and can change bits."""
+    """The parts of two environments that differ and can change bits, as `threads 2 -> 1`."""
     return [f"{k} {before.get(k)} -> {now[k]}" for k in EXACT if before.get(k) != now[k]]
 
 
 def _git(*arguments: str) -> str | None:
+    import subprocess
+
     try:
         done = subprocess.run(
             ["git", "-C", str(PACKAGE.parent), *arguments],

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class RunState(StrEnum):
-    """What a run is, or what a command made of it; the words are those that people read."""
+    """The state of a run, or what a command made of it; the words are those that people read."""
 
     running = "running"
     done = "done"
@@ -63,7 +63,7 @@ RECORDED = frozenset(  # what status.json may say
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one command, or of one point of a sweep."""
+    """The end of one command, or of one point of a sweep."""
 
     state: RunState
     directory: Path | None = None

@@ -18,6 +18,7 @@ class Clock:
         self._pauses = 0.0
 
     def seconds(self) -> float:
+        """Wall time of the run, over all its processes."""
         return self.before + time.perf_counter() - self._started
 
     @contextmanager
@@ -37,7 +38,9 @@ class Clock:
         return max(training, 1e-9)
 
     def saved(self) -> None:
+        """Note that a checkpoint was written."""
         self._saved = time.perf_counter()
 
     def since_saved(self) -> float:
+        """Seconds since the last checkpoint, or since the start."""
         return time.perf_counter() - self._saved

@@ -15,20 +15,21 @@ from gptexp.errors import Problem
 
 @dataclass(frozen=True)
 class Hardware:
-    """What this machine offers."""
+    """The devices of this machine."""
 
     cuda_devices: int
     mps: bool
     bfloat16: frozenset[str]  # device types that compute in it
 
     def devices(self) -> list[str]:
+        """Every device by its name in torch, the CPU last."""
         cuda = [f"cuda:{index}" for index in range(self.cuda_devices)]
         return [*cuda, *(["mps"] if self.mps else []), "cpu"]
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where and in which arithmetic one run computes."""
+    """The device and the arithmetic of one run."""
 
     device: torch.device
     dtype: torch.dtype
@@ -47,6 +48,7 @@ class Runtime:
             torch.mps.synchronize()
 
     def describe(self) -> str:
+        """The device, its arithmetic and its threads, in words."""
         precision = str(self.dtype).removeprefix("torch.")
         if self.device.type == "cuda":
             return f"{torch.cuda.get_device_name(self.device)}, {precision}"
@@ -55,6 +57,7 @@ class Runtime:
 
 
 def probe_hardware() -> Hardware:
+    """Ask torch what this machine offers."""
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     mps = torch.backends.mps.is_available()
     with_bfloat16 = {"cpu"}
@@ -71,7 +74,7 @@ def has_device(device: str, hardware: Hardware) -> bool:
 
 
 def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[Problem]:
-    """What the config asks of the machine and the machine does not have."""
+    """All that the config asks of the machine and the machine does not have."""
     device = _device(trainer.device, hardware)
     if not has_device(device, hardware):
         return [

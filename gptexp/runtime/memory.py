@@ -35,7 +35,7 @@ def _meminfo_available() -> int | None:
 
 
 def _cgroup_available() -> int | None:
-    """What a container's limit leaves, where there is one."""
+    """The bytes that a container's limit leaves; None without a limit."""
     folder = Path("/sys/fs/cgroup")
     try:
         limit = (folder / "memory.max").read_text().strip()

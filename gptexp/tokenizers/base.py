@@ -26,8 +26,8 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
-        """All that from_dict needs."""
+        """All that tokenizer_from_dict needs, in plain values."""
 
     @abstractmethod
     def describe(self) -> str:
-        """Such as `65 characters`."""
+        """The vocabulary in words, as `65 characters`."""

@@ -33,9 +33,11 @@ class EarlyStopping:
 
     @property
     def should_stop(self) -> bool:
+        """Whether patience is at its end."""
         return self.bad_evaluations >= self.patience
 
     def state_dict(self) -> dict[str, float | int]:
+        """All that a resume needs."""
         return {
             "best_loss": self.best_loss,
             "best_step": self.best_step,
@@ -44,6 +46,7 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: dict[str, float | int]) -> None:
+        """The inverse of state_dict."""
         self.best_loss = float(state["best_loss"])
         self.best_step = int(state["best_step"])
         self.reference = float(state["reference"])

@@ -26,7 +26,7 @@ class Speed:
 
 
 def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
-    """For the whole run, with its evaluations."""
+    """The time that the whole run takes, with its evaluations, in seconds."""
     trained = corpus.tokens_seen(cfg.max_steps)
     val, train = corpus.tokens_per_epoch("val"), corpus.tokens_per_epoch("train")
     evaluations = cfg.max_steps // cfg.eval_interval + 1
@@ -34,7 +34,7 @@ def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
 
 
 def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
-    """From a few passes of an update's model, which leave no trace."""
+    """Time a few passes of an update's model, which leave no trace."""
     model, runtime = update.model, update.runtime
     rows = _rows(cfg.batch_size, cfg, corpus, runtime)
     batch = Batch(*(part[:rows] for part in corpus.batch(0)))

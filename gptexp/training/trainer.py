@@ -36,7 +36,7 @@ SAVE_SECONDS = 300  # the most training time that a kill can cost
 
 @dataclass(frozen=True)
 class TrainerParts:
-    """What a trainer works with, each built by its owner."""
+    """The parts of a trainer, each built by its owner."""
 
     model: Model
     corpus: Corpus
@@ -217,13 +217,13 @@ class Trainer:
         return self.parts.peak_lr * self.parts.schedule(step)
 
     def position(self, step: int) -> dict[str, float]:
-        """How far the run is, in every unit that curves are drawn over."""
+        """The progress of the run, in every unit that curves are drawn over."""
         tokens = self.parts.corpus.tokens_seen(step)
         epoch = tokens / self.parts.corpus.tokens_per_epoch("train")
         return {"tokens": tokens, "epoch": epoch, "seconds": self.clock.seconds()}
 
     def state_dict(self) -> State:
-        """All but what the config and the corpus say. Batches are functions of the step."""
+        """All that a resume needs but config and corpus; batches are functions of the step."""
         return {
             **self.parts.identity,
             "step": self.step,

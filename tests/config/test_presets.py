@@ -39,10 +39,7 @@ LARGE = ["model=small", "model=medium", "experiment=nanogpt_shakespeare"]  # sec
     ],
 )
 def test_it_composes_and_runs_a_few_steps(composed, book, tmp_path, choice):
-    counting = []
-    if "bigram" in choice:
-        counting = ["optim=sgd", "optim.momentum=0", "schedule=constant"]
-        counting += ["schedule.warmup_steps=0"]
+    counting = ["optim=count"] if choice == "model=bigram" else []
     config = composed(choice, f"data.path={book}", *SHORT, *counting)
     outcome = run_experiment(config, tmp_path / "outputs")
     assert outcome.state == "done"

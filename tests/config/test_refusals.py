@@ -13,7 +13,7 @@ from small_runs import ONE_LINE, only, put
 from gptexp import assets
 from gptexp.config import Config, Dtype, problems, run_name
 from gptexp.experiment import prepare as preparing
-from gptexp.experiment import run as experiment_run
+from gptexp.experiment import train
 from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.run import run_experiment
@@ -280,7 +280,7 @@ def test_A12_a_model_that_cannot_fit_is_refused_with_the_estimate_and_what_there
     def refuse(*_: Any) -> None:
         raise AssertionError("a model was allocated")
 
-    monkeypatch.setattr(experiment_run, "build_model", refuse)
+    monkeypatch.setattr(train, "build_model", refuse)
     monkeypatch.setattr(memory, "available_memory", lambda device: 3_000_000_000)
     line = only(refused_run(small("model.n_embd=100000", "model.n_layer=10")))
     assert "3.0 GB" in line

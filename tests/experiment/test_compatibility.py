@@ -70,7 +70,7 @@ def contents(run: Path) -> dict[str, bytes]:
 def change(run: Path, edit: Callable[[State], None]) -> None:
     """Edit the state of the newest checkpoint, with its entries made to agree."""
     store = Store(run / "checkpoints")
-    state = store.resume()
+    state = store.latest().state
     edit(state)
     store.save(state, state["step"], state["best_step"])
 

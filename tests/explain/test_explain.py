@@ -13,7 +13,7 @@ from small_runs import ONE_LINE, ROOT, only, problem_lines
 
 import gptexp
 from gptexp.cli.app import main
-from gptexp.config import from_overrides
+from gptexp.config import Config, from_overrides
 from gptexp.data.load import load_corpus
 from gptexp.errors import ConfigError, DataError
 from gptexp.experiment.run import run_experiment
@@ -25,6 +25,7 @@ from gptexp.models.gpt import GPT
 from gptexp.models.hooks import record_activations
 from gptexp.optim.build import build_optimizer
 from gptexp.runtime.random import stream_seed
+from gptexp.tokenizers.base import Tokenizer
 
 NAMES = ["emma", "olivia", "ava", "isabella", "sophia", "mia", "amelia", "evelyn", "abi", "harper"]
 TINY = ["model.n_layer=1", "model.n_head=2", "model.n_embd=16", "model.block_size=16"]
@@ -65,6 +66,10 @@ def names(tmp_path) -> list[str]:
     return [f"data.path={path}"]
 
 
+def tokenizer_of(config: Config) -> Tokenizer:
+    return load_corpus(config.data, config.tokenizer, config.model.block_size).tokenizer
+
+
 @pytest.fixture
 def walked(composed, names):
     """`walked("model.n_layer=2")`: config, model, ids of emma, and the walk of an untrained one."""
@@ -75,12 +80,12 @@ def walked(composed, names):
             given.remove("experiment=microgpt")
             given.add("experiment=ladder_" + ("mlp" if "model=mlp" in given else "bigram"))
         config = composed(*sorted(given))
-        loaded = load_corpus(config)
+        tokenizer = tokenizer_of(config)
         seed = stream_seed(config.seed, "init")
-        network = build_model(config.model, loaded.tokenizer.vocab_size, seed)
-        ids = torch.from_numpy(loaded.tokenizer.encode(text))
+        network = build_model(config.model, tokenizer.vocab_size, seed)
+        ids = torch.from_numpy(tokenizer.encode(text))
         lr = config.optim.lr
-        return config, network, ids, trace_text(network, loaded.tokenizer, config, ids, lr)
+        return config, network, ids, trace_text(network, tokenizer, config, ids, lr)
 
     return build
 
@@ -120,7 +125,7 @@ def test_attention_is_causal_and_each_row_adds_up_to_one(walked, overrides):
     with torch.no_grad():  # away from the flat attention of fresh weights
         for parameter in network.parameters():
             parameter.mul_(4.0)
-    found = trace_text(network, load_corpus(config).tokenizer, config, _ids(found), 0.01)
+    found = trace_text(network, tokenizer_of(config), config, _ids(found), 0.01)
     for block, layer in zip(network.blocks, found.layers, strict=True):
         values = block.attention.heads(block.attention_norm(layer.before)[None])[2]
         mixed = (layer.weights @ values).transpose(1, 2).reshape(layer.before.shape)

@@ -12,6 +12,7 @@ from small_runs import metrics, samples, summary
 
 from gptexp.config import Config, to_dict
 from gptexp.experiment.run import run_experiment
+from gptexp.runs.checkpoint import State, Store
 from gptexp.training.trainer import Trainer
 
 # Validation improves by less than min_delta each time, so patience stops the run at step 12 of 20,
@@ -125,6 +126,14 @@ def stop_before_step(config: Config, outputs: Path, step: int) -> None:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         before(Trainer, "train_step", stop, patch)
         run_experiment(config, outputs)
+
+
+def resume(store: Store) -> State | None:
+    """What a run that goes on does with its store: look, then make it what it was then."""
+    if (newest := store.latest()) is None:
+        return None
+    store.rewind(newest.entry)
+    return newest.state
 
 
 def only_run(config: Config, outputs: Path) -> Path:

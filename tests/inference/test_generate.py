@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import gptexp
 from gptexp.errors import CheckpointError, ConfigError, DataError
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.generate import choose, generate
+from gptexp.inference.generate import Sampling, choose, generate
 
 LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0]])
 
@@ -21,22 +21,22 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-4, 1e-30])
 def test_temperature_to_zero_is_greedy(temperature):
-    assert choose(LOGITS, temperature, None, generator()).item() == 1
+    assert choose(LOGITS, Sampling(temperature, None, 0), generator()).item() == 1
 
 
 def test_top_k_draws_among_the_k_highest_alone():
     many = LOGITS.expand(4000, -1)
-    drawn = choose(many, 100.0, 2, generator()).flatten()
+    drawn = choose(many, Sampling(100.0, 2, 0), generator()).flatten()
     assert set(drawn.tolist()) == {1, 3}
 
 
 def test_top_k_keeps_exactly_k_where_logits_tie():
-    drawn = choose(torch.zeros(2000, 4), 1.0, 2, generator())
+    drawn = choose(torch.zeros(2000, 4), Sampling(1.0, 2, 0), generator())
     assert len(drawn.unique()) == 2
 
 
 def test_draws_follow_the_softmax_of_logits_over_temperature():
-    drawn = choose(LOGITS.expand(50_000, -1), 2.0, None, generator()).flatten()
+    drawn = choose(LOGITS.expand(50_000, -1), Sampling(2.0, None, 0), generator()).flatten()
     expected = (LOGITS[0] / 2.0).softmax(-1)
     torch.testing.assert_close(drawn.bincount() / 50_000, expected, atol=0.01, rtol=0)
 
@@ -55,8 +55,7 @@ class Counter(nn.Module):
 
 def test_the_context_is_cropped_to_the_block_size():
     network = Counter()
-    options = {"temperature": 1.0, "top_k": None, "seed": 0}
-    new = generate(network, torch.tensor([[1, 2, 3, 4, 5]]), 6, 4, **options)
+    new = generate(network, torch.tensor([[1, 2, 3, 4, 5]]), 6, 4, Sampling(1.0, None, 0))
     assert new == [[6, 7, 8, 9, 0, 1]]
     assert network.longest == 4
 
@@ -64,7 +63,7 @@ def test_the_context_is_cropped_to_the_block_size():
 def test_sampling_leaves_the_global_generator_and_the_mode_alone():
     network = Counter().train()
     before = torch.get_rng_state()
-    generate(network, torch.tensor([[1]]), 5, 4, temperature=1.0, top_k=None, seed=3)
+    generate(network, torch.tensor([[1]]), 5, 4, Sampling(1.0, None, 3))
     assert torch.equal(before, torch.get_rng_state())
     assert network.training
 

@@ -9,12 +9,12 @@ import struct
 import pytest
 import torch
 from small_runs import ONE_LINE, problem_lines
-from test_oracle import build_gpt
 
 from gptexp import reference
 from gptexp.errors import CheckpointError
 from gptexp.interchange import microgpt
 from gptexp.interchange.microgpt import MicroGPT, filename, from_state, parse, render, to_state
+from gptexp.models.build import build_model
 
 WHERE = "model_e4_h2_l2_s10.json"
 CHARS = ["b", "a", "é", "😀"]  # in no order
@@ -28,6 +28,14 @@ def stored():
         "chars": list(CHARS),
         "state_dict": reference.draw_weights(random.Random(0), 5, 2, 4, 3),
     }
+
+
+@pytest.fixture
+def network(composed):
+    """The GPT that `stored` is of, in float64 and with weights of its own."""
+    sizes = ["model.n_embd=4", "model.n_head=2", "model.n_layer=2", "model.block_size=3"]
+    config = composed("experiment=microgpt", *sizes)
+    return build_model(config.model, vocab_size=5, seed=0).double()
 
 
 def bits(m: MicroGPT) -> dict[str, bytes]:
@@ -76,9 +84,8 @@ def test_integers_are_numbers_and_other_keys_are_ignored():
     assert m.weights["wte"][0].tolist() == [1.0, 0.0, -1.0, float(2**60)]
 
 
-def test_the_weights_go_to_the_gpt_and_back():
+def test_the_weights_go_to_the_gpt_and_back(network):
     m = parse(json.dumps(stored()), WHERE)
-    network = build_gpt(2, 2, 4, 3, 5)
     network.load_state_dict(to_state(m))  # strict: the names and shapes are the model's
     back = from_state(network.state_dict(), n_layer=2)
     assert list(back) == list(microgpt.shapes(4, 2, 3, 4))
@@ -87,9 +94,8 @@ def test_the_weights_go_to_the_gpt_and_back():
     assert not torch.equal(back["wte"], torch.zeros(5, 4, dtype=torch.float64))  # a copy
 
 
-def test_the_imported_gpt_says_what_the_scalar_engine_says():
+def test_the_imported_gpt_says_what_the_scalar_engine_says(network):
     made = stored()
-    network = build_gpt(2, 2, 4, 3, 5)
     network.load_state_dict(to_state(parse(json.dumps(made), WHERE)))
     logits = reference.Model(made["state_dict"], n_head=2).forward_uncached([4, 0, 3])
     expected = torch.tensor([[v.data for v in row] for row in logits], dtype=torch.float64)
@@ -98,8 +104,8 @@ def test_the_imported_gpt_says_what_the_scalar_engine_says():
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-12)
 
 
-def test_a_state_that_microgpt_cannot_hold_is_refused():
-    state = build_gpt(2, 2, 4, 3, 5).state_dict()
+def test_a_state_that_microgpt_cannot_hold_is_refused(network):
+    state = network.state_dict()
     state["blocks.0.mlp.up.bias"] = torch.zeros(16)
     del state["position_table.weight"]
     lines = refused(lambda: from_state(state, 2))
@@ -107,7 +113,7 @@ def test_a_state_that_microgpt_cannot_hold_is_refused():
         "position_table.weight",
         "blocks.0.mlp.up.bias",
     ]
-    assert len(refused(lambda: from_state(build_gpt(2, 2, 4, 3, 5).state_dict(), 1))) == 4
+    assert len(refused(lambda: from_state(network.state_dict(), 1))) == 4
 
 
 def test_numbers_that_json_cannot_write_are_refused():

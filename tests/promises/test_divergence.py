@@ -17,13 +17,14 @@ from torch import Tensor
 
 from gptexp.config import Config
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.evaluation import Evaluation
+from gptexp.inference.evaluation import Evaluation, Evaluator
 from gptexp.optim import gradients
 from gptexp.optim.gradients import NormWatch
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import Store
 from gptexp.runs.state import Outcome
-from gptexp.training import trainer
+from gptexp.training import step as step_module
+from gptexp.training.step import UpdateStep
 from gptexp.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -32,18 +33,18 @@ pytestmark = pytest.mark.usefixtures("quick")
 def loss_at(step: int, value: float, patch: pytest.MonkeyPatch) -> None:
     """Make the training loss not finite, from update number `step` on."""
     updates: list[int] = []
-    original = trainer.token_losses
+    original = step_module.token_losses
 
     def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
         losses = original(logits, targets)
         return losses * value if updates and updates[-1] >= step - 1 else losses
 
     before(Trainer, "train_step", lambda self: updates.append(self.step), patch)
-    patch.setattr(trainer, "token_losses", token_losses)
+    patch.setattr(step_module, "token_losses", token_losses)
 
 
 def before_clipping(action: Callable[[Trainer], None], patch: pytest.MonkeyPatch) -> None:
-    """Call `action` with the trainer when a step has its gradients."""
+    """Call `action` with the trainer when the update of its step has its gradients."""
     stepping: list[Trainer] = []
     before(Trainer, "train_step", stepping.append, patch)
     before(gradients, "clip", lambda *_: action(stepping[-1]), patch)
@@ -53,8 +54,8 @@ def gradient_at(step: int, patch: pytest.MonkeyPatch, value: float = math.inf) -
     """Make one gradient of update number `step` not finite, while its loss is."""
 
     def spoil(self: Trainer) -> None:
-        if self.step == step - 1:
-            next(self.model.parameters()).grad.view(-1)[3] = value
+        if self.step == step:
+            next(self.parts.model.parameters()).grad.view(-1)[3] = value
 
     before_clipping(spoil, patch)
 
@@ -70,7 +71,7 @@ def check_diverged(outcome: Outcome, step: int) -> None:
     assert f"the weights stay those of step {step - 1}. Fix: lower optim.lr" in outcome.error
     assert status(outcome)["state"] == "diverged"
     assert f"step {step}: loss " in status(outcome)["reason"]
-    saved = Store(outcome.directory / "checkpoints").resume()
+    saved = Store(outcome.directory / "checkpoints").latest().state
     assert saved["step"] < step
     assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
     moments = saved["optimizer"]["state"].values()
@@ -102,7 +103,8 @@ def test_E1_a_diverged_run_is_kept_until_it_is_to_be_tried_again(
     files = {path: path.stat().st_mtime_ns for path in first.directory.rglob("*")}
     again = run_experiment(config, tmp_path)
     assert (again.state, again.exit_code, steps) == ("diverged", 3, [])
-    assert "tries it again): step 6: loss nan" in again.error
+    assert "diverged before: step 6: loss nan" in again.error
+    assert "Fix: trainer.retry_failed=true to try again" in again.error
     assert {path: path.stat().st_mtime_ns for path in first.directory.rglob("*")} == files
     config.trainer.retry_failed = True
     tried = run_experiment(config, tmp_path)
@@ -133,20 +135,22 @@ def test_E1_weights_that_explode_stop_the_run_by_themselves(small: Small, tmp_pa
     config = small("optim.lr=1e30", "schedule.warmup_steps=0", "trainer.grad_clip=0")
     outcome = run_experiment(config, tmp_path)
     assert (outcome.state, outcome.exit_code) == ("diverged", 3)
-    saved = Store(outcome.directory / "checkpoints").resume()
+    saved = Store(outcome.directory / "checkpoints").latest().state
     assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
 
 
 def nan_at(steps: set[int], patch: pytest.MonkeyPatch, split: str = "val") -> None:
     """Make the evaluations of `split` at `steps` come out as NaN."""
-    original = Trainer.evaluate
+    at: list[int] = []
+    original = Evaluator.evaluate
 
-    def evaluate(self: Trainer, name: str, limit: int | None = None) -> Evaluation:
+    def evaluate(self: Evaluator, name: str, limit: int | None = None) -> Evaluation:
         result = original(self, name, limit)
-        bad = name == split and self.step in steps
+        bad = name == split and at[-1] in steps
         return replace(result, loss=math.nan, bpb=math.nan) if bad else result
 
-    patch.setattr(Trainer, "evaluate", evaluate)
+    before(Trainer, "evaluate_if_due", lambda self: at.append(self.step), patch)
+    patch.setattr(Evaluator, "evaluate", evaluate)
 
 
 @pytest.mark.parametrize("steps", [{0}, {4}, {12}, {0, 4, 8}])
@@ -174,7 +178,7 @@ def test_E3_patience_counts_nan_and_no_best_is_reported_where_there_is_none(
     assert (outcome.state, outcome.best_val_loss) == ("done", None)
     assert summary(outcome.directory)["best"] is None
     assert summary(outcome.directory)["steps"] == 4  # the evaluations at 0 and 4
-    assert Store(outcome.directory / "checkpoints").resume()["step"] == 4
+    assert Store(outcome.directory / "checkpoints").latest().state["step"] == 4
     assert run_experiment(small("trainer.patience=2"), tmp_path).state == "already done"
 
 
@@ -192,8 +196,8 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the watch over the gradient norms says."""
     said: list[str] = []
 
-    def warn(message: str, *values: object) -> None:
-        said.append(message % values)
+    def warn(message: object, *values: object) -> None:
+        said.append(str(message) % values)
 
     monkeypatch.setattr(gradients.log, "warning", warn)
     return said
@@ -203,8 +207,8 @@ def exploding_at(steps: set[int], patch: pytest.MonkeyPatch) -> None:
     """Make the gradients of these updates huge, and finite."""
 
     def explode(self: Trainer) -> None:
-        if self.step + 1 in steps:
-            for parameter in self.model.parameters():
+        if self.step in steps:
+            for parameter in self.parts.model.parameters():
                 parameter.grad *= 1e4
 
     before_clipping(explode, patch)
@@ -273,7 +277,7 @@ def test_E5_a_warning_reaches_the_screen_in_one_line(
 
 def state_digest(self: Trainer) -> str:
     """Of the weights and the optimizer's moments."""
-    total = hashlib.sha256(checkpoint.digest(self.model.state_dict()).encode())
+    total = hashlib.sha256(checkpoint.digest(self.parts.model.state_dict()).encode())
     for index, moments in self.parts.optimizer.state_dict()["state"].items():
         tensors = {k: v for k, v in moments.items() if v is not None}
         total.update(f"{index} {checkpoint.digest(tensors)}".encode())
@@ -292,7 +296,7 @@ def run_ahead(config: Config, outputs: Path, patch: pytest.MonkeyPatch) -> tuple
         train_step(self)
         digests[self.step] = state_digest(self)
 
-    before(Trainer, "fit", lambda self, _: setattr(self, "runs_ahead", True), patch)
+    before(Trainer, "fit", lambda self, _: setattr(self.update, "runs_ahead", True), patch)
     patch.setattr(Trainer, "train_step", note)
     return run_experiment(config, outputs), digests
 
@@ -352,8 +356,7 @@ def test_quiet_updates_are_the_same_with_and_without_the_mask(
     with monkeypatch.context() as patch:
         _, digests = run_ahead(config, tmp_path / "ahead", patch)
     assert len(set(digests.values())) == 12
-    without: Callable[..., None] = lambda self, loss: None  # noqa: E731
-    monkeypatch.setattr(Trainer, "guard", without)
+    monkeypatch.setattr(UpdateStep, "_guard", lambda self, step, loss: None)
     plain = run_experiment(config, tmp_path / "plain").directory
     [ahead] = (tmp_path / "ahead" / config.name).iterdir()
     assert summary(plain) == summary(ahead)

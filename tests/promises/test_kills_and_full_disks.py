@@ -32,9 +32,10 @@ from interruptions import (
 from gptexp.config import Config
 from gptexp.experiment.lifecycle import outcome_after
 from gptexp.experiment.run import run_experiment
+from gptexp.inference.evaluation import Evaluator
 from gptexp.runs import checkpoint
-from gptexp.runs.checkpoint import Entry
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.entries import Entry
 from gptexp.runs.journal import Journal
 from gptexp.training.trainer import Trainer
 
@@ -62,8 +63,8 @@ def send(number: int, times: int = 1) -> None:
     ("owner", "name", "at", "saved"),
     [
         (Trainer, "train_step", 5, 6),  # the step is finished first
-        (Trainer, "evaluate", 4, 4),
-        (Trainer, "sample", 6, 6),
+        (Trainer, "evaluate_if_due", 4, 4),
+        (Trainer, "sample_if_due", 6, 6),
         (Trainer, "save", 4, 5),  # the write goes on, and so does the loop for one step
     ],
 )
@@ -129,18 +130,18 @@ def test_G8_a_signal_during_the_last_save_is_not_forgotten(small: Small, tmp_pat
     assert finish(config, tmp_path / "stopped") == uninterrupted(config, tmp_path / "straight")
 
 
-@pytest.mark.parametrize("name", ["begin", "evaluate"])
+@pytest.mark.parametrize(("owner", "name"), [(Trainer, "begin"), (Evaluator, "evaluate")])
 def test_ctrl_c_before_the_training_loop_or_after_it_is_written_down(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
     config = small("data.test_fraction=0.1")
 
-    def press(self: Trainer, split: object = None) -> None:
-        if name == "begin" or split == "test":
+    def press(_: Any, given: object = None) -> None:
+        if name == "begin" or given == "test":
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        before(Trainer, name, press, patch)
+        before(owner, name, press, patch)
         run_experiment(config, tmp_path)
     run = only_run(config, tmp_path)
     assert status(run)["state"] == "interrupted"
@@ -338,7 +339,7 @@ def test_D6_a_disk_full_for_a_journal_ends_the_run_with_the_reason(
 
     def fill(self: Trainer) -> None:
         if self.step == 6:
-            for journal in (self.parts.tracking.metrics, self.parts.tracking.samples):
+            for journal in (self.parts.tracker.metrics, self.parts.tracker.samples):
                 if journal.path.name == name:
                     journal.file.close()
                     journal.file = Path("/dev/full").open("a", encoding="utf-8")  # noqa: SIM115

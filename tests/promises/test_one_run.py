@@ -15,7 +15,7 @@ from small_runs import ROOT, SMALL
 from typer.testing import CliRunner
 
 from gptexp.cli.app import app, main
-from gptexp.experiment import run as experiment_run
+from gptexp.experiment import prepare
 from gptexp.experiment.run import run_experiment
 from gptexp.experiment.screen import show_summary
 from gptexp.training.trainer import Trainer
@@ -204,7 +204,7 @@ def test_a_bug_in_one_place_is_an_outcome_and_not_the_end_of_a_sweep(small, tmp_
     def fail(*_):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(experiment_run, "prepare", fail)
+    monkeypatch.setattr(prepare, "prepare", fail)
     outcome = run_experiment(small(), tmp_path / "outputs")
     assert (outcome.state, outcome.exit_code) == ("failed", 1)
     assert "ZeroDivisionError: oops" in outcome.error

@@ -25,14 +25,15 @@ from interruptions import (
 from small_runs import metrics, summary, weights
 
 from gptexp.config import Config, Keep, OnOverfit
-from gptexp.data import corpus
-from gptexp.experiment import run
+from gptexp.data import text
+from gptexp.experiment import train
 from gptexp.experiment.run import run_experiment
+from gptexp.inference import generate
 from gptexp.runs import checkpoint
 from gptexp.runs.journal import Journal, read_journal
-from gptexp.runtime import device
+from gptexp.runtime import random
 from gptexp.runtime.random import stream_seed
-from gptexp.training import throughput, trainer
+from gptexp.training import throughput
 from gptexp.training.early_stopping import EarlyStopping
 from gptexp.training.trainer import Trainer
 
@@ -62,9 +63,9 @@ def test_P2_killed_before_a_step_and_resumed_equals_uninterrupted(
 @pytest.mark.parametrize(
     ("owner", "name", "step"),
     [
-        (Trainer, "evaluate", 4),  # its training step is logged and not yet saved
-        (Trainer, "evaluate", 12),
-        (Trainer, "sample", 6),
+        (Trainer, "evaluate_if_due", 4),  # its training step is logged and not yet saved
+        (Trainer, "evaluate_if_due", 12),
+        (Trainer, "sample_if_due", 6),
         (Trainer, "save", 8),
     ],
 )
@@ -191,7 +192,7 @@ def test_R5_the_seed_matters(small: Small, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "stream"), [(run, "init"), (corpus, "data"), (device, "dropout")]
+    ("module", "stream"), [(train, "init"), (text, "data"), (random, "dropout")]
 )
 def test_R5_each_random_stream_matters_alone(
     small: Small,
@@ -213,7 +214,7 @@ def test_R5_the_stream_of_samples_changes_samples_alone(
 ) -> None:
     config = small()
     expected = straight(config)
-    drawn = other_seed(trainer, monkeypatch)
+    drawn = other_seed(generate, monkeypatch)
     changed = finish(config, tmp_path / "other")
     assert drawn == {"sample"}
     assert changed[0]["final"] == expected[0]["final"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from interruptions import resume
 from small_runs import erase, metrics, samples, summary
 from torch import Tensor
 
@@ -21,10 +22,11 @@ from gptexp.errors import CheckpointError
 from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.evaluation import evaluate
+from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.load import read_checkpoint
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State, Store
+from gptexp.runs.directory import RunDirectory
 from gptexp.training.trainer import Trainer
 
 
@@ -95,7 +97,7 @@ def test_C1_damaged_at_any_length_it_is_named_and_the_one_before_is_used(
         store = filled(folder, 4, 8)
         (folder / "step-8.pt").write_bytes(damaged)
         caplog.clear()
-        assert same(store.resume(), checkpoint.read(folder / "step-4.pt"))
+        assert same(resume(store), checkpoint.read(folder / "step-4.pt"))
         [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
         assert "step-8.pt" in warning.getMessage()
         assert "Using the one before" in warning.getMessage()
@@ -121,7 +123,7 @@ def test_C1_where_none_is_whole_the_run_is_refused(folder: Path) -> None:
     for path in folder.glob("*.pt"):
         path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="no checkpoint in it is whole"):
-        store.resume()
+        resume(store)
 
 
 def test_C1_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_uninterrupted(
@@ -196,7 +198,7 @@ def test_C2_one_flipped_bit_in_an_entry_is_found_or_changes_nothing(
         for path, data in files.items():
             path.write_bytes(data)
         (folder / name).write_bytes(flipped(whole, bit))
-        resumed = store.resume()
+        resumed = resume(store)
         case = f"{name}, bit {bit % 8} of {whole[bit // 8 :][:12]!r}"
         assert resumed is not None and resumed["step"] in (8, 12), case
         assert same(resumed, state_on_disk(resumed["step"])), case
@@ -240,7 +242,7 @@ def test_C3_a_pickle_that_executes_code_is_refused_and_nothing_runs(
     with pytest.raises(CheckpointError) as refused:
         read_checkpoint(path)
     with pytest.raises(CheckpointError):
-        Store(folder).resume()
+        resume(Store(folder))
     messages = str(refused.value) + caplog.text
     assert "step-4.pt" in messages
     assert "weights_only" not in messages and "allowlist" not in messages.lower()
@@ -284,7 +286,7 @@ def test_C9_a_pointer_to_a_missing_file_falls_back_to_the_one_before(
 ) -> None:
     store = filled(folder, 4, 8)
     (folder / "step-8.pt").unlink()
-    assert store.resume()["step"] == 4
+    assert resume(store)["step"] == 4
     assert "step-8.pt" in caplog.text
     assert store.best_entry().step == 4
 
@@ -293,7 +295,7 @@ def test_C9_a_missing_pointer_is_rebuilt_from_the_entries(folder: Path) -> None:
     store = filled(folder, 4, 4)
     (folder / "last.json").unlink()
     (folder / "best.json").write_text("{")
-    assert store.resume()["step"] == 8
+    assert resume(store)["step"] == 8
     assert entry(folder / "last.json")["step"] == 8
     assert store.best_entry().step == 4
 
@@ -301,7 +303,7 @@ def test_C9_a_missing_pointer_is_rebuilt_from_the_entries(folder: Path) -> None:
 def test_C9_the_damaged_entry_of_the_best_and_last_checkpoint_is_rebuilt(folder: Path) -> None:
     store = filled(folder, 4, 8)
     (folder / "step-8.json").write_text("")
-    assert store.resume()["step"] == 8
+    assert resume(store)["step"] == 8
     assert store.best()["step"] == 8
     store.save(state(12, 8), 12, 8)
     assert names(folder) == files_of(8, 12) | {"best.json", "last.json"}
@@ -310,7 +312,8 @@ def test_C9_the_damaged_entry_of_the_best_and_last_checkpoint_is_rebuilt(folder:
 def test_C9_leftover_temporary_files_are_swept(folder: Path) -> None:
     store = filled(folder, 4)
     (folder / ".step-8.pt.abc123.tmp").write_bytes(b"half a checkpoint")
-    assert store.resume()["step"] == 4
+    with RunDirectory(folder.parent).locked():
+        assert resume(store)["step"] == 4
     assert names(folder) == files_of(4) | {"best.json", "last.json"}
 
 
@@ -320,11 +323,11 @@ def test_D3_a_first_checkpoint_that_was_cut_short_before_its_entry_is_no_obstacl
     store = filled(folder, 4)
     for name in ("step-4.json", "best.json", "last.json"):
         (folder / name).unlink()
-    assert store.resume() is None
+    assert resume(store) is None
 
 
 def test_a_folder_without_checkpoints_has_nothing_to_resume(folder: Path) -> None:
-    assert Store(folder).resume() is None
+    assert resume(Store(folder)) is None
     with pytest.raises(CheckpointError, match="holds no best checkpoint yet"):
         Store(folder).best()
 
@@ -333,7 +336,7 @@ def test_resume_removes_what_came_after_and_points_best_back(folder: Path) -> No
     store = filled(folder, 4, 4, 12, keep=Keep.all)
     (folder / "step-12.pt").write_bytes(b"")
     assert store.best_entry().step == 12
-    assert store.resume()["step"] == 8
+    assert resume(store)["step"] == 8
     assert names(folder) == files_of(4, 8) | {"best.json", "last.json"}
     assert (store.best_entry().step, entry(folder / "last.json")["step"]) == (4, 8)
 
@@ -343,7 +346,7 @@ def test_resume_takes_back_a_checkpoint_that_last_does_not_name_yet(folder: Path
     before = (folder / "last.json").read_bytes()
     store.save(state(8, 8), 8, 8)
     (folder / "last.json").write_bytes(before)
-    assert store.resume()["step"] == 4
+    assert resume(store)["step"] == 4
     assert names(folder) == files_of(4) | {"best.json", "last.json"}
     assert store.best_entry().step == 4
 
@@ -351,14 +354,14 @@ def test_resume_takes_back_a_checkpoint_that_last_does_not_name_yet(folder: Path
 def test_resume_removes_a_later_checkpoint_that_has_no_entry_yet(folder: Path) -> None:
     store = filled(folder, 4, 4)
     (folder / "step-12.pt").write_bytes(b"written, and killed before its entry")
-    assert store.resume()["step"] == 8
+    assert resume(store)["step"] == 8
     assert names(folder) == files_of(4, 8) | {"best.json", "last.json"}
 
 
 def test_resuming_changes_nothing_where_all_is_whole(folder: Path) -> None:
     store = filled(folder, 4, 4, 12)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert store.resume()["step"] == 12
+    assert resume(store)["step"] == 12
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -394,7 +397,7 @@ def test_keep_best_leaves_the_best_alone_in_the_end(folder: Path) -> None:
 def test_E6_without_a_best_the_end_prunes_nothing(folder: Path) -> None:
     store = filled(folder, -1, -1)
     store.finish()
-    assert store.resume()["step"] == 8
+    assert resume(store)["step"] == 8
 
 
 def test_C11_a_checkpoint_of_a_compiled_run_has_the_keys_of_a_plain_one(
@@ -432,17 +435,9 @@ def test_C12_best_is_the_minimum_of_the_logged_losses_and_evaluates_to_it_again_
     loaded = gptexp.load(run)
     assert loaded.step == min(losses, key=lambda step: losses[step])
     assert 0 < loaded.step < 20, "the best is to be neither the first nor the last"
-    inputs = prepare(config, identify(config, tmp_path))
-    corpus = inputs.corpus
-    again = evaluate(
-        loaded.model,
-        corpus,
-        loaded.tokenizer,
-        inputs.runtime,
-        "val",
-        config.trainer.eval_batch_size,
-    )
-    assert again.loss == losses[loaded.step]
+    inputs, size = prepare(config, identify(config, tmp_path)), config.trainer.eval_batch_size
+    evaluator = Evaluator(loaded.model, inputs.corpus, loaded.tokenizer, inputs.runtime, size)
+    assert evaluator.evaluate("val").loss == losses[loaded.step]
     assert losses[loaded.step] == summary(run)["best"]["val_loss"]
 
 

@@ -1,6 +1,7 @@
 """Sweeps whose points run in other processes; each test runs where its launcher is installed."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -134,7 +135,7 @@ def test_G8_a_terminated_sweep_leaves_no_worker_behind(tmp_path, training):
     ],
 )
 def test_joblib_s_workers_take_one_card_each(small, monkeypatch, process, device, expected):
-    monkeypatch.setattr(device.multiprocessing.current_process(), "_name", process)
+    monkeypatch.setattr(multiprocessing.current_process(), "_name", process)
     trainer = small(f"trainer.device={device}").trainer
     trainer.dtype = Dtype.float32
     cards = Hardware(cuda_devices=2, mps=False, bfloat16=frozenset())

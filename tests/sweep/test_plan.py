@@ -17,7 +17,7 @@ from gptexp.sweep.plan import plan_sweep
 from gptexp.training import throughput
 
 PER_TOKEN = 1e-3  # seconds
-SPEED = throughput.Speed(trained=PER_TOKEN, judged=PER_TOKEN / 3)
+SPEED = throughput.Speed(trained=PER_TOKEN, evaluated=PER_TOKEN / 3)
 
 
 @pytest.fixture
@@ -157,9 +157,7 @@ def test_a_corpus_is_read_once_and_a_model_timed_once(words, monkeypatch):
 def test_documents_of_another_length_are_timed_anew(words, monkeypatch, tmp_path):
     """A token of a short document costs more, since each step is one."""
     timed = []
-    monkeypatch.setattr(
-        throughput, "measure", lambda cfg, a, b, corpus, c: timed.append(1) or SPEED
-    )
+    monkeypatch.setattr(throughput, "measure", lambda *_: timed.append(1) or SPEED)
     paths = []
     for length in (3, 30):
         paths.append(tmp_path / f"{length}.txt")

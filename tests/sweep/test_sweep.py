@@ -16,7 +16,7 @@ import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from interruptions import before, die, forked, killed_after
+from interruptions import before, die, forked, kill_before_step, killed_after
 from small_runs import ROOT, SMALL, metrics, only
 from sweep_runs import grid, run_py, states, table
 
@@ -445,8 +445,6 @@ def test_the_exit_code_of_a_sweep(codes, expected):
 
 def test_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch, quick):
     """As when a worker is killed: one point done, one killed in training, one not started."""
-    from kills import kill_before_step
-
     from gptexp.experiment.run import OUTPUTS, run_experiment
 
     monkeypatch.chdir(tmp_path)
@@ -463,7 +461,7 @@ def test_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch, q
     again = [SweepPoint(point.overrides, point.config) for point in found]
 
     def works(jobs, _):
-        assert jobs == [["seed=1"], ["seed=2"]]
+        assert [point.overrides for point in jobs] == [["seed=1"], ["seed=2"]]
         return [run_experiment(point.config) for point in again[1:]]
 
     assert run_sweep(again, works, at_once=3) == 0

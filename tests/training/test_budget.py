@@ -32,7 +32,7 @@ def steps(config, train_tokens=1000, flops_per_token=100):
     """Of batches of 4 sequences of 8 tokens, as in SMALL."""
     ids = np.zeros(train_tokens, np.int64)
     splits = Splits(ids, ids[:0], ids, {})
-    corpus = TextCorpus(splits, block_size=8, seed=0, device=torch.device("cpu"))
+    corpus = TextCorpus(splits, 8, config.trainer.rows, seed=0, device=torch.device("cpu"))
     return budget.steps(config.trainer, corpus, flops_per_token)
 
 

@@ -1,0 +1,61 @@
+"""README and docs/: what they name is there, and what is there is named."""
+
+import importlib.util
+import re
+
+import pytest
+from small_runs import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    heads = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors(path.read_text(encoding="utf-8")), f"{target}#{anchor}"
+
+
+def test_the_table_of_keys_is_that_of_the_dataclasses():
+    spec = importlib.util.spec_from_file_location("keys", ROOT / "docs" / "keys.py")
+    keys = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(keys)
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert page == keys.page(), "run python docs/keys.py"
+
+
+def test_every_key_has_a_meaning():
+    """A field without a comment would be missing in the table."""
+    import dataclasses
+
+    from gptexp.config.schema import SINGLE, VARIANTS, Config
+
+    nodes = [Config, *SINGLE.values(), *(n for group in VARIANTS.values() for n in group.values())]
+    table = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    for node in nodes:
+        for field in dataclasses.fields(node):
+            if field.name not in {*SINGLE, *VARIANTS}:
+                assert re.search(rf"^\| `(\w+\.)?{field.name}` ", table, re.MULTILINE), field.name
+
+
+def test_the_readme_is_read_in_a_sitting():
+    assert (ROOT / "README.md").stat().st_size <= 9000
+
+
+def test_the_readme_names_every_file_of_every_wing():
+    table = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)/` \| (.+) \|$", table, re.MULTILINE))
+    assert set(rows) == {path.parent.name for path in (ROOT / "gptexp").glob("*/__init__.py")}
+    for wing, words in rows.items():
+        files = {path.stem for path in (ROOT / "gptexp" / wing).glob("*.py")}
+        named = set(re.findall(r"`(\w+)`", words))
+        assert files - {"__init__", "__main__"} == named, wing
