@@ -12,6 +12,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
-from small_runs import CHOICES, ONE_LINE, ROOT, SMALL, Result, cached
+from small_runs import CHOICES, CONF, ONE_LINE, ROOT, SMALL, Result, cached
 from wandb_runs import harmless
 
 from gptexp.config import Config, compose
@@ -31,7 +33,7 @@ from gptexp.runs import provenance
 from gptexp.runtime.device import Runtime
 from gptexp.training import throughput
 
-SAME: dict[str, Any] = {}  # of provenance, found out once
+ENVIRONMENT: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # by overrides
 WHOLE: dict[tuple[Any, ...], DictConfig] = {}  # by overrides and options
 CHOSEN: dict[tuple[str, ...], DictConfig] = {}  # by choices; composing takes a tenth of a second
@@ -147,7 +149,7 @@ def text_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def composed() -> Iterator[Callable[..., Config]]:
+def composed() -> Callable[..., Config]:
     """`composed("model=tiny", "optim.lr=1e-2")`: the config that the command line would give."""
 
     def build(*overrides: str) -> Config:
@@ -155,26 +157,36 @@ def composed() -> Iterator[Callable[..., Config]]:
             COMPOSED[overrides] = compose.typed(_composition(overrides))
         return copy.deepcopy(COMPOSED[overrides])
 
-    compose.register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        yield build
+    return build
 
 
 def _composition(overrides: tuple[str, ...]) -> DictConfig:
     """As Hydra composes them; choices once, and values set on a copy, which takes it a tenth."""
     keys = [word.partition("=")[0] for word in overrides]
     if any(key.startswith(("+", "~")) for key in keys):
-        return hydra_compose("config", overrides=list(overrides))
+        return _by_hydra(overrides)
     groups = {*CHOICES, "sweeps"}
     choices = tuple(word for word, key in zip(overrides, keys, strict=True) if key in groups)
     if choices not in CHOSEN:
-        CHOSEN[choices] = hydra_compose("config", overrides=list(choices))
+        CHOSEN[choices] = _by_hydra(choices)
     cfg = copy.deepcopy(CHOSEN[choices])
     values = [word for word, key in zip(overrides, keys, strict=True) if key not in groups]
-    for override in OverridesParser.create().parse_overrides(values):
+    for word in values:
+        override = _parsed(word)
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
     return cfg
+
+
+def _by_hydra(overrides: tuple[str, ...]) -> DictConfig:
+    compose.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra_compose("config", overrides=list(overrides))
+
+
+@cache
+def _parsed(word: str) -> Override:
+    return OverridesParser.create().parse_override(word)
 
 
 @pytest.fixture
@@ -192,16 +204,19 @@ def small(composed: Callable[..., Config], text_file: Path) -> Callable[..., Con
     return build
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No fsync, since a killed process leaves what it wrote to the system; the same provenance."""
+    """What takes time in each run and changes none: fsync, provenance, the passes of the forecast.
+
+    A killed process leaves what it wrote to the system; no test cuts the power.
+    """
     monkeypatch.setattr(os, "fsync", lambda handle: None)
+    monkeypatch.setattr(throughput, "PROBE_SECONDS", 0.0)
     monkeypatch.setattr(provenance, "git", dict)
-    if not SAME:
+    if not ENVIRONMENT:
         cpu = Runtime(torch.device("cpu"), torch.float32)
-        SAME.update(environment=provenance.environment(cpu), sources=provenance.sources())
-    monkeypatch.setattr(provenance, "environment", lambda where: SAME["environment"])
-    monkeypatch.setattr(provenance, "sources", lambda: SAME["sources"])
+        ENVIRONMENT.update(provenance.environment(cpu))
+    monkeypatch.setattr(provenance, "environment", lambda runtime: ENVIRONMENT)
 
 
 @pytest.fixture
