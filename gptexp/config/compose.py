@@ -28,7 +28,8 @@ STORED = "stored config"  # the subject of a problem until its owner is known
 def register() -> None:
     """Put the dataclasses where the YAML files' defaults lists find them: `/schema/...`.
 
-    Once in a process is enough. The sweeper stands beside them, so that a config composes wherever the plugin is.
+    Once in a process is enough. The sweeper stands beside them, so that a config composes wherever
+    the plugin is.
     """
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
