@@ -4,6 +4,7 @@ import errno
 import hashlib
 import logging
 import os
+import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -244,7 +245,7 @@ def test_B9_an_asset_with_another_digest_is_refused_and_not_cached(tmp_path, mon
             return b"not Shakespeare"
 
     monkeypatch.setenv("GPTEXP_DATA_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(assets.urllib.request, "urlopen", lambda *_, **__: Response())
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Response())
     config = DataConfig(
         name="s",
         asset="tinyshakespeare",
