@@ -45,12 +45,6 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _short_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three passes for the estimate of a run's time, which no test reads, and not twenty."""
-    monkeypatch.setattr(throughput, "PROBE_SECONDS", 0.0)
-
-
-@pytest.fixture(autouse=True)
 def _composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Hydra composed before of the same words is copied, in a tenth of the time."""
 
@@ -216,7 +210,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     if not ENVIRONMENT:
         cpu = Runtime(torch.device("cpu"), torch.float32)
         ENVIRONMENT.update(provenance.environment(cpu))
-    monkeypatch.setattr(provenance, "environment", lambda runtime: ENVIRONMENT)
+    monkeypatch.setattr(
+        provenance,
+        "environment",
+        lambda runtime: {**ENVIRONMENT, "threads": torch.get_num_threads()},
+    )
 
 
 @pytest.fixture
