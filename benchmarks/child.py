@@ -89,8 +89,8 @@ def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:
     loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
     network = build_model(config.model, loaded.tokenizer.vocab_size, 0).to(where.device)
     tokens = torch.from_numpy(loaded.splits.train).to(where.device)
-    rows, block_size = config.trainer.rows, config.model.block_size
-    Textbook(network, tokens, rows, block_size, where.dtype).run(steps)
+    block_size = config.model.block_size
+    Textbook(network, tokens, config.trainer.rows, block_size, where.dtype).run(steps)
     finish(peak())
 
 

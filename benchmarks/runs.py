@@ -1,11 +1,14 @@
 """How long a table and a report of many runs take: `python benchmarks/runs.py [RUNS]`.
 
-Trains one small run in a temporary folder, copies it with other sizes, fractions, seeds and losses,
-and times the real command in fresh processes, over a tenth of the runs and over all.
+Trains one small run of 25 evaluations, copies it under other sizes, fractions and losses into a
+temporary folder, and times the real command in fresh processes, over a tenth of the runs and over
+all.
 """
 
+import copy
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -13,30 +16,32 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
 
+import yaml
+
 from gptexp.config import from_overrides
 from gptexp.experiment.run import run_experiment
 
-SMALL = [
-    *("data=text", "logger=tensorboard", "trainer.device=cpu", "trainer.on_overfit=observe"),
-    *("model.n_layer=1", "model.n_head=1", "model.n_embd=8", "model.block_size=8"),
-    *("schedule.warmup_steps=0", "trainer.max_steps=24", "trainer.batch_size=4"),
-    *("trainer.eval_interval=1", "trainer.sample_interval=3", "data.test_fraction=0.1"),
-]
 COMMAND = "from gptexp.cli import main; main()"
 REPEATS = 5  # of each timing, of which the median counts
 SEEDS = 5  # runs of each group
+SMALL = [
+    *("data=text", "logger=none", "trainer.device=cpu", "model.n_layer=1", "model.n_head=1"),
+    *("model.n_embd=8", "model.block_size=8", "schedule.warmup_steps=0", "trainer.max_steps=24"),
+    *("trainer.eval_interval=1", "trainer.sample_tokens=500", "data.test_fraction=0.1"),
+]
 
 
 def main(count: int) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
-        run = train(folder)
-        few = write(folder / "few", count // 10, run)
-        many = write(folder / "many", count, run)
+        trained = train(folder)
+        few = write(folder / "few", trained, count // 10)
+        many = write(folder / "many", trained, count)
         size = sum(path.stat().st_size for path in many.glob("*/summary.json")) / count
         print(f"{count:,} run directories, summary.json of {size:,.0f} bytes each")
         print(f"`gptexp --help`, which reads none: {seconds('--help'):.2f} s")
@@ -57,32 +62,41 @@ def main(count: int) -> None:
 
 
 def train(folder: Path) -> Path:
-    """The directory of a run of 25 evaluations."""
-    (folder / "text.txt").write_text("to be or not to be, that is the question\n" * 50)
-    path = f"data.path={json.dumps(str(folder / 'text.txt'))}"
-    run = run_experiment(from_overrides([*SMALL, path]), folder / "outputs").directory
-    assert run is not None
-    return run
+    """One run that is done."""
+    text = folder / "text.txt"
+    text.write_text("".join(random.Random(0).choices("to be or not ", k=5000)))
+    config = from_overrides([*SMALL, f"data.path={text}"])
+    outcome = run_experiment(config, folder / "outputs")
+    assert outcome.directory is not None and outcome.state == "done", outcome.error
+    return outcome.directory
 
 
-def write(folder: Path, count: int, run: Path) -> Path:
-    """`count` copies of the run: a grid of sizes and fractions, SEEDS of each point."""
-    summary = json.loads((run / "summary.json").read_text())
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["git"].pop("patch", None)  # of whoever works on the code
-    config, best = summary["config"], summary["best"]["val_loss"]
+def write(folder: Path, trained: Path, count: int) -> Path:
+    """`count` runs that are done: a grid of sizes and fractions, SEEDS of each point."""
+    summary = json.loads((trained / "summary.json").read_text())
+    manifest = json.loads((trained / "manifest.json").read_text())
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     for number in range(count):
-        point, config["seed"] = divmod(number, SEEDS)
-        config["model"]["n_embd"] = 64 * (1 + point // 10)
-        config["data"]["fraction"] = (1 + point % 10) / 10
-        summary["params"]["total"] = 10_000 * (1 + point // 10) ** 2
-        summary["best"]["val_loss"] = best + number / count
-        manifest["data"]["tokens"]["train"] = 100_000 * (1 + point % 10)
-        summary["run"] = f"run-{number}"
-        copy = shutil.copytree(run, folder / summary["run"])
-        (copy / "summary.json").write_text(json.dumps(summary, indent=2))
-        (copy / "manifest.json").write_text(json.dumps(manifest, indent=2))
-        (copy / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
+        point, seed = divmod(number, SEEDS)
+        size, share = 1 + point // 10, 1 + point % 10
+        run = folder / f"run-{number}"
+        shutil.copytree(trained, run)
+        own: dict[str, Any] = copy.deepcopy(summary)
+        own["config"]["seed"] = seed
+        own["config"]["model"]["n_embd"] = 64 * size
+        own["config"]["data"]["fraction"] = share / 10
+        own["params"]["total"] = 10_000 * size**2
+        for evaluation in (own["best"], own["final"]):
+            evaluation["val_loss"] += number / count
+        manifest["data"]["tokens"]["train"] = 100_000 * share
+        rows = [
+            {**row, "val/loss": row["val/loss"] + number / count} if "val/loss" in row else row
+            for row in lines
+        ]
+        (run / "summary.json").write_text(json.dumps(own, indent=2))
+        (run / "config.yaml").write_text(yaml.safe_dump(own["config"], sort_keys=False))
+        (run / "manifest.json").write_text(json.dumps(manifest, indent=2))
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -93,7 +107,7 @@ def seconds(*arguments: str) -> float:
         start = time.perf_counter()
         subprocess.run(
             [sys.executable, "-c", COMMAND, *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             check=True,
         )

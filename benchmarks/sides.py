@@ -10,24 +10,20 @@ from typing import Protocol
 import numpy as np
 import torch
 from textbook import Null, Textbook
-from torch import nn
 
 from gptexp.config import Config, from_overrides, to_dict
 from gptexp.data.corpus import Splits
-from gptexp.data.load import LoadedText
-from gptexp.data.text import Text
+from gptexp.data.load import LoadedText, format_of
 from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import Inputs, prepare
-from gptexp.inference.evaluation import Evaluator
-from gptexp.inference.generate import Sampler
+from gptexp.experiment.train import build_parts
+from gptexp.models.base import Model
 from gptexp.models.build import build_model
-from gptexp.optim.build import build_optimizer
-from gptexp.optim.schedule import build_schedule
 from gptexp.runs.checkpoint import State, Store
 from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tracking.tracker import open_tracker
-from gptexp.training.trainer import Trainer, TrainerParts
+from gptexp.training.trainer import Trainer
 
 NEVER = 10**9  # steps
 
@@ -42,7 +38,7 @@ class Chunked(Trainer):
 
     @property
     def deterministic(self) -> bool:
-        """As resolve_runtime asks of torch, which asks it of the whole process."""
+        """As runtime.resolve asks of torch, which asks it of the whole process."""
         return self.parts.runtime.device.type == "cuda"
 
     def run(self, steps: int) -> None:
@@ -86,32 +82,14 @@ def read(config: Config) -> Inputs:
 
 @contextmanager
 def trainer_side(
-    config: Config, network: nn.Module, inputs: Inputs, folder: Path
+    config: Config, network: Model | Null, inputs: Inputs, folder: Path
 ) -> Iterator[Chunked]:
-    """A trainer put together as experiment/train.py does, writing its journals in `folder`."""
-    cfg, corpus, tokenizer, runtime = (
-        config.trainer,
-        inputs.corpus,
-        inputs.tokenizer,
-        inputs.runtime,
-    )
-    block_size = config.model.block_size
-    network.to(runtime.device)
+    """A trainer put together as that of a run, writing its journals in `folder`."""
+    network.to(inputs.runtime.device)
     with open_tracker(config.logger, folder, to_dict(config), None) as tracker:
-        parts = TrainerParts(
-            model=network,
-            corpus=corpus,
-            optimizer=build_optimizer(config.optim, network),
-            schedule=build_schedule(config.schedule, cfg.max_steps),
-            peak_lr=config.optim.lr,
-            runtime=runtime,
-            evaluator=Evaluator(network, corpus, tokenizer, runtime, cfg.eval_batch_size),
-            sampler=Sampler(network, tokenizer, inputs.text.format, block_size, cfg, config.seed),
-            store=Store(folder / "checkpoints"),
-            tracker=tracker,
-            identity={},
-        )
-        yield Chunked(cfg, config.seed, parts)
+        store = Store(folder / "checkpoints")
+        parts = build_parts(config, "", inputs, network, store, tracker)  # type: ignore[arg-type]
+        yield Chunked(config.trainer, config.seed, parts)
 
 
 @contextmanager
@@ -127,8 +105,8 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
     """Over the null model, on random tokens; `config` has the settings NULL."""
     ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
     splits = Splits(ids, ids[:0], ids[:100], {})
-    block_size = config.model.block_size
-    text = LoadedText("", Text(config.data), "", ByteTokenizer(), splits, block_size)
+    reading, block_size = format_of(config.data), config.model.block_size
+    text = LoadedText("random tokens", reading, "", ByteTokenizer(), splits, block_size)
     corpus = text.corpus(config.trainer.rows, config.seed, where.device)
     inputs = Inputs(text, corpus, where, config.trainer)
     with _sides(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
@@ -137,13 +115,13 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
 
 @contextmanager
 def _sides(
-    config: Config, inputs: Inputs, folder: Path, ours: nn.Module, theirs: nn.Module
+    config: Config, inputs: Inputs, folder: Path, ours: Model | Null, theirs: Model | Null
 ) -> Iterator[Sides]:
-    rows, where, block_size = config.trainer.rows, inputs.runtime, config.model.block_size
+    cfg, where, block_size = config.trainer, inputs.runtime, config.model.block_size
     tokens = torch.from_numpy(inputs.text.splits.train).to(where.device)
-    textbook = Textbook(theirs.to(where.device), tokens, rows, block_size, where.dtype)
+    textbook = Textbook(theirs.to(where.device), tokens, cfg.rows, block_size, where.dtype)
     with trainer_side(config, ours, inputs, folder) as trainer:
-        yield Sides(trainer, textbook, where, rows * block_size)
+        yield Sides(trainer, textbook, where, cfg.rows * block_size)
 
 
 def pairs(sides: Sides, steps: int, count: int) -> list[tuple[float, float]]:

@@ -56,5 +56,5 @@ class Null(nn.Module):
         return self.bias.expand(*ids.shape, len(self.bias))
 
     def backward(self, loss: Tensor, ids: Tensor, targets: Tensor) -> None:
-        """As gptexp's models do it, for the trainer's update."""
+        """As every model of the package takes its gradients."""
         loss.backward()

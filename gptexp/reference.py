@@ -19,8 +19,6 @@ from operator import add
 from pathlib import Path
 from typing import NoReturn
 
-from gptexp.errors import Problem
-
 
 @dataclass(slots=True, eq=False, repr=False)  # each value is itself alone; a graph has no end
 class Value:
@@ -66,12 +64,12 @@ class Value:
 
     def backward(self) -> None:
         """Add d(self)/d(v) to the grad of every v below; once for each graph; at any depth."""
-        users, pending = {self: 0}, [self]
-        while pending:
-            for child in pending.pop().children:
+        users, found = {self: 0}, [self]
+        while found:
+            for child in found.pop().children:
                 if child not in users:
                     users[child] = 0
-                    pending.append(child)
+                    found.append(child)
                 users[child] += 1
         self.grad, ready = 1.0, [self]
         while ready:  # those whose users have all added to their gradient (Kahn 1962)
@@ -84,9 +82,7 @@ class Value:
 
 
 Vector = list[Value]
-
 Rows = list[list[float]]  # a matrix [nout][nin]
-
 Cache = list[tuple[list[Vector], list[Vector]]]  # per layer: keys and values of the past tokens
 
 
@@ -241,7 +237,7 @@ def encode(document: str, chars: str) -> list[int]:
 
 
 def refuse(problem: str, fix: str) -> NoReturn:
-    print(Problem("gptexp", f"error: {problem}", fix), file=sys.stderr)
+    print(f"gptexp: error: {problem}. Fix: {fix}", file=sys.stderr)
     sys.exit(2)
 
 

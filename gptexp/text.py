@@ -1,17 +1,19 @@
 """Words for people: numbers, durations, aligned tables, the nearest name."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gptexp.errors import Problem
 
 
-def short(number: float) -> str:
-    """1234567 as `1.2M`."""
+def short(number: float, digits: int = 0) -> str:
+    """The number with a unit, 1234567 as `1.2M`; rounded to so many digits where `digits` says."""
     for unit in ("", "k", "M", "G", "T", "P"):
-        if number < 1000 or unit == "P":
+        if abs(number) < 1000 or unit == "P":
             break
         number /= 1000
+    if digits:
+        return f"{number:.{digits}g}{unit}"
     return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
 
 
@@ -22,19 +24,22 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The one of `known` that is most like `name`; None where none is at least `cutoff` alike."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), None)
+
+
 def unknown_name(option: str, name: str, known: Sequence[str]) -> Problem:
-    """One line for a name that is not among `known`, with the nearest that is."""
+    """The problem of a name that is not among `known`, with the nearest that is."""
     leaves = {key.rpartition(".")[2]: key for key in known}
-    near = difflib.get_close_matches(name, known, n=1) or [
-        leaves[leaf]
-        for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.5)
-    ]
-    fix = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+    leaf = nearest(name.rpartition(".")[2], leaves, cutoff=0.5)
+    near = nearest(name, known) or (leaf and leaves[leaf])
+    fix = f"did you mean {near}?" if near else f"use one of {', '.join(known)}"
     return Problem(option, f"{name or 'an empty word'} is not known", fix)
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[str]:
-    """Lines with columns as wide as what they hold, to the right where `right` says so."""
+    """Lines with columns as wide as their cells, each to the right where `right` says so."""
     if not rows:
         return []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -45,6 +50,12 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[s
         ).rstrip()
         for row in rows
     ]
+
+
+def listed(items: Sequence[object], most: int = 5) -> str:
+    """The first few of the items in one line, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(str(item) for item in items[:most]) + more
 
 
 def plural(number: int, noun: str) -> str:

@@ -1,7 +1,7 @@
 """The sweeper of `python run.py -m`. Hydra finds it here: plugins live in this namespace alone."""
 
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -10,6 +10,9 @@ from gptexp.config import grid, hydra_errors
 from gptexp.errors import GptexpError, Problem
 from gptexp.runs.state import Outcome
 
+if TYPE_CHECKING:
+    from gptexp.sweep.run import SweepPoint
+
 
 class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to mypy
     """Hydra's grid, but all of its points are looked at first, and what is over starts no job."""
@@ -17,7 +20,7 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Ends the process by SystemExit, since hydra.main() hands nothing of a sweep back."""
         from gptexp import console
-        from gptexp.sweep.run import SweepPoint, run_sweep
+        from gptexp.sweep.run import SweepPoint, run_sweep, train_here
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
@@ -25,22 +28,25 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         configs = grid.configs(loader, self.config, overrides)
         points = [SweepPoint(*both) for both in zip(overrides, configs, strict=True)]
         console.setup()
-        one_by_one = isinstance(self.launcher, BasicLauncher)
-        at_once = 1 if one_by_one else self.max_batch_size or len(points)
-        raise SystemExit(run_sweep(points, self.launch, at_once))
+        if isinstance(self.launcher, BasicLauncher):
+            raise SystemExit(run_sweep(points, train_here, 1))
+        raise SystemExit(run_sweep(points, self.launch, self.max_batch_size or len(points)))
 
-    def launch(self, jobs: list[list[str]], first: int) -> Sequence[Outcome | None]:
-        """Raises GptexpError where the launcher gives up, as when one of its workers is killed."""
+    def launch(self, points: "Sequence[SweepPoint]", first: int) -> Sequence[Outcome | None]:
+        """Have the launcher train points in processes of its own.
+
+        Raises GptexpError where it gives up, as when one of its workers is killed.
+        """
         assert self.launcher is not None
         try:
+            jobs = [point.overrides for point in points]
             returned = self.launcher.launch(jobs, initial_job_idx=first)
         except Exception as error:
             if hydra_errors.is_config_error(error):
                 raise
             what = str(error).partition("\n")[0]
+            what = f"{type(error).__name__}: {what}"
             raise GptexpError(
-                Problem(
-                    "hydra/launcher", f"{type(error).__name__}: {what}", "the same command goes on"
-                )
+                Problem("hydra/launcher", what, "the same command goes on")
             ) from error
         return [job.return_value for job in returned]

@@ -1,1 +1,1 @@
-"""What many runs say together."""
+"""Many runs read, compared and counted together."""

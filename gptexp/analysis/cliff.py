@@ -2,7 +2,7 @@
 
 The definitions are this project's own, made so that a table can hold them. They rest on the exact
 evaluations alone; a rise counts when it is larger than the standard error of the best evaluation
-(see evaluation.standard_error), so that noise in the text is not taken for a cliff.
+(see inference.evaluation.standard_error), so that noise in the text is not taken for a cliff.
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,17 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Cliff:
-    """What a curve shows; losses in nats per token."""
+    """The overfit cliff of a curve; losses in nats per token."""
 
     verdict: str  # cliff; none; or too early, with fewer than STAYS evaluations after the best
     best: CurvePoint
-    onset: (
-        CurvePoint | None
-    )  # the first of STAYS evaluations in a row above best by more than stderr
+    onset: CurvePoint | None  # the first of STAYS in a row above the best by more than its stderr
     height: float  # val_loss at the end minus that of the best
     slope: float | None  # nats per epoch from the onset to the end, by least squares
     gap: float  # val_loss minus train_loss, at the best
 
     def to_dict(self) -> dict[str, Any]:
-        """For summary.json; of the best, which stands there already, only the gap."""
+        """The values for summary.json: all but the best, which stands there already."""
         values = asdict(self)
         del values["best"]
         return values
@@ -67,9 +65,9 @@ def measure(curve: Sequence[CurvePoint]) -> Cliff | None:
     best = best_of(curve)
     after = curve[curve.index(best) + 1 :]
     first = _onset(best, after)
-    without = "none" if len(after) >= STAYS else "too early"
+    no_cliff = "none" if len(after) >= STAYS else "too early"
     return Cliff(
-        verdict=without if first is None else "cliff",
+        verdict=no_cliff if first is None else "cliff",
         best=best,
         onset=None if first is None else after[first],
         height=curve[-1].val_loss - best.val_loss,
@@ -84,14 +82,14 @@ def best_of(curve: Sequence[CurvePoint]) -> CurvePoint:
 
 
 def _onset(best: CurvePoint, after: Sequence[CurvePoint]) -> int | None:
-    """Index of the first of STAYS points in a row above the best by more than its error."""
+    """The index of the first of STAYS points in a row above the best by more than its error."""
     above = [point.val_loss - best.val_loss > best.stderr for point in after]
     starts = range(len(above) - STAYS + 1)
     return next((start for start in starts if all(above[start : start + STAYS])), None)
 
 
 def _slope(curve: Sequence[CurvePoint]) -> float:
-    """Nats per epoch, by least squares over at least STAYS points of different epochs."""
+    """Slope in nats per epoch, by least squares over STAYS points or more of different epochs."""
     x = sum(point.epochs for point in curve) / len(curve)
     y = sum(point.val_loss for point in curve) / len(curve)
     covariance = sum((point.epochs - x) * (point.val_loss - y) for point in curve)

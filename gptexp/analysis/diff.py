@@ -37,14 +37,17 @@ class Parting:
 
 
 def report(a: Path, b: Path) -> str:
-    """Of two run directories, or of two folders of runs; raises ConfigError."""
+    """Where two runs part, or how two folders of runs differ seed by seed, as lines of text.
+
+    Raises ConfigError for paths that cannot be compared.
+    """
     for path in (a, b):
         if not path.is_dir():
             raise ConfigError(Problem(path, "not there, or no folder", "name a run or a folder"))
     if records.is_run(a) != records.is_run(b):
         run, folder = (a, b) if records.is_run(a) else (b, a)
         raise ConfigError(Problem(folder, f"a folder, and {run} is one run", "name two of a kind"))
-    return "\n".join(_of_runs(a, b) if records.is_run(a) else paired.report(a, b))
+    return "\n".join(_compare_runs(a, b) if records.is_run(a) else paired.report(a, b))
 
 
 def part(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]) -> Parting:
@@ -61,8 +64,8 @@ def part(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]) -> Parting:
     return Parting(step, pairs, len(common), (ends[0], ends[1]))
 
 
-def _of_runs(a: Path, b: Path) -> list[str]:
-    left, right = _run(a), _run(b)
+def _compare_runs(a: Path, b: Path) -> list[str]:
+    left, right = _read_run(a), _read_run(b)
     manifests = [read_json(path / "manifest.json") or {} for path in (a, b)]
     summaries = [read_json(path / "summary.json") or {} for path in (a, b)]
     differing = records.differing([left, right])
@@ -82,11 +85,12 @@ def _of_runs(a: Path, b: Path) -> list[str]:
 
 
 def _counts(key: str) -> bool:
-    """Whether its value is hashed; what the file at data.path holds stands under data."""
+    """Whether the value of `key` is hashed; the content of data.path stands under data."""
     return is_hashed(key) and key != "data.path"
 
 
-def _run(path: Path) -> Run:
+def _read_run(path: Path) -> Run:
+    """The run at `path`; raises ConfigError for a damaged one."""
     try:
         run = records.read(path)
     except records.DamagedError as error:
@@ -99,7 +103,7 @@ def _run(path: Path) -> Run:
 
 
 def _data(left: Run, right: Run, manifests: Sequence[dict[str, Any]]) -> list[Pair]:
-    """The text, where its splits lie, and the vocabulary."""
+    """The differences in the text, in where its splits lie, and in the vocabulary."""
     a, b = (
         {
             "text": run.data_sha256,
@@ -112,7 +116,7 @@ def _data(left: Run, right: Run, manifests: Sequence[dict[str, Any]]) -> list[Pa
 
 
 def _code(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
-    """Commit, uncommitted changes, source files."""
+    """The differences in commit, uncommitted changes and source files."""
     a, b = (
         {
             "commit": manifest.get("git", {}).get("commit"),
@@ -125,7 +129,7 @@ def _code(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
 
 
 def _environment(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
-    """Machine and versions at the end, and what differed before where a run was taken up."""
+    """The differences in machine and versions, at the end and where a run was resumed."""
     resumes = [
         {
             f"resumed at step {resume.get('step')}": "; ".join(resume.get("differs", []))
@@ -140,7 +144,7 @@ def _environment(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
 
 
 def _unlike(a: dict[str, Any], b: dict[str, Any]) -> list[Pair]:
-    """The entries that differ, in order."""
+    """The entries of two mappings that differ, in order."""
     keys = dict.fromkeys([*a, *b])
     return [(key, a.get(key), b.get(key)) for key in keys if a.get(key) != b.get(key)]
 
@@ -160,15 +164,15 @@ def _losses(parting: Parting) -> list[str]:
 
 
 def _weights(summaries: Sequence[dict[str, Any]], parting: Parting) -> list[str]:
-    """Their digests; `equal bit for bit` when no loss and no weight differs."""
+    """Lines with the digests of the weights; `equal bit for bit` where the losses are equal too."""
     a, b = (
         {name: (summary.get(name) or {}).get("weights_sha256") for name in ("best", "final")}
         for summary in summaries
     )
     if None in (a["final"], b["final"]):
         return ["weights  known of finished runs alone"]
-    if found := _unlike(a, b):
-        return _section("weights", found)
+    if unlike := _unlike(a, b):
+        return _section("weights", unlike)
     digests = [f"  {name:5}  {digest}" for name, digest in a.items() if digest is not None]
     if parting.step is not None:
         return ["weights  the same", *digests]
@@ -176,24 +180,24 @@ def _weights(summaries: Sequence[dict[str, Any]], parting: Parting) -> list[str]
 
 
 def _points(rows: Sequence[dict[str, Any]]) -> dict[CurveKey, Any]:
-    """Losses by name, step and, for a mean since the last line, where that line was."""
-    found: dict[CurveKey, Any] = {}
+    """The losses by name, step and, for a mean since the last line, where that line was."""
+    losses: dict[CurveKey, Any] = {}
     since = 0
     for row in rows:
         for name in LOSSES:
             if name in row:
                 value = row.get("nonfinite", {}).get(name) if row[name] is None else row[name]
                 began = since if name == "train/loss" else None
-                found[name, row["step"], began] = value
+                losses[name, row["step"], began] = value
         if "train/loss" in row:
             since = row["step"]
-    return found
+    return losses
 
 
 def _section(title: str, pairs: Sequence[Pair], exact: bool = False) -> list[str]:
     if not pairs:
         return [f"{title}  the same"]
-    rows = [(f"  {name}", *(_shown(value, exact) for value in two)) for name, *two in pairs]
+    rows = [(f"  {name}", _shown(a, exact), _shown(b, exact)) for name, a, b in pairs]
     head = () if exact else ((title, "a", "b"),)
     return ([title] if exact else []) + aligned([*head, *rows])
 

@@ -2,20 +2,23 @@
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gptexp.analysis.records import Run, mixed
 from gptexp.errors import ConfigError
-from gptexp.text import unknown_name
+from gptexp.text import listed, unknown_name
 
 FIGURES = ("best", "best_step", "final", "height", "test")  # of a Run, to take means of
 
 CONFIDENCE = 0.95
 
-NAMES = 5  # directories that a note lists by name
+
+Item = TypeVar("Item")
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ class Group:
 
     @property
     def expected(self) -> int:
-        """Runs there would be were the group complete."""
+        """The number of runs there would be were the group complete."""
         return len(self.runs) + len(self.missing)
 
     def marks(self) -> list[str]:
-        """Why the means are not over all runs, or not over seeds alone; such as `failed 1`."""
+        """Reasons why means are not over all runs, or not over seeds alone; such as `failed 1`."""
         states = Counter(run.state for run in self.runs if not run.done)
         marks = [f"{state} {count}" for state, count in states.items()]
         marks += [f"missing {len(self.missing)}"] if self.missing else []
@@ -58,11 +61,11 @@ class Group:
         return [seed for seed, count in Counter(run.seed for run in self.runs).items() if count > 1]
 
     def statistic(self, figure: str) -> Statistic | None:
-        """Over the runs that are done and have a finite value."""
+        """Mean and interval of one of FIGURES, over the finished runs with a finite value."""
         return statistic(getattr(run, figure) for run in self.done)
 
     def params(self) -> int | None:
-        """None when they differ."""
+        """The number of parameters of the finished runs; None when they differ."""
         counts = {run.params for run in self.done}
         return counts.pop() if len(counts) == 1 else None
 
@@ -73,100 +76,100 @@ def statistic(values: Iterable[float | None]) -> Statistic | None:
     Student, "The probable error of a mean", Biometrika 6 (1908); s is the standard deviation with
     n - 1 below. None among the values is left out; without any value there is no mean.
     """
-    found = [value for value in values if value is not None]
-    n = len(found)
+    numbers = [value for value in values if value is not None]
+    n = len(numbers)
     if not n:
         return None
-    mean = math.fsum(found) / n
+    mean = math.fsum(numbers) / n
     if n == 1:
         return Statistic(n, mean, None)
     from scipy.special import stdtrit  # scipy.stats takes half a second to import
 
-    variance = math.fsum((value - mean) ** 2 for value in found) / (n - 1)
+    variance = math.fsum((value - mean) ** 2 for value in numbers) / (n - 1)
     t = float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
     return Statistic(n, mean, t * math.sqrt(variance / n))
 
 
 def group(runs: Sequence[Run], by: Sequence[str]) -> list[Group]:
-    """In order of their values; raises ConfigError for a key that no run has."""
+    """The runs with the same values of the keys in `by` together, in order of these values.
+
+    Raises ConfigError for a key that no run has.
+    """
     known = list(dict.fromkeys(key for run in runs for key in run.config))
-    if unknown := [key for key in by if key not in known]:
-        raise ConfigError(*(unknown_name("--by", key, known) for key in unknown))
-    together: dict[tuple[Any, ...], list[Run]] = defaultdict(list)
-    for run in runs:
-        together[tuple(run.config.get(key) for key in by)].append(run)
+    ConfigError.raise_for(unknown_name("--by", key, known) for key in by if key not in known)
+    together = gathered(runs, lambda run: tuple(run.config.get(key) for key in by))
     seeds = [] if "seed" in by else sorted({run.seed for run in runs}, key=sort_key)
     groups = []
     for values in sorted(together, key=lambda values: [sort_key(value) for value in values]):
         members = sorted(together[values], key=lambda run: sort_key(run.seed))
-        here = {run.seed for run in members}
-        groups.append(Group(values, members, [seed for seed in seeds if seed not in here]))
+        present = {run.seed for run in members}
+        groups.append(Group(values, members, [seed for seed in seeds if seed not in present]))
     return groups
 
 
+def gathered(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """The items with the same key together, by that key, in the order in which they come."""
+    together: dict[Key, list[Item]] = defaultdict(list)
+    for item in items:
+        together[key(item)].append(item)
+    return dict(together)
+
+
 def notes(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
-    """What is missing from which group, and what groups mix."""
+    """Lines that say what is missing from which group, and what groups mix."""
     lines = []
-    for each in groups:
-        name = label(by, each.values)
-        for run in each.runs:
+    for group in groups:
+        name = label(by, group.values)
+        for run in group.runs:
             if not run.done:
                 why = f": {run.reason}" if run.reason else ""
                 lines.append(f"{name}: seed {run.seed} {run.state}{why} ({run.path})")
             elif run.best is None:
                 lines.append(f"{name}: seed {run.seed} has no finite validation loss ({run.path})")
-        lines += [f"{name}: seed {seed} is missing" for seed in each.missing]
-    keys = dict.fromkeys(key for each in groups for key in mixed(each.runs))
+        lines += [f"{name}: seed {seed} is missing" for seed in group.missing]
+    keys = dict.fromkeys(key for group in groups for key in mixed(group.runs))
     if keys:
         them = "it" if len(keys) == 1 else "them"
         lines.append(f"groups mix values of {', '.join(keys)}: add {them} to --by")
-    for each in groups:
-        if (twice := each.repeated()) and not mixed(each.runs):
-            same = [run.path for run in each.runs if run.seed in twice]
-            name = label(by, each.values)
+    for group in groups:
+        if (twice := group.repeated()) and not mixed(group.runs):
+            same = [run.path for run in group.runs if run.seed in twice]
+            name = label(by, group.values)
             lines.append(f"{name}: one seed, several runs: {listed(same)}; name one folder of them")
     return lines
 
 
 def strangers(runs: Sequence[Run]) -> tuple[dict[Path, list[str]], list[str]]:
-    """Runs of other code, or of another text under the same name, than most; and notes of them.
+    """Flags, by directory, of runs of other code or other text of one name than most; and notes.
 
-    The first of equally frequent ones counts as what most have. Returns flags by run directory.
+    The first of equally frequent ones counts as what most have.
     """
     flags: dict[Path, list[str]] = defaultdict(list)
     lines = []
-    texts = defaultdict(list)
-    for run in runs:
-        texts[run.config.get("data.name"), run.config.get("data.asset")].append(run)
-    for what, runs_of, digest in (
-        *(("data", some, "data_sha256") for some in texts.values()),
+    texts = gathered(runs, lambda run: (run.config.get("data.name"), run.config.get("data.asset")))
+    for kind, members, digest in (
+        *(("data", runs_of_text, "data_sha256") for runs_of_text in texts.values()),
         ("code", runs, "code"),
     ):
-        counts = Counter(value for run in runs_of if (value := getattr(run, digest)) is not None)
+        counts = Counter(value for run in members if (value := getattr(run, digest)) is not None)
         if len(counts) < 2:
             continue
         usual = counts.most_common(1)[0][0]
-        odd = [run for run in runs_of if getattr(run, digest) not in (None, usual)]
-        for run in odd:
-            flags[run.path].append(f"other {what}")
-        paths = [run.path for run in odd]
-        lines.append(f"other {what} than the rest: {len(odd)} of {len(runs_of)}: {listed(paths)}")
+        odd = [run.path for run in members if getattr(run, digest) not in (None, usual)]
+        for path in odd:
+            flags[path].append(f"other {kind}")
+        lines.append(f"other {kind} than the rest: {len(odd)} of {len(members)}: {listed(odd)}")
     return flags, lines
 
 
 def label(by: Sequence[str], values: Sequence[Any]) -> str:
+    """A group in words: each key with its value, or `all runs` where there is no key."""
     words = [f"{key}={value}" for key, value in zip(by, values, strict=True)]
     return " ".join(words) or "all runs"
 
 
-def listed(items: Sequence[object]) -> str:
-    """The first few, and how many more."""
-    more = f" and {len(items) - NAMES} more" if len(items) > NAMES else ""
-    return ", ".join(str(item) for item in items[:NAMES]) + more
-
-
 def sort_key(value: Any) -> tuple[int, Any]:
-    """Numbers, then words, then what is not there."""
+    """A key for sorting that puts numbers first, then words, then None."""
     if value is None:
         return (2, 0)
     return (0, value) if isinstance(value, int | float) else (1, str(value))

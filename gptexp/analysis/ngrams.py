@@ -1,4 +1,4 @@
-"""What counting alone reaches: the exact validation losses of n-gram models, without any tuning.
+"""The exact validation losses of n-gram models, without any tuning: what counting alone reaches.
 
 Witten-Bell interpolation: an order trusts a context the more, the more often it was seen, and the
 less, the more different tokens followed it (Witten and Bell 1991, "The zero-frequency problem";
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 ORDERS = 5  # counted on 1M characters of English the sixth is worse, on fewer the fifth is
-
 
 DENSE = 2**24  # codes that are looked up in a table; more are sorted and searched
 
@@ -45,44 +44,45 @@ def losses(
     if not target_mask.any():
         return []
     size = vocab_size + 1  # with the token before the beginning
-    contexts, asked = np.zeros(len(train), np.int64), np.zeros(len(val), np.int64)  # numbers
-    older, older_asked = train, val
+    # The context before each token, as a number; and of it the oldest token.
+    contexts, val_contexts = np.zeros(len(train), np.int64), np.zeros(len(val), np.int64)
+    oldest, val_oldest = train, val
     p = np.full(len(val), 1 / vocab_size)
     means = []
     for order in range(1, orders + 1):
         if order > 1:
-            older = _one_older(train, older, order - 1, vocab_size, boundary)
-            older_asked = _one_older(val, older_asked, order - 1, vocab_size, boundary)
+            oldest = _one_older(train, oldest, order - 1, vocab_size, boundary)
+            val_oldest = _one_older(val, val_oldest, order - 1, vocab_size, boundary)
             # A longer context is the number of the shorter one and a token, so codes stay small.
             different = int(contexts.max(initial=0)) + 1
-            codes = _Codes(contexts * size + older, different * size)
-            contexts, asked = codes.numbers, codes.find(asked * size + older_asked)
-        p = _interpolated(p, train, val, contexts, asked, size)
+            codes = _Codes(contexts * size + oldest, different * size)
+            contexts, val_contexts = codes.numbers, codes.find(val_contexts * size + val_oldest)
+        p = _interpolated(p, train, val, contexts, val_contexts, size)
         means.append(float(np.log(1 / p[target_mask]).mean()))
     return means
 
 
 def _interpolated(
-    p: NDArray[np.float64], train: Ids, val: Ids, contexts: Ids, asked: Ids, size: int
+    p: NDArray[np.float64], train: Ids, val: Ids, contexts: Ids, val_contexts: Ids, size: int
 ) -> NDArray[np.float64]:
     """P_n of each token of `val` [tokens], from P_{n-1} and the number of the context before it."""
     seen = np.bincount(contexts, minlength=1)  # c(h)
     pairs = _Codes(contexts * size + train, len(seen) * size)
     followers = np.bincount(pairs.known // size, minlength=len(seen))  # u(h)
     times = np.append(np.bincount(pairs.numbers), 0)  # c(hw), and last that of what is not known
-    together = times[pairs.find(asked * size + val)]
-    c, u = seen[asked], followers[asked]
+    together = times[pairs.find(val_contexts * size + val)]
+    c, u = seen[val_contexts], followers[val_contexts]
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing was counted
-        return np.where((asked >= 0) & (c > 0), (together + u * p) / (c + u), p)
+        return np.where((val_contexts >= 0) & (c > 0), (together + u * p) / (c + u), p)
 
 
 def _one_older(ids: Ids, older: Ids, distance: int, nothing: int, boundary: int | None) -> Ids:
     """The token that far before each of `ids`, given those one nearer in `older`; all [tokens]."""
-    found = np.full(len(ids), nothing)
-    found[distance:] = ids[: max(len(ids) - distance, 0)]
+    shifted = np.full(len(ids), nothing)
+    shifted[distance:] = ids[: max(len(ids) - distance, 0)]
     if boundary is None or distance == 1:  # the nearest is the boundary itself
-        return found
-    return np.where(older == boundary, boundary, found)
+        return shifted
+    return np.where(older == boundary, boundary, shifted)
 
 
 class _Codes:
@@ -103,7 +103,7 @@ class _Codes:
             self.known, self.numbers = np.unique(codes, return_inverse=True)
 
     def find(self, codes: Ids) -> Ids:
-        """The number of each, -1 for one that is not known; shape [codes]."""
+        """The number of each code, -1 for one that is not known; both [codes]."""
         if self._table is not None:
             return np.where(codes >= 0, self._table[codes], -1)  # below 0 what was not known before
         if not len(self.known):

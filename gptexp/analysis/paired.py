@@ -23,7 +23,7 @@ class Paired:
 
 
 def pair(a: Path, b: Path) -> Paired:
-    """The runs of two folders by their seeds.
+    """Pair the runs of two folders by their seeds.
 
     The interval is Student's t over the differences, which leaves out what the seeds have in
     common. Raises ConfigError when a seed stands for several runs, or none is done in both.
@@ -36,19 +36,17 @@ def pair(a: Path, b: Path) -> Paired:
         if seed not in left or seed not in right:
             unpaired.append(f"seed {seed} unpaired: only in {a if seed in left else b}")
             continue
-        two = (left[seed], right[seed])
-        losses = [run.best for run in two if run.best is not None]
+        runs = (left[seed], right[seed])
+        losses = [run.best for run in runs if run.best is not None]
         if len(losses) == 2:
             pairs.append((seed, losses[0], losses[1]))
             continue
-        why = ", ".join(f"{run.path} {_lack(run)}" for run in two if run.best is None)
+        why = ", ".join(f"{run.path} {_lack(run)}" for run in runs if run.best is None)
         unpaired.append(f"seed {seed} unpaired: {why}")
     difference = groups.statistic(y - x for _, x, y in pairs)
     if difference is None:
-        why = "; ".join(unpaired)
-        raise ConfigError(
-            Problem(f"{a} and {b}", f"no seed is done in both ({why})", "run the same seeds")
-        )
+        what = f"no seed is done in both ({'; '.join(unpaired)})"
+        raise ConfigError(Problem(f"{a} and {b}", what, "run the same seeds"))
     return Paired((first, second), pairs, difference, [*unpaired, *map(str, [*damaged, *more])])
 
 
@@ -67,8 +65,8 @@ def report(a: Path, b: Path) -> list[str]:
         _conclusion(paired.difference),
     ]
     notes = [*paired.notes, *groups.strangers([*first, *second])[1]]
-    for name, some in (("a", first), ("b", second)):
-        if keys := records.mixed(some):
+    for name, runs in (("a", first), ("b", second)):
+        if keys := records.mixed(runs):
             notes.append(f"{name} mixes values of {', '.join(keys)}: more than the seed differs")
     return [*lines, "", *notes] if notes else lines
 
@@ -81,30 +79,26 @@ def _conclusion(difference: Statistic) -> str:
 
 
 def _config(first: Sequence[Run], second: Sequence[Run]) -> list[tuple[str, str, str]]:
-    """Keys whose values differ between the groups, with all values there are in each."""
+    """Rows of the keys whose values differ between the groups, with all values of each group."""
     rows = []
     for key in records.differing([*first, *second]):
-        a, b = (dict.fromkeys(run.config.get(key) for run in some) for some in (first, second))
+        a, b = (dict.fromkeys(run.config.get(key) for run in runs) for runs in (first, second))
         if key != "seed" and a.keys() != b.keys():
             rows.append((f"  {key}", ", ".join(map(str, a)), ", ".join(map(str, b))))
     return rows or [("  the same", "", "")]
 
 
-def _by_seed(folder: Path, found: Sequence[Run]) -> dict[Any, Run]:
-    """Raises ConfigError where a seed stands for several runs."""
+def _by_seed(folder: Path, runs: Sequence[Run]) -> dict[Any, Run]:
+    """The runs by seed; raises ConfigError where a seed stands for several runs."""
     seeds: dict[Any, Run] = {}
-    for run in found:
+    for run in runs:
         if (other := seeds.setdefault(run.seed, run)) is not run:
-            raise ConfigError(
-                Problem(
-                    folder,
-                    f"seed {run.seed} is that of several runs, {other.path.name} and "
-                    f"{run.path.name}",
-                    "name a folder with one run for each seed",
-                )
-            )
+            both = f"{other.path.name} and {run.path.name}"
+            what = f"seed {run.seed} is that of several runs, {both}"
+            raise ConfigError(Problem(folder, what, "name a folder with one run for each seed"))
     return seeds
 
 
 def _lack(run: Run) -> str:
+    """Why a run has no best loss, in words."""
     return "has no finite loss" if run.done else run.state

@@ -15,7 +15,7 @@ from gptexp.files import read_json
 from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.state import RunState
 
-MOVED_ASIDE = re.compile(r"\.old\d+$")  # see rundir.move_aside
+MOVED_ASIDE = re.compile(r"\.old\d+$")  # see RunDirectory.move_aside
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Run:
     state: RunState
     reason: str  # one line; empty for one that is done
     config: dict[str, Any]  # see config.flat
-    code: str | None  # see rundir.code_digest
+    code: str | None  # see runs.directory.code_digest
     data_sha256: str | None  # of the text
     params: int | None = None
     best: float | None = None  # validation loss at its best
@@ -44,7 +44,7 @@ class Run:
         return self.state is RunState.done
 
     def identity(self) -> dict[str, Any]:
-        """What can change a result, but for the seed and what the text holds."""
+        """The config values that can change a result, but for the seed and the text's path."""
         values = {k: v for k, v in self.config.items() if is_hashed(k)}
         unused = ["seed", "data.path"]
         if any(values.get(f"trainer.{key}") is not None for key in BUDGETS):
@@ -65,25 +65,24 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
     Runs that were moved aside are left out, unless a path names one. Raises ConfigError for a path
     that is not there or holds no run.
     """
-    found: dict[str, Run] = {}
+    runs: dict[str, Run] = {}
     notes: list[Problem] = []
     for path in paths:
         if not path.is_dir():
             what = "not a folder" if path.exists() else "not there"
             raise ConfigError(Problem(path, what, "name a run directory or a folder of them"))
-        said = len(notes)
+        noted = len(notes)
         run = _read_or_note(path, notes)
-        here = [run] if run is not None else list(_below(path, notes))
-        if not here and len(notes) == said:
-            raise ConfigError(
-                Problem(path, "holds no runs", "name a folder such as outputs/default")
-            )
-        for item in here:
-            found.setdefault(os.path.realpath(item.path), item)
+        at_path = [run] if run is not None else list(_below(path, notes))
+        if not at_path and len(notes) == noted:
+            fix = "name a folder such as outputs/default"
+            raise ConfigError(Problem(path, "holds no runs", fix))
+        for item in at_path:
+            runs.setdefault(os.path.realpath(item.path), item)
     notes = list(dict.fromkeys(notes))
-    if not found:
+    if not runs:
         raise ConfigError(*notes)
-    return list(found.values()), notes
+    return list(runs.values()), notes
 
 
 def is_run(path: Path) -> bool:
@@ -107,7 +106,7 @@ def read(path: Path) -> Run | None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """config.yaml of a run directory; raises DamagedError."""
+    """The values in config.yaml of a run directory; raises DamagedError."""
     import yaml  # most tables read none
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML is not compiled
@@ -125,12 +124,12 @@ def read_config(path: Path) -> dict[str, Any]:
 def differing(runs: Sequence[Run]) -> list[str]:
     """Config keys whose values are not the same in all runs, in the config's order; seed last."""
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    found = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
-    return sorted(found, key=lambda key: key == "seed")
+    unlike = [key for key in keys if len({run.config.get(key) for run in runs}) > 1]
+    return sorted(unlike, key=lambda key: key == "seed")
 
 
 def varying(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
-    """Those of `keys` that say more than which variant a run has, as optim.beta1 of adam does not.
+    """The `keys` that say more than which variant a run has, as optim.beta1 of adam does not.
 
     So the runs that have the key must differ in it.
     """
@@ -145,7 +144,10 @@ def mixed(runs: Sequence[Run]) -> list[str]:
 
 
 def _below(folder: Path, notes: list[Problem]) -> Iterator[Run]:
-    """In the order of their names. A link may name a run; links to folders are not followed."""
+    """The runs in a folder, at any depth, in the order of their names; damaged ones go to `notes`.
+
+    A link may name a run; links to folders are not followed.
+    """
     try:
         with os.scandir(folder) as entries:
             inner = sorted((entry.name, entry.is_symlink()) for entry in entries if entry.is_dir())
@@ -154,15 +156,16 @@ def _below(folder: Path, notes: list[Problem]) -> Iterator[Run]:
     for name, is_link in inner:
         if name.startswith(".") or MOVED_ASIDE.search(name):
             continue
-        said, path = len(notes), folder / name
+        noted, path = len(notes), folder / name
         run = _read_or_note(path, notes)
         if run is not None:
             yield run
-        elif len(notes) == said and not is_link:
+        elif len(notes) == noted and not is_link:
             yield from _below(path, notes)
 
 
 def _read_or_note(path: Path, notes: list[Problem]) -> Run | None:
+    """The run at `path`, with a note of what is damaged; None where none can be read."""
     try:
         run = read(path)
     except DamagedError as error:
@@ -183,17 +186,17 @@ def _done(path: Path, summary: dict[str, Any]) -> Run:
         config=config,
         code=code,
         data_sha256=data_sha256,
-        params=_number(summary["params"]["total"]),
-        best=_number(best.get("val_loss")),
-        best_step=_number(best.get("step")),
-        final=_number(final["val_loss"]),
-        height=_number((summary["cliff"] or {}).get("height")),
-        test=_number((summary["test"] or {}).get("loss")),
+        params=_checked_number(summary["params"]["total"]),
+        best=_checked_number(best.get("val_loss")),
+        best_step=_checked_number(best.get("step")),
+        final=_checked_number(final["val_loss"]),
+        height=_checked_number((summary["cliff"] or {}).get("height")),
+        test=_checked_number((summary["test"] or {}).get("loss")),
     )
 
 
 def _provenance(path: Path, summary: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
-    """Flat config, digest of the code, digest of the text; old summaries hold none of them."""
+    """Flat config, digest of the code and digest of the text; older summaries hold none of them."""
     if "config" in summary:
         return _flat(summary["config"]), summary["code"], summary["data_sha256"]
     config = _flat(read_config(path))
@@ -202,7 +205,7 @@ def _provenance(path: Path, summary: dict[str, Any]) -> tuple[dict[str, Any], An
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:
-    """See config.flat; raises DamagedError for what no config holds, and could not be compared."""
+    """`values` with dotted keys; raises DamagedError for those that could not be compared."""
     try:
         config = flat(values)
         hash(tuple(config.values()))
@@ -217,7 +220,7 @@ def _damaged(path: Path, what: str) -> Run:
 
 
 def _unfinished(path: Path) -> Run | None:
-    """A run that did not end, or has not yet."""
+    """The run at `path` without summary.json, which has not ended; None where there is no run."""
     status = read_json(path / "status.json")
     if status is None and not (path / "config.yaml").exists():
         return None
@@ -231,7 +234,7 @@ def _unfinished(path: Path) -> Run | None:
     return Run(path, state, reason, config, code, data_sha256)
 
 
-def _number(value: Any) -> Any:
+def _checked_number(value: Any) -> Any:
     """A finite number or None; raises TypeError for anything else, as in a damaged file."""
     if value is None:
         return None

@@ -38,7 +38,7 @@ Row = dict[str, Any]  # by column: a plain value, a list of words, a Statistic o
 
 @dataclass(frozen=True)
 class Table:
-    """What is shown; every row has every column."""
+    """The columns, rows and notes that are shown; every row has every column."""
 
     columns: list[str]
     rows: list[Row]
@@ -50,8 +50,8 @@ def build_table(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None 
 
     Raises ConfigError.
     """
-    found, damaged = records.collect(paths)
-    table = per_group(found, by) if by else per_run(found)
+    runs, damaged = records.collect(paths)
+    table = per_group(runs, by) if by else per_run(runs)
     if sort is not None:
         if sort not in table.columns:
             raise ConfigError(unknown_name("--sort", sort, table.columns))
@@ -59,11 +59,11 @@ def build_table(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None 
     return Table(table.columns, table.rows, [*table.notes, *map(str, damaged)])
 
 
-def per_run(found: Sequence[Run]) -> Table:
+def per_run(runs: Sequence[Run]) -> Table:
     """One row for each of the runs, of which there is at least one, in order of what differs."""
-    flags, odd = groups.strangers(found)
-    keys = records.varying(found, records.differing(found))
-    found = sorted(found, key=lambda run: [groups.sort_key(run.config.get(k)) for k in keys])
+    flags, odd = groups.strangers(runs)
+    keys = records.varying(runs, records.differing(runs))
+    runs = sorted(runs, key=lambda run: [groups.sort_key(run.config.get(k)) for k in keys])
     rows = [
         {
             **{key: run.config.get(key) for key in keys},
@@ -73,17 +73,17 @@ def per_run(found: Sequence[Run]) -> Table:
             "flags": flags.get(run.path, []),
             "run": str(run.path),
         }
-        for run in found
+        for run in runs
     ]
-    notes = [f"{run.path}: {run.state}: {run.reason}" for run in found if _worth_a_note(run)]
+    notes = [f"{run.path}: {run.state}: {run.reason}" for run in runs if _worth_a_note(run)]
     return Table(list(rows[0]), rows, [*notes, *odd])
 
 
-def per_group(found: Sequence[Run], by: Sequence[str]) -> Table:
+def per_group(runs: Sequence[Run], by: Sequence[str]) -> Table:
     """One row for each group with the same values of the keys in `by`; raises ConfigError."""
-    flags, odd = groups.strangers(found)
-    grouped = groups.group(found, by)
-    rows = [_group_row(each, by, flags) for each in grouped]
+    flags, odd = groups.strangers(runs)
+    grouped = groups.group(runs, by)
+    rows = [_group_row(group, by, flags) for group in grouped]
     return Table(list(rows[0]), rows, [*groups.notes(grouped, by), *odd])
 
 
@@ -97,7 +97,7 @@ class Cells:
 
 
 def cells(table: Table) -> Cells:
-    """Of a table with at least one row; a run goes by its name alone where that is unique."""
+    """The cells of a table with at least one row; a run has its name alone where that is unique."""
     columns = [c for c in table.columns if any(row[c] not in (None, []) for row in table.rows)]
     named = _named(table)
     rows = [[_text(column, row) for column in columns] for row in named.rows]
@@ -105,7 +105,7 @@ def cells(table: Table) -> Cells:
 
 
 def render_table(table: Table, form: str) -> str:
-    """In one of FORMATS, without a line break at the end. CSV has no place for the notes."""
+    """The table in one of FORMATS, without a line break at the end; CSV has no place for notes."""
     match form:
         case "text":
             return "\n".join([*_aligned(table), *_notes(table, "")])
@@ -118,23 +118,24 @@ def render_table(table: Table, form: str) -> str:
 
 
 def check_format(form: str) -> None:
-    """Raises ConfigError."""
+    """Raise ConfigError for what is none of FORMATS."""
     if form not in FORMATS:
         raise ConfigError(unknown_name("--format", form, FORMATS))
 
 
 def _worth_a_note(run: Run) -> bool:
-    """Of a damaged one, reading it has made a note."""
+    """Whether a run needs a note: of a damaged one, reading it has made one already."""
     return not run.done and bool(run.reason) and run.state is not RunState.damaged
 
 
-def _group_row(each: Group, by: Sequence[str], flags: dict[Path, list[str]]) -> Row:
+def _group_row(group: Group, by: Sequence[str], flags: dict[Path, list[str]]) -> Row:
+    of_runs = [flag for run in group.runs for flag in flags.get(run.path, [])]
     return {
-        **dict(zip(by, each.values, strict=True)),
-        "runs": Count(len(each.done), each.expected, each.marks()),
-        "params": each.params(),
-        **{figure: each.statistic(figure) for figure in FIGURES},
-        "flags": list(dict.fromkeys(flag for run in each.runs for flag in flags.get(run.path, []))),
+        **dict(zip(by, group.values, strict=True)),
+        "runs": Count(len(group.done), group.expected, group.marks()),
+        "params": group.params(),
+        **{figure: group.statistic(figure) for figure in FIGURES},
+        "flags": list(dict.fromkeys(of_runs)),
     }
 
 
@@ -151,7 +152,7 @@ def _markdown(table: Table) -> list[str]:
 
 
 def _csv(table: Table) -> str:
-    """Exact numbers; a mean and its interval in two columns, a count and its marks in three."""
+    """The table as CSV with exact numbers: a mean in two columns, a count in three."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     statistics = FIGURES if "runs" in table.columns else ()
@@ -164,8 +165,8 @@ def _csv(table: Table) -> str:
         cells: list[Any] = []
         for column in table.columns:
             match row[column]:
-                case Statistic() as found:
-                    cells += [found.mean, found.ci95]
+                case Statistic() as statistic:
+                    cells += [statistic.mean, statistic.ci95]
                 case Count() as count:
                     cells += [count.runs, count.expected, "; ".join(count.marks)]
                 case list() as words:
@@ -181,7 +182,7 @@ def _notes(table: Table, bullet: str) -> list[str]:
 
 
 def _named(table: Table) -> Table:
-    """Runs by their names alone, where the names tell them apart."""
+    """The table with runs by their names alone, where the names tell them apart."""
     names = [Path(row["run"]).name for row in table.rows if "run" in row]
     if not names or len(set(names)) < len(names):
         return table
@@ -190,10 +191,10 @@ def _named(table: Table) -> Table:
 
 
 def _is_numeric(table: Table, column: str) -> bool:
-    found = [row[column] for row in table.rows if row[column] is not None]
+    values = [row[column] for row in table.rows if row[column] is not None]
     if column == "runs":
-        return not any(count.marks for count in found)
-    return all(isinstance(v, int | float | Statistic) and not isinstance(v, bool) for v in found)
+        return not any(count.marks for count in values)
+    return all(isinstance(v, int | float | Statistic) and not isinstance(v, bool) for v in values)
 
 
 def _text(column: str, row: Row) -> str:
@@ -208,18 +209,18 @@ def _text(column: str, row: Row) -> str:
         case bool():
             return str(value).lower()
         case int() | float():
-            return _number(column, value)
+            return _rounded(column, value)
     return str(value)
 
 
-def _with_interval(column: str, found: Statistic, row: Row) -> str:
+def _with_interval(column: str, statistic: Statistic, row: Row) -> str:
     """`1.8804 ± 0.0205`; with the number of values where it is not that of the runs."""
-    interval = "" if found.ci95 is None else f" ± {_number(column, found.ci95)}"
-    fewer = f" ({found.n})" if found.n != row["runs"].runs else ""
-    return f"{_number(column, found.mean)}{interval}{fewer}"
+    interval = "" if statistic.ci95 is None else f" ± {_rounded(column, statistic.ci95)}"
+    fewer = f" ({statistic.n})" if statistic.n != row["runs"].runs else ""
+    return f"{_rounded(column, statistic.mean)}{interval}{fewer}"
 
 
-def _number(column: str, value: float) -> str:
+def _rounded(column: str, value: float) -> str:
     if column in LOSSES:
         return f"{value:.4f}"
     if column in ("params", "best_step"):
@@ -228,7 +229,7 @@ def _number(column: str, value: float) -> str:
 
 
 def _plain(row: Row) -> Row:
-    """For JSON: a statistic as an object, a count and its marks side by side."""
+    """A row for JSON: a statistic as an object, a count and its marks side by side."""
     plain: Row = {}
     for column, value in row.items():
         if isinstance(value, Count):
@@ -239,6 +240,7 @@ def _plain(row: Row) -> Row:
 
 
 def _sortable(value: Any) -> Any:
+    """The value of a cell to sort by: of a statistic the mean, of a count the runs."""
     match value:
         case Statistic():
             return value.mean

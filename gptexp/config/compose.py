@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import yaml
@@ -23,10 +24,12 @@ SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins fro
 STORED = "stored config"  # the subject of a problem until its owner is known
 
 
+@cache
 def register() -> None:
     """Put the dataclasses where the YAML files' defaults lists find them: `/schema/...`.
 
-    The sweeper stands beside them, so that a config composes wherever the plugin is.
+    Once in a process is enough. The sweeper stands beside them, so that a config composes wherever
+    the plugin is.
     """
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
@@ -112,12 +115,8 @@ def from_dict(values: dict[str, Any]) -> Config:
     A key that is missing takes the dataclass's default, where it has one.
     """
     try:
-        schema = OmegaConf.structured(Config)
-        for group, node in SINGLE.items():
-            schema[group] = OmegaConf.structured(node)
-        for group, variants in VARIANTS.items():
-            schema[group] = OmegaConf.structured(variants[variant(group, values[group])])
-        merged = OmegaConf.merge(schema, values)
+        chosen = tuple(variant(group, values[group]) for group in VARIANTS)
+        merged = OmegaConf.merge(_schema(chosen), values)
     except (OmegaConfBaseException, TypeError) as error:
         cause = explain(error)
         what = f"{cause.subject}: {cause.what}"
@@ -127,6 +126,18 @@ def from_dict(values: dict[str, Any]) -> Config:
         raise ConfigError(Problem(STORED, what, "train it anew")) from error
     assert isinstance(merged, DictConfig)
     return typed(merged)
+
+
+@cache
+def _schema(chosen: tuple[str, ...]) -> DictConfig:
+    """The types of a config with these variants, in the order of VARIANTS; raises KeyError."""
+    schema = OmegaConf.structured(Config)
+    for group, node in SINGLE.items():
+        schema[group] = OmegaConf.structured(node)
+    for (group, variants), name in zip(VARIANTS.items(), chosen, strict=True):
+        schema[group] = OmegaConf.structured(variants[name])
+    assert isinstance(schema, DictConfig)
+    return schema
 
 
 def from_yaml(text: str) -> Config:

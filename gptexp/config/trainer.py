@@ -93,7 +93,7 @@ class TrainerConfig:
 
 @dataclass(kw_only=True, slots=True)
 class LoggerConfig:
-    """Which mirrors of metrics.jsonl to write."""
+    """Which dashboards to write beside metrics.jsonl."""
 
     name: str  # label
     tensorboard: bool  # event files in the run directory

@@ -193,9 +193,9 @@ class DocumentCorpus:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         places = np.arange(step * self.rows, (step + 1) * self.rows)[rank::world]
         epochs, places = np.divmod(places, len(self._starts["train"]))
-        chosen = [
-            self._order(int(epoch))[0][places[epochs == epoch]] for epoch in np.unique(epochs)
-        ]
+        chosen = [np.empty(0, np.int64)]  # of a world larger than the batch, some have no row
+        for epoch in np.unique(epochs):
+            chosen.append(self._order(int(epoch))[0][places[epochs == epoch]])
         return self._rows("train", np.concatenate(chosen))
 
     def windows(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
@@ -234,7 +234,7 @@ class DocumentCorpus:
         """The documents [documents, the longest of them]: IGNORE_INDEX after the end of each."""
         of_each = np.stack([self._starts[split][chosen], self._lengths[split][chosen]])
         starts, lengths = to_device(of_each, self.device)[:, :, None]  # each [documents, 1]
-        offsets = torch.arange(int(of_each[1].max()) + 1, device=self.device)
+        offsets = torch.arange(int(of_each[1].max(initial=0)) + 1, device=self.device)
         tokens = self.tokens[split]
         rows = tokens[(starts + offsets).clamp(max=len(tokens) - 1)]
         padding = offsets[:-1] >= lengths  # causal models see no later token from an earlier place

@@ -102,7 +102,7 @@ class Text:
             for name, ids in splits.items()
             if name in needed and (name != "test" or self.cfg.test_fraction)
         }
-        shortest = min(lengths.values())
+        shortest = min(lengths.values(), default=0)
         problems = []
         for name, length in lengths.items():
             if length > block_size:

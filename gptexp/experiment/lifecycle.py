@@ -25,6 +25,7 @@ from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.entries import Entries
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with, state_after
 from gptexp.runs.summary import best_val_loss
+from gptexp.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
             with directory.locked():
                 settle(config.trainer.keep, directory, done)
         changed = provenance.changed(directory.manifest().get("sources", {}))
-        note = f"by other code: {', '.join(changed)} changed" if changed else ""
+        note = f"by other code: {listed(changed)} changed" if changed else ""
         best = best_val_loss(done)
         return Outcome(RunState.already_done, directory.path, best, note=note)
     status = directory.status()

@@ -7,6 +7,7 @@ from gptexp.data.corpus import SPLITS
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
+from gptexp.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def write_manifest(
     if resumed_step is not None:
         differs = provenance.differences(before.get("environment", {}), now)
         changed = provenance.changed(before.get("sources", {}))
-        differs += [f"code of {', '.join(changed)}"] if changed else []
+        differs += [f"code of {listed(changed)}"] if changed else []
         earlier = {key: before.get(key) for key in ("command", "git", "environment", "sources")}
         resumes = [*resumes, {"step": resumed_step, "differs": differs, "before": earlier}]
         if differs:

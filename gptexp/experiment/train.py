@@ -12,6 +12,7 @@ from gptexp.experiment.prepare import Inputs
 from gptexp.experiment.screen import announce
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
+from gptexp.models.base import Model
 from gptexp.models.build import build_model
 from gptexp.models.counts import total_parameters
 from gptexp.optim.build import build_optimizer
@@ -53,14 +54,28 @@ def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[st
 def build_trainer(
     config: Config, identity: Identity, inputs: Inputs, store: Store, tracker: Tracker
 ) -> Trainer:
-    """Each part from its own section of the config."""
-    text, runtime, tokenizer = inputs.text, inputs.runtime, inputs.tokenizer
-    model = build_model(config.model, tokenizer.vocab_size, stream_seed(config.seed, "init"))
+    """A trainer with a model that is freshly initialised, or has the weights of init_from."""
+    seed = stream_seed(config.seed, "init")
+    model = build_model(config.model, inputs.tokenizer.vocab_size, seed)
     if inputs.init is not None:
         model.load_state_dict(inputs.init["model"])
-    model.to(runtime.device)
-    cfg, block_size = inputs.trainer, config.model.block_size
-    parts = TrainerParts(
+    model.to(inputs.runtime.device)
+    parts = build_parts(config, identity.hash, inputs, model, store, tracker)
+    return Trainer(inputs.trainer, config.seed, parts)
+
+
+def build_parts(
+    config: Config,
+    config_hash: str,
+    inputs: Inputs,
+    model: Model,
+    store: Store,
+    tracker: Tracker,
+) -> TrainerParts:
+    """Each part of a trainer from its own section of the config, around a model on its device."""
+    text, runtime, tokenizer, cfg = inputs.text, inputs.runtime, inputs.tokenizer, inputs.trainer
+    block_size = config.model.block_size
+    return TrainerParts(
         model=model,
         corpus=inputs.corpus,
         optimizer=build_optimizer(config.optim, model),
@@ -73,11 +88,10 @@ def build_trainer(
         tracker=tracker,
         identity={
             "config": to_dict(config),
-            "config_hash": identity.hash,
+            "config_hash": config_hash,
             "tokenizer": tokenizer.to_dict(),
         },
     )
-    return Trainer(cfg, config.seed, parts)
 
 
 def fit(trainer: Trainer, resumed: State | None) -> TrainingResult:

@@ -1,6 +1,5 @@
-"""`gptexp explain`: which model and which text are meant, then the walk through all stages."""
+"""`gptexp explain`: which model and which text are meant, then all stages of the text."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from gptexp.models.build import build_model
 from gptexp.optim.schedule import build_schedule
 from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
+from gptexp.text import nearest
 from gptexp.tokenizers.base import Tokenizer
 
 PIECE = 8  # tokens of a text that are read where none is given: as many as are shown
@@ -28,7 +28,7 @@ EXPERIMENTS = {"model=bigram": "ladder_bigram", "model=mlp": "ladder_mlp"}
 
 @dataclass(frozen=True)
 class Subject:
-    """What is explained."""
+    """A model to explain, with what it reads by and learns by."""
 
     model: Model
     tokenizer: Tokenizer
@@ -47,30 +47,25 @@ def explain(what: str, overrides: list[str], text: str | None) -> str:
     """
     with cpu_threads(1):  # so that the numbers do not depend on how many there are
         known = what in choices("data")
-        subject = _untrained(what, overrides) if known else _run(what, overrides)
+        subject = _untrained(what, overrides) if known else _trained(what, overrides)
         tokenizer, config = subject.tokenizer, subject.config
         ids = _first(subject, what) if text is None else _encoded(text, subject)
         ids = ids[: config.model.block_size + 1]
-        steps = trace_text(subject.model, tokenizer, config, ids, subject.lr)
-        return render(steps, config, subject.weights, subject.lr_words)
+        trace = trace_text(subject.model, tokenizer, config, ids, subject.lr)
+        return render(trace, config, subject.weights, subject.lr_words)
 
 
 def _untrained(what: str, overrides: list[str]) -> Subject:
-    """As a run of these overrides begins; raises ConfigError and DataError."""
-    given = [f"data={what}", *overrides]
+    """A model as a run of these overrides begins; raises ConfigError and DataError."""
+    words = [f"data={what}", *overrides]
     if not any(word.startswith("experiment=") for word in overrides):
-        named = [EXPERIMENTS[word] for word in overrides if word in EXPERIMENTS]
-        given.insert(0, f"experiment={[*named, 'microgpt'][0]}")
-    config = from_overrides(given)
+        presets = [EXPERIMENTS[word] for word in overrides if word in EXPERIMENTS]
+        words.insert(0, f"experiment={[*presets, 'microgpt'][0]}")
+    config = from_overrides(words)
     check(config)
-    if config.init_from is not None:
-        raise ConfigError(
-            Problem(
-                "init_from",
-                f"{config.init_from} is no untrained model",
-                f"gptexp explain {config.init_from}",
-            )
-        )
+    if (file := config.init_from) is not None:
+        fix = f"gptexp explain {file}"
+        raise ConfigError(Problem("init_from", f"{file} is no untrained model", fix))
     loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
     seed = stream_seed(config.seed, "init")  # as experiment/train.py draws them
     return Subject(
@@ -83,29 +78,19 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
     )
 
 
-def _run(what: str, overrides: list[str]) -> Subject:
+def _trained(what: str, overrides: list[str]) -> Subject:
     """The best weights of a run, whose corpus need not be there.
 
     Raises ConfigError and CheckpointError.
     """
     if not Path(what).exists():
         known = choices("data")
-        near = difflib.get_close_matches(what, known, n=1)
-        raise ConfigError(
-            Problem(
-                what,
-                f"no run or checkpoint is there, and the corpora are {', '.join(known)}",
-                f"gptexp explain {(near[0] if near else 'names')}",
-            )
-        )
+        reason = f"no run or checkpoint is there, and the corpora are {', '.join(known)}"
+        fix = f"gptexp explain {nearest(what, known) or 'names'}"
+        raise ConfigError(Problem(what, reason, fix))
     if overrides:
-        raise ConfigError(
-            Problem(
-                overrides[0],
-                "a run has its own config",
-                f"leave it out, or gptexp explain names {overrides[0]}",
-            )
-        )
+        fix = f"leave it out, or gptexp explain names {overrides[0]}"
+        raise ConfigError(Problem(overrides[0], "a run has its own config", fix))
     run = load_run(Path(what))
     return Subject(
         run.model,
@@ -118,7 +103,7 @@ def _run(what: str, overrides: list[str]) -> Subject:
 
 
 def _first(subject: Subject, what: str) -> Tensor:
-    """The beginning of the validation split: a document, or so many tokens of a text.
+    """The ids of the validation split's beginning: a document, or PIECE tokens of a text.
 
     Raises DataError where a run's corpus has gone.
     """
@@ -134,7 +119,7 @@ def _first(subject: Subject, what: str) -> Tensor:
 
 
 def _encoded(text: str, subject: Subject) -> Tensor:
-    """The ids of what the reader gave; raises DataError."""
+    """The ids of a text that the reader gave; raises DataError."""
     whole = format_of(subject.config.data).enclose(text)
     ids = torch.from_numpy(subject.tokenizer.encode(whole))
     if len(ids) < 2:

@@ -37,22 +37,22 @@ NUMBERS = 3  # of a vector that are shown
 SEEN = 5  # tokens of a perceptron's context that are shown
 
 
-def forward_stages(walk: Trace, config: Config) -> Iterator[Stage]:
-    """From tokens to what the model has before it says what comes next."""
-    yield _tokens(walk, config)
-    if walk.embeddings is not None:
-        yield _embedded(walk, walk.embeddings, config.model)
-    if walk.perceptron is not None:
-        yield _hidden(walk, walk.perceptron)
-    if walk.counts is not None:
-        yield _counted(walk, walk.counts)
-    if walk.layers:
-        yield _attention(walk)
-        yield _stream(walk, config.model)
+def forward_stages(trace: Trace, config: Config) -> Iterator[Stage]:
+    """Yield the stages from tokens to what the model has before it says what comes next."""
+    yield _tokens(trace, config)
+    if trace.embeddings is not None:
+        yield _embedded(trace, trace.embeddings, config.model)
+    if trace.perceptron is not None:
+        yield _hidden(trace, trace.perceptron)
+    if trace.counts is not None:
+        yield _counted(trace, trace.counts)
+    if trace.layers:
+        yield _attention(trace)
+        yield _stream(trace, config.model)
 
 
-def _tokens(walk: Trace, config: Config) -> Stage:
-    size, total = config.model.block_size, len(walk.ids)
+def _tokens(trace: Trace, config: Config) -> Stage:
+    size, total = config.model.block_size, len(trace.ids)
     words = (
         "The text is cut into tokens, and each becomes a number, its id. At each position the "
         "model sees the inputs up to there and has to guess the target, the token that follows."
@@ -62,14 +62,14 @@ def _tokens(walk: Trace, config: Config) -> Stage:
             " ↵, the line break between documents, stands at both ends: as what the first token "
             "follows (BOS), and as the sign that the document is over."
         )
-    inputs, targets = ([walk.vocabulary[i] for i in ids] for ids in (walk.ids, walk.target_ids))
+    inputs, targets = ([trace.vocabulary[i] for i in ids] for ids in (trace.ids, trace.target_ids))
     shown = min(total, POSITIONS)
     rows = [
         ["position", *map(str, range(shown))],
         ["input", *inputs[:shown]],
-        ["its id", *map(str, walk.ids[:shown])],
+        ["its id", *map(str, trace.ids[:shown])],
         ["target", *targets[:shown]],
-        ["its id", *map(str, walk.target_ids[:shown])],
+        ["its id", *map(str, trace.target_ids[:shown])],
     ]
     lines = [*wrapped(words), "", *table(rows)]
     if total == size:
@@ -84,16 +84,16 @@ def _tokens(walk: Trace, config: Config) -> Stage:
     return Stage("tokens", code(Tokenizer.encode, type(reading)), lines)
 
 
-def _embedded(walk: Trace, found: Embeddings, model: ModelConfig) -> Stage:
-    words = f"Each id picks a row of the token table: {found.tokens.shape[-1]} numbers"
-    columns = {"token row": found.tokens}
-    if found.positions is not None:
+def _embedded(trace: Trace, embeddings: Embeddings, model: ModelConfig) -> Stage:
+    words = f"Each id picks a row of the token table: {embeddings.tokens.shape[-1]} numbers"
+    columns = {"token row": embeddings.tokens}
+    if embeddings.positions is not None:
         words += ". To it is added the row of the position table for its place"
-        columns |= {"+ position row": found.positions, "= sum": found.total}
-    if found.normed is not None:
+        columns |= {"+ position row": embeddings.positions, "= sum": embeddings.total}
+    if embeddings.normed is not None:
         assert isinstance(model, GPTConfig)
         words += f". {norm_name(model)} then scales each vector to an RMS of about 1"
-        columns |= {f"after {norm_name(model)}": found.normed}
+        columns |= {f"after {norm_name(model)}": embeddings.normed}
     last = list(columns.values())[-1]
     words += (
         f". Shown are the first {NUMBERS} numbers, and the RMS (root mean square, the typical "
@@ -101,34 +101,34 @@ def _embedded(walk: Trace, found: Embeddings, model: ModelConfig) -> Stage:
     )
     decimals = 3 if len(columns) < 4 else 2  # four columns leave room for two
     rows = [["", *columns, "RMS"]]
-    for place, label in places(walk):
+    for place, label in places(trace):
         cells = [_vector(vectors[place], decimals) for vectors in columns.values()]
         rows.append([label, *cells, f"{rms(last[place]):.2f}"])
-    where = code(model_class(model).forward)
-    return Stage("embeddings", where, [*wrapped(words), "", *table(rows)])
+    source = code(model_class(model).forward)
+    return Stage("embeddings", source, [*wrapped(words), "", *table(rows)])
 
 
-def _hidden(walk: Trace, found: Perceptron) -> Stage:
-    units = found.hidden.shape[-1]
+def _hidden(trace: Trace, perceptron: Perceptron) -> Stage:
+    units, context = perceptron.hidden.shape[-1], perceptron.context
     words = (
-        f"The embeddings of the last {plural(found.context, 'token')} stand side by side, zeros "
-        f"where there is none (·). A linear layer makes {units} hidden units of them, and ReLU "
-        "sets the negative ones to 0, so a part of them is on."
+        f"The embeddings of the last {plural(context, 'token')} stand side by side, zeros where "
+        f"there is none (·). A linear layer makes {units} hidden units of them, and ReLU sets "
+        "the negative ones to 0, so a part of them is on."
     )
     rows = [["", "sees", "RMS of it", "units on", "RMS of them"]]
-    for place, label in places(walk):
+    for place, label in places(trace):
         seen = [
-            walk.vocabulary[walk.ids[i]] if i >= 0 else "·"
-            for i in range(place - min(found.context, SEEN) + 1, place + 1)
+            trace.vocabulary[trace.ids[i]] if i >= 0 else "·"
+            for i in range(place - min(context, SEEN) + 1, place + 1)
         ]
-        if found.context > SEEN:
+        if context > SEEN:
             seen.insert(0, "...")
-        hidden = found.hidden[place]
+        hidden = perceptron.hidden[place]
         rows.append(
             [
                 label,
                 " ".join(seen),
-                f"{rms(found.joined[place]):.2f}",
+                f"{rms(perceptron.joined[place]):.2f}",
                 f"{int((hidden > 0).sum())} of {units}",
                 f"{rms(hidden):.3f}",
             ]
@@ -136,24 +136,24 @@ def _hidden(walk: Trace, found: Perceptron) -> Stage:
     return Stage("hidden layer", code(MLP.forward), [*wrapped(words), "", *table(rows)])
 
 
-def _counted(walk: Trace, found: Counts) -> Stage:
-    size, smoothing = len(walk.vocabulary), found.smoothing
+def _counted(trace: Trace, counts: Counts) -> Stage:
+    size, smoothing = len(trace.vocabulary), counts.smoothing
     words = (
         "The model is a table: how often was each token followed by each other one? Nothing is "
         f"learned but counts. The probability of a pair is (its count + {smoothing:g}) / "
         f"(count of the input + {size} x {smoothing:g})."
     )
     rows = [["", "input seen", "then the target", "probability"]]
-    for place, label in places(walk):
-        seen, followed = found.seen[place].item(), found.followed[place].item()
+    for place, label in places(trace):
+        seen, followed = counts.seen[place].item(), counts.followed[place].item()
         chance = (followed + smoothing) / (seen + size * smoothing)
-        pair = f"{walk.vocabulary[walk.target_ids[place]]}: {followed:,.0f}"
+        pair = f"{trace.vocabulary[trace.target_ids[place]]}: {followed:,.0f}"
         rows.append([label, f"{seen:,.0f}", pair, f"{chance:.4f}"])
     return Stage("counts", code(Bigram), [*wrapped(words), "", *table(rows)])
 
 
-def _attention(walk: Trace) -> Stage:
-    count = len(walk.layers[0].weights)
+def _attention(trace: Trace) -> Stage:
+    count = len(trace.layers[0].weights)
     words = (
         "Each position (a row) looks back at itself and the positions before it (columns), never "
         "ahead (·). A weight says how much it takes from there; each row adds up to 1. Every head "
@@ -162,19 +162,19 @@ def _attention(walk: Trace) -> Stage:
     if count > HEADS:
         words += f" Shown are {HEADS} of {count} heads."
     lines = wrapped(words)
-    for number, layer in ends(walk.layers):
+    for number, layer in ends(trace.layers):
         blocks = [
-            _matrix(walk, layer.weights[head], f"layer {number}, head {head + 1}")
+            _matrix(trace, layer.weights[head], f"layer {number}, head {head + 1}")
             for head in range(min(count, HEADS))
         ]
         lines += ["", *beside(blocks)]
-    lines += left_out(walk)
+    lines += left_out(trace)
     return Stage("attention", code(Attention), lines)
 
 
-def _matrix(walk: Trace, weights: Tensor, title: str) -> list[str]:
-    """One head's weights [time, time] with a title; all lines are equally wide."""
-    shown = places(walk)
+def _matrix(trace: Trace, weights: Tensor, title: str) -> list[str]:
+    """Lines of one head's weights [time, time] under a title, all equally wide."""
+    shown = places(trace)
     rows = [["", *(label for _, label in shown)]]
     for i, label in shown:
         cells = [_weight(weights[i, j].item()) if j <= i else "·" for j, _ in shown]
@@ -184,9 +184,9 @@ def _matrix(walk: Trace, weights: Tensor, title: str) -> list[str]:
     return [padded(line, columns) for line in lines]
 
 
-def _stream(walk: Trace, model: ModelConfig) -> Stage:
+def _stream(trace: Trace, model: ModelConfig) -> Stage:
     assert isinstance(model, GPTConfig)
-    units = walk.layers[0].hidden.shape[-1]
+    units = trace.layers[0].hidden.shape[-1]
     kind = type(gpt.activation(model.activation)).__name__
     gate = f"{kind}, which lets {'only' if kind == 'ReLU' else 'mostly'}"
     words = (
@@ -196,17 +196,17 @@ def _stream(walk: Trace, model: ModelConfig) -> Stage:
         "is the RMS of the vectors; those of a sum do not simply add up."
     )
     lines = wrapped(words)
-    for number, layer in ends(walk.layers):
+    for number, layer in ends(trace.layers):
         rows = [
             [f"layer {number}", "stream", "attention adds", "stream", "MLP adds", "stream", "on"]
         ]
         parts = (layer.before, layer.attention, layer.between, layer.mlp, layer.after)
-        for place, label in places(walk):
+        for place, label in places(trace):
             on = int((layer.hidden[place] > 0).sum())
             cells = [f"{rms(part[place]):.3f}" for part in parts]
             rows.append([label, *cells, f"{on} of {units}"])
         lines += ["", *table(rows)]
-    return Stage("residual stream", code(gpt.Block, gpt.MLP), [*lines, *left_out(walk)])
+    return Stage("residual stream", code(gpt.Block, gpt.MLP), [*lines, *left_out(trace)])
 
 
 def _vector(values: Tensor, decimals: int) -> str:
@@ -214,6 +214,6 @@ def _vector(values: Tensor, decimals: int) -> str:
 
 
 def _weight(value: float) -> str:
-    """Two decimals without the 0 before them."""
+    """A weight with two decimals, and without the 0 before them."""
     shown = f"{value:.2f}"
     return shown[1:] if shown.startswith("0") else shown[:3]

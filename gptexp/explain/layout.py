@@ -1,4 +1,4 @@
-"""What of a walk is shown, and paragraphs and tables of at most WIDTH columns."""
+"""Which parts of a trace are shown, and paragraphs and tables of at most WIDTH columns."""
 
 import textwrap
 import unicodedata
@@ -14,7 +14,7 @@ from gptexp.explain.trace import Layer, Trace
 
 WIDTH = 96
 
-POSITIONS = 8  # that are shown
+POSITIONS = 8  # of a text that are shown
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Stage:
     """One heading with what stands under it."""
 
     title: str
-    where: str  # see code()
+    source: str  # see code()
     lines: list[str]
 
 
 def code(*things: Any) -> str:
-    """Where classes or functions stand, below gptexp/: their files, each with their names."""
+    """The files of classes or functions below gptexp/, each with their names, in one line."""
     files: dict[str, list[str]] = {}
     for thing in things:
         file = "/".join(thing.__module__.split(".")[1:]) + ".py"
@@ -35,9 +35,9 @@ def code(*things: Any) -> str:
     return ", ".join(f"{file}: {', '.join(names)}" for file, names in files.items())
 
 
-def places(walk: Trace) -> list[tuple[int, str]]:
+def places(trace: Trace) -> list[tuple[int, str]]:
     """The positions that are shown, each with its token as a label."""
-    return [(place, walk.vocabulary[token]) for place, token in enumerate(walk.ids[:POSITIONS])]
+    return [(place, trace.vocabulary[token]) for place, token in enumerate(trace.ids[:POSITIONS])]
 
 
 def ends(layers: list[Layer]) -> list[tuple[int, Layer]]:
@@ -45,9 +45,9 @@ def ends(layers: list[Layer]) -> list[tuple[int, Layer]]:
     return [(i + 1, layers[i]) for i in sorted({0, len(layers) - 1})]
 
 
-def left_out(walk: Trace) -> list[str]:
+def left_out(trace: Trace) -> list[str]:
     """A line that says which layers are not shown, if there are any."""
-    last = len(walk.layers)
+    last = len(trace.layers)
     between = "Layer 2 is" if last == 3 else f"Layers 2 to {last - 1} are"
     return wrapped(f"{between} not shown.") if last > 2 else []
 
@@ -69,7 +69,7 @@ def wrapped(words: str, first: str = "   ", others: str = "   ") -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]], gap: int = 3, indent: str = "   ") -> list[str]:
-    """The first column to the left, the others to the right, as wide as they need to be."""
+    """Lines of columns as wide as they need to be, the first to the left, others to the right."""
     widths = [max(map(width, column)) for column in zip_longest(*rows, fillvalue="")]
     lines = []
     for first, *others in rows:
@@ -87,13 +87,13 @@ def beside(blocks: list[list[str]]) -> list[str]:
     lines: list[str] = []
     for start in range(0, count, across):
         gap = [""] if start else []
-        some = blocks[start : start + across]
-        lines += gap + ["".join(parts) for parts in zip(*some, strict=True)]
+        row = blocks[start : start + across]
+        lines += gap + ["".join(parts) for parts in zip(*row, strict=True)]
     return lines
 
 
 def padded(text: str, columns: int) -> str:
-    """With spaces after it, up to so many columns."""
+    """The text with spaces after it, up to so many columns."""
     return text + " " * (columns - width(text))
 
 

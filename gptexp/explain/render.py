@@ -1,4 +1,4 @@
-"""A walk put into words and tables, for those who want to see how a GPT works."""
+"""A trace put into words and tables, for those who want to see how a GPT works."""
 
 from gptexp.config import Config
 from gptexp.explain.forward import forward_stages
@@ -11,25 +11,25 @@ from gptexp.models.counts import total_parameters
 TITLE = 24  # tokens in the title, at most
 
 
-def render(walk: Trace, config: Config, weights: str, lr_words: str) -> str:
-    """All stages, in lines of at most WIDTH columns.
+def render(trace: Trace, config: Config, weights: str, lr_words: str) -> str:
+    """All stages of a trace, in lines of at most WIDTH columns.
 
     `weights` says whose they are, `lr_words` where the update's learning rate comes from.
     """
-    lines = _title(walk, config, weights)
-    stages = [*forward_stages(walk, config), *update_stages(walk, config, lr_words)]
+    lines = _title(trace, config, weights)
+    stages = [*forward_stages(trace, config), *update_stages(trace, config, lr_words)]
     for number, stage in enumerate(stages, start=1):
         head = f"{number}  {stage.title.upper()} "
-        where = f" gptexp/{stage.where}"
-        lines += ["", f"{head:-<{WIDTH - len(where)}}{where}", *stage.lines]
+        source = f" gptexp/{stage.source}"
+        lines += ["", f"{head:-<{WIDTH - len(source)}}{source}", *stage.lines]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _title(walk: Trace, config: Config, weights: str) -> list[str]:
-    vocab_size = len(walk.vocabulary)
+def _title(trace: Trace, config: Config, weights: str) -> list[str]:
+    vocab_size = len(trace.vocabulary)
     parameters = total_parameters(config.model, vocab_size)
-    tokens = [*walk.ids, walk.target_ids[-1]]
-    text = "".join(walk.vocabulary[token] for token in tokens[:TITLE])
+    tokens = [*trace.ids, trace.target_ids[-1]]
+    text = "".join(trace.vocabulary[token] for token in tokens[:TITLE])
     shown = text if len(tokens) <= TITLE else f"{text}..."
     size = f"{model_class(config.model).describe(config.model)}; {parameters:,} parameters"
     facts = {

@@ -1,4 +1,4 @@
-"""One text on its way through a network: the numbers of every stage, and of one update.
+"""One text on its way through a model: the numbers of every stage, and of one update.
 
 They are those of the real forward pass, kept by hooks; only the attention weights, which the fused
 kernel does not give, come from Attention.attention_weights. Nothing is printed here: see render.py.
@@ -23,6 +23,8 @@ from gptexp.optim.build import build_optimizer
 from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.training.step import UpdateStep
+
+Activations = dict[str, Tensor]  # by submodule, see record_activations
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Perceptron:
-    """Between the embeddings and the logits of the model `mlp`."""
+    """The values of the model `mlp` between its embeddings and its logits."""
 
     context: int  # tokens that each position sees
     joined: Tensor  # their embeddings side by side, [time, context * n_embd]
@@ -59,7 +61,7 @@ class Perceptron:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of the model `bigram`, each [time]."""
+    """The counts of the model `bigram` behind each position, each [time]."""
 
     seen: Tensor  # how often the input token was followed by any
     followed: Tensor  # how often by the target
@@ -104,28 +106,26 @@ class Trace:
 
     @property
     def loss(self) -> float:
-        """Mean over the positions, nats per token."""
+        """The mean over the positions, in nats per token."""
         return self.losses.mean().item()
 
 
-def trace_text(
-    network: Model, tokenizer: Tokenizer, config: Config, ids: Tensor, lr: float
-) -> Trace:
+def trace_text(model: Model, tokenizer: Tokenizer, config: Config, ids: Tensor, lr: float) -> Trace:
     """Take `ids` [time + 1], of which all but the last are read, through all stages on the CPU.
 
-    Without dropout. `network` stays as it is: the update, with a learning rate of `lr`, is made on
-    a copy. Draws nothing.
+    Without dropout. `model` stays as it is: the update, with a learning rate of `lr`, is made on
+    a copy. No random number is drawn.
     """
     inputs, targets = ids[:-1], ids[1:]
-    copied = copy.deepcopy(network).eval()  # the hooks and the mode are its own
-    logits, given, made = record_activations(copied, inputs)
+    copied = copy.deepcopy(model).eval()  # the hooks and the mode are its own
+    logits, inputs_of, outputs_of = record_activations(copied, inputs)
     return Trace(
         ids=inputs.tolist(),
         target_ids=targets.tolist(),
         vocabulary=[visible(tokenizer, token) for token in range(tokenizer.vocab_size)],
-        embeddings=_embeddings(copied, given, made),
-        layers=_layers(copied, given, made),
-        perceptron=_perceptron(copied, given),
+        embeddings=_embeddings(copied, inputs_of, outputs_of),
+        layers=_layers(copied, inputs_of, outputs_of),
+        perceptron=_perceptron(copied, inputs_of),
         counts=_counts(copied, inputs, targets),
         logits=logits,
         losses=token_losses(logits[None], targets[None])[0],
@@ -133,58 +133,56 @@ def trace_text(
     )
 
 
-def _embeddings(
-    network: Model, given: dict[str, Tensor], made: dict[str, Tensor]
-) -> Embeddings | None:
-    match network:
+def _embeddings(model: Model, inputs_of: Activations, outputs_of: Activations) -> Embeddings | None:
+    match model:
         case GPT():
-            table, tokens = network.position_table, made["token_table"]
+            table, tokens = model.position_table, outputs_of["token_table"]
             return Embeddings(
                 tokens=tokens,
                 positions=None if table is None else table.weight[: len(tokens)].detach().clone(),
-                total=given["embd_norm"],
-                normed=made["embd_norm"] if network.cfg.embd_norm else None,
+                total=inputs_of["embd_norm"],
+                normed=outputs_of["embd_norm"] if model.cfg.embd_norm else None,
             )
         case MLP():
-            tokens = made["token_table"]
+            tokens = outputs_of["token_table"]
             return Embeddings(tokens, None, tokens, None)
     return None
 
 
 @torch.no_grad()
-def _layers(network: Model, given: dict[str, Tensor], made: dict[str, Tensor]) -> list[Layer]:
-    if not isinstance(network, GPT):
+def _layers(model: Model, inputs_of: Activations, outputs_of: Activations) -> list[Layer]:
+    if not isinstance(model, GPT):
         return []
     return [
         Layer(
-            weights=block.attention.attention_weights(given[f"blocks.{i}.attention"][None])[0],  # type: ignore[operator,union-attr]
-            before=given[f"blocks.{i}"],
-            attention=made[f"blocks.{i}.attention"],
-            between=given[f"blocks.{i}.mlp_norm"],
-            hidden=made[f"blocks.{i}.mlp.activation"],
-            mlp=made[f"blocks.{i}.mlp"],
-            after=made[f"blocks.{i}"],
+            weights=block.attention.attention_weights(inputs_of[f"blocks.{i}.attention"][None])[0],  # type: ignore[operator,union-attr]
+            before=inputs_of[f"blocks.{i}"],
+            attention=outputs_of[f"blocks.{i}.attention"],
+            between=inputs_of[f"blocks.{i}.mlp_norm"],
+            hidden=outputs_of[f"blocks.{i}.mlp.activation"],
+            mlp=outputs_of[f"blocks.{i}.mlp"],
+            after=outputs_of[f"blocks.{i}"],
         )
-        for i, block in enumerate(network.blocks)
+        for i, block in enumerate(model.blocks)
     ]
 
 
-def _perceptron(network: Model, given: dict[str, Tensor]) -> Perceptron | None:
-    if not isinstance(network, MLP):
+def _perceptron(model: Model, inputs_of: Activations) -> Perceptron | None:
+    if not isinstance(model, MLP):
         return None
-    return Perceptron(network.cfg.context, joined=given["up"], hidden=given["head"])
+    return Perceptron(model.cfg.context, joined=inputs_of["up"], hidden=inputs_of["head"])
 
 
 @torch.no_grad()
-def _counts(network: Model, inputs: Tensor, targets: Tensor) -> Counts | None:
-    if not isinstance(network, Bigram):
+def _counts(model: Model, inputs: Tensor, targets: Tensor) -> Counts | None:
+    if not isinstance(model, Bigram):
         return None
-    table = network.counts
-    return Counts(table[inputs].sum(dim=1), table[inputs, targets], network.cfg.smoothing)
+    table = model.counts
+    return Counts(table[inputs].sum(dim=1), table[inputs, targets], model.cfg.smoothing)
 
 
 def _update(model: Model, config: Config, inputs: Tensor, targets: Tensor, lr: float) -> Update:
-    """Of `model` itself, in the mode that it is in: a training step of one sequence."""
+    """Take a training step of one sequence with `model` itself, in the mode that it is in."""
     runtime = Runtime(torch.device("cpu"), torch.float32)
     optimizer = build_optimizer(config.optim, model)
     update = UpdateStep(model, optimizer, runtime, config.trainer.grad_clip)

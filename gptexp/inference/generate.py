@@ -1,8 +1,8 @@
 """Generation: a prompt continued, token by token."""
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +16,33 @@ from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn."""
+
+    temperature: float  # 0 takes the likeliest token each time
+    top_k: int | None  # draw among the k likeliest alone, or None for all
+    seed: int
+
+    def problems(self, tokens: int, num: int) -> Iterator[Problem]:
+        """Yield what is out of its range, for `num` texts of so many tokens."""
+        for name, value in (("tokens", tokens), ("num", num), ("top-k", self.top_k)):
+            if value is not None and value < 1:
+                yield Problem(name, f"{value} is below 1", f"{name} of 1 or more")
+        if not 0 <= self.temperature < math.inf:
+            what = f"{self.temperature} is not a finite number of at least 0"
+            yield Problem("temperature", what, "0.8")
+        if not 0 <= self.seed < 2**63:
+            yield Problem("seed", f"{self.seed} is not in [0, 2^63)", "a seed of 0, for one")
+
+
 @torch.no_grad()
 def generate(
     model: nn.Module,
     prompt: Tensor,
     tokens: int,
     block_size: int,
-    *,
-    temperature: float,
-    top_k: int | None,
-    seed: int,
+    sampling: Sampling,
     end: int | None = None,
 ) -> list[list[int]]:
     """Continue each row of `prompt` [batch, time]; returns the new tokens of each row.
@@ -37,7 +54,7 @@ def generate(
     """
     if end is not None:
         tokens = min(tokens, block_size + 1 - prompt.shape[1])
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(sampling.seed)
     was_training = model.training
     model.eval()
     ids = prompt
@@ -46,7 +63,7 @@ def generate(
         if stopped.all():
             break
         logits = model(ids[:, -block_size:])[:, -1]  # [batch, vocab]
-        following = choose(logits.float().cpu(), temperature, top_k, generator)
+        following = choose(logits.float().cpu(), sampling, generator)
         ids = torch.cat([ids, following.to(ids.device)], dim=1)
         if end is not None:
             stopped |= following[:, 0] == end
@@ -55,37 +72,19 @@ def generate(
     return [row[: row.index(end)] if end in row else row for row in rows]
 
 
-def choose(
-    logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator
-) -> Tensor:
+def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """One token for each row of `logits` [batch, vocab]: [batch, 1].
 
     Temperature 0 is greedy. `top_k` leaves exactly the k highest logits in the draw.
     """
-    if temperature == 0:
+    if sampling.temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)
-    if top_k is not None and top_k < logits.shape[-1]:
-        highest, index = logits.topk(top_k, dim=-1)
+    if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
+        highest, index = logits.topk(sampling.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, index, highest)
     # The highest logit becomes 0 first, so that a small temperature cannot overflow.
-    scaled = (logits - logits.max(dim=-1, keepdim=True).values) / temperature
+    scaled = (logits - logits.max(dim=-1, keepdim=True).values) / sampling.temperature
     return torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator)
-
-
-def draw_problems(
-    tokens: int, temperature: float, top_k: int | None, num: int, seed: int
-) -> list[Problem]:
-    """All that is wrong with the settings of a draw; empty when all is well."""
-    problems = []
-    for name, value in (("tokens", tokens), ("num", num), ("top-k", top_k)):
-        if value is not None and value < 1:
-            problems.append(Problem(name, f"{value} is below 1", f"{name} of 1 or more"))
-    if not 0 <= temperature < math.inf:
-        what = f"{temperature} is not a finite number of at least 0"
-        problems.append(Problem("temperature", what, "0.8"))
-    if not 0 <= seed < 2**63:
-        problems.append(Problem("seed", f"{seed} is not in [0, 2^63)", "a seed of 0, for one"))
-    return problems
 
 
 @dataclass(frozen=True)
@@ -108,21 +107,12 @@ class Sampler:
         end = self.format.end(tokenizer)
         prompt = torch.from_numpy(self.format.prompt(None, tokenizer))
         prompt = prompt.to(next(self.model.parameters()).device)
-        options: dict[str, Any] = {
-            "temperature": cfg.sample_temperature,
-            "top_k": cfg.sample_top_k,
-            "seed": stream_seed(self.seed, "sample", step),
-        }
-        rows = generate(
-            self.model,
-            prompt.repeat(1 if end is None else cfg.sample_documents, 1),
-            cfg.sample_tokens,
-            self.block_size,
-            end=end,
-            **options,
-        )
+        seed = stream_seed(self.seed, "sample", step)
+        sampling = Sampling(cfg.sample_temperature, cfg.sample_top_k, seed)
+        prompts = prompt.repeat(1 if end is None else cfg.sample_documents, 1)
+        rows = generate(self.model, prompts, cfg.sample_tokens, self.block_size, sampling, end)
         text = self.format.join([tokenizer.decode(row) for row in rows])
-        sample = Sample(step, tokenizer.decode(prompt.tolist()), text=text, **options)
+        sample = Sample(step, tokenizer.decode(prompt.tolist()), text=text, **asdict(sampling))
         new = torch.tensor(rows[0], dtype=prompt.dtype, device=prompt.device)
         # The ids as they were drawn: bytes that are no UTF-8 have no text.
         read = torch.cat([prompt, new])[: self.block_size]

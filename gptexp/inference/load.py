@@ -10,7 +10,7 @@ from gptexp.config import Config, from_dict
 from gptexp.data.corpus import Format
 from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
-from gptexp.inference.generate import draw_problems, generate
+from gptexp.inference.generate import Sampling, generate
 from gptexp.models.base import Model
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint
@@ -48,7 +48,8 @@ class LoadedRun:
 
         Raises ConfigError for settings that cannot work, DataError for a prompt it cannot encode.
         """
-        ConfigError.raise_for(draw_problems(tokens, temperature, top_k, num, seed))
+        sampling = Sampling(temperature, top_k, seed)
+        ConfigError.raise_for(sampling.problems(tokens, num))
         ids, block_size = self.format.prompt(prompt, self.tokenizer), self.config.model.block_size
         end = self.format.end(self.tokenizer)
         shown = ids if end is None else ids[1:]  # the end of a document before it is no text
@@ -56,16 +57,8 @@ class LoadedRun:
             what = f"{len(shown)} tokens, and a document has at most model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         device = next(self.model.parameters()).device
-        new = generate(
-            self.model,
-            torch.from_numpy(ids).repeat(num, 1).to(device),
-            tokens,
-            block_size,
-            temperature=temperature,
-            top_k=top_k,
-            seed=seed,
-            end=end,
-        )
+        prompts = torch.from_numpy(ids).repeat(num, 1).to(device)
+        new = generate(self.model, prompts, tokens, block_size, sampling, end)
         begins = self.tokenizer.decode(shown)
         return [begins + self.tokenizer.decode(row) for row in new]
 

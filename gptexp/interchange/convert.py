@@ -56,12 +56,12 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     """
     state = read_checkpoint(run)
     config = from_dict(state["config"])
-    if found := _not_micro(config, state["tokenizer"]):
-        raise CheckpointError(*(Problem(run, what, fix) for what, fix in found))
+    defects = _not_micro(config, state["tokenizer"])
+    CheckpointError.raise_for(Problem(run, what, fix) for what, fix in defects)
     model = config.model
     assert isinstance(model, GPTConfig)
     lines = read_journal(run / "metrics.jsonl") if run.is_dir() else []
-    logged = [
+    losses = [
         line["train/loss"]
         for line in lines
         if line["step"] <= state["step"] and line.get("train/loss") is not None
@@ -72,7 +72,7 @@ def export_run(run: Path, to: Path | None = None) -> Path:
         n_layer=model.n_layer,
         block_size=model.block_size,
         num_steps=state["step"],
-        final_loss=logged[-1] if logged else None,
+        final_loss=losses[-1] if losses else None,
         chars=state["tokenizer"]["characters"].removesuffix(BOUNDARY),
         weights=microgpt.from_state(state["model"], model.n_layer),
     )
@@ -85,7 +85,7 @@ def export_run(run: Path, to: Path | None = None) -> Path:
 
 
 def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Path:
-    """A run directory with the weights of microGPT's JSON, judged on the config's documents.
+    """Make a run directory of microGPT's JSON, judged on the config's documents; returns it.
 
     `overrides` are those of run.py, such as data=documents data.path=FILE; without them, the names.
     The weights stay the float64 of the file, so that an export gives the same numbers; a model
@@ -112,20 +112,14 @@ def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
     """microGPT's setting with the sizes and steps of the file, in float32; raises ConfigError."""
     config, preset = from_overrides([PRESET, *overrides]), from_overrides([PRESET])
     if config.model != preset.model:
-        raise ConfigError(
-            Problem("model", f"{path} says what it is", "leave model=... and model.* out")
-        )
+        fix = "leave model=... and model.* out"
+        raise ConfigError(Problem("model", f"{path} says what it is", fix))
     if config.rerun or config.init_from is not None:
         key = "rerun" if config.rerun else "init_from"
         raise ConfigError(Problem(key, "an import trains nothing", "leave it out"))
     if not config.data.documents or config.tokenizer.name != "char":
-        raise ConfigError(
-            Problem(
-                "data",
-                "microGPT reads documents, character by character",
-                "data=names, or data=documents data.path=FILE, and tokenizer=char",
-            )
-        )
+        fix = "data=names, or data=documents data.path=FILE, and tokenizer=char"
+        raise ConfigError(Problem("data", "microGPT reads documents, character by character", fix))
     assert isinstance(config.model, GPTConfig)
     sizes = {key: getattr(stored, key) for key in microgpt.SIZES}
     config.model = replace(config.model, **sizes)
@@ -138,7 +132,7 @@ def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
 
 
 def _identify(config: Config, stored: MicroGPT, outputs: Path) -> Identity:
-    """The whole file counts, its characters too, and counts as no weights to train from do."""
+    """The identity of an import: the whole file counts, but not as weights to train from would."""
     content = hashlib.sha256(f"imported from microGPT\n{microgpt.render(stored)}".encode())
     sha256 = corpus_digest(config.data)
     hashed = config_hash(config, sha256, content.hexdigest())
@@ -147,7 +141,7 @@ def _identify(config: Config, stored: MicroGPT, outputs: Path) -> Identity:
 
 
 def _inputs(config: Config, stored: MicroGPT, path: Path, identity: Identity) -> Inputs:
-    """As prepare() has them, but in the vocabulary of the file."""
+    """The inputs as prepare() has them, but in the vocabulary of the file; raises DataError."""
     tokenizer = CharTokenizer(stored.chars + BOUNDARY)
     content = read_corpus(config.data, identity.data_sha256)
     try:
@@ -165,7 +159,7 @@ def _inputs(config: Config, stored: MicroGPT, path: Path, identity: Identity) ->
 
 
 def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT) -> dict[str, Any]:
-    """The directory with what training leaves: a checkpoint, and curves of one point.
+    """Fill the directory with what training leaves: a checkpoint, and curves of one point.
 
     Returns the summary. Tokens and epochs are those of one document a step, as microGPT trains.
     """
@@ -203,25 +197,26 @@ def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT
 
 
 def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
-    """What of a config microGPT's file has no place for."""
+    """The defects of a config for which microGPT's file has no place."""
     wanted = flat(to_dict(from_overrides([PRESET])))
-    given = flat(to_dict(config))
+    values = flat(to_dict(config))
     free = {"model.name", "model.dropout", "model.init_std", "model.scale_residuals"}
     free |= {f"model.{key}" for key in microgpt.SIZES}
     keys = [key for key in wanted if key.startswith("model.") and key not in free]
     keys += ["tokenizer.name", "data.documents"]
     fix = f"train one by {PRESET}"
-    found = [
-        (f"{key} is {given.get(key)}, not {wanted[key]}", fix)
+    defects = [
+        (f"{key} is {values.get(key)}, not {wanted[key]}", fix)
         for key in keys
-        if given.get(key) != wanted[key]
+        if values.get(key) != wanted[key]
     ]
-    if not found and not tokenizer["characters"].endswith(BOUNDARY):
-        found.append(("its boundary is not the last token", fix))
-    return found
+    if not defects and not tokenizer["characters"].endswith(BOUNDARY):
+        defects.append(("its boundary is not the last token", fix))
+    return defects
 
 
 def _read(path: Path) -> str:
+    """The text of a file; raises CheckpointError."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

@@ -32,9 +32,8 @@ def export_dashboard(run: Path, to: str) -> None:
     directory = RunDirectory(run)
     lines = read_journal(run / "metrics.jsonl")
     if not lines:
-        raise CheckpointError(
-            Problem(run, "holds no metrics.jsonl", "name a run, outputs/NAME/RUN")
-        )
+        fix = "name a run, outputs/NAME/RUN"
+        raise CheckpointError(Problem(run, "holds no metrics.jsonl", fix))
     config = directory.config()
     samples = [Sample(**line) for line in read_journal(run / "samples.jsonl")]
     with directory.locked():
@@ -46,20 +45,19 @@ def export_dashboard(run: Path, to: str) -> None:
             finish(directory, dashboard, samples)
         except Exception as error:
             what = str(error).partition("\n")[0]
-            raise GptexpError(
-                Problem(run, f"{to} failed: {what}", "see to that, and again")
-            ) from error
+            problem = Problem(run, f"{to} failed: {what}", "see to that, and again")
+            raise GptexpError(problem) from error
 
 
 def tensorboard(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
-    """As a resume after the last line would begin, which writes all that came before."""
+    """TensorBoard, opened as a resume after the last line, which writes all that came before."""
     last = max(line["step"] for line in lines)
     info = RunInfo(run, config.name, to_dict(config), last, lines, samples, over=True)
     return opened(replace(config.logger, tensorboard=True, wandb=False), info)
 
 
 def wandb(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
-    """As a run that begins anew and is told everything at once."""
+    """W&B, opened as a run that begins anew and told everything at once."""
     info = RunInfo(run, config.name, to_dict(config), None, [], [])
     dashboard = opened(replace(config.logger, tensorboard=False, wandb=True), info)
     for line in lines:
@@ -70,6 +68,7 @@ def wandb(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Das
 
 
 def opened(cfg: LoggerConfig, info: RunInfo) -> Dashboard:
+    """The one dashboard that `cfg` asks for."""
     [opener] = openers(cfg, info).values()
     return opener()
 

@@ -1,4 +1,4 @@
-"""microGPT's JSON in and out, and its weights under the names of model.GPT. Pure: text and tensors.
+"""microGPT's JSON in and out, and its weights by the names of models.gpt. Pure: text and tensors.
 
 One object: `config` {n_embd, n_head, n_layer, block_size}, `training` {num_steps, final_loss},
 `chars` (a list; BOS is not among them and has the id len(chars)) and `state_dict`, {name: rows
@@ -48,19 +48,19 @@ class MicroGPT:
 
 
 def filename(m: MicroGPT) -> str:
-    """Such as `model_e16_h4_l1_s1000.json`."""
+    """The name of the model's file, such as `model_e16_h4_l1_s1000.json`."""
     return f"model_e{m.n_embd}_h{m.n_head}_l{m.n_layer}_s{m.num_steps}.json"
 
 
 def shapes(n_embd: int, n_layer: int, block_size: int, n_char: int) -> dict[str, tuple[int, int]]:
     """Every matrix of a microGPT with its [nout, nin], in the order of the file."""
     square, table = (n_embd, n_embd), (n_char + 1, n_embd)
-    found = {"wte": table, "wpe": (block_size, n_embd), "lm_head": table}
+    matrices = {"wte": table, "wpe": (block_size, n_embd), "lm_head": table}
     for i in range(n_layer):
-        found |= {f"layer{i}.attn_{name}": square for name in ("wq", "wk", "wv", "wo")}
-        found[f"layer{i}.mlp_fc1"] = (4 * n_embd, n_embd)
-        found[f"layer{i}.mlp_fc2"] = (n_embd, 4 * n_embd)
-    return found
+        matrices |= {f"layer{i}.attn_{name}": square for name in ("wq", "wk", "wv", "wo")}
+        matrices[f"layer{i}.mlp_fc1"] = (4 * n_embd, n_embd)
+        matrices[f"layer{i}.mlp_fc2"] = (n_embd, 4 * n_embd)
+    return matrices
 
 
 def render(m: MicroGPT) -> str:
@@ -83,18 +83,17 @@ def render(m: MicroGPT) -> str:
     return json.dumps(stored, allow_nan=False)
 
 
-def parse(text: str, where: str) -> MicroGPT:
-    """The model in `text`, the content of the file called `where`.
+def parse(text: str, name: str) -> MicroGPT:
+    """The model in `text`, the content of the file called `name`.
 
     Raises CheckpointError with all that is wrong with it, a line for each thing.
     """
-    where = where.encode("unicode_escape").decode()  # one line, whatever the name
-    stored = _load(text, where)
-    found = list(_problems(stored))
-    if more := len(found[SHOWN:]):
-        found[SHOWN:] = [(f"has {more} more problems", "mend those above first")]
-    if found:
-        raise CheckpointError(*(Problem(where, what, fix) for what, fix in found))
+    file = name.encode("unicode_escape").decode()  # one line, whatever the name
+    stored = _load(text, file)
+    defects = list(_defects(stored))
+    if more := len(defects[SHOWN:]):
+        defects[SHOWN:] = [(f"has {more} more problems", "mend those above first")]
+    CheckpointError.raise_for(Problem(file, what, fix) for what, fix in defects)
     final_loss = stored["training"].get("final_loss")
     return MicroGPT(
         **{key: stored["config"][key] for key in SIZES},
@@ -109,7 +108,7 @@ def parse(text: str, where: str) -> MicroGPT:
 
 
 def to_state(m: MicroGPT) -> dict[str, Tensor]:
-    """The state_dict of the model.GPT with the same weights: float64, q, k and v stacked."""
+    """The state_dict of the GPT with the same weights: float64, q, k and v stacked."""
     w = m.weights
     state = {
         "token_table.weight": w["wte"],
@@ -140,10 +139,9 @@ def from_state(state: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
         names[f"blocks.{i}.mlp.up"] = f"layer{i}.mlp_fc1"
         names[f"blocks.{i}.mlp.proj"] = f"layer{i}.mlp_fc2"
     wanted = {f"{name}.weight" for name in names}
-    found = [Problem(n, "is not in the model", MICRO) for n in sorted(wanted - state.keys())]
-    found += [Problem(n, "microGPT does not have it", MICRO) for n in state if n not in wanted]
-    if found:
-        raise CheckpointError(*found)
+    problems = [Problem(n, "is not in the model", MICRO) for n in sorted(wanted - state.keys())]
+    problems += [Problem(n, "microGPT does not have it", MICRO) for n in state if n not in wanted]
+    CheckpointError.raise_for(problems)
     weights: dict[str, Tensor] = {}
     for name, micro in names.items():
         weight = state[f"{name}.weight"].detach().cpu().double()
@@ -155,26 +153,26 @@ def from_state(state: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
     return weights
 
 
-def _load(text: str, where: str) -> dict[str, Any]:
+def _load(text: str, file: str) -> dict[str, Any]:
     """The object in `text`; raises CheckpointError for any other text."""
     try:
         stored = json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        problem = f"not JSON at {place} ({error.msg})"
+        what = f"not JSON at {place} ({error.msg})"
     except RecursionError:
-        problem = "nested too deeply"
+        what = "nested too deeply"
     except ValueError as error:  # an integer of more digits than Python reads
-        problem = f"holds a number that cannot be read ({str(error).partition(':')[0]})"
+        what = f"holds a number that cannot be read ({str(error).partition(':')[0]})"
     else:
         if isinstance(stored, dict):
             return stored
-        problem = f"holds {_shown(stored)}, not an object"
-    raise CheckpointError(Problem(where, problem, "give a file that microGPT's export wrote"))
+        what = f"holds {_shown(stored)}, not an object"
+    raise CheckpointError(Problem(file, what, "give a file that microGPT's export wrote"))
 
 
-def _problems(stored: dict[str, Any]) -> Iterator[Defect]:
-    """What is wrong with the file; shapes are judged only where the sizes are right."""
+def _defects(stored: dict[str, Any]) -> Iterator[Defect]:
+    """Yield what is wrong with the file; shapes are judged only where the sizes are right."""
     kinds: dict[str, type] = {"config": dict, "training": dict, "chars": list, "state_dict": dict}
     for key, kind in kinds.items():
         word = "an object" if kind is dict else "a list"
@@ -185,18 +183,18 @@ def _problems(stored: dict[str, Any]) -> Iterator[Defect]:
     config, training, chars, matrices = (
         stored[key] if isinstance(stored.get(key), kind) else None for key, kind in kinds.items()
     )
-    found = [] if config is None else list(_config_problems(config))
-    yield from found
+    of_config = [] if config is None else list(_config_defects(config))
+    yield from of_config
     if training is not None:
-        yield from _training_problems(training)
+        yield from _training_defects(training)
     if chars is not None:
-        yield from _char_problems(chars)
+        yield from _char_defects(chars)
     if matrices is not None:
-        has_sizes = config is not None and chars is not None and not found
-        yield from _matrix_problems(matrices, config if has_sizes else None, len(chars or ()))
+        has_sizes = config is not None and chars is not None and not of_config
+        yield from _matrix_defects(matrices, config if has_sizes else None, len(chars or ()))
 
 
-def _integer_problems(section: dict[str, Any], name: str, lowest: int) -> Iterator[Defect]:
+def _integer_defects(section: dict[str, Any], name: str, lowest: int) -> Iterator[Defect]:
     key = name.partition(".")[2]
     value = section.get(key)
     if key not in section:
@@ -205,22 +203,22 @@ def _integer_problems(section: dict[str, Any], name: str, lowest: int) -> Iterat
         yield f"{name} is {_shown(value)}, not an integer from {lowest} to 2**53", "give one"
 
 
-def _config_problems(config: dict[str, Any]) -> Iterator[Defect]:
-    found = [defect for key in SIZES for defect in _integer_problems(config, f"config.{key}", 1)]
-    yield from found
-    if not found and config["n_embd"] % config["n_head"]:
+def _config_defects(config: dict[str, Any]) -> Iterator[Defect]:
+    defects = [defect for key in SIZES for defect in _integer_defects(config, f"config.{key}", 1)]
+    yield from defects
+    if not defects and config["n_embd"] % config["n_head"]:
         what = f"config.n_head is {config['n_head']}, which does not divide {config['n_embd']}"
         yield f"{what}, config.n_embd", "give the number of heads it was trained with"
 
 
-def _training_problems(training: dict[str, Any]) -> Iterator[Defect]:
-    yield from _integer_problems(training, "training.num_steps", 0)
+def _training_defects(training: dict[str, Any]) -> Iterator[Defect]:
+    yield from _integer_defects(training, "training.num_steps", 0)
     final_loss = training.get("final_loss")
     if final_loss is not None and (what := _not_finite(final_loss)):
         yield f"training.final_loss is {_shown(final_loss)}, {what}", "null, if it is not known"
 
 
-def _char_problems(chars: list[Any]) -> Iterator[Defect]:
+def _char_defects(chars: list[Any]) -> Iterator[Defect]:
     if not chars:
         yield "chars is empty", EXPORT
     first: dict[str, int] = {}
@@ -238,10 +236,10 @@ def _char_problems(chars: list[Any]) -> Iterator[Defect]:
             yield f"chars[{i}] is {_shown(char)}, {what}", EXPORT
 
 
-def _matrix_problems(
+def _matrix_defects(
     matrices: dict[str, Any], config: dict[str, Any] | None, n_char: int
 ) -> Iterator[Defect]:
-    """Of each matrix the first problem; without a config, those that need no shape."""
+    """Yield the first defect of each matrix; without a config, those that need no shape."""
     # The layers of the file, not n_layer, which may be any number, say how many names there are.
     depth = len({match[1] for name in matrices if (match := LAYER.fullmatch(name))})
     wanted = {}
@@ -260,7 +258,7 @@ def _matrix_problems(
 
 
 def _misshapen(rows: Any, wanted: tuple[int, int] | None) -> str:
-    """What goes on with the name of a matrix, such as ` is 3x4, not 4x4`; empty if all is well."""
+    """The defect of a shape, to follow the matrix's name: ` is 3x4, not 4x4`; empty for none."""
     if not isinstance(rows, list) or not rows:
         return f" is {_shown(rows)}, not a list of rows"
     for i, row in enumerate(rows):
@@ -275,6 +273,7 @@ def _misshapen(rows: Any, wanted: tuple[int, int] | None) -> str:
 
 
 def _bad_number(rows: list[list[Any]]) -> str:
+    """The defect of the first number that is not finite, to follow the matrix's name; or empty."""
     for i, row in enumerate(rows):
         for j, number in enumerate(row):
             if what := _not_finite(number):

@@ -20,6 +20,7 @@ from gptexp.analysis.cliff import CurvePoint, best_of
 from gptexp.analysis.groups import Statistic
 from gptexp.report import reference_lines
 from gptexp.report.results import Bundle, Size
+from gptexp.text import short
 
 AXES = {"step": "step", "tokens": "tokens", "epochs": "epochs of the training set"}
 
@@ -47,7 +48,7 @@ Series = Mapping[str, Sequence[tuple[float, Statistic]]]  # by label: x, and los
 
 
 def cliffs(curves: Mapping[str, Sequence[CurvePoint]], axis: str) -> Figure:
-    """Evaluation curves by label, over one of AXES: training dashed, best marked."""
+    """A figure of evaluation curves by label over one of AXES: training dashed, best marked."""
     figure, axes = _canvas((8.0, 4.5))
     for (label, curve), (color, _) in zip(curves.items(), styles(len(curves)), strict=True):
         best = _curve(axes, curve, axis, (color, "o"), label=label)
@@ -73,10 +74,10 @@ def overlay(
     legend: bool = True,
     ngrams: Sequence[float] = (),
 ) -> Figure:
-    """The curves of groups, each in its colour, over one of AXES: training dashed, best marked.
+    """A figure of groups, each in its colour, over one of AXES: training dashed, best marked.
 
     The loss axis ends where the first steep fall does, so that a cliff is seen beside it. `ngrams`
-    are losses of order 1, 2, ..., drawn behind the curves: see rules.draw.
+    are losses of order 1, 2, ..., drawn behind the curves: see reference_lines.draw.
     """
     figure, axes = _canvas(size)
     curves = [curve for bundle in bundles for curve in bundle.curves]
@@ -88,7 +89,7 @@ def overlay(
         axes.set_xscale("log", nonpositive="mask")
         _log_ticks(axes, size[0], [])
     else:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     for bundle, style in zip(bundles, styles(len(bundles)), strict=True):
         for curve in bundle.curves:
             _curve(axes, curve, axis, style, width=width)
@@ -109,29 +110,29 @@ def overlay(
 
 
 def losses(
-    series: Series, what: str, size: tuple[float, float] = WIDE, legend: bool = True
+    series: Series, x_label: str, size: tuple[float, float] = WIDE, legend: bool = True
 ) -> Figure:
-    """Mean best losses with 95% intervals over `what` on a log axis; a line joins the lowest."""
+    """A figure of mean best losses with 95% intervals on a log axis; a line joins the lowest."""
     figure, axes = _canvas(size)
     for points, (color, marker) in zip(series.values(), styles(len(series)), strict=True):
         lowest: dict[float, float] = {}
-        for x, found in points:
-            lowest[x] = min(found.mean, lowest.get(x, math.inf))
+        for x, loss in points:
+            lowest[x] = min(loss.mean, lowest.get(x, math.inf))
         axes.plot(sorted(lowest), [lowest[x] for x in sorted(lowest)], color=color, linewidth=1)
         axes.errorbar(
             [x for x, _ in points],
-            [found.mean for _, found in points],
-            yerr=[found.ci95 or 0.0 for _, found in points],
+            [loss.mean for _, loss in points],
+            yerr=[loss.ci95 or 0.0 for _, loss in points],
             fmt=marker,
             color=color,
             markersize=5,
             capsize=3,
             elinewidth=1,
         )
-    _limit_means(axes, [found for points in series.values() for _, found in points])
+    _limit_means(axes, [loss for points in series.values() for _, loss in points])
     axes.set_xscale("log")
     _log_ticks(axes, size[0], sorted({x for points in series.values() for x, _ in points}))
-    axes.set_xlabel(what)
+    axes.set_xlabel(x_label)
     axes.set_ylabel("best loss, nats per token")
     if legend and any(series):
         _legend(figure, list(series))
@@ -139,7 +140,7 @@ def losses(
 
 
 def cliff_map(cells: Sequence[Size]) -> Figure:
-    """Parameters by training tokens: the cliff's height as colour and number, and the best loss."""
+    """A map of parameters by training tokens: the cliff's height as colour, and the best loss."""
     rows = sorted({cell.params for cell in cells})
     columns = sorted({cell.tokens for cell in cells})
     heights = [[math.nan] * len(columns) for _ in rows]
@@ -163,8 +164,8 @@ def cliff_map(cells: Sequence[Size]) -> Figure:
     mesh.set_clip_on(False)
     axes.grid(False)
     axes.tick_params(length=0)
-    axes.set_xticks([i + 0.5 for i in range(len(columns))], [short(value) for value in columns])
-    axes.set_yticks([i + 0.5 for i in range(len(rows))], [short(value) for value in rows])
+    axes.set_xticks([i + 0.5 for i in range(len(columns))], [_tick(value) for value in columns])
+    axes.set_yticks([i + 0.5 for i in range(len(rows))], [_tick(value) for value in rows])
     axes.set_xlabel("training tokens")
     axes.set_ylabel("parameters")
     axes.spines[:].set_visible(False)
@@ -172,7 +173,7 @@ def cliff_map(cells: Sequence[Size]) -> Figure:
 
 
 def styles(count: int) -> Iterator[Styled]:
-    """Colours and markers, all different up to a few dozen."""
+    """Yield so many colours with markers, all different up to a few dozen."""
     markers = list(MARKERS)
     for number in range(count):
         if count <= len(PALETTE):
@@ -181,14 +182,6 @@ def styles(count: int) -> Iterator[Styled]:
             light = (0.36, 0.48)[number % 2]
             color = to_hex(colorsys.hls_to_rgb(number / count, light, 0.65))
             yield color, markers[number % len(markers)]
-
-
-def short(value: float) -> str:
-    """15872 as `15.9k`: three digits, for an axis."""
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def png(figure: Figure) -> bytes:
@@ -235,7 +228,7 @@ def _curve(
     label: str | None = None,
     width: float = 1.5,
 ) -> CurvePoint:
-    """One run, or a mean: validation solid, training dashed; returns the best, which is marked."""
+    """Draw validation solid, training dashed and the best marked; returns the best."""
     color, marker = style
     x, best = [getattr(point, axis) for point in curve], best_of(curve)
     line: dict[str, Any] = {"color": color, "linewidth": width}
@@ -255,21 +248,21 @@ def _limit(axes: Axes, curves: Sequence[Sequence[CurvePoint]]) -> None:
     axes.set_ylim(bottom - margin, top + margin)
 
 
-def _limit_means(axes: Axes, some: Sequence[Statistic]) -> None:
-    """Intervals of two seeds can be so long that they would flatten the rest: they are cut."""
-    low, high = min(found.mean for found in some), max(found.mean for found in some)
+def _limit_means(axes: Axes, means: Sequence[Statistic]) -> None:
+    """Cut intervals that would flatten the rest, as those of two seeds can."""
+    low, high = min(loss.mean for loss in means), max(loss.mean for loss in means)
     span = high - low
     if span > 0:
-        ends = [(found.mean - (found.ci95 or 0), found.mean + (found.ci95 or 0)) for found in some]
+        ends = [(loss.mean - (loss.ci95 or 0), loss.mean + (loss.ci95 or 0)) for loss in means]
         low = max(low - span, min(low for low, _ in ends))
         high = min(high + span, max(high for _, high in ends))
         axes.set_ylim(low - 0.05 * span, high + 0.05 * span)
 
 
 def _log_ticks(axes: Axes, inches: float, values: Sequence[float]) -> None:
-    """At the values themselves where there is room; at 1, 2 and 5 where there are none."""
+    """Put ticks at the values where there is room; at 1, 2 and 5 where there are no values."""
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(_tick))
     if not values:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         return
@@ -281,8 +274,13 @@ def _log_ticks(axes: Axes, inches: float, values: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
 
 
+def _tick(value: float, _: object = None) -> str:
+    """A number on an axis in three digits, 15872 as `15.9k`."""
+    return short(value, digits=3)
+
+
 def _legend(figure: Figure, labels: Sequence[str]) -> None:
-    """Beside the figure, where it hides nothing."""
+    """Draw a legend beside the axes, where it hides nothing."""
     handles = [
         Line2D([], [], color=color, marker=marker, markersize=5, linewidth=1, label=label)
         for label, (color, marker) in zip(labels, styles(len(labels)), strict=True)

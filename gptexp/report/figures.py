@@ -33,7 +33,7 @@ class ReportFigure:
         return charts.png(self.draw(WIDE, True))
 
     def svgs(self) -> list[str]:
-        """For each of its shapes."""
+        """The drawing as an `<svg>` for each of its shapes, without its legend."""
         return [
             charts.svg(self.draw(shape, False), f"{self.name}-{number}")
             for number, shape in enumerate(self.shapes)
@@ -41,35 +41,35 @@ class ReportFigure:
 
 
 def cliffs(
-    bundles: Sequence[Bundle], groups: int, runs: int, levels: NgramBaselines | None = None
+    bundles: Sequence[Bundle], groups: int, runs: int, baselines: NgramBaselines | None = None
 ) -> list[ReportFigure]:
-    """The overfit cliffs over each axis; none without a curve. Of so many groups and runs."""
+    """The overfit cliffs over each axis, of so many groups and runs; none without a curve."""
     if not bundles:
         return []
     best = min(p.val_loss for bundle in bundles for curve in bundle.curves for p in curve)
     caption = "Training dashed, validation solid, the best of each marked. "
-    caption += _what_a_line_is(bundles, groups, runs) + LOSS_AXIS + _what_counting_is(levels)
+    caption += _lines_note(bundles, groups, runs) + LOSS_AXIS + _ngrams_note(baselines)
     legend = _legend([bundle.label for bundle in bundles])
-    ngrams = levels.losses if levels else []
-    counting = f"; that of counting {levels.orders} is {levels.shown}" if levels else ""
+    ngrams = baselines.losses if baselines else []
+    counting = f"; that of counting {baselines.orders} is {baselines.words}" if baselines else ""
     return [
         ReportFigure(
             name=f"cliffs_{axis}",
             title=f"by {axis}",
-            alt=f"Training and validation loss over {what}, for {len(bundles)} of {groups} groups; "
-            f"the lowest validation loss is {best:.4f} nats per token{counting}",
+            alt=f"Training and validation loss over {label}, for {len(bundles)} of {groups} "
+            f"groups; the lowest validation loss is {best:.4f} nats per token{counting}",
             caption=caption,
             legend=legend,
             draw=lambda size, legend, axis=axis: charts.overlay(  # type: ignore[misc]
                 bundles, axis, size, legend, ngrams
             ),
         )
-        for axis, what in AXES.items()
+        for axis, label in AXES.items()
     ]
 
 
 def cliff_map(sizes: Sequence[Size]) -> list[ReportFigure]:
-    """Over model size and dataset size, where both vary."""
+    """The map of the cliff over model size and dataset size, where both vary."""
     cells = results.grid(sizes)
     if not _varies(sizes, "params") or not _varies(sizes, "tokens"):
         return []
@@ -99,8 +99,8 @@ def cliff_map(sizes: Sequence[Size]) -> list[ReportFigure]:
 
 
 def losses(sizes: Sequence[Size]) -> list[ReportFigure]:
-    """The best loss over each size that varies."""
-    made = []
+    """The best loss over each size that varies: parameters, training tokens."""
+    drawn = []
     for name, what, x, other in (
         ("loss_by_params", "parameters", "params", "other_than_params"),
         ("loss_by_tokens", "training tokens", "tokens", "other_than_tokens"),
@@ -112,9 +112,9 @@ def losses(sizes: Sequence[Size]) -> list[ReportFigure]:
             together[getattr(size, other)].append((float(getattr(size, x)), size.best))
         chosen = results.spread(list(together), results.MOST_GROUPS)
         series = {label: together[label] for label in chosen}
-        some = f" {len(series)} of {len(together)} series are drawn."
+        fewer = f" {len(series)} of {len(together)} series are drawn."
         lowest = min(sizes, key=lambda size: size.best.mean)
-        made.append(
+        drawn.append(
             ReportFigure(
                 name=name,
                 title=f"Best loss by {what}",
@@ -122,18 +122,18 @@ def losses(sizes: Sequence[Size]) -> list[ReportFigure]:
                 f"{lowest.best.mean:.4f} nats per token at {getattr(lowest, x):,} {what}",
                 caption="Means over the seeds with the 95% interval of Student's t; a line joins "
                 "the lowest means. Intervals far longer than the means differ are cut off."
-                + (some if len(series) < len(together) else ""),
+                + (fewer if len(series) < len(together) else ""),
                 legend=_legend(chosen) if any(chosen) else [],
                 draw=lambda size, legend, series=series, what=what: charts.losses(  # type: ignore[misc]
                     series, f"{what}, log scale", size, legend
                 ),
             )
         )
-    return made
+    return drawn
 
 
 def left_out(sizes: Sequence[Size]) -> str:
-    """Why some of the figures over size are not there; empty when all are."""
+    """A sentence on why some of the figures over size are not there; empty when all are."""
     if not sizes:
         return "No group with a finite loss says how many parameters and training tokens it has."
     words = {"params": "parameters", "tokens": "training tokens"}
@@ -146,27 +146,28 @@ def left_out(sizes: Sequence[Size]) -> str:
     return f"All groups have {' and '.join(fixed)}, so the {missing} left out."
 
 
-def _what_a_line_is(bundles: Sequence[Bundle], groups: int, runs: int) -> str:
-    some = ""
+def _lines_note(bundles: Sequence[Bundle], groups: int, runs: int) -> str:
+    """Sentences on what a line is, and on how many groups are drawn where not all are."""
+    fewer = ""
     if len(bundles) < groups:
-        some = (
+        fewer = (
             f"{len(bundles)} of {groups} groups are drawn, from the lowest best loss to the "
             "highest at equal distances in that order. "
         )
     if bundles[0].band is None:
-        return f"Each line is a run; seeds share a colour. {some}"
+        return f"Each line is a run; seeds share a colour. {fewer}"
     return (
         f"{runs} runs are too many to draw one by one: each line is a mean over the seeds, as far "
-        f"as all of them went, and the band lies between the lowest and the highest. {some}"
+        f"as all of them went, and the band lies between the lowest and the highest. {fewer}"
     )
 
 
-def _what_counting_is(levels: NgramBaselines | None) -> str:
-    if levels is None:
+def _ngrams_note(baselines: NgramBaselines | None) -> str:
+    if baselines is None:
         return ""
     return (
-        f" Dotted and grey: what counting {levels.orders} reaches (Witten-Bell n-grams of "
-        f"{levels.where}); those far from the curves are left out."
+        f" Dotted and grey: what counting {baselines.orders} reaches (Witten-Bell n-grams of "
+        f"{baselines.training_set}); those far from the curves are left out."
     )
 
 

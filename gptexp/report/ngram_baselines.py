@@ -1,4 +1,4 @@
-"""What counting alone reaches on the corpus of a report, for its figures and words."""
+"""The n-gram losses on the corpus of a report, for its figures and words."""
 
 from dataclasses import dataclass
 
@@ -17,40 +17,45 @@ class NgramBaselines:
 
     @property
     def orders(self) -> str:
-        """Such as `1 to 5 characters`."""
+        """The orders in words, such as `1 to 5 characters`."""
         count = len(self.losses)
         return f"{f'1 to {count}' if count > 1 else '1'} {self.unit}"
 
     @property
-    def shown(self) -> str:
-        """The losses, such as `3.3473, 2.4857`."""
+    def words(self) -> str:
+        """The losses in one line, such as `3.3473, 2.4857`."""
         return ", ".join(f"{loss:.4f}" for loss in self.losses)
 
     @property
-    def where(self) -> str:
+    def training_set(self) -> str:
         """The training set in words."""
         return f"the {'largest ' if self.largest else ''}training set, {self.tokens:,} tokens"
 
 
-def of(found: Results) -> NgramBaselines | None:
-    """Those of the largest training set, on which its runs agree, of one text in one alphabet.
+def of(results: Results) -> NgramBaselines | None:
+    """The baselines of the largest training set, where all runs have one text in one alphabet.
 
-    None where the finished runs are judged on different texts or tokens, or do not say.
+    None where the finished runs are judged on different texts or tokens, do not say, or disagree.
     """
-    done = [record for record in found.records.values() if record.run.done]
+    done = [record for record in results.records.values() if record.run.done]
     if len({_judged_by(record) for record in done}) != 1:
         return None
     sizes = {record.tokens for record in done if record.tokens is not None}
     most = max(sizes, default=None)
     counted = [record.ngrams for record in done if record.tokens == most and record.ngrams]
     unit = UNITS.get(str(done[0].run.config.get("tokenizer.name")))
-    if most is None or unit is None or not counted or any(some != counted[0] for some in counted):
+    if (
+        most is None
+        or unit is None
+        or not counted
+        or any(losses != counted[0] for losses in counted)
+    ):
         return None
     return NgramBaselines(counted[0], unit, most, len(sizes) > 1)
 
 
 def _judged_by(record: Record) -> tuple[str, ...]:
-    """Text, tokens, and where in the text the validation split lies."""
+    """The text and the tokens that a run is judged by, and where the validation split lies."""
     bounds = mapping(mapping(record.manifest.get("data")).get("bounds"))
     tokenizer = record.run.config.get("tokenizer.name")
     return str(record.run.data_sha256), str(tokenizer), str(bounds.get("val"))

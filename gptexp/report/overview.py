@@ -1,11 +1,12 @@
-"""What a sweep is and how to have it again, in words from the configs and manifests of its runs."""
+"""A sweep in words, and how to have it again, from the configs and manifests of its runs."""
 
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gptexp.analysis import groups, records
+from gptexp.analysis import groups
+from gptexp.analysis.records import mixed, varying
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.results import Record, Results, mapping, short_label
 from gptexp.text import duration
@@ -13,17 +14,17 @@ from gptexp.text import duration
 MOST_VALUES = 8  # of a key or a fact, that are listed
 
 
-def facts(found: Results, counting: NgramBaselines | None = None) -> dict[str, list[str]]:
-    """What the sweep is: lines by name."""
-    records = list(found.records.values())
+def facts(results: Results, baselines: NgramBaselines | None = None) -> dict[str, list[str]]:
+    """The facts of a sweep, lines by name, without the names that have nothing to say."""
+    records = list(results.records.values())
     states = Counter(record.run.state for record in records)
     count = ", ".join(f"{number} {state}" for state, number in states.items())
     flops = [record.flops for record in records if record.flops is not None]
     seconds = [record.seconds for record in records if record.seconds is not None]
     named = {
-        "folder": [str(found.folder)],
+        "folder": [str(results.folder)],
         "runs": [
-            f"{len(records)}: {count}; in {len(found.groups)} groups of the same config but for "
+            f"{len(records)}: {count}; in {len(results.groups)} groups of the same config but for "
             "the seed"
         ],
         "corpus": _distinct(_corpus(record) for record in records),
@@ -32,25 +33,27 @@ def facts(found: Results, counting: NgramBaselines | None = None) -> dict[str, l
             f"{sum(flops):.3g} FLOPs in the {len(flops)} finished runs",
             f"{duration(sum(seconds))} of training in {len(seconds)} runs, one after another",
         ],
-        "best": [_best(found)],
-        "n-grams": [_counting(counting)] if counting else [],
+        "best": [_best(results)],
+        "n-grams": [_ngrams(baselines)] if baselines else [],
         "code": _distinct(_code(record) for record in records),
     }
     return {name: lines for name, lines in named.items() if lines}
 
 
-def _best(found: Results) -> str:
-    done = [record for record in found.records.values() if record.run.best is not None]
+def _best(results: Results) -> str:
+    done = [record for record in results.records.values() if record.run.best is not None]
     if not done:
         return "no finished run has a finite validation loss"
     run = min(done, key=lambda record: record.run.best or 0.0).run
-    where = short_label(found.by, [run.config.get(key) for key in found.by])
-    return f"{run.best:.4f} nats per token at step {run.best_step:,} ({where}, seed {run.seed})"
+    label = short_label(results.by, [run.config.get(key) for key in results.by])
+    return f"{run.best:.4f} nats per token at step {run.best_step:,} ({label}, seed {run.seed})"
 
 
-def _counting(levels: NgramBaselines) -> str:
-    losses = ", ".join(f"{order}: {loss:.4f}" for order, loss in enumerate(levels.losses, start=1))
-    return f"{losses} nats per token by counting that many {levels.unit} of {levels.where}"
+def _ngrams(baselines: NgramBaselines) -> str:
+    by_order = enumerate(baselines.losses, start=1)
+    losses = ", ".join(f"{order}: {loss:.4f}" for order, loss in by_order)
+    counted = f"that many {baselines.unit} of {baselines.training_set}"
+    return f"{losses} nats per token by counting {counted}"
 
 
 def _corpus(record: Record) -> str:
@@ -62,12 +65,12 @@ def _corpus(record: Record) -> str:
     return f"{name} ({config.get('tokenizer.name')} tokens{val}{digest})"
 
 
-def _varying(some_records: Sequence[Record]) -> list[str]:
-    """The keys that can change a result with all their values."""
-    some = [record.run for record in some_records]
+def _varying(records: Sequence[Record]) -> list[str]:
+    """Lines of the keys that vary and can change a result, each with all its values."""
+    runs = [record.run for record in records]
     lines = []
-    for key in [*records.varying(some, records.mixed(some)), "seed"]:
-        values = list(dict.fromkeys(run.config[key] for run in some if key in run.config))
+    for key in [*varying(runs, mixed(runs)), "seed"]:
+        values = list(dict.fromkeys(run.config[key] for run in runs if key in run.config))
         values.sort(key=groups.sort_key)
         more = f", ... ({len(values)} values)" if len(values) > MOST_VALUES else ""
         lines.append(f"{key}: {', '.join(map(str, values[:MOST_VALUES]))}{more}")
@@ -85,9 +88,9 @@ def _code(record: Record) -> str:
     return ", ".join(word for word in (commit + changed, torch, device) if word)
 
 
-def commands(found: Results) -> list[tuple[str, int]]:
-    """What to type to have the runs again, each with the number of runs that came from it."""
-    return list(Counter(_command(record) for record in found.records.values()).items())
+def commands(results: Results) -> list[tuple[str, int]]:
+    """The commands that make the runs again, each with the number of runs that came from it."""
+    return list(Counter(_command(record) for record in results.records.values()).items())
 
 
 def _command(record: Record) -> str:
@@ -104,11 +107,11 @@ def _command(record: Record) -> str:
 
 
 def _distinct(words: Iterable[str]) -> list[str]:
-    """Each once, the most frequent first, with how many say so where they differ."""
+    """Each word once, the most frequent first, with how many runs say so where they differ."""
     counts = Counter(word for word in words if word)
-    some = [
+    lines = [
         word if len(counts) == 1 else f"{word} [{count} runs]"
         for word, count in counts.most_common(MOST_VALUES)
     ]
     more = [f"and {len(counts) - MOST_VALUES} more"] if len(counts) > MOST_VALUES else []
-    return some + more
+    return lines + more

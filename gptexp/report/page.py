@@ -14,10 +14,10 @@ from gptexp.analysis import table
 from gptexp.analysis.cliff import best_of
 from gptexp.analysis.table import Table
 from gptexp.files import storage_errors, write_bytes, write_text
-from gptexp.report import figures, ngram_baselines, overview, results
+from gptexp.report import figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
 from gptexp.report.ngram_baselines import NgramBaselines
-from gptexp.report.results import Bundle, Record, Results, Size
+from gptexp.report.results import Bundle, Record, Results, Size, bundles, read_results, sizes
 from gptexp.runs.journal import read_journal
 from gptexp.runs.state import RunState
 
@@ -33,7 +33,7 @@ MOST_CHARACTERS = 2000  # of a sample
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # which no page may hold
 
-# As exhibits.py names them; by name, since the folder may hold pictures of somebody else.
+# As figures.py names them; by name, since the folder may hold pictures of somebody else.
 PICTURES = frozenset(
     f"{name}.png"
     for name in (
@@ -49,91 +49,91 @@ def write_report(folder: Path, to: Path | None = None) -> Path:
     Beside the page lie the figures as PNG, runs.csv, groups.csv, and the numbers behind the figures
     as report.json. Raises ConfigError for a folder without a finished run, StorageError.
     """
-    found = results.read_results(folder)
+    results = read_results(folder)
     target = to or folder / "report"
     with storage_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-    bundles, with_curves = results.bundles(found)
-    sizes = results.sizes(found)
-    counting = ngram_baselines.of(found)
-    cliffs = figures.cliffs(bundles, with_curves, len(found.records), counting)
-    others = [*figures.cliff_map(sizes), *figures.losses(sizes)]
-    all_runs = [record.run for record in found.records.values()]
-    per_run, per_group = table.per_run(all_runs), table.per_group(all_runs, found.by)
-    facts = overview.facts(found, counting)
+    drawn, with_curves = bundles(results)
+    points = sizes(results)
+    baselines = ngram_baselines.of(results)
+    cliffs = figures.cliffs(drawn, with_curves, len(results.records), baselines)
+    others = [*figures.cliff_map(points), *figures.losses(points)]
+    runs = [record.run for record in results.records.values()]
+    per_run, per_group = table.per_run(runs), table.per_group(runs, results.by)
+    facts = overview.facts(results, baselines)
     text = _page(
         facts=facts,
-        commands=overview.commands(found),
-        cliffs=[_figure(exhibit) for exhibit in cliffs],
-        others=[_figure(exhibit) for exhibit in others],
-        left_out=figures.left_out(sizes),
-        samples=_samples(found),
+        commands=overview.commands(results),
+        cliffs=[_figure(figure) for figure in cliffs],
+        others=[_figure(figure) for figure in others],
+        left_out=figures.left_out(points),
+        samples=_samples(results),
         groups=_rows(per_group, [bool(row["runs"].marks) for row in per_group.rows]),
         runs=_rows(per_run, [row["state"] != RunState.done for row in per_run.rows]),
-        notes=[*per_group.notes, *found.notes],
+        notes=[*per_group.notes, *results.notes],
     )
-    pictures = {f"{exhibit.name}.png": exhibit.png() for exhibit in (*cliffs, *others)}
+    pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others)}
     _remove_stale(target, pictures)
     for name, picture in pictures.items():
         write_bytes(target / name, picture)
     write_text(target / "runs.csv", table.render_table(per_run, "csv") + "\n")
     write_text(target / "groups.csv", table.render_table(per_group, "csv") + "\n")
-    write_text(target / "report.json", _numbers(facts, bundles, sizes, per_group, counting))
+    write_text(target / "report.json", _numbers(facts, drawn, points, per_group, baselines))
     write_text(target / PAGE, text)
     return target / PAGE
 
 
-def _samples(found: Results) -> list[dict[str, str]]:
-    """Of each group, the text of the run with the lowest best loss."""
+def _samples(results: Results) -> list[dict[str, str]]:
+    """The label of each group, and a text of its run with the lowest best loss, with its origin."""
     samples = []
-    for group in found.groups:
-        records = [record for record in found.of(group) if record.run.done]
+    for group in results.groups:
+        records = [record for record in results.of(group) if record.run.done]
         records.sort(key=lambda record: (record.run.best is None, record.run.best))
         if records and records[0].sample is not None and records[0].run.best is not None:
             run, text = records[0].run, records[0].sample
             origin = f"seed {run.seed}, best loss {run.best:.4f} at step {run.best_step:,}"
         else:
-            text, origin = _last_sample(found.of(group))
-        samples.append({"label": found.label(group), "origin": origin, "text": shortened(text)})
+            text, origin = _last_sample(results.of(group))
+        samples.append({"label": results.label(group), "origin": origin, "text": shortened(text)})
     return samples
 
 
 def _last_sample(records: Sequence[Record]) -> tuple[str, str]:
-    """Of a group without a finished run: what a run had written last by its best evaluation."""
+    """A text of a group without a finished run, the last up to a run's best, and its origin."""
     for record in records:
         best = best_of(record.curve).step if record.curve else 0
         lines = read_journal(record.run.path / "samples.jsonl")
-        some = [line for line in lines if line["step"] <= best] or lines[:1]
-        if some:
-            run, line = record.run, some[-1]
+        written = [line for line in lines if line["step"] <= best] or lines[:1]
+        if written:
+            run, line = record.run, written[-1]
             origin = f"seed {run.seed}, {run.state}; sample of step {line['step']:,}"
             return f"{line.get('prompt', '')}{line.get('text', '')}", origin
     return "", f"{records[0].run.state}; no sample"
 
 
 def shortened(text: str) -> str:
-    """At most MOST_CHARACTERS, and a word where there were more."""
+    """At most MOST_CHARACTERS of the text, and how many more there are."""
     more = len(text) - MOST_CHARACTERS
     return text if more <= 0 else f"{text[:MOST_CHARACTERS]}\n... and {more:,} characters more"
 
 
 def printable(text: str) -> str:
-    """Without control characters, which become what Unicode draws for them, or lone surrogates."""
+    """The text with signs in place of control characters and lone surrogates."""
     return CONTROL.sub("\ufffd", text).encode(errors="replace").decode()
 
 
-def _figure(exhibit: ReportFigure) -> dict[str, Any]:
-    """What the template shows of it; the SVGs are markup of our own, as wide as `points`."""
-    values = {key: getattr(exhibit, key) for key in ("name", "title", "alt", "caption", "legend")}
-    svgs = exhibit.svgs()
-    points = VIEW_BOX.search(svgs[0])
-    assert points is not None, "figures.svg writes one"
-    return {**values, "svgs": [Markup(svg) for svg in svgs], "points": float(points[1])}
+def _figure(figure: ReportFigure) -> dict[str, Any]:
+    """A figure for the template; the SVGs are markup of our own, as wide as `points`."""
+    values = {key: getattr(figure, key) for key in ("name", "title", "alt", "caption", "legend")}
+    svgs = figure.svgs()
+    box = VIEW_BOX.search(svgs[0])
+    assert box is not None, "charts.svg writes one"
+    return {**values, "svgs": [Markup(svg) for svg in svgs], "points": float(box[1])}
 
 
-def _rows(made: Table, marked: Sequence[bool]) -> dict[str, Any]:
-    """A table with the rows to mark, since not all of their runs are done."""
-    cells = table.cells(made)
+def _rows(shown: Table, marked: Sequence[bool]) -> dict[str, Any]:
+    """A table for the template, with the rows to mark, since not all of their runs are done."""
+    cells = table.cells(shown)
     return {
         "columns": cells.columns,
         "numeric": cells.numeric,
@@ -151,24 +151,24 @@ def _page(**values: Any) -> str:
 
 def _numbers(
     facts: dict[str, list[str]],
-    bundles: Sequence[Bundle],
-    sizes: Sequence[Size],
+    drawn: Sequence[Bundle],
+    points: Sequence[Size],
     groups: Table,
-    counting: NgramBaselines | None,
+    baselines: NgramBaselines | None,
 ) -> str:
     """The numbers behind every figure, as JSON."""
     values = {
         "facts": facts,
-        "cliffs": [asdict(bundle) for bundle in bundles],
-        "ngrams": None if counting is None else asdict(counting),
-        "sizes": [asdict(size) for size in sizes],
+        "cliffs": [asdict(bundle) for bundle in drawn],
+        "ngrams": None if baselines is None else asdict(baselines),
+        "sizes": [asdict(size) for size in points],
         "groups": json.loads(table.render_table(groups, "json")),
     }
     return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
 
 def _remove_stale(folder: Path, written: Collection[str]) -> None:
-    """Pictures of an earlier report that this one does not have."""
+    """Delete the pictures of an earlier report that this one does not have."""
     with storage_errors(folder):
         for name in PICTURES.difference(written):
             (folder / name).unlink(missing_ok=True)

@@ -17,25 +17,23 @@ FORMATS = (".png", ".svg", ".pdf")
 
 
 def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
-    """Draw what each of `runs`, or of the runs in it, evaluated, over `by`, into `to`.
+    """Draw the evaluations of `runs`, which may be folders of runs, over `by` into the file `to`.
 
     Raises ConfigError for an axis, a kind of picture or a run that cannot be drawn, StorageError.
     """
     from gptexp.report import charts  # matplotlib: half a second
 
     if by not in charts.AXES:
-        raise ConfigError(
-            Problem("--by", f"{by!r} is not known", f"one of {', '.join(charts.AXES)}")
-        )
+        known = f"one of {', '.join(charts.AXES)}"
+        raise ConfigError(Problem("--by", f"{by!r} is not known", known))
     if to.suffix not in FORMATS:
-        raise ConfigError(
-            Problem("--to", f"{to} is no picture", f"a name with {', '.join(FORMATS)}")
-        )
+        known = f"a name with {', '.join(FORMATS)}"
+        raise ConfigError(Problem("--to", f"{to} is no picture", known))
     curves: dict[Path, list[cliff.CurvePoint]] = {}
-    found, notes = collect(runs)
+    collected, notes = collect(runs)
     for note in notes:
         log.warning("%s", note)
-    for path in (run.path for run in found):
+    for path in (run.path for run in collected):
         curve = cliff.curve_points(read_journal(path / "metrics.jsonl"))
         if not curve:
             log.warning("%s: holds no evaluation yet, so it is left out", path)
@@ -50,7 +48,7 @@ def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
 
 
 def labelled(curves: dict[Path, list[cliff.CurvePoint]]) -> dict[str, list[cliff.CurvePoint]]:
-    """By folder and name, or by the whole path where two runs share these."""
+    """The curves by folder and name, or by the whole path where two runs share these."""
     short = [f"{path.parent.name}/{path.name}" for path in curves]
     alone = {name for name, count in Counter(short).items() if count == 1}
     names = [n if n in alone else str(path) for n, path in zip(short, curves, strict=True)]

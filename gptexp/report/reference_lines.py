@@ -22,7 +22,7 @@ Level = tuple[int, float]  # an order and its loss
 
 
 def draw(figure: Figure, axes: Axes, losses: Sequence[float]) -> None:
-    """Of order 1, 2, ...: thin dotted lines that end in their names, right of all that is drawn.
+    """Draw losses of order 1, 2, ... as dotted lines that end in their names, right of all else.
 
     To be called last, when the axes have their limits and the figure its legend. Of lines above or
     below the axis only near ones are drawn, since room for a far one would flatten the curves.
@@ -48,7 +48,7 @@ def draw(figure: Figure, axes: Axes, losses: Sequence[float]) -> None:
 
 
 def _with_room_above_and_below(axes: Axes, levels: Sequence[Level]) -> list[Level]:
-    """Move the ends of the axis to what is near them; the levels that it then holds, from below."""
+    """Move the ends of the axis to near levels; return those that it then holds, from below."""
     low, high = axes.get_ylim()
     span = high - low
     shown = [level for level in levels if low - NEAR * span <= level[1] <= high + NEAR * span]
@@ -66,7 +66,7 @@ def _leave_room_right(axes: Axes, share: float) -> None:
 
 
 def _together(levels: Sequence[Level], apart: float) -> list[tuple[str, float]]:
-    """The names and where they stand; of lines nearer than `apart` as one, in their middle.
+    """The names and the losses they stand at; of lines nearer than `apart` one, in their middle.
 
     `levels` from below; so are the names, and they are no nearer than that.
     """

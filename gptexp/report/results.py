@@ -1,7 +1,7 @@
-"""What the runs of a folder show together: curves by group, sizes, samples, and how to repeat them.
+"""The runs of a folder together: curves by group, sizes, samples, and how to repeat them.
 
 From the files of the runs alone. What another kind of result adds to the report (the level of a
-baseline, a fitted law) is gathered here, as one more function of Findings.
+baseline, a fitted law) is gathered here, as one more function of Results.
 """
 
 import math
@@ -17,6 +17,7 @@ from gptexp.analysis.records import Run
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import read_json
 from gptexp.runs.journal import read_journal
+from gptexp.text import listed
 
 MOST_RUNS = 40  # that are drawn one by one; of more, the means of their groups
 
@@ -43,7 +44,7 @@ class Record:
 
     @property
     def tokens(self) -> int | None:
-        """In the training set."""
+        """The number of tokens in the training set; None where the manifest does not say."""
         value = mapping(mapping(self.manifest.get("data")).get("tokens")).get("train")
         return value if isinstance(value, int) else None
 
@@ -89,43 +90,39 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """Raises ConfigError for a folder without runs, or without one that is done."""
-    found, damaged = records.collect([folder])
+    """The runs of a folder; raises ConfigError where there is none, or none that is done."""
+    runs, damaged = records.collect([folder])
     notes = [str(problem) for problem in damaged]
-    if not any(run.done for run in found):
-        why = "; ".join(f"{run.path.name} {run.state}" for run in found[: groups.NAMES])
-        raise ConfigError(
-            Problem(
-                folder,
-                f"none of its runs is done, of {len(found)} ({why})",
-                f"see why with gptexp table {folder}, and run their commands again",
-            )
-        )
-    by = telling(found)
-    by_path = {run.path: _record(run, notes) for run in found}
-    return Results(folder, by, by_path, groups.group(found, by), notes)
+    if not any(run.done for run in runs):
+        why = listed([f"{run.path.name} {run.state}" for run in runs])
+        fix = f"see why with gptexp table {folder}, and run their commands again"
+        what = f"none of its runs is done, of {len(runs)} ({why})"
+        raise ConfigError(Problem(folder, what, fix))
+    by = telling(runs)
+    by_path = {run.path: _record(run, notes) for run in runs}
+    return Results(folder, by, by_path, groups.group(runs, by), notes)
 
 
-def telling(found: Sequence[Run]) -> list[str]:
+def telling(runs: Sequence[Run]) -> list[str]:
     """The config keys that tell the runs apart but for their seeds.
 
     Those that follow from earlier ones are left out, as the layers of a preset do from its name;
     but the dataset's size is always told.
     """
-    told = records.mixed(found)
-    if len({run.data_sha256 for run in found}) > 1 and "data.path" in records.differing(found):
+    told = records.mixed(runs)
+    if len({run.data_sha256 for run in runs}) > 1 and "data.path" in records.differing(runs):
         told.append("data.path")
     keys = [key for key in told if key != "data.fraction"]
-    count = _combinations(found, keys)
+    count = _combinations(runs, keys)
     for key in reversed(keys):
         rest = [other for other in keys if other != key]
-        if _combinations(found, rest) == count:
+        if _combinations(runs, rest) == count:
             keys = rest
     return [key for key in told if key in keys or key == "data.fraction"]
 
 
 def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
-    """Such as `n_layer=2 optim=sgd`: keys without their section, where no two are alike.
+    """A group in words, `n_layer=2 optim=sgd`: keys without their section, where none are alike.
 
     The name in a section is what was chosen for it, so it goes by the section's.
     """
@@ -134,60 +131,59 @@ def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
     return groups.label(names, values)
 
 
-def bundles(found: Results) -> tuple[list[Bundle], int]:
+def bundles(results: Results) -> tuple[list[Bundle], int]:
     """The curves to draw, of at most MOST_GROUPS groups; and how many groups have curves.
 
     Of more groups, some are taken at equal distances in the order of their best losses, so that
     the best and the worst are among them. With more than MOST_RUNS runs, each is a mean.
     """
     curves = {}
-    for group in found.groups:
-        records = [record for record in found.of(group) if record.curve]
+    for group in results.groups:
+        records = [record for record in results.of(group) if record.curve]
         if records:
-            curves[found.label(group)] = records
-    lowest = {name: min(_lowest(record) for record in some) for name, some in curves.items()}
+            curves[results.label(group)] = records
+    lowest = {name: min(map(_lowest, records)) for name, records in curves.items()}
     drawn = spread(sorted(curves, key=lambda name: lowest[name]), MOST_GROUPS)
-    chosen = {name: some for name, some in curves.items() if name in drawn}
-    if sum(map(len, curves.values())) <= MOST_RUNS:
-        made = [
-            Bundle(name, [thinned(record.curve) for record in some], None)
-            for name, some in chosen.items()
-        ]
-    else:
-        made = [_mean(name, some) for name, some in chosen.items()]
-    return made, len(curves)
+    chosen = {name: records for name, records in curves.items() if name in drawn}
+    if sum(map(len, curves.values())) > MOST_RUNS:
+        return [_mean(name, records) for name, records in chosen.items()], len(curves)
+    one_by_one = [
+        Bundle(name, [thinned(record.curve) for record in records], None)
+        for name, records in chosen.items()
+    ]
+    return one_by_one, len(curves)
 
 
-def sizes(found: Results) -> list[Size]:
+def sizes(results: Results) -> list[Size]:
     """The groups with a best loss whose number of parameters and training tokens are known."""
-    made = []
-    kinds = {record.run.config.get("model.kind") for record in found.records.values()}
-    for group in found.groups:
+    points = []
+    kinds = {record.run.config.get("model.kind") for record in results.records.values()}
+    for group in results.groups:
         kind = str(group.runs[0].config.get("model.kind")) if len(kinds) > 1 else ""
         params, best = group.params(), group.statistic("best")
-        counts = {record.tokens for record in found.of(group) if record.run.done}
+        counts = {record.tokens for record in results.of(group) if record.run.done}
         tokens = counts.pop() if len(counts) == 1 else None
         if params is None or tokens is None or best is None:
             continue
-        made.append(
+        points.append(
             Size(
-                label=found.label(group),
+                label=results.label(group),
                 params=params,
                 tokens=tokens,
                 best=best,
                 height=group.statistic("height"),
                 # A line joins the sizes of one kind of model.
-                other_than_params=f"{kind} {_label_without(found.by, group, SIZE_KEYS)}".strip(),
-                other_than_tokens=_label_without(found.by, group, ("data.fraction",)),
+                other_than_params=f"{kind} {_label_without(results.by, group, SIZE_KEYS)}".strip(),
+                other_than_tokens=_label_without(results.by, group, ("data.fraction",)),
             )
         )
-    return made
+    return points
 
 
-def grid(some: Sequence[Size]) -> list[Size]:
-    """One for each pair of parameters and tokens: where there are several, the best of them."""
+def grid(points: Sequence[Size]) -> list[Size]:
+    """One point for each pair of parameters and tokens: of several, that of the lowest loss."""
     cells: dict[tuple[int, int], Size] = {}
-    for size in some:
+    for size in points:
         other = cells.setdefault((size.params, size.tokens), size)
         if size.best.mean < other.best.mean:
             cells[size.params, size.tokens] = size
@@ -195,14 +191,14 @@ def grid(some: Sequence[Size]) -> list[Size]:
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most that many, first and last among them, at equal distances."""
+    """At most so many of the items, first and last among them, at equal distances."""
     if len(items) <= most:
         return list(items)
     return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
-    """At most MOST_POINTS and the best: as much as a figure shows."""
+    """At most MOST_POINTS of the curve, and its best point: as much as a figure shows."""
     kept = {point.step for point in spread(curve, MOST_POINTS)} | {cliff.best_of(curve).step}
     return [point for point in curve if point.step in kept]
 
@@ -221,27 +217,24 @@ def _record(run: Run, notes: list[str]) -> Record:
         run=run,
         curve=curve,
         manifest=_without_bulk(manifest),
-        flops=_number(summary.get("flops")),
-        seconds=_number(lines[-1].get("seconds")) if lines else _number(summary.get("seconds")),
+        flops=_finite_number(summary.get("flops")),
+        seconds=_finite_number((lines[-1] if lines else summary).get("seconds")),
         sample=sample if isinstance(sample, str) else None,
         ngrams=_numbers(summary.get("ngrams")),
     )
 
 
 def _without_bulk(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Of a thousand runs, patches would fill the memory."""
+    """The manifest without patch and digests, which would fill the memory with many runs."""
     kept = {key: value for key, value in manifest.items() if key not in ("sources", "resumes")}
     kept["git"] = {k: v for k, v in mapping(manifest.get("git")).items() if k != "patch"}
     return kept
 
 
 def _mean(label: str, records: Sequence[Record]) -> Bundle:
-    """Over the runs that are done, where there are any, at the steps that all of them have."""
-    some = [record.curve for record in records if record.run.done]
-    rows = [
-        {point.step: point for point in curve}
-        for curve in some or [record.curve for record in records]
-    ]
+    """The mean of the finished runs, or of all where none is, at the steps that all have."""
+    members = [record for record in records if record.run.done] or records
+    rows = [{point.step: point for point in record.curve} for record in members]
     steps = [step for step in rows[0] if all(step in row for row in rows)]
     curve, low, high = [], [], []
     for step in spread(steps, MOST_POINTS):
@@ -258,9 +251,9 @@ def _mean(label: str, records: Sequence[Record]) -> Bundle:
 
 
 def _average(values: Iterable[float]) -> float:
-    found = groups.statistic(values)
-    assert found is not None
-    return found.mean
+    statistic = groups.statistic(values)
+    assert statistic is not None
+    return statistic.mean
 
 
 def _lowest(record: Record) -> float:
@@ -268,27 +261,28 @@ def _lowest(record: Record) -> float:
 
 
 def _label_without(by: Sequence[str], group: Group, left_out: Sequence[str]) -> str:
-    """Of the values of all keys but those; empty where no other varies."""
+    """The group's label without the keys in `left_out`; empty where no other varies."""
     pairs = [(k, v) for k, v in zip(by, group.values, strict=True) if k not in left_out]
     return short_label(*zip(*pairs, strict=True)) if pairs else ""
 
 
-def _combinations(found: Sequence[Run], keys: Sequence[str]) -> int:
-    return len({tuple(run.config.get(key) for key in keys) for run in found})
+def _combinations(runs: Sequence[Run], keys: Sequence[str]) -> int:
+    return len({tuple(run.config.get(key) for key in keys) for run in runs})
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """The value, or an empty one for what is none, as in a damaged file."""
+    """The value, or an empty mapping for any other kind of value, as in a damaged file."""
     return value if isinstance(value, dict) else {}
 
 
-def _number(value: Any) -> float | None:
+def _finite_number(value: Any) -> float | None:
+    """The value if it is a finite number; None for anything else, as in a damaged file."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return value if is_number and math.isfinite(value) else None
 
 
 def _numbers(value: Any) -> list[float] | None:
     """A list of at least one number, all finite; None for anything else."""
-    found = [_number(item) for item in value] if isinstance(value, list) else []
-    kept = [number for number in found if number is not None]
-    return kept if kept and len(kept) == len(found) else None
+    numbers = [_finite_number(item) for item in value] if isinstance(value, list) else []
+    finite = [number for number in numbers if number is not None]
+    return finite if finite and len(finite) == len(numbers) else None

@@ -2,13 +2,12 @@
 
 import contextlib
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from gptexp.analysis.groups import statistic
+from gptexp.analysis.groups import gathered, statistic
 from gptexp.analysis.records import Run, mixed
 from gptexp.tracking.tensorboard import EventFile
 
@@ -24,13 +23,11 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
     in more than the seed, a mean would say nothing, and the dataset size is left out, in a line
     that names the keys; so is one with a single model size. Earlier drawings are replaced.
     """
-    sizes: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.done:
-            sizes[f"{run.config.get('data.fraction', 1):g}"].append(run)
+    done = [run for run in runs if run.done]
+    sizes = gathered(done, lambda run: f"{run.config.get('data.fraction', 1):g}")
     for stale in folder.glob("scaling-f*/events.out.tfevents.*"):
         stale.unlink(missing_ok=True)  # another sweep may draw here too
-    curves = {fraction: _curve(fraction, found) for fraction, found in sizes.items()}
+    curves = {fraction: _curve(fraction, members) for fraction, members in sizes.items()}
     drawn = [
         _draw(folder / f"scaling-f{fraction}", curve)
         for fraction, curve in curves.items()
@@ -44,18 +41,16 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
 
 def _curve(fraction: str, runs: Sequence[Run]) -> dict[int, list[Run]]:
     """The runs by their parameters, in that order; empty where a size mixes more than seeds."""
-    found: dict[int, list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.params is not None:
-            found[run.params].append(run)
-    keys = dict.fromkeys(key for same in found.values() for key in mixed(same))
+    known = [run for run in runs if run.params is not None]
+    by_params = gathered(known, lambda run: run.params or 0)
+    keys = dict.fromkeys(key for same in by_params.values() for key in mixed(same))
     words = f"runs of one size differ in {', '.join(keys)}" if keys else ""
     if len({run.config.get("model.kind") for run in runs}) > 1:
         words = "its runs differ in model.kind"
     if words:
         log.info("TensorBoard has no scaling curve of data.fraction=%s: %s", fraction, words)
         return {}
-    return dict(sorted(found.items()))
+    return dict(sorted(by_params.items()))
 
 
 def _draw(path: Path, curve: dict[int, list[Run]]) -> Path:

@@ -50,7 +50,6 @@ def sources() -> dict[str, str]:
 
 def environment(runtime: "Runtime") -> dict[str, Any]:
     """Versions and machine: what can change the bits of a result though the code is the same."""
-    import importlib.metadata
     import platform
 
     import torch
@@ -60,7 +59,7 @@ def environment(runtime: "Runtime") -> dict[str, Any]:
         "device": runtime.device.type,
         "dtype": str(runtime.dtype).removeprefix("torch."),
         "python": platform.python_version(),
-        "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "packages": _versions(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -70,8 +69,19 @@ def environment(runtime: "Runtime") -> dict[str, Any]:
     }
 
 
+@cache
+def _versions() -> dict[str, str]:
+    import importlib.metadata
+
+    return {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+@cache
 def git() -> dict[str, Any]:
-    """Commit of the checkout and what is not committed in it; empty outside a checkout."""
+    """Commit of the checkout and what is not committed in it; empty outside a checkout.
+
+    As this process found it first, like the code that it runs.
+    """
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return {}

@@ -12,11 +12,7 @@ from gptexp.experiment.lifecycle import to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory
 from gptexp.files import read_json
 from gptexp.models.build import build_model
-from gptexp.models.counts import (
-    flops_per_token,
-    total_parameters,
-    training_memory,
-)
+from gptexp.models.counts import flops_per_token, total_parameters, training_memory
 from gptexp.optim.build import build_optimizer
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.state import RunState
@@ -38,9 +34,9 @@ HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "ti
 
 @dataclass(frozen=True)
 class Cost:
-    """What one point comes to."""
+    """What one point of a sweep would cost, and what of it is there."""
 
-    state: str  # see standing()
+    state: str  # see progress()
     params: int
     steps: int
     tokens: int
@@ -62,22 +58,23 @@ class Planner:
         self.speeds: dict[str, Speed] = {}
 
     def cost(self, config: Config) -> Cost:
-        """Raises GptexpError for a point that would be refused."""
+        """What a point would cost; raises GptexpError for one that would be refused."""
         check(config)
         ConfigError.raise_for(device_problems(config.trainer, self.hardware))
-        where = resolve_runtime(config.trainer, self.hardware)
+        runtime = resolve_runtime(config.trainer, self.hardware)
         with cpu_threads(config.trainer.threads):
-            return self._cost(config, where)
+            return self._cost(config, runtime)
 
-    def _cost(self, config: Config, where: Runtime) -> Cost:
+    def _cost(self, config: Config, runtime: Runtime) -> Cost:
         loaded = self.loaded(config)
         vocab_size = loaded.tokenizer.vocab_size
-        corpus = loaded.corpus(config.trainer.rows, config.seed, where.device)
+        corpus = loaded.corpus(config.trainer.rows, config.seed, runtime.device)
         trainer = budgeted(config, vocab_size, corpus)
-        check_memory(config, vocab_size, where.device)
+        check_memory(config, vocab_size, runtime.device)
         tokens = corpus.tokens_seen(trainer.max_steps)
         directory = identify(config, self.outputs).directory
-        state, left = standing(config, directory, trainer.max_steps)
+        state, left = progress(config, directory, trainer.max_steps)
+        speed = self.speed(config, runtime, corpus, vocab_size)
         return Cost(
             state=state,
             params=total_parameters(config.model, vocab_size),
@@ -86,11 +83,9 @@ class Planner:
             epochs=tokens / corpus.tokens_per_epoch("train"),
             flops=float(flops_per_token(config.model, vocab_size) * tokens),
             memory=training_memory(config.model, vocab_size, trainer.batch_size),
-            seconds=throughput.seconds(
-                trainer, corpus, self.speed(config, where, corpus, vocab_size)
-            ),
+            seconds=throughput.seconds(trainer, corpus, speed),
             left=left,
-            machine=where.describe(),
+            machine=runtime.describe(),
         )
 
     def loaded(self, config: Config) -> LoadedText:
@@ -101,18 +96,18 @@ class Planner:
             self.texts[key] = load_corpus(config.data, config.tokenizer, block_size)
         return self.texts[key]
 
-    def speed(self, config: Config, where: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
-        """Seconds that a token takes."""
+    def speed(self, config: Config, runtime: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
+        """The speed of training, measured once for all points that have it in common."""
         cfg = config.trainer
         sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
         # Of documents, the time of a token depends on how many of them a step has.
         text = config.data if config.data.documents else None
-        key = repr((config.model, vocab_size, *sizes, text, where))
+        key = repr((config.model, vocab_size, *sizes, text, runtime))
         if key not in self.speeds:
             model = build_model(config.model, vocab_size, 0)
-            model.to(where.device)
+            model.to(runtime.device)
             optimizer = build_optimizer(config.optim, model)
-            update = UpdateStep(model, optimizer, where, cfg.grad_clip)
+            update = UpdateStep(model, optimizer, runtime, cfg.grad_clip)
             self.speeds[key] = throughput.measure(cfg, update, corpus)
         return self.speeds[key]
 
@@ -122,14 +117,14 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
 
     Raises ConfigError for an unknown key or choice, and where no point has a config.
     """
-    found = [SweepPoint(*both) for both in grid.of_command(words)]
-    if all(isinstance(point.config, ConfigError) for point in found):
-        raise ConfigError(*(p for point in found for p in point.config.problems))  # type: ignore[union-attr]
+    points = [SweepPoint(*point) for point in grid.of_command(words)]
+    if all(isinstance(point.config, ConfigError) for point in points):
+        raise ConfigError(*(p for point in points for p in point.config.problems))  # type: ignore[union-attr]
     planner = Planner(outputs)
     rows: list[tuple[str, ...]] = [HEADER]
     costs: list[Cost] = []
-    for point in found:
-        name = changes(point, found)
+    for point in points:
+        name = changes(point, points)
         try:
             if isinstance(point.config, ConfigError):
                 raise point.config
@@ -138,11 +133,11 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
         except GptexpError as error:
             rows.append((RunState.refused, *[""] * 7, f"{name}  {error.problems[0]}".strip()))
     right = [False, *[True] * 7, False]
-    return "\n".join([*aligned(rows, right), "", total(found, costs)])
+    return "\n".join([*aligned(rows, right), "", total(points, costs)])
 
 
-def standing(config: Config, directory: RunDirectory, steps: int) -> tuple[str, float]:
-    """What there is of a run of so many steps, and the share of it that is left.
+def progress(config: Config, directory: RunDirectory, steps: int) -> tuple[str, float]:
+    """The state of a run of so many steps, and the share of it that is left.
 
     The state is new, done or RunDirectory.state, with the share that is trained, or with a
     word that the run is to start anew.
@@ -158,6 +153,7 @@ def standing(config: Config, directory: RunDirectory, steps: int) -> tuple[str, 
 
 
 def cells(cost: Cost) -> tuple[str, ...]:
+    """The cost in the columns of HEADER but the last."""
     return (
         cost.state,
         f"{cost.params:,}",
@@ -170,18 +166,18 @@ def cells(cost: Cost) -> tuple[str, ...]:
     )
 
 
-def total(found: list[SweepPoint], costs: list[Cost]) -> str:
+def total(points: list[SweepPoint], costs: list[Cost]) -> str:
     """The last line: how much of all that is still to be trained."""
     todo = [cost for cost in costs if cost.left]
     diverged = sum(cost.state == RunState.diverged for cost in costs)
-    rest = {RunState.diverged: diverged, RunState.refused: len(found) - len(costs)}
+    rest = {RunState.diverged: diverged, RunState.refused: len(points) - len(costs)}
     others = "".join(f", {count} {state}" for state, count in rest.items() if count)
     flops = sum(cost.flops * cost.left for cost in todo)
     seconds = sum(cost.seconds * cost.left for cost in todo)
     machines = " and ".join(dict.fromkeys(cost.machine for cost in todo or costs))
-    where = f" on {machines}" if machines else ""
-    counted = "1 point" if len(found) == 1 else f"{len(found)} points"
+    place = f" on {machines}" if machines else ""
+    counted = "1 point" if len(points) == 1 else f"{len(points)} points"
     return (
         f"{counted}, {len(costs) - len(todo) - diverged} done{others}; to train {len(todo)}: "
-        f"{flops:.2e} FLOPs, about {duration(seconds)} one after another{where}"
+        f"{flops:.2e} FLOPs, about {duration(seconds)} one after another{place}"
     )

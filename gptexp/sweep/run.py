@@ -26,9 +26,6 @@ log = logging.getLogger(__name__)
 
 IN_USE = InUseError.exit_code
 
-# Overrides of some points and the number of the first -> their outcomes; none for one that is lost
-Launch = Callable[[list[list[str]], int], Sequence[Outcome | None]]
-
 
 @dataclass
 class SweepPoint:
@@ -40,6 +37,21 @@ class SweepPoint:
     stamp: tuple[int, int] | None = None  # of its status.json before the first job
 
 
+# Some points and the number of the first -> their outcomes; None for one that is lost
+Launch = Callable[[Sequence[SweepPoint], int], Sequence[Outcome | None]]
+
+
+def train_here(points: Sequence[SweepPoint], first: int) -> list[Outcome]:
+    """The launch of points in this process: Hydra's own would compose each of them once more."""
+    from gptexp.experiment.run import run_experiment
+
+    return [
+        run_experiment(point.config, overrides=point.overrides)
+        for point in points
+        if isinstance(point.config, Config)
+    ]
+
+
 def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int:
     """Train what is to be trained, `at_once` points to a launch; returns the exit code.
 
@@ -48,14 +60,14 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int
     """
     check(points)
     jobs, interrupted = waiting(points), EXIT_OK
-    before = signal.signal(signal.SIGTERM, _terminated)
+    former_handler = signal.signal(signal.SIGTERM, _terminated)
     try:
         for first in range(0, len(jobs), at_once):
             batch = jobs[first : first + at_once]
             if at_once == 1:
                 announce(batch[0], points)
-            told = launch([point.overrides for point in batch], first)
-            for point, outcome in zip(batch, told, strict=True):
+            outcomes = launch(batch, first)
+            for point, outcome in zip(batch, outcomes, strict=True):
                 point.outcome = outcome or point.outcome
             if exit_code(batch) >= EXIT_INTERRUPTED:
                 break  # no new one starts
@@ -66,7 +78,7 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int
     except KeyboardInterrupt:
         interrupted = EXIT_INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, former_handler)
     settle(points)
     draw(points)
     log.info("\n%s", table(points))
@@ -86,11 +98,11 @@ def check(points: Sequence[SweepPoint]) -> None:
     shown: set[Problem] = set()
     for point in points:
         cfg = point.config
-        found = list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg)
-        if found:
-            point.outcome = Outcome(RunState.refused, error=str(found[0]))
+        reasons = list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg)
+        if reasons:
+            point.outcome = Outcome(RunState.refused, error=str(reasons[0]))
             log.info("refused       %s", changes(point, points))
-        for problem in found:
+        for problem in reasons:
             if problem not in shown:
                 log.error("%s", problem)
             shown.add(problem)
@@ -99,16 +111,16 @@ def check(points: Sequence[SweepPoint]) -> None:
 def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
     """The points that are to be trained; one line for each that is over."""
     legal = [point for point in points if point.outcome is NOT_STARTED]
-    if legal:
-        for point in legal:
-            assert isinstance(point.config, Config)
-            point.outcome = outcome_before(point.config)
-            if (path := point.outcome.directory) is not None:
-                point.stamp = RunDirectory(path).status_stamp()
+    for point in legal:
+        assert isinstance(point.config, Config)
+        point.outcome = outcome_before(point.config)
+        if (path := point.outcome.directory) is not None:
+            point.stamp = RunDirectory(path).status_stamp()
     return [point for point in legal if point.outcome.state is RunState.not_started]
 
 
 def announce(point: SweepPoint, points: Sequence[SweepPoint]) -> None:
+    """Log which point begins."""
     number = next(i for i, other in enumerate(points, start=1) if other is point)
     log.info("\npoint   %d of %d: %s", number, len(points), changes(point, points))
 
@@ -122,14 +134,14 @@ def settle(points: Iterable[SweepPoint]) -> None:
         path, state = point.outcome.directory, point.outcome.state
         if path is not None and state in (RunState.not_started, RunState.in_use):
             directory = RunDirectory(path)
-            found = outcome_after(directory)
+            outcome = outcome_after(directory)
             untouched = state is RunState.not_started and directory.status_stamp() == point.stamp
-            if found.state is RunState.in_use or not untouched:
-                point.outcome = found
+            if outcome.state is RunState.in_use or not untouched:
+                point.outcome = outcome
 
 
 def draw(points: Iterable[SweepPoint]) -> None:
-    """The scaling curves of folders whose runs have TensorBoard; never in a sweep's way."""
+    """Draw the scaling curves of folders whose runs have TensorBoard; never in a sweep's way."""
     configs = [point.config for point in points if point.outcome.directory is not None]
     names = {c.name for c in configs if isinstance(c, Config) and c.logger.tensorboard}
     for folder in (OUTPUTS / name for name in sorted(names)):
@@ -143,7 +155,7 @@ def draw(points: Iterable[SweepPoint]) -> None:
 
 
 def exit_code(points: Iterable[SweepPoint]) -> int:
-    """130 or 143 if interrupted, else 1 if a point failed, else 6 if others train one, else 0."""
+    """The code: 130 or 143 if interrupted, 1 if a point failed, 6 if others train one, else 0."""
     codes = {point.outcome.exit_code for point in points} - {EXIT_OK}
     if interrupted := [code for code in codes if code >= EXIT_INTERRUPTED]:
         return max(interrupted)
@@ -160,8 +172,8 @@ def table(points: Sequence[SweepPoint]) -> str:
         outcome = point.outcome
         best = "" if outcome.best_val_loss is None else f"{outcome.best_val_loss:.4f}"
         name = outcome.directory.name if outcome.directory else ""
-        what = outcome.error or ", ".join(filter(None, [name, outcome.note]))
-        lines.append(f"{outcome.state:12} {best:>8}  {changes(point, points)}  {what}".rstrip())
+        note = outcome.error or ", ".join(filter(None, [name, outcome.note]))
+        lines.append(f"{outcome.state:12} {best:>8}  {changes(point, points)}  {note}".rstrip())
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig, TokenizerCon
 from gptexp.errors import CheckpointError, Problem
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.byte import ByteTokenizer
-from gptexp.tokenizers.char import CharTokenizer, code_points, listed
+from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
 
 
 def build_tokenizer(cfg: TokenizerConfig, text: str, characters: str) -> Tokenizer:
@@ -48,9 +48,9 @@ def vocabulary_difference(checkpoint: Tokenizer, config: Tokenizer) -> str:
     if isinstance(checkpoint, CharTokenizer) and isinstance(config, CharTokenizer):
         theirs, ours = code_points(checkpoint.characters), code_points(config.characters)
         if len(lost := np.setdiff1d(theirs, ours)):
-            words += f", only in the checkpoint {listed(lost)}"
+            words += f", only in the checkpoint {name_characters(lost)}"
         if len(new := np.setdiff1d(ours, theirs)):
-            words += f", only in the config {listed(new)}"
+            words += f", only in the config {name_characters(new)}"
         if not len(lost) and not len(new):
             words += ", the same ones in another order"
     return words

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gptexp.errors import DataError, Problem
+from gptexp.text import listed
 from gptexp.tokenizers.base import Tokenizer
 
 SHOWN = 8  # how many unknown characters an error lists
@@ -35,7 +36,7 @@ class CharTokenizer(Tokenizer):
             raise DataError(
                 Problem(
                     "text",
-                    f"the character vocabulary does not have {listed(unknown)}",
+                    f"the character vocabulary does not have {name_characters(unknown)}",
                     "leave them out, or train with tokenizer=byte",
                 )
             )
@@ -54,11 +55,9 @@ class CharTokenizer(Tokenizer):
         return f"{self.vocab_size} characters"
 
 
-def listed(code_points: NDArray[np.uint32]) -> str:
+def name_characters(points: NDArray[np.uint32]) -> str:
     """The first few characters and how many more: `'q' (U+0071), 'z' (U+007A) and 3 more`."""
-    shown = ", ".join(f"{chr(point)!r} (U+{point:04X})" for point in code_points[:SHOWN])
-    more = len(code_points) - SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
+    return listed([f"{chr(point)!r} (U+{point:04X})" for point in points], SHOWN)
 
 
 def code_points(text: str) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""A mirror on a thread of its own, so that nothing it does can stop or slow the training."""
+"""A dashboard on a thread of its own, so that nothing it does can stop or slow the training."""
 
 import contextlib
 import logging
@@ -18,28 +18,28 @@ CAPACITY = 10_000  # calls that may wait; a dashboard that is further behind is 
 
 PATIENCE = 60.0  # seconds that one call may take
 
-FINISH = 20.0  # seconds that all mirrors together have to finish when the run ends
+FINISH = 20.0  # seconds that all dashboards together have to finish when the run ends
 
 
 class Background:
-    """Passes calls on to a mirror. The caller neither waits nor fails.
+    """Passes calls on to a dashboard. The caller neither waits nor fails.
 
-    A mirror that raises, or hangs, or falls too far behind is switched off with one warning; what
-    it misses from then on is counted.
+    A dashboard that raises, or hangs, or falls too far behind is switched off with one warning;
+    what it misses from then on is counted.
     """
 
-    def __init__(self, name: str, opened: Callable[[], Dashboard]) -> None:
+    def __init__(self, name: str, opener: Callable[[], Dashboard]) -> None:
         self.name = name
-        self.lost = 0  # calls with content that did not reach the mirror
+        self.lost = 0  # calls with content that did not reach the dashboard
         self.off = False
-        self.busy_since: float | None = None  # a moment, while the mirror opens or is in a call
-        self._exit_code = 1  # what a mirror that is given up is closed with
+        self.busy_since: float | None = None  # a moment, while the dashboard opens or is in a call
+        self._exit_code = 1  # what a dashboard that is given up is closed with
         self._doing = ""  # the method of the call that has not come back
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(CAPACITY)
-        self._thread = threading.Thread(target=self._work, args=[opened], name=name, daemon=True)
+        self._thread = threading.Thread(target=self._work, args=[opener], name=name, daemon=True)
 
     def tell(self, method: str, *arguments: Any) -> None:
-        """Have the mirror's `method` called with `arguments`, some time."""
+        """Have the dashboard's `method` called with `arguments`, some time."""
         if method == "close":
             [self._exit_code] = arguments
         since = self.busy_since
@@ -56,7 +56,7 @@ class Background:
         self.lost += method in CONTENT
 
     def finished(self, deadline: float) -> None:
-        """Wait for the mirror to close, until `deadline` on the monotonic clock."""
+        """Wait for the dashboard to close, until `deadline` on the monotonic clock."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
             self._switch_off("did not finish in time")
@@ -65,21 +65,21 @@ class Background:
             entries = "entry" if lost == 1 else f"{lost} entries"
             log.info("%s lacks the last %s; see `gptexp export`", self.name, entries)
 
-    def _work(self, opened: Callable[[], Dashboard]) -> None:
-        mirror, method, self.busy_since = None, "open", time.monotonic()
+    def _work(self, opener: Callable[[], Dashboard]) -> None:
+        dashboard, method, self.busy_since = None, "open", time.monotonic()
         try:
-            mirror = opened()
+            dashboard = opener()
             while method != "close" and not self.off:
                 self.busy_since = None
                 method, arguments = self._calls.get()
                 self._doing, self.busy_since = method, time.monotonic()
-                getattr(mirror, method)(*arguments)
+                getattr(dashboard, method)(*arguments)
                 self._doing = ""
         except BaseException as error:  # whatever a dashboard does must not end the run
             self._switch_off(f"failed: {type(error).__name__}: {error}")
-        if mirror is not None and method != "close":
+        if dashboard is not None and method != "close":
             with contextlib.suppress(BaseException):
-                mirror.close(self._exit_code)
+                dashboard.close(self._exit_code)
 
     def _switch_off(self, why: str) -> None:
         if not self.off:

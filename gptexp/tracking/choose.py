@@ -1,4 +1,4 @@
-"""Dashboards: mirrors of the journals, each on a thread of its own, none of them needed."""
+"""The dashboards that a config asks for, each on a thread of its own, none of them needed."""
 
 import os
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from gptexp.tracking.dashboard import Dashboard, RunInfo
 
 def open_dashboards(cfg: LoggerConfig, info: RunInfo) -> list[Background]:
     """The dashboards that the config asks for; each is imported and opened on its own thread."""
-    return [Background(name, opened) for name, opened in openers(cfg, info).items()]
+    return [Background(name, opener) for name, opener in openers(cfg, info).items()]
 
 
 def openers(cfg: LoggerConfig, info: RunInfo) -> dict[str, Callable[[], Dashboard]]:
-    """What opens each dashboard that the config asks for, by its name."""
+    """The functions that open the dashboards that the config asks for, by name."""
     wanted: dict[str, Callable[[], Dashboard]] = {}
     if cfg.tensorboard:
         wanted["TensorBoard"] = lambda: _tensorboard(info)

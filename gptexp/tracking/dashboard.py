@@ -1,4 +1,4 @@
-"""What a dashboard is told, and what it may know of its run."""
+"""The protocol of a dashboard: what it is told, and what it may know of its run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,17 +21,17 @@ class RunInfo:
     resume_step: int | None  # None for a run that starts anew
     lines: list[dict[str, Any]]  # of metrics.jsonl, up to resume_step
     samples: list[Sample]  # of samples.jsonl, up to resume_step
-    over: bool = False  # nothing more will be drawn: see export
+    over: bool = False  # nothing more will be drawn: see interchange/dashboards.py
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:
-        """What can change a result, with dotted keys; null as `null`."""
+        """The config values that can change a result, with dotted keys; None as `null`."""
         shown = {key: self.config[key] for key in self.config if key not in NOT_SHOWN}
         return {key: "null" if value is None else value for key, value in flat(shown).items()}
 
 
 @dataclass(frozen=True)
 class FinalResult:
-    """What a finished run came to."""
+    """The results of a finished run."""
 
     step: int
     values: dict[str, float]  # final/...
@@ -55,4 +55,4 @@ class Dashboard(Protocol):
     def flush(self) -> None: ...
 
     def close(self, exit_code: int) -> None:
-        """The run ended, with the exit code of its command."""
+        """End the run's dashboard, with the exit code of the command."""

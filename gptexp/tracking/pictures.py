@@ -30,7 +30,7 @@ COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")  # of the temperatures, in
 
 
 def attention(probe: Probe, layer: int) -> Image.Image:
-    """The maps of one layer, one for each head: row t attends to columns up to t."""
+    """A picture of one layer's maps, one for each head: row t attends to columns up to t."""
     maps = probe.attention[layer]
     heads, time = maps.shape[:2]
     columns, side = min(heads, COLUMNS), time * CELL
@@ -54,7 +54,7 @@ def attention(probe: Probe, layer: int) -> Image.Image:
 
 
 def following(probe: Probe) -> Image.Image:
-    """The likeliest next tokens, with a bar for each temperature."""
+    """A picture of the likeliest next tokens, with a bar for each temperature."""
     likeliest = np.argsort(-probe.following[1.0], kind="stable")[:MOST_BARS]
     highest = max(float(p[likeliest].max()) for p in probe.following.values())
     image = Image.new("RGB", (WIDTH, HEIGHT), "white")
@@ -71,13 +71,13 @@ def following(probe: Probe) -> Image.Image:
             left = LEFT + place * group + number * bar
             top = floor - float(probabilities[token]) / highest * (floor - TOP)
             pen.rectangle((left, top, left + bar - 1, floor), fill=color)
-        said = f"temperature {temperature:g}"
-        pen.text((WIDTH - 4, TOP + 2 + 14 * number), said, color, _font(11), anchor="rt")
+        label = f"temperature {temperature:g}"
+        pen.text((WIDTH - 4, TOP + 2 + 14 * number), label, color, _font(11), anchor="rt")
     for place, token in enumerate(likeliest):
         middle = LEFT + (place + 0.4) * group
         pen.text((middle, floor + 4), probe.vocabulary[token], "black", _font(11), anchor="mt")
-    said = f"probability of what follows {''.join(probe.tokens)}"
-    pen.text((LEFT, 4), said, "black", _font(11), anchor="lt")
+    title = f"probability of what follows {''.join(probe.tokens)}"
+    pen.text((LEFT, 4), title, "black", _font(11), anchor="lt")
     return image
 
 
@@ -97,7 +97,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def _shaded(weights: np.ndarray) -> Image.Image:
-    """Weights in [0, 1] from white to DARK."""
+    """An image of weights in [0, 1] [height, width], from white to DARK."""
     share = np.asarray(weights, dtype=np.float32)[..., None]
     return Image.fromarray((255 - share * (255 - np.array(DARK))).astype(np.uint8))
 

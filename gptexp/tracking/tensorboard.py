@@ -42,16 +42,16 @@ SAMPLE = "sample/text_summary"
 
 
 class TensorBoard:
-    """A mirror in one event file, which a resume writes anew.
+    """A dashboard in one event file, which a resume writes anew.
 
     Over several files, some of TensorBoard's readers would double what was logged between the last
     checkpoint and a kill, and all would show the first end of the run that was written.
     """
 
     def __init__(self, info: RunInfo) -> None:
-        before = sorted(info.folder.glob("events.out.tfevents.*"))
-        shown = {} if info.resume_step is None else read_events(before)
-        self.times = {place: event.wall_time for place, event in shown.items()}
+        old_files = sorted(info.folder.glob("events.out.tfevents.*"))
+        old_events = {} if info.resume_step is None else read_events(old_files)
+        self.times = {place: event.wall_time for place, event in old_events.items()}
         self.events = EventFile(info.folder)
         # A server that is running drops what it has read of the files before this one.
         self.events.add(step=0, session_log=SessionLog(status=SessionLog.START))
@@ -61,10 +61,10 @@ class TensorBoard:
             self.scalars(line)
         for sample in info.samples:
             self.sample(sample)
-        for event in images(shown, info):
+        for event in images(old_events, info):
             self.events.write(event)
         self.flush()
-        for path in before:
+        for path in old_files:
             path.unlink(missing_ok=True)
 
     def scalars(self, line: dict[str, Any]) -> None:
@@ -92,7 +92,7 @@ class TensorBoard:
             self.probe(final.probe, "final/")
 
     def summary(self, step: int, summary: Summary) -> None:
-        """All at one place, and at the time when a former process put it there, if one did."""
+        """Write values of one tag and step, with the time at which a former process wrote them."""
         when = self.times.get((summary.value[0].tag, step))
         self.events.add(when, step=step, summary=summary)
 
@@ -124,7 +124,7 @@ class EventFile:
         self.records.write(event.SerializeToString())
 
     def flush(self) -> None:
-        """Raises FileNotFoundError when somebody removed the file, which writing would not."""
+        """Flush the file; raises FileNotFoundError when it was removed, which writing would not."""
         self.file.flush()
         self.path.stat()
 
@@ -134,14 +134,14 @@ class EventFile:
 
 
 def points(line: dict[str, Any]) -> list[tuple[str, int, float]]:
-    """What a line of metrics.jsonl puts on the board: tag, place on its axis, value."""
+    """The points that a line of metrics.jsonl makes: tag, place on its axis, value."""
     values = curves(line)
-    found = [(tag, line["step"], value) for tag, value in values.items()]
+    placed = [(tag, line["step"], value) for tag, value in values.items()]
     for axis, (field, scale) in AXES.items():
         for tag, name in LOSSES.items():
             if tag in values and field in line:
-                found.append((f"{axis}/{name}", round(line[field] * scale), values[tag]))
-    return found
+                placed.append((f"{axis}/{name}", round(line[field] * scale), values[tag]))
+    return placed
 
 
 def read_events(paths: list[Path]) -> dict[tuple[str, int], Event]:
@@ -150,12 +150,12 @@ def read_events(paths: list[Path]) -> dict[tuple[str, int], Event]:
     return {(value.tag, event.step): event for event in events for value in event.summary.value}
 
 
-def images(shown: dict[tuple[str, int], Event], info: RunInfo) -> list[Event]:
+def images(events: dict[tuple[str, int], Event], info: RunInfo) -> list[Event]:
     """The pictures that stay, which no journal holds: a run that goes on draws its end again."""
     last = -1 if info.resume_step is None else info.resume_step
     return [
         event
-        for (tag, step), event in shown.items()
+        for (tag, step), event in events.items()
         if event.summary.value[0].HasField("image")
         and step <= last
         and (info.over or not tag.startswith("final/"))
@@ -191,5 +191,5 @@ def session_end(status: int) -> Summary:
 
 
 def text(tag: str, content: str) -> Summary:
-    """As Markdown that shows every line as it is."""
+    """A text summary: Markdown that shows every line of `content` as it is."""
     return text_pb(tag, "".join(f"    {line}\n" for line in content.split("\n")))

@@ -1,4 +1,4 @@
-"""Where curves and samples go: metrics.jsonl and samples.jsonl always, dashboards as mirrors.
+"""Where curves and samples go: metrics.jsonl and samples.jsonl always, dashboards if wanted.
 
 The two files are the truth, and trouble with them ends the run. Dashboards work in the background,
 and whatever happens to them, training goes on.
@@ -22,7 +22,7 @@ from gptexp.tracking.dashboard import FinalResult, RunInfo
 
 
 class Tracker:
-    """One call for every curve and sample, whoever listens."""
+    """Takes every curve and sample, and tells the journals and all dashboards."""
 
     def __init__(self, folder: Path, dashboards: Sequence[Background]) -> None:
         self.metrics = Journal(folder / "metrics.jsonl")
@@ -43,19 +43,19 @@ class Tracker:
             dashboard.finished(deadline)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl, and one point of each curve."""
+        """Write one line of metrics.jsonl, and one point of each curve."""
         line: dict[str, Any] = {"step": step, **values}
         self.metrics.write(line)
         self._tell("scalars", line)
 
     def sample(self, sample: Sample, probe: Probe) -> None:
-        """A sample, and how the model read it: pictures for the dashboards, which no file holds."""
+        """Write a sample; show with it how the model read it, in pictures that no file holds."""
         self.samples.write(asdict(sample))
         self._tell("sample", sample)
         self._tell("probe", probe)
 
     def final(self, final: FinalResult) -> None:
-        """What the run came to; summary.json holds all but the sample and the pictures."""
+        """Write and show what the run came to; summary.json lacks the sample and the pictures."""
         if final.sample.step not in {line["step"] for line in self.samples.lines()}:
             self.samples.write(asdict(final.sample))
         self._tell("final", final)
@@ -85,7 +85,7 @@ def open_tracker(
 
 
 def exit_code(error: BaseException | None) -> int:
-    """What the command will exit with, once `error` has left it."""
+    """The exit code of the command, once `error` has left it."""
     match error:
         case None:
             return 0

@@ -33,7 +33,7 @@ SAMPLE_COLUMNS: list[int | str] = ["step", "prompt", "text", "temperature", "top
 
 
 class WandB:
-    """A mirror in a W&B run, whose id outlives interruptions."""
+    """A dashboard in a W&B run, whose id outlives interruptions."""
 
     def __init__(self, cfg: LoggerConfig, info: RunInfo) -> None:
         settings = wandb.setup(wandb.Settings(silent=True, login_timeout=PROBE)).settings
@@ -56,8 +56,8 @@ class WandB:
     def probe(self, probe: Probe, prefix: str = "") -> None:
         drawn = pictures.draw(probe)
         images = {name: Image.open(io.BytesIO(data)) for name, data in drawn.items()}
-        shown = {prefix + name: wandb.Image(image) for name, image in images.items()}
-        self.run.log({**shown, "step": probe.step})
+        logged = {prefix + name: wandb.Image(image) for name, image in images.items()}
+        self.run.log({**logged, "step": probe.step})
 
     def final(self, final: FinalResult) -> None:
         self.run.summary.update(final.values)
@@ -80,7 +80,7 @@ class WandB:
 
 
 def begin(cfg: LoggerConfig, info: RunInfo, settings: wandb.Settings) -> wandb.Run:
-    """A run that is online if that can be, else offline; never a prompt, never a long wait."""
+    """Begin a run, online if that can be, else offline; never with a prompt or a long wait."""
     if settings.mode == "disabled":
         return init(cfg, info, "disabled")
     why = reason_for_offline(settings)
@@ -111,7 +111,7 @@ def reason_for_offline(settings: wandb.Settings) -> str | None:
 
 
 def probe(url: str) -> None:
-    """Raises OSError where no W&B server answers soon; W&B itself would ask for half a minute."""
+    """Raise OSError where no W&B server answers soon; W&B itself would ask for half a minute."""
     question = urllib.request.Request(
         f"{url}/graphql", b'{"query": "{viewer {id}}"}', {"Content-Type": "application/json"}
     )
@@ -147,11 +147,11 @@ def init(
 
 
 def run_id(info: RunInfo) -> str:
-    """The same over all resumes of a run, another when it is trained anew; of an agent, its own."""
+    """The id: one over all resumes of a run, another when it is trained anew; an agent's own."""
     path = info.folder / "wandb-id"
-    if os.environ.get("WANDB_SWEEP_ID") and (given := os.environ.get("WANDB_RUN_ID")):
-        write_text(path, given)
-        return given
+    if os.environ.get("WANDB_SWEEP_ID") and (agents_id := os.environ.get("WANDB_RUN_ID")):
+        write_text(path, agents_id)
+        return agents_id
     if info.resume_step is not None and path.exists():
         return path.read_text().strip()
     write_text(path, f"{info.folder.name.rpartition('-')[2]}-{uuid.uuid4().hex[:8]}")

@@ -1,15 +1,12 @@
 """The cliff of curves whose answer is known."""
 
 import json
-import math
 
 import pytest
-import torch
 
 from gptexp.analysis import cliff
 from gptexp.analysis.cliff import CurvePoint
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.evaluation import standard_error
 
 
 def curve(*losses, stderr=0.01):
@@ -59,21 +56,7 @@ def test_a_curve_without_a_finite_loss_has_no_cliff():
     assert cliff.measure([]) is None
 
 
-def test_the_standard_error_is_that_of_the_mean_for_windows_of_one_size():
-    sums = torch.tensor([8.0, 12.0, 9.0, 11.0, 10.0], dtype=torch.float64)
-    sizes = torch.full((5,), 4)
-    assert standard_error(sums, sizes) == pytest.approx((sums / 4).std().item() / math.sqrt(5))
-
-
-def test_the_standard_error_shrinks_with_the_root_of_the_windows():
-    generator = torch.Generator().manual_seed(0)
-    few, many = (torch.randn(n, generator=generator).double() for n in (1_000, 100_000))
-    errors = [standard_error(sums, torch.ones(len(sums))) for sums in (few, many)]
-    assert errors[0] / errors[1] == pytest.approx(10, rel=0.1)
-    assert standard_error(torch.ones(1), torch.ones(1)) == 0.0
-
-
-def test_a_run_that_memorises_its_text_shows_its_cliff(small, tmp_path, capsys):
+def test_a_run_that_memorises_its_text_shows_its_cliff(small, tmp_path, quick):
     """A hundred characters learned by heart while the validation text stays unknown."""
     text = tmp_path / "little.txt"
     text.write_text(

@@ -5,13 +5,16 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-import torch
+from document_lines import settings as document_settings
+from text_files import settings as text_settings
 
 from gptexp.analysis import ngrams
-from gptexp.data.corpus import IGNORE_INDEX, Splits
-from gptexp.data.documents import DocumentCorpus
-from gptexp.data.text import TextCorpus
+from gptexp.data.corpus import Splits
+from gptexp.data.documents import Documents
+from gptexp.data.load import LoadedText
+from gptexp.data.text import Text
 from gptexp.experiment import finish
+from gptexp.tokenizers.char import CharTokenizer
 
 NOTHING = "nothing"  # before the beginning of an array
 
@@ -161,37 +164,35 @@ def test_a_large_vocabulary_does_not_overflow():
 
 
 def test_equal_splits_are_counted_once(monkeypatch):
-    def counted(tokenizer, train, val, vocab_size, boundary=None):
+    def counted(tokenizer_name, train, val, characters="012\n", documents=False):
         splits = Splits(train, train[:0], val, {})
-        given = (splits, 4, 0, torch.device("cpu"))
-        corpus = TextCorpus(*given) if boundary is None else DocumentCorpus(*given, boundary)
-        return counted(tokenizer, splits, corpus, vocab_size)
+        reading = Documents(document_settings()) if documents else Text(text_settings())
+        text = LoadedText("a.txt", reading, "", CharTokenizer(characters), splits, 4)
+        return finish.count_ngrams(tokenizer_name, text)
 
     train, val = draw(3, 50, 4), draw(4, 20, 4)
-    first = counted("char", train, val, 4)
+    first = counted("char", train, val)
     assert first == ngrams.losses(train, val, 4)
     monkeypatch.setattr(ngrams, "losses", lambda *_, **__: ["anew"])
-    assert counted("byte", train.copy(), val.copy(), 4) == first
-    others = [(train[:-1], val, 4, None), (train, val[:-1], 4, None), (train, val, 5, None)]
+    assert counted("byte", train.copy(), val.copy()) == first
+    assert counted("char", train[:-1], val) == ["anew"]
+    assert counted("char", train, val[:-1]) == ["anew"]
+    assert counted("char", train, val, characters="0123\n") == ["anew"]
     # The same tokens in the same order, cut elsewhere, and documents.
-    others += [(train, val, 4, 0), (np.append(train, val[:1]), val[1:], 4, None)]
-    for other in others:
-        assert counted("char", *other) == ["anew"]
-    assert counted("bpe", train, val, 4) is None
-    monkeypatch.setattr(finish, "MOST", 69)
-    assert counted("char", train, val, 4) is None
+    assert counted("char", np.append(train, val[:1]), val[1:]) == ["anew"]
+    assert counted("char", train, val, documents=True) == ["anew"]
+    assert counted("bpe", train, val) is None
+    monkeypatch.setattr(finish, "MOST_COUNTED", 69)
+    assert counted("char", train, val) is None
 
 
 def test_of_a_document_that_is_cut_the_targets_of_the_evaluation_are_judged():
-    """As `judged` of the corpus says, and with the contexts of the whole array."""
-    flat = ids(0, 1, 2, 3, 1, 0, 2, 2, 0, 3, 0)  # of lengths 4, 2, 1
-    splits = Splits(flat, flat[:0], flat, {})
-    corpus = DocumentCorpus(splits, 2, 0, torch.device("cpu"), 0)
-    judged = corpus.judged("val")
-    assert judged.nonzero()[0].tolist() == [1, 2, 6, 7, 9, 10]
-    targets = torch.cat([y.flatten() for _, y in corpus.windows("val", 3)])
-    assert flat[judged].tolist() == targets[targets != IGNORE_INDEX].tolist()
-    found = ngrams.losses(flat, flat, 4, orders=1, boundary=0, judged=judged)
+    """As the format's mask says, and with the contexts of the whole array."""
+    flat = ids(3, 0, 1, 2, 0, 3, 1, 1, 3, 2, 3)  # of lengths 4, 2, 1, between line breaks
+    reading, tokenizer = Documents(document_settings()), CharTokenizer("012\n")
+    mask = reading.target_mask(flat, tokenizer, 2)
+    assert mask.nonzero()[0].tolist() == [1, 2, 6, 7, 9, 10]
+    found = ngrams.losses(flat, flat, 4, orders=1, boundary=3, target_mask=mask)
     counts = np.bincount(flat, minlength=4)
     p = (counts + 4 / 4) / (len(flat) + 4)
-    assert found == pytest.approx([-np.log(p[flat[judged]]).mean()])
+    assert found == pytest.approx([-np.log(p[flat[mask]]).mean()])

@@ -133,7 +133,7 @@ def test_a_damaged_summary_is_a_note_and_a_run_without_figures(tmp_path, content
     (hurt / "summary.json").write_bytes(content)
     found, [note] = records.collect([tmp_path / "a"])
     assert {run.path: run.state for run in found} == {whole: "done", hurt: "damaged"}
-    assert note.startswith(f"{hurt}: summary.json is damaged. Fix: ")
+    assert str(note).startswith(f"{hurt}: summary.json is damaged. Fix: ")
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "- 1", "seed: [1]", "optim: {name: []}"])
@@ -146,8 +146,8 @@ def test_a_run_without_a_readable_config_is_left_out_with_a_note(tmp_path, conte
     whole = write_run(tmp_path / "a", 0)
     found, [note] = records.collect([tmp_path / "a"])
     assert [run.path for run in found] == [whole]
-    assert note.startswith(f"{hurt}: ")
-    assert "left out" in note
+    assert str(note).startswith(f"{hurt}: ")
+    assert "left out" in str(note)
 
 
 def test_a_loss_that_is_not_finite_is_none(tmp_path):

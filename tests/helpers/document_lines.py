@@ -1,19 +1,18 @@
 """Documents for tests: each says which it is, and some are longer than the context."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from gptexp.config import Config, DataConfig
-from gptexp.data import documents
-from gptexp.data.documents import DocumentCorpus
+from gptexp.config import DataConfig
+from gptexp.data.corpus import IGNORE_INDEX, Batch, Splits
+from gptexp.data.documents import DocumentCorpus, Documents
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.char import CharTokenizer
 
 CPU = torch.device("cpu")
 BLOCK_SIZE = 8  # of SMALL too
-Built = Callable[..., Config]
+Row = tuple[list[int], list[int]]  # inputs and targets
 
 
 def numbered(count: int) -> list[str]:
@@ -28,20 +27,44 @@ def settings(path: Path | str = "lines.txt", **changes: float) -> DataConfig:
 
 
 def tokenized(lines: list[str]) -> tuple[str, Tokenizer]:
-    text = documents.normalised("\n".join(lines), False, "lines.txt")
-    return text, CharTokenizer.of(text, last="\n")
+    documents = Documents(settings())
+    text = documents.normalise("\n".join(lines), "lines.txt")
+    return text, CharTokenizer(documents.characters(text))
+
+
+def split_lines(
+    lines: list[str], tokenizer: Tokenizer | None = None, **changes: float
+) -> tuple[Splits, Tokenizer]:
+    """The splits of a file with these lines, by characters where no tokenizer is given."""
+    text, characters = tokenized(lines)
+    tokenizer = tokenizer or characters
+    return Documents(settings(**changes)).split(text, tokenizer, BLOCK_SIZE), tokenizer
 
 
 def corpus(
-    lines: list[str], block_size: int = BLOCK_SIZE, seed: int = 0, **changes: float
+    lines: list[str],
+    block_size: int = BLOCK_SIZE,
+    rows: int = 4,
+    seed: int = 0,
+    **changes: float,
 ) -> tuple[DocumentCorpus, Tokenizer]:
-    text, tokenizer = tokenized(lines)
-    splits = documents.split(text, settings(**changes), tokenizer)
-    boundary = documents.boundary(tokenizer)
-    return DocumentCorpus(splits, block_size, seed, CPU, boundary), tokenizer
+    splits, tokenizer = split_lines(lines, **changes)
+    end = Documents(settings()).end(tokenizer)
+    return DocumentCorpus(splits, block_size, rows, seed, CPU, end), tokenizer
 
 
-def as_microgpt(line: str, tokenizer: Tokenizer, block_size: int) -> tuple[list[int], list[int]]:
+def rows_of(batch: Batch) -> list[Row]:
+    """Each row's inputs and targets without the padding, which must come last."""
+    found = []
+    for x, y in zip(*batch, strict=True):
+        n = int((y != IGNORE_INDEX).sum())
+        assert (y[:n] != IGNORE_INDEX).all()
+        assert (y[n:] == IGNORE_INDEX).all()
+        found.append((x[:n].tolist(), y[:n].tolist()))
+    return found
+
+
+def as_microgpt(line: str, tokenizer: Tokenizer, block_size: int) -> Row:
     """Inputs and targets of one document, as microGPT's loop has them."""
     tokens = tokenizer.encode(f"\n{line}\n").tolist()
     n = min(block_size, len(tokens) - 1)

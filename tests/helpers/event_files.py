@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from small_runs import TIME_FIELDS
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.util import tensor_util
 
 from gptexp.runs.journal import curves, read_journal
@@ -48,12 +49,21 @@ def scalars(run: Path) -> Curves:
 
 
 def texts(run: Path) -> Curves:
+    """Each text without the Markdown that shows every line as it is."""
     found = values(run, "tensor")
     return {
-        tag: [(step, tensor_util.make_ndarray(v.tensor).item().decode()) for step, v in points]
+        tag: [
+            (step, plain(tensor_util.make_ndarray(v.tensor).item().decode())) for step, v in points
+        ]
         for tag, points in found.items()
         if tag.endswith("text_summary")
     }
+
+
+def plain(markdown: str) -> str:
+    lines = markdown.split("\n")
+    assert lines.pop() == "" and all(line.startswith("    ") for line in lines)
+    return "\n".join(line[4:] for line in lines)
 
 
 def images(run: Path) -> Curves:
@@ -61,6 +71,13 @@ def images(run: Path) -> Curves:
         tag: [(step, value.image.encoded_image_string) for step, value in points]
         for tag, points in values(run, "image").items()
     }
+
+
+def ends(run: Path) -> list[int]:
+    """The status of each end that is written; readers show the first that they find."""
+    found = values(run, "tensor")[hparams.SESSION_END_INFO_TAG]
+    contents = [value.metadata.plugin_data.content for _, value in found]
+    return [hparams.parse_session_end_info_plugin_data(content).status for content in contents]
 
 
 def board(run: Path, pictures: bool = True) -> tuple[Any, ...]:

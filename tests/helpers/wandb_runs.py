@@ -1,9 +1,9 @@
 """W&B without its service: offline runs read back, and servers that do not do their part."""
 
 import json
+import math
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,8 @@ from typing import Any
 
 CLOSED = "http://127.0.0.1:9"  # nobody listens there
 KEY = "0123456789abcdef0123456789abcdef01234567"
+SAMPLE_COLUMNS = ["step", "prompt", "text", "temperature", "top_k", "seed"]
+WORDS = {"NaN": "nan", "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def harmless(folder: Path) -> dict[str, str]:
@@ -32,9 +34,16 @@ def offline_folders(run: Path) -> list[Path]:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """All that a run's transaction log holds."""
+    """All that a run's transaction log holds, as `wandb leet inspect` shows it.
+
+    Asked of W&B's own process: its command takes seconds to import what it does not need here.
+    """
+    from wandb.util import get_core_path
+
+    [log] = folder.glob("*.wandb")
+    options = ("--no-observability", "--json", "--run-file", str(log))
     shown = subprocess.run(
-        [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(folder)],
+        [get_core_path(), "leet", "inspect", *options, str(folder.parent)],
         capture_output=True,
         text=True,
         check=True,
@@ -56,10 +65,33 @@ def curves_of(found: list[dict[str, Any]]) -> dict[str, list[tuple[int, Any]]]:
     for item in history(found):
         for name, value in item.items():
             if name.startswith(("train/", "val/")):
-                curves.setdefault(name, []).append(
-                    (item["step"], str(value).lower() if value == "NaN" else value)
-                )
+                curves.setdefault(name, []).append((item["step"], WORDS.get(value, value)))
     return curves
+
+
+def summary_of(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The values that stand beside the run's name, as they were last written."""
+    return {key: v for update in of(found, "summary") for key, v in update["update"].items()}
+
+
+def sample_rows(folder: Path) -> list[tuple[int, str]]:
+    """Step and whole text of each row in a run's tables of samples."""
+    tables = [json.loads(path.read_text()) for path in folder.rglob("*.table.json")]
+    assert all(table["columns"] == SAMPLE_COLUMNS for table in tables)
+    rows = [
+        dict(zip(SAMPLE_COLUMNS, row, strict=True)) for table in tables for row in table["data"]
+    ]
+    return sorted((row["step"], row["prompt"] + row["text"]) for row in rows)
+
+
+def pictures_of(folder: Path) -> dict[str, list[tuple[int, bytes]]]:
+    """The PNG files of each picture of a run, with their steps."""
+    shown: dict[str, list[tuple[int, bytes]]] = {}
+    for item in history(records(folder)):
+        for name in (key.removesuffix("._type") for key in item if item[key] == "image-file"):
+            picture = (folder / "files" / item[f"{name}.path"]).read_bytes()
+            shown.setdefault(name, []).append((item["step"], picture))
+    return shown
 
 
 class Answers(BaseHTTPRequestHandler):

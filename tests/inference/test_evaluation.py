@@ -1,6 +1,7 @@
 """Evaluation is exact: by hand, once over every target, and without a trace."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,10 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from gptexp.config import Dtype
-from gptexp.data.load import split_text
-from gptexp.data.read import read_text
-from gptexp.data.text import TextCorpus
-from gptexp.inference.evaluation import evaluate
+from gptexp.data.load import load_corpus
+from gptexp.experiment.run import run_experiment
+from gptexp.inference.evaluation import Evaluator, standard_error
 from gptexp.inference.loss import token_losses
 from gptexp.models.build import build_model
 from gptexp.runtime.device import Hardware, resolve_runtime
@@ -21,14 +21,13 @@ CPU = Hardware(cuda_devices=0, mps=False, bfloat16=frozenset({"cpu"}))
 
 
 @pytest.fixture
-def setting(small, text_file):
+def evaluator(small):
+    """Of a fresh model on the text file, four windows at a time."""
     config = small()
-    text = read_text(config.data)
-    tokenizer = CharTokenizer.of(text)
-    splits = split_text(text, config.data, tokenizer, config.model.block_size)
-    corpus = TextCorpus(splits, config.model.block_size, 0, torch.device("cpu"))
-    network = build_model(config.model, tokenizer.vocab_size, seed=0)
-    return network, corpus, tokenizer, resolve_runtime(config.trainer, CPU)
+    text = load_corpus(config.data, config.tokenizer, config.model.block_size)
+    network = build_model(config.model, text.tokenizer.vocab_size, seed=0)
+    corpus = text.corpus(4, 0, torch.device("cpu"))
+    return Evaluator(network, corpus, text.tokenizer, resolve_runtime(config.trainer, CPU), 4)
 
 
 class Uniform(nn.Module):
@@ -42,50 +41,77 @@ class Uniform(nn.Module):
         return torch.zeros(*ids.shape, self.vocab_size)
 
 
-def test_a_uniform_model_loses_ln_of_the_vocabulary_per_token(setting):
-    _, corpus, tokenizer, where = setting
-    found = evaluate(Uniform(tokenizer.vocab_size), corpus, tokenizer, where, "val", 4)
-    assert found.tokens == corpus.size("val") - 1
-    assert found.loss == pytest.approx(math.log(tokenizer.vocab_size))
-    assert found.bpb == pytest.approx(math.log2(tokenizer.vocab_size))  # one byte a character
+@pytest.fixture
+def uniform(evaluator):
+    return replace(evaluator, model=Uniform(evaluator.tokenizer.vocab_size))
 
 
-def test_bits_per_byte_divides_by_the_bytes_of_the_targets(setting):
-    _, corpus, tokenizer, where = setting
-    wide = CharTokenizer("".join(chr(0x4E00 + i) for i in range(tokenizer.vocab_size)))
-    narrow = evaluate(Uniform(tokenizer.vocab_size), corpus, tokenizer, where, "val", 4)
-    three = evaluate(Uniform(tokenizer.vocab_size), corpus, wide, where, "val", 4)
-    assert three.bpb == pytest.approx(narrow.bpb / 3)
+def test_a_uniform_model_loses_ln_of_the_vocabulary_per_token(uniform):
+    found = uniform.evaluate("val")
+    vocab_size = uniform.tokenizer.vocab_size
+    assert found.tokens == len(uniform.corpus.tokens["val"]) - 1
+    assert found.loss == pytest.approx(math.log(vocab_size))
+    assert found.bpb == pytest.approx(math.log2(vocab_size))  # one byte a character
 
 
-def test_the_loss_is_the_mean_over_windows_one_by_one(setting):
-    network, corpus, tokenizer, where = setting
-    ids, size = corpus.tokens["val"], corpus.block_size
-    network.eval()
+def test_bits_per_byte_divides_by_the_bytes_of_the_targets(uniform):
+    vocab_size = uniform.tokenizer.vocab_size
+    wide = CharTokenizer("".join(chr(0x4E00 + i) for i in range(vocab_size)))
+    three = replace(uniform, tokenizer=wide).evaluate("val")
+    assert three.bpb == pytest.approx(uniform.evaluate("val").bpb / 3)
+
+
+def test_the_loss_is_the_mean_over_windows_one_by_one(evaluator):
+    network, ids = evaluator.model.eval(), evaluator.corpus.tokens["val"]
+    size = evaluator.corpus.block_size
     total = 0.0
     for start in range(0, len(ids) - 1, size):
         x, y = ids[start : start + size][: len(ids) - 1 - start], ids[start + 1 : start + 1 + size]
         total += F.cross_entropy(network(x[None])[0], y, reduction="sum").item()
-    found = evaluate(network, corpus, tokenizer, where, "val", 4)
-    assert found.loss == pytest.approx(total / (len(ids) - 1), rel=1e-6)
+    assert evaluator.evaluate("val").loss == pytest.approx(total / (len(ids) - 1), rel=1e-6)
 
 
-def test_a_limit_takes_the_first_tokens_alone(setting):
-    network, corpus, tokenizer, where = setting
-    limited = evaluate(network, corpus, tokenizer, where, "train", 4, limit=50)
+def test_a_limit_takes_the_first_tokens_alone(evaluator):
+    limited = evaluator.evaluate("train", limit=50)
     assert limited.tokens == 49
-    corpus.tokens["train"] = corpus.tokens["train"][:50]
-    assert evaluate(network, corpus, tokenizer, where, "train", 4) == limited
+    tokens = evaluator.corpus.tokens
+    tokens["train"] = tokens["train"][:50]
+    assert evaluator.evaluate("train") == limited
 
 
-def test_it_draws_nothing_and_leaves_the_mode_alone(setting):
-    network, corpus, tokenizer, where = setting
-    network.train()
+def test_a_row_evaluates_as_much_of_the_training_text_as_validation_has(evaluator):
+    val = evaluator.evaluate("val")
+    train = evaluator.evaluate("train", limit=len(evaluator.corpus.tokens["val"]))
+    assert train.tokens == val.tokens
+    assert evaluator.row() == {
+        "train/eval_loss": train.loss,
+        "val/loss": val.loss,
+        "val/bpb": val.bpb,
+        "val/stderr": val.stderr,
+    }
+
+
+def test_it_draws_nothing_and_leaves_the_mode_alone(evaluator):
+    evaluator.model.train()
     before = torch.get_rng_state()
-    first = evaluate(network, corpus, tokenizer, where, "val", 4)
-    assert evaluate(network, corpus, tokenizer, where, "val", 4) == first
+    first = evaluator.evaluate("val")
+    assert evaluator.evaluate("val") == first
     assert torch.equal(before, torch.get_rng_state())
-    assert network.training
+    assert evaluator.model.training
+
+
+def test_the_standard_error_is_that_of_the_mean_for_windows_of_one_size():
+    sums = torch.tensor([8.0, 12.0, 9.0, 11.0, 10.0], dtype=torch.float64)
+    sizes = torch.full((5,), 4)
+    assert standard_error(sums, sizes) == pytest.approx((sums / 4).std().item() / math.sqrt(5))
+
+
+def test_the_standard_error_shrinks_with_the_root_of_the_windows():
+    generator = torch.Generator().manual_seed(0)
+    few, many = (torch.randn(n, generator=generator).double() for n in (1_000, 100_000))
+    errors = [standard_error(sums, torch.ones(len(sums))) for sums in (few, many)]
+    assert errors[0] / errors[1] == pytest.approx(10, rel=0.1)
+    assert standard_error(torch.ones(1), torch.ones(1)) == 0.0
 
 
 def test_losses_are_computed_in_float32_for_half_precision_logits():
@@ -95,9 +121,7 @@ def test_losses_are_computed_in_float32_for_half_precision_logits():
     assert losses.shape == (2, 3)
 
 
-def test_bfloat16_on_a_cpu_trains_and_is_close(small, tmp_path):
-    from gptexp.experiment.run import run_experiment
-
+def test_bfloat16_on_a_cpu_trains_and_is_close(small, tmp_path, quick):
     full = run_experiment(small("model.dropout=0"), tmp_path / "outputs")
     half = run_experiment(small("model.dropout=0", "trainer.dtype=bfloat16"), tmp_path / "outputs")
     assert half.best_val_loss == pytest.approx(full.best_val_loss, abs=0.02)

@@ -1,5 +1,7 @@
 """Generation on known logits, and from runs."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from small_runs import samples
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 import gptexp
 from gptexp.errors import CheckpointError, ConfigError, DataError
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.generate import choose, generate
+from gptexp.inference.generate import Sampling, choose, generate
 
 LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0]])
 
@@ -19,22 +21,22 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("temperature", [0.0, 1e-4, 1e-30])
 def test_temperature_to_zero_is_greedy(temperature):
-    assert choose(LOGITS, temperature, None, generator()).item() == 1
+    assert choose(LOGITS, Sampling(temperature, None, 0), generator()).item() == 1
 
 
 def test_top_k_draws_among_the_k_highest_alone():
     many = LOGITS.expand(4000, -1)
-    drawn = choose(many, 100.0, 2, generator()).flatten()
+    drawn = choose(many, Sampling(100.0, 2, 0), generator()).flatten()
     assert set(drawn.tolist()) == {1, 3}
 
 
 def test_top_k_keeps_exactly_k_where_logits_tie():
-    drawn = choose(torch.zeros(2000, 4), 1.0, 2, generator())
+    drawn = choose(torch.zeros(2000, 4), Sampling(1.0, 2, 0), generator())
     assert len(drawn.unique()) == 2
 
 
 def test_draws_follow_the_softmax_of_logits_over_temperature():
-    drawn = choose(LOGITS.expand(50_000, -1), 2.0, None, generator()).flatten()
+    drawn = choose(LOGITS.expand(50_000, -1), Sampling(2.0, None, 0), generator()).flatten()
     expected = (LOGITS[0] / 2.0).softmax(-1)
     torch.testing.assert_close(drawn.bincount() / 50_000, expected, atol=0.01, rtol=0)
 
@@ -53,30 +55,34 @@ class Counter(nn.Module):
 
 def test_the_context_is_cropped_to_the_block_size():
     network = Counter()
-    options = {"temperature": 1.0, "top_k": None, "seed": 0}
-    new = generate(network, torch.tensor([[1, 2, 3, 4, 5]]), 6, 4, **options)
-    assert new.tolist() == [[6, 7, 8, 9, 0, 1]]
+    new = generate(network, torch.tensor([[1, 2, 3, 4, 5]]), 6, 4, Sampling(1.0, None, 0))
+    assert new == [[6, 7, 8, 9, 0, 1]]
     assert network.longest == 4
 
 
 def test_sampling_leaves_the_global_generator_and_the_mode_alone():
     network = Counter().train()
     before = torch.get_rng_state()
-    generate(network, torch.tensor([[1]]), 5, 4, temperature=1.0, top_k=None, seed=3)
+    generate(network, torch.tensor([[1]]), 5, 4, Sampling(1.0, None, 3))
     assert torch.equal(before, torch.get_rng_state())
     assert network.training
 
 
+TRAINED: list[Path] = []  # one run for all tests here, which leave it as it is
+
+
 @pytest.fixture
-def run(small, tmp_path):
-    outcome = run_experiment(small(), tmp_path / "outputs")
-    assert outcome.state == "done"
-    return outcome.directory
+def run(small, tmp_path_factory, quick) -> Path:
+    if not TRAINED:
+        outcome = run_experiment(small(), tmp_path_factory.mktemp("outputs"))
+        assert outcome.state == "done"
+        TRAINED.append(outcome.directory)
+    return TRAINED[0]
 
 
 def test_load_gives_model_tokenizer_config_and_metrics(run, small):
     loaded = gptexp.load(run)
-    assert loaded.config == small()
+    assert loaded.config == small(f"data.path={loaded.config.data.path}")
     assert not loaded.model.training
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("to be")) == "to be"
     assert [line["step"] for line in loaded.metrics if "val/loss" in line] == [0, 4, 8, 12]

@@ -1,138 +1,27 @@
-"""Documents in use: exact evaluation, gradients that padding leaves alone, runs and samples."""
+"""Documents in use: runs that train on them, and the samples that they give."""
 
 import json
-import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from document_lines import BLOCK_SIZE, CPU, as_microgpt, corpus, file_of, numbered
+from document_lines import BLOCK_SIZE, CPU, file_of, numbered
 from interruptions import finish, stop_before_step, uninterrupted
 from small_runs import metrics, problem_lines, samples, summary
-from torch import nn
 from typer.testing import CliRunner
 
 import gptexp
 from gptexp.analysis import ngrams
 from gptexp.cli.app import app
 from gptexp.config import Keep
-from gptexp.data.corpus import IGNORE_INDEX
+from gptexp.data.corpus import SPLITS
 from gptexp.data.load import load_corpus
 from gptexp.errors import DataError
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.evaluation import evaluate
-from gptexp.inference.loss import token_losses
-from gptexp.models.build import build_model
 from gptexp.runs import checkpoint
-from gptexp.runtime.device import Runtime
 
 LINES = numbered(40)  # 36 to train on: with batches of four an epoch is nine steps
-FLOAT32 = Runtime(CPU, torch.float32)  # so autocast does nothing; the network decides
-KINDS = ["model=micro", "model=mlp model.context=3", "model=bigram"]
-
-
-@pytest.fixture
-def built(composed):
-    """`built("model=micro", tokenizer)`: the network in float64, with large weights."""
-
-    def call(words, tokenizer):
-        cfg = composed(*words.split(), f"model.block_size={BLOCK_SIZE}").model
-        if words != "model=bigram":
-            cfg.init_std = 0.5
-        network = build_model(cfg, tokenizer.vocab_size, seed=0)
-        if words == "model=bigram":
-            nn.init.uniform_(network.counts, 0, 9, generator=torch.Generator().manual_seed(0))
-        return network.double()
-
-    return call
-
-
-def one_by_one(network, lines, tokenizer, block_size=BLOCK_SIZE):
-    """For each document its summed loss, a scalar tensor, and how many targets it has."""
-    found = []
-    for line in lines:
-        inputs, targets = as_microgpt(line, tokenizer, block_size)
-        logits = network(torch.tensor([inputs]))[0]
-        found.append((F.cross_entropy(logits, torch.tensor(targets), reduction="sum"), targets))
-    return found
-
-
-# Evaluation
-
-
-@pytest.mark.parametrize("words", KINDS)
-@pytest.mark.parametrize("batch_size", [1, 3, 64])
-def test_evaluation_is_the_mean_over_documents_one_by_one(built, words, batch_size):
-    source, tokenizer = corpus(LINES, val_fraction=0.5)
-    network = built(words, tokenizer)
-    found = evaluate(network, source, tokenizer, FLOAT32, "val", batch_size)
-    with torch.no_grad():
-        each = one_by_one(network, LINES[20:], tokenizer)
-    sums = np.array([loss.item() for loss, _ in each])
-    sizes = np.array([len(targets) for _, targets in each])
-    assert found.tokens == sizes.sum() == source.size("val")
-    assert found.loss == pytest.approx(sums.sum() / sizes.sum(), rel=1e-13)
-    residuals = sums - found.loss * sizes
-    by_hand = math.sqrt(len(sizes) * residuals.var(ddof=1)) / sizes.sum()
-    assert found.stderr == pytest.approx(by_hand, rel=1e-9)
-    written = "".join(tokenizer.decode(targets) for _, targets in each)
-    bits = sums.sum() / math.log(2)
-    assert found.bpb == pytest.approx(bits / len(written.encode()), rel=1e-13)
-
-
-class Uniform(nn.Module):
-    """Every token is equally likely."""
-
-    def forward(self, ids):
-        return torch.zeros(*ids.shape, 4)
-
-
-def test_bits_per_byte_count_the_end_of_a_document_as_one_byte():
-    """ab and é: five targets of one, one, one, two and one bytes, two bits each."""
-    source, tokenizer = corpus(["a", "ab", "é"], val_fraction=0.6)
-    found = evaluate(Uniform(), source, tokenizer, FLOAT32, "val", 8)
-    assert found.tokens == 5
-    assert found.loss == pytest.approx(math.log(4))
-    assert found.bpb == pytest.approx(5 * 2 / 6)
-
-
-def test_a_limited_evaluation_is_that_of_the_first_documents(built):
-    source, tokenizer = corpus(LINES)
-    network = built("model=micro", tokenizer)
-    limited = evaluate(network, source, tokenizer, FLOAT32, "train", 4, limit=20)
-    with torch.no_grad():
-        each = one_by_one(network, LINES[:3], tokenizer)  # of 3, 8 and 4 targets; the next has 8
-    assert limited.tokens == 15
-    assert limited.loss == pytest.approx(sum(loss.item() for loss, _ in each) / 15, rel=1e-13)
-
-
-# Gradients
-
-
-def gradients(network):
-    found = [p.grad.clone() for p in network.parameters()]
-    network.zero_grad()
-    return found
-
-
-@pytest.mark.parametrize("words", KINDS)
-def test_a_padded_batch_has_the_gradient_of_its_documents_weighted_by_tokens(built, words):
-    lines = ["0", "123", "456789ab", "rest"]
-    source, tokenizer = corpus(lines, val_fraction=0.2)
-    network = built(words, tokenizer)
-    x, y = source.batch("train", 0, 3)
-    assert (y == IGNORE_INDEX).sum() == 6 + 4
-    (token_losses(network(x), y).sum() / (y != IGNORE_INDEX).sum()).backward()
-    together = gradients(network)
-    alone = [torch.zeros_like(p) for p in network.parameters()]
-    for loss, targets in one_by_one(network, lines[:3], tokenizer):
-        (loss / len(targets)).backward()
-        share = 1.0 if words == "model=bigram" else len(targets) / 14  # which counts
-        alone = [a + share * g for a, g in zip(alone, gradients(network), strict=True)]
-    for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-13)
-        assert other.abs().max() > 1e-3
 
 
 @pytest.fixture
@@ -167,9 +56,13 @@ def run_of(config, tmp_path):
     return outcome.directory
 
 
+def loaded_text(config):
+    return load_corpus(config.data, config.tokenizer, config.model.block_size)
+
+
 def trained_tokens(config, steps):
-    source = load_corpus(config).corpus(CPU)
-    return source.trained(steps, config.trainer.batch_size)
+    corpus = loaded_text(config).corpus(config.trainer.rows, config.seed, CPU)
+    return corpus.tokens_seen(steps)
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
@@ -244,28 +137,30 @@ def test_samples_are_so_many_documents_each_of_one_context_at_most(asked, tmp_pa
         assert [len(document) <= 2 for document in line["text"].split("\n")] == [True] * 8
 
 
+TRAINED: list[Path] = []  # one run for all tests below, which leave it as it is
+
+
 @pytest.fixture
-def run(asked, tmp_path, quick):
-    return run_of(asked(), tmp_path)
+def run(asked, tmp_path_factory, quick):
+    if not TRAINED:
+        TRAINED.append(run_of(asked(), tmp_path_factory.mktemp("documents")))
+    return TRAINED[0]
 
 
 def test_documents_that_are_cut_count_alike_in_manifest_curves_and_n_grams(run):
     """Some of the numbered lines are longer than the context."""
     tokens = json.loads((run / "manifest.json").read_text())["data"]["tokens"]
-    whole = load_corpus(gptexp.load(run).config)
-    cut = whole.corpus(CPU)
-    assert tokens == {name: cut.size(name) for name in ("train", "test", "val")}
-    assert tokens["train"] < len(whole.splits.train) - 1
+    text = loaded_text(gptexp.load(run).config)
+    train, val, end = text.splits.train, text.splits.val, text.format.end(text.tokenizer)
+    corpus = text.corpus(1, 0, CPU)
+    assert tokens == {name: corpus.tokens_per_epoch(name) for name in SPLITS}
+    assert tokens["train"] < len(train) - 1
     last = metrics(run)[-1]
     assert last["epoch"] == last["tokens"] / tokens["train"]
-    expected = ngrams.losses(
-        whole.splits.train,
-        whole.splits.val,
-        whole.tokenizer.vocab_size,
-        boundary=cut.boundary,
-        judged=cut.judged("val"),
-    )
-    assert np.count_nonzero(cut.judged("val")) == tokens["val"] < len(whole.splits.val) - 1
+    mask = text.format.target_mask(val, text.tokenizer, BLOCK_SIZE)
+    assert np.count_nonzero(mask) == tokens["val"] < len(val) - 1
+    vocab_size = text.tokenizer.vocab_size
+    expected = ngrams.losses(train, val, vocab_size, boundary=end, target_mask=mask)
     assert summary(run)["ngrams"] == expected
 
 
@@ -338,7 +233,7 @@ def test_gptexp_sample_shows_documents(run):
     assert all(line.startswith("07") and len(line) <= BLOCK_SIZE for line in lines)
 
 
-def test_C6_weights_of_a_text_do_not_become_those_of_documents(small, asked, run, tmp_path):
+def test_C6_weights_of_a_text_do_not_become_those_of_documents(small, asked, quick, tmp_path):
     config = small(f"data.path={asked().data.path}")  # the same characters
     for one, other in ((config, asked("seed=1")), (asked("seed=2"), small("seed=3"))):
         first = run_of(one, tmp_path)

@@ -1,11 +1,9 @@
 """Claims 8 to 10: microGPT's numbers, and the rungs from bigram counts to it and beyond."""
 
-import json
-
 import pytest
 import torch
 from document_lines import file_of, numbered
-from small_runs import metrics, summary
+from small_runs import metrics
 from sweep_runs import states
 
 from gptexp.config import Activation, Norm, OnOverfit, Position
@@ -15,14 +13,12 @@ from gptexp.models.build import build_model
 from gptexp.models.counts import count_parameters
 from gptexp.models.gpt import GPT
 from gptexp.models.mlp import MLP
-from gptexp.runtime.device import cpu_threads
-from gptexp.sweep.plan import Planner
 
 NAMES = 27  # tokens: 26 letters and the boundary
 
 # Network, optimizer, peak, schedule, and what of the model its comment names.
 RUNGS = {
-    "ladder_bigram": (Bigram, "sgd", 1.0, "constant", {"smoothing": 1.0}),
+    "ladder_bigram": (Bigram, "count", 1.0, "constant", {"smoothing": 1.0}),
     "ladder_mlp": (MLP, "sgd", 1.0, "linear", {"context": 1}),
     "ladder_mlp3": (MLP, "sgd", 1.0, "linear", {"context": 3}),
     "ladder_head": (GPT, "sgd", 0.3, "linear", {"n_layer": 1, "n_head": 1}),
@@ -162,45 +158,3 @@ def test_claim_10_one_sweep_runs_all_rungs(command, short, quick):
         assert rung in result.out
     again = command("sweeps=ladder", *short)
     assert (again.code, states(again.out)) == (0, ["already done"] * 7)
-
-
-# Threads
-
-
-@pytest.mark.parametrize("count", [None, 1, 2, 3])
-def test_cpu_threads_gives_the_count_back(count):
-    before = torch.get_num_threads()
-    with cpu_threads(count):
-        assert torch.get_num_threads() == (count or before)
-    assert torch.get_num_threads() == before
-    with pytest.raises(ZeroDivisionError), cpu_threads(count):
-        1 / 0  # noqa: B018
-    assert torch.get_num_threads() == before
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_threads_of_a_run_are_in_its_manifest_and_end_with_it(
-    composed, short, tmp_path, threads
-):
-    torch.set_num_threads(3 - threads)
-    config = composed("experiment=microgpt", *short, f"trainer.threads={threads}")
-    outcome = run_experiment(config, tmp_path)
-    assert outcome.state == "done"
-    manifest = json.loads((outcome.directory / "manifest.json").read_text())
-    assert manifest["environment"]["threads"] == threads
-    assert torch.get_num_threads() == 3 - threads
-    assert summary(outcome.directory)["steps"] == 2
-
-
-def test_a_plan_times_a_run_with_the_threads_it_asks_for(composed, short, tmp_path):
-    torch.set_num_threads(2)
-    config = composed("experiment=microgpt", *short)
-    cost = Planner(tmp_path).cost(config)
-    assert cost.machine == "cpu, float32, 1 thread"
-    assert torch.get_num_threads() == 2
-
-
-@pytest.mark.parametrize("threads", [0, -1])
-def test_no_threads_are_refused(refused, threads):
-    [line] = refused("experiment=microgpt", f"trainer.threads={threads}")
-    assert line.startswith(f"trainer.threads: {threads} is below 1")

@@ -1,6 +1,7 @@
 """`gptexp plot`: the picture, its labels and its refusals."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from small_runs import ONE_LINE, metrics, problem_lines
@@ -16,9 +17,26 @@ from gptexp.report.plot import plot_cliffs
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+TRAINED: dict[int, Path] = {}  # by seed; each test has copies of its own
+
+
 @pytest.fixture
-def run(small, tmp_path):
-    return run_experiment(small("seed=3"), tmp_path / "outputs").directory
+def copied(small, tmp_path, tmp_path_factory, quick):
+    """`copied(4)`: the run of a seed, beside those of others."""
+
+    def copy(seed):
+        if seed not in TRAINED:
+            outputs = tmp_path_factory.mktemp("outputs")
+            TRAINED[seed] = run_experiment(small(f"seed={seed}"), outputs).directory
+        trained = TRAINED[seed]
+        return Path(shutil.copytree(trained, tmp_path / "outputs/default" / trained.name))
+
+    return copy
+
+
+@pytest.fixture
+def run(copied):
+    return copied(3)
 
 
 def line_of(figure, style, number=0):
@@ -47,8 +65,8 @@ def test_the_best_evaluation_is_marked(run):
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
-def test_a_folder_of_runs_is_drawn_into_one_file(run, small, tmp_path, kind):
-    run_experiment(small("seed=4"), tmp_path / "outputs")
+def test_a_folder_of_runs_is_drawn_into_one_file(run, copied, tmp_path, kind):
+    copied(4)
     to = tmp_path / f"cliffs.{kind}"
     result = CliRunner().invoke(app, ["plot", str(run.parents[1]), "--to", str(to)])
     assert result.output == f"wrote {to}\n"
@@ -56,8 +74,8 @@ def test_a_folder_of_runs_is_drawn_into_one_file(run, small, tmp_path, kind):
     assert to.read_bytes().startswith(start)
 
 
-def test_every_run_has_its_line_and_its_name(run, small, tmp_path, monkeypatch):
-    other = run_experiment(small("seed=4"), tmp_path / "outputs").directory
+def test_every_run_has_its_line_and_its_name(run, copied, tmp_path, monkeypatch):
+    other = copied(4)
     drawn = {}
     original = charts.cliffs
     monkeypatch.setattr(
@@ -86,13 +104,14 @@ def test_a_mistake_is_one_line(run, tmp_path, runs, to, by, names):
     assert ONE_LINE.fullmatch(line)
 
 
-def test_a_run_without_an_evaluation_is_named_and_left_out(run, small, tmp_path, caplog):
-    other = run_experiment(small("seed=4"), tmp_path / "outputs").directory
+def test_a_run_without_an_evaluation_is_named_and_left_out(run, copied, tmp_path, caplog):
+    other = copied(4)
+    caplog.clear()
     (other / "metrics.jsonl").write_text('{"step": 3, "train/loss": 2.0}\n')
     plot_cliffs([run.parent], tmp_path / "a.png", "step")
     [warning] = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert str(other) in warning
-    with pytest.raises(ConfigError, match="no run holds an evaluation"):
+    with pytest.raises(ConfigError, match="none holds an evaluation"):
         plot_cliffs([other], tmp_path / "a.png", "step")
 
 

@@ -8,9 +8,8 @@ from small_runs import Result
 from sweep_runs import run_name, small_grid
 
 from gptexp import console
-from gptexp.experiment.run import run_experiment
 from gptexp.sweep import run as sweep_run
-from gptexp.sweep.run import SweepPoint, run_sweep
+from gptexp.sweep.run import SweepPoint, run_sweep, train_here
 from gptexp.training.trainer import Trainer
 
 
@@ -37,18 +36,14 @@ def command_runs(command, text_file):
 
 @pytest.fixture
 def runs(small, tmp_path, monkeypatch, capsys):
-    """`runs("seed=0,1")`: the same result without Hydra, which composes each job anew."""
+    """`runs("seed=0,1")`: the same result without Hydra between."""
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     console.setup()
 
     def call(*arguments: str) -> Result:
-        found = sweep_points(small, *arguments)
-        configs = {tuple(point.overrides): point.config for point in found}
         capsys.readouterr()
-        code = run_sweep(
-            found, lambda jobs, _: [run_experiment(configs[tuple(job)]) for job in jobs], at_once=1
-        )
+        code = run_sweep(sweep_points(small, *arguments), train_here, at_once=1)
         shown = capsys.readouterr()
         return Result(code, shown.out, shown.err)
 
@@ -57,12 +52,9 @@ def runs(small, tmp_path, monkeypatch, capsys):
 
 def sweep_points(small, *arguments: str) -> list[SweepPoint]:
     """The grid over lists such as seed=0,1."""
-    lists = [[f"{key}={value}" for value in values.split(",")] for key, values in pairs(arguments)]
+    pairs = [argument.split("=") for argument in arguments]
+    lists = [[f"{key}={value}" for value in values.split(",")] for key, values in pairs]
     return [SweepPoint(list(words), small(*words)) for words in itertools.product(*lists)]
-
-
-def pairs(arguments):
-    return [argument.split("=") for argument in arguments]
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def test_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch):
     again = [SweepPoint(point.overrides, point.config) for point in found]
 
     def works(jobs, _):
-        assert jobs == [["seed=1"], ["seed=2"]]
+        assert [point.overrides for point in jobs] == [["seed=1"], ["seed=2"]]
         return [run_experiment(point.config) for point in again[1:]]
 
     assert run_sweep(again, works, at_once=3) == 0

@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from small_runs import problem_lines
+from small_runs import ONE_LINE, problem_lines
 
 from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig
 from gptexp.errors import CheckpointError, DataError
@@ -146,6 +146,15 @@ def test_an_unknown_character_is_named_wherever_it_falls_in_the_vocabulary(unkno
         assert "\n" not in line
 
 
+def test_B6_a_prompt_with_characters_unseen_in_training_names_them_and_their_code_points():
+    with pytest.raises(DataError) as caught:
+        CharTokenizer.of("to be").encode("to bé 🙂")
+    (line,) = problem_lines(caught.value)
+    assert ONE_LINE.fullmatch(line)
+    assert "'é' (U+00E9)" in line
+    assert "'🙂' (U+1F642)" in line
+
+
 def test_unknown_characters_are_each_named_once_and_known_ones_not():
     with pytest.raises(DataError) as caught:
         CharTokenizer.of("ab").encode("xaxbyy")
@@ -169,8 +178,10 @@ def test_a_lone_surrogate_as_the_shell_passes_on_a_byte_that_is_no_text_is_refus
 
 
 def test_build_dispatches_on_the_section():
-    assert isinstance(build_tokenizer(CharTokenizerConfig(name="char"), "ab"), CharTokenizer)
-    assert isinstance(build_tokenizer(ByteTokenizerConfig(name="byte"), "ab"), ByteTokenizer)
+    chars = build_tokenizer(CharTokenizerConfig(name="char"), "aab", "ba")
+    assert isinstance(chars, CharTokenizer)
+    assert chars.characters == "ba"  # in the order that the format gives
+    assert isinstance(build_tokenizer(ByteTokenizerConfig(name="byte"), "ab", "ab"), ByteTokenizer)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_F2_a_full_queue_switches_it_off_and_what_is_lost_is_counted(
     mirror = Background("Fake", fake.open)
     mirror.tell("scalars", LINE)
     assert fake.blocked.wait(HANGS)
-    for method in ["sample", "insight", "flush", "flush", "final"]:  # the queue's 5
+    for method in ["sample", "probe", "flush", "flush", "final"]:  # the queue's 5
         mirror.tell(method, None)
     assert warnings() == []
     for method in ["scalars", "sample", "flush", "close"]:

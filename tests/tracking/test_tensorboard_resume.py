@@ -1,38 +1,30 @@
 """F5: the board of a run that was stopped and taken up again is that of one that never was."""
 
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from event_files import PNG, board, event_file, events, images, scalars, texts
+from event_files import board, ends, event_file, events, images, scalars, texts
 from interruptions import Small, before, die, kill_before_step, killed, only_run, stop_before_step
-from tensorboard.plugins.hparams import metadata as hparams
+from signalled_runs import terminate_after
 
 from gptexp.config import Config
-from gptexp.experiment import run
+from gptexp.experiment import train
 from gptexp.experiment.run import run_experiment
 from gptexp.inference.probe import Probe
+from gptexp.runs.directory import RunDirectory
 from gptexp.runs.journal import Sample
-from gptexp.tracking import pictures
 from gptexp.tracking.dashboard import FinalResult, RunInfo
 from gptexp.tracking.tensorboard import TensorBoard
 from gptexp.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = pytest.mark.usefixtures("quick", "no_pictures")
 
 BOARD = ["logger=tensorboard", "trainer.log_interval=1"]
 WHOLE: list[tuple[Any, ...]] = []  # the board of a run that nothing stopped
-
-
-@pytest.fixture(autouse=True)
-def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each insight one of its own, but not drawn: that takes most of the time."""
-    monkeypatch.setattr(pictures, "draw", lambda seen: {"next_token": PNG + bytes([seen.step])})
 
 
 @pytest.fixture
@@ -54,18 +46,6 @@ def in_order(run: Path) -> None:
     for tag, points in {**scalars(run), **texts(run), **images(run)}.items():
         steps = [step for step, _ in points]
         assert steps == sorted(set(steps)), tag
-
-
-def interrupt(config: Config, outputs: Path, step: int) -> None:
-    """Run `config` until a SIGTERM in the step after `step`."""
-
-    def send(self: Trainer) -> None:
-        if self.step == step:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.MonkeyPatch.context() as patch:
-        before(Trainer, "train_step", send, patch)
-        assert run_experiment(config, outputs).exit_code == 143
 
 
 @pytest.mark.parametrize("step", [0, 3, 5, 8, 11])
@@ -94,14 +74,11 @@ def test_F5_after_interruptions_no_step_or_picture_is_missing_or_doubled(
 ) -> None:
     config = small(*BOARD)
     for step in steps:
-        interrupt(config, tmp_path / "stopped", step)
+        terminate_after(step, config, tmp_path / "stopped")
         in_order(only_run(config, tmp_path / "stopped"))
     run = finished(config, tmp_path / "stopped")
     assert board(run) == whole
-    ends = [
-        e for e in events(run) for v in e.summary.value if v.tag == hparams.SESSION_END_INFO_TAG
-    ]
-    assert len(ends) == 1, "readers show the first end that they find"
+    assert len(ends(run)) == 1
 
 
 def test_F5_a_board_that_was_switched_off_for_a_while_has_everything(
@@ -110,8 +87,8 @@ def test_F5_a_board_that_was_switched_off_for_a_while_has_everything(
     off, on = small("logger=none", "trainer.log_interval=1"), small(*BOARD)
     stop_before_step(off, tmp_path / "late", 7)
     assert board(finished(on, tmp_path / "late"), pictures=False)[:3] == whole[:3]
-    interrupt(on, tmp_path / "between", 4)
-    interrupt(off, tmp_path / "between", 8)
+    terminate_after(4, on, tmp_path / "between")
+    terminate_after(8, off, tmp_path / "between")
     assert board(finished(on, tmp_path / "between"), pictures=False)[:3] == whole[:3]
 
 
@@ -121,8 +98,8 @@ def test_F5_a_run_killed_after_its_last_step_has_one_end(
     """All is on the board by then, and the next process puts it there again."""
     config = small(*BOARD)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run.RunDirectory, "write_json", lambda *_: 1 / 0)
-        patch.setattr(run, "write_manifest", lambda *_: None)
+        patch.setattr(RunDirectory, "write_json", lambda *_: 1 / 0)
+        patch.setattr(train, "write_manifest", lambda *_: None)
         assert run_experiment(config, tmp_path / "stopped").exit_code == 1
     assert board(finished(config, tmp_path / "stopped")) == whole
 
@@ -141,7 +118,7 @@ LINES = [
 SAMPLES = [Sample(step, "a", 0.8, None, 1, f"text of {step}") for step in (4, 8)]
 
 
-def insight(step: int) -> Probe:
+def probe(step: int) -> Probe:
     return Probe(step, ["a"], [], ["a", "b"], {1.0: np.array([step, 1.0], dtype=np.float32)})
 
 
@@ -160,9 +137,9 @@ def write(opened: TensorBoard, after: int = -1, close: bool = True) -> None:
     for sample in SAMPLES:
         if sample.step > after:
             opened.sample(sample)
-            opened.insight(insight(sample.step))
+            opened.probe(probe(sample.step))
     if close:
-        opened.final(FinalResult(10, {"final/x": 1.0}, SAMPLES[0], insight(4), None))
+        opened.final(FinalResult(10, {"final/x": 1.0}, SAMPLES[0], probe(4), None))
         opened.close(0)
     else:
         opened.flush()

@@ -1,8 +1,6 @@
 """The real TensorBoard reads what runs leave, by both of its readers, over HTTP."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,11 +14,11 @@ from typing import Any
 
 import pytest
 from event_files import PNG, scalars
-from interruptions import Small, before, kill_before_step
+from interruptions import Small, kill_before_step
+from signalled_runs import terminate_after
 
 from gptexp.config import to_dict
 from gptexp.experiment.run import run_experiment
-from gptexp.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -100,18 +98,11 @@ def runs(small: Small, outputs: Path) -> dict[str, Path]:
             if name == "killed":
                 kill_before_step(config, outputs, 7)
             elif name == "interrupted":
-                with pytest.MonkeyPatch.context() as patch:
-                    before(Trainer, "train_step", terminate, patch)
-                    assert run_experiment(config, outputs).exit_code == 143
+                terminate_after(6, config, outputs)
             outcome = run_experiment(config, outputs)
             assert outcome.state == "done" and outcome.directory is not None
             RUNS[name] = outcome.directory
     return RUNS
-
-
-def terminate(self: Trainer) -> None:
-    if self.step == 6:
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(params=[False, True], ids=["slow", "fast"])

@@ -1,29 +1,36 @@
-"""W&B offline: what a run leaves, its id over resumes, and no secret."""
+"""W&B offline beyond what every dashboard shows: axes, names, the id over resumes, no secret."""
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from event_files import PNG, sample_lines
-from interruptions import Small, before, finish, uninterrupted
-from small_runs import ROOT, SMALL, put, summary
-from wandb_runs import KEY, curves_of, history, of, offline_folders, records
+import wandb
+from event_files import sample_lines
+from interruptions import Small, finish, left, uninterrupted
+from signalled_runs import terminate_after
+from small_runs import ROOT, SMALL, summary
+from wandb_runs import (
+    KEY,
+    curves_of,
+    history,
+    of,
+    offline_folders,
+    pictures_of,
+    records,
+    sample_rows,
+    summary_of,
+)
 
-from gptexp.config import Config
 from gptexp.experiment.run import run_experiment
 from gptexp.interchange.dashboards import export_dashboard
 from gptexp.runs.journal import curves, read_journal
-from gptexp.tracking import pictures
-from gptexp.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("quick", "wandb_service")
+pytestmark = pytest.mark.usefixtures("quick", "wandb_process")
 
 WANDB = [
     "logger=wandb",
@@ -44,11 +51,6 @@ def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
         [folder] = offline_folders(run)
         ONCE["whole"] = run, records(folder)
     return ONCE["whole"]
-
-
-@pytest.fixture
-def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "draw", lambda seen: {})
 
 
 def expected(run: Path) -> dict[str, list[tuple[int, Any]]]:
@@ -76,32 +78,19 @@ def test_curves_are_drawn_over_the_step_and_summarised_by_their_least(whole: Any
     least = {m["name"] for m in defined if m.get("summary", {}).get("min")}
     assert least == {"val/loss", "val/bpb"}
     assert all(m["step_metric"] == "step" for m in defined if m.get("name") in least)
-    final = {key: v for s in of(found, "summary") for key, v in s.get("update", {}).items()}
-    best = summary(run)["best"]
+    final, best = summary_of(found), summary(run)["best"]
     assert final["val/loss"] == {"min": best["val_loss"]}
     assert final["final/best_val_loss"] == best["val_loss"]
     assert final["final/params"] == summary(run)["params"]["total"]
 
 
-def test_samples_are_rows_of_a_table(whole: Any) -> None:
-    run, _ = whole
-    [folder] = offline_folders(run)
-    tables = [json.loads(path.read_text()) for path in folder.rglob("*.table.json")]
-    assert all(
-        t["columns"] == ["step", "prompt", "text", "temperature", "top_k", "seed"] for t in tables
-    )
-    rows = sorted((row[0], row[1] + row[2]) for table in tables for row in table["data"])
-    assert rows == sorted(sample_lines(run))
-
-
-def test_pictures_and_the_best_checkpoint_are_kept(whole: Any) -> None:
+def test_samples_pictures_and_the_best_checkpoint_are_kept(whole: Any) -> None:
     run, found = whole
     [folder] = offline_folders(run)
-    pictures = sorted(folder.rglob("*.png"))
-    names = {str(path.relative_to(folder / "files/media/images")) for path in pictures}
-    wanted = ("attention/layer_1_", "next_token_", "final/attention/layer_1_", "final/next_token_")
-    assert all(sum(name.startswith(prefix) for name in names) for prefix in wanted)
-    assert all(path.read_bytes().startswith(PNG) for path in pictures)
+    assert sample_rows(folder) == sample_lines(run)
+    steps = {name: [s for s, _ in points] for name, points in pictures_of(folder).items()}
+    names, best = ("attention/layer_1", "next_token"), summary(run)["best"]["step"]
+    assert steps == {name: [6, 12] for name in names} | {f"final/{n}": [best] for n in names}
     [model] = [artifact for artifact in of(found, "artifact") if artifact["type"] == "model"]
     assert model["name"] == f"{run.name}-best"
     best = f"step-{summary(run)['best']['step']}.pt"
@@ -122,52 +111,20 @@ def test_the_run_has_its_names_and_its_whole_config(whole: Any) -> None:
     assert end.get("exit_code", 0) == 0
 
 
-@pytest.mark.parametrize(("how", "code"), [("diverges", 3), ("interrupted", 143)])
-@pytest.mark.usefixtures("_quick_pictures")
-def test_a_run_that_does_not_end_well_says_so(
-    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, code: int
-) -> None:
-    config = small("logger=wandb")
-    if how == "diverges":
-        put(config, "optim.lr", 1e30)
-    else:
-        before(Trainer, "train_step", at(5, interrupt), monkeypatch)
-    outcome = run_experiment(config, tmp_path)
-    assert outcome.exit_code == code
-    [folder] = offline_folders(outcome.directory)
-    found = records(folder)
-    [end] = of(found, "exit")
-    assert end["exit_code"] == code
-    assert curves_of(found) == expected(outcome.directory)
-    assert of(found, "run")[0]["run_group"] == config.name
-
-
-def at(step: int, action: Callable[[], None]) -> Callable[[Trainer], None]:
-    return lambda self: action() if self.step == step else None
-
-
-def interrupt() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def stopped(config: Config, outputs: Path, step: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        before(Trainer, "train_step", at(step, interrupt), patch)
-        assert run_experiment(config, outputs).exit_code == 143
-
-
-@pytest.mark.usefixtures("_quick_pictures")
+@pytest.mark.usefixtures("no_pictures")
 def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
     small: Small, tmp_path: Path
 ) -> None:
     config = small("logger=wandb")
     straight = uninterrupted(small(), tmp_path / "straight")
-    stopped(config, tmp_path / "stopped", 5)
+    terminate_after(5, config, tmp_path / "stopped")
     outcome = run_experiment(config, tmp_path / "stopped")
     run = outcome.directory
     both = [records(folder) for folder in offline_folders(run)]
     assert len(both) == 2
     assert len({of(found, "run")[0]["run_id"] for found in both}) == 1
+    assert of(both[0], "run")[0]["run_group"] == config.name
+    assert [of(found, "exit")[0].get("exit_code", 0) for found in both] == [143, 0]
     joined: dict[str, list[Any]] = {}
     for found in both:
         for name, points in curves_of(found).items():
@@ -182,12 +139,12 @@ def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_quick_pictures")
+@pytest.mark.usefixtures("no_pictures")
 def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path: Path) -> None:
     """Killed in a process of its own; the run is finished without W&B, and exported."""
     program = (
         "import os, signal, sys, time\n"
-        "from gptexp.trainer import Trainer\n"
+        "from gptexp.training.trainer import Trainer\n"
         "step = Trainer.train_step\n"
         "def train_step(self):\n"
         "    if self.step == 7:\n"
@@ -195,10 +152,10 @@ def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path:
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    step(self)\n"
         "Trainer.train_step = train_step\n"
-        "from gptexp import experiment\n"
+        "from gptexp.experiment.run import run_experiment\n"
         "from gptexp.config import from_overrides\n"
         "from pathlib import Path\n"
-        "experiment.run(from_overrides(sys.argv[2:]), Path(sys.argv[1]))\n"
+        "run_experiment(from_overrides(sys.argv[2:]), Path(sys.argv[1]))\n"
     )
     config = small("logger=wandb")
     overrides = [*SMALL, f"data.path={config.data.path}", "logger=wandb"]
@@ -224,11 +181,10 @@ def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path:
     assert [end.get("exit_code", 0) for end in of(found, "exit")] == [0]
     [model] = [artifact for artifact in of(found, "artifact") if artifact["type"] == "model"]
     assert f"step-{summary(run)['best']['step']}.pt" in json.dumps(model["manifest"])
-    tables = [json.loads(path.read_text())["data"] for path in folder.rglob("*.table.json")]
-    assert sorted(row[0] for rows in tables for row in rows) == [s for s, _ in sample_lines(run)]
+    assert sample_rows(folder) == sample_lines(run)
 
 
-@pytest.mark.usefixtures("_quick_pictures")
+@pytest.mark.usefixtures("no_pictures")
 def test_F6_a_nan_point_is_exported_as_nan(small: Small, tmp_path: Path) -> None:
     run = run_experiment(small("trainer.sample_interval=0"), tmp_path).directory
     with (run / "metrics.jsonl").open("a") as file:
@@ -239,29 +195,30 @@ def test_F6_a_nan_point_is_exported_as_nan(small: Small, tmp_path: Path) -> None
     assert points == expected(run)["val/loss"] and points[-1] == (13, "nan")
 
 
-@pytest.mark.usefixtures("_quick_pictures")
+@pytest.mark.usefixtures("no_pictures")
 def test_F7_no_secret_is_in_any_file_of_the_run(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    wandb.teardown()  # another process of W&B's, which sees the key
     run = run_experiment(small("logger=both"), tmp_path / "outputs").directory
     files = [path for path in run.rglob("*") if path.is_file()]
     assert len(offline_folders(run)) == 1 and len(files) > 10
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
-@pytest.mark.usefixtures("_quick_pictures")
-def test_R3_wandb_leaves_weights_and_metrics_equal(small: Small, tmp_path: Path) -> None:
-    straight = uninterrupted(small(), tmp_path / "straight")
-    assert finish(small("logger=wandb"), tmp_path / "other") == straight
+def test_R3_wandb_leaves_weights_and_metrics_equal(
+    small: Small, tmp_path: Path, whole: Any
+) -> None:
+    assert left(whole[0]) == uninterrupted(small(), tmp_path / "straight")
 
 
 @pytest.mark.slow
 def test_wandb_is_imported_only_when_it_is_chosen(small: Small, tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from gptexp import experiment\n"
+        "import sys; from pathlib import Path; from gptexp.experiment.run import run_experiment\n"
         "from gptexp.config import from_overrides\n"
-        "outcome = experiment.run(from_overrides(sys.argv[2:]), Path(sys.argv[1]))\n"
+        "outcome = run_experiment(from_overrides(sys.argv[2:]), Path(sys.argv[1]))\n"
         "assert outcome.state == 'done', outcome\n"
         "assert 'tensorboard' in sys.modules and 'wandb' not in sys.modules\n"
     )

@@ -1,0 +1,165 @@
+"""`gptexp table --by`: means over seeds, what is left out of them, and what is marked."""
+
+import math
+
+import pytest
+from run_directories import SOURCES, write_run
+from table_runs import grid
+
+from gptexp.runs.directory import RunDirectory
+
+OTHER = {**SOURCES, "model.py": "9" * 64}
+
+
+# Groups
+
+
+def test_a_group_is_a_mean_over_seeds_with_its_interval(table, rows, tmp_path):
+    """Best 1.1, 1.2, 1.3: mean 1.2, s 0.1, t(0.975, 2) = 4.302653, so 0.430265 / sqrt(3)."""
+    lines, notes = table(grid(tmp_path / "a"), "--by", "optim.lr")
+    half = "± 0.2484"
+    assert not notes
+    assert [line.split("  ")[-5:] for line in map(squeezed, lines)] == [
+        [f"1.2000 {half}", "1,001 ± 2", f"1.7000 {half}", "0.5000 ± 0.0000", f"2.1000 {half}"],
+        [f"1.3000 {half}", "1,001 ± 2", f"1.8000 {half}", "0.5000 ± 0.0000", f"2.1000 {half}"],
+    ]
+    first = rows(tmp_path / "a", "--by", "optim.lr")["rows"][0]
+    assert first["best"] == {
+        "n": 3,
+        "mean": pytest.approx(1.2),
+        "ci95": pytest.approx(4.302652730 * 0.1 / math.sqrt(3), rel=1e-9),
+    }
+    assert (first["optim.lr"], first["runs"], first["expected"]) == (0.1, 3, 3)
+    assert (first["params"], first["marks"], first["flags"]) == (809856, [], [])
+
+
+def squeezed(line):
+    """Columns two blanks apart."""
+    return "  ".join(part.strip() for part in line.split("  ") if part.strip())
+
+
+def test_a_group_of_one_run_has_no_interval(table, tmp_path):
+    [line], _ = table(grid(tmp_path / "a", [0.1], [0]), "--by", "optim.lr")
+    assert line.split() == ["0.1", "1", "809,856", "1.1000", "1,000", "1.6000", "0.5000", "2.0000"]
+
+
+def test_several_keys_make_a_group_and_are_sorted_as_numbers(rows, tmp_path):
+    for width in (128, 64, 1024):
+        for fraction in (1.0, 0.5):
+            write_run(tmp_path / "a", 0, model__n_embd=width, data__fraction=fraction)
+    found = rows(tmp_path / "a", "--by", "model.n_embd, data.fraction")["rows"]
+    assert [(row["model.n_embd"], row["data.fraction"]) for row in found] == [
+        (width, fraction) for width in (64, 128, 1024) for fraction in (0.5, 1.0)
+    ]
+
+
+@pytest.mark.parametrize("state", ["failed", "diverged", "interrupted", "running"])
+def test_G7_a_run_that_is_not_done_is_marked_and_left_out_of_the_mean(table, tmp_path, state):
+    grid(tmp_path / "a", [0.1])
+    grid(tmp_path / "a", [0.2], [0, 1])
+    hurt = write_run(tmp_path / "a", 2, state=state, reason="why", optim__lr=0.2)
+    with RunDirectory(hurt).locked():
+        lines, notes = table(tmp_path / "a", "--by", "optim.lr")
+    assert squeezed(lines[0]).split("  ")[1] == "3"
+    assert squeezed(lines[1]).split("  ")[1:3] == [f"2 of 3, {state} 1", "809,856"]
+    assert "1.2500 ± 0.6353" in lines[1], "the mean of two, with the t of one degree of freedom"
+    assert notes == [f"optim.lr=0.2: seed 2 {state}: why ({hurt})"]
+
+
+def test_G7_a_seed_that_other_groups_have_is_marked_as_missing(table, tmp_path):
+    grid(tmp_path / "a", [0.1])
+    grid(tmp_path / "a", [0.2], [1])
+    lines, notes = table(tmp_path / "a", "--by", "optim.lr")
+    assert squeezed(lines[1]).split("  ")[1] == "1 of 3, missing 2"
+    assert notes == ["optim.lr=0.2: seed 0 is missing", "optim.lr=0.2: seed 2 is missing"]
+
+
+def test_a_table_by_seed_misses_no_seeds(table, tmp_path):
+    grid(tmp_path / "a", [0.1])
+    assert table(tmp_path / "a", "--by", "seed")[1] == []
+
+
+def test_G7_a_damaged_run_is_marked_in_its_group(table, tmp_path):
+    grid(tmp_path / "a", [0.1], [0, 1])
+    hurt = write_run(tmp_path / "a", 2, optim__lr=0.1)
+    (hurt / "summary.json").write_text("{")
+    [line], notes = table(tmp_path / "a", "--by", "optim.lr")
+    assert "2 of 3, damaged 1" in line
+    assert any(note.startswith(f"{hurt}: summary.json is damaged. Fix: ") for note in notes)
+
+
+def test_a_run_without_a_finite_loss_is_marked(table, tmp_path):
+    grid(tmp_path / "a", [0.1], [0, 1])
+    write_run(tmp_path / "a", 2, None, optim__lr=0.1)
+    [line], [note] = table(tmp_path / "a", "--by", "optim.lr")
+    assert "3, not finite 1" in line
+    assert "(2)" in line, "the mean is of two"
+    assert "seed 2 has no finite validation loss" in note
+
+
+def test_groups_that_mix_another_key_say_which(table, tmp_path):
+    grid(tmp_path / "a")
+    [line], [note] = table(tmp_path / "a", "--by", "model.n_embd")
+    assert "6, mixed" in line
+    assert note == "groups mix values of optim.lr: add it to --by"
+
+
+def test_a_key_that_cannot_change_a_result_does_not_mix_groups(table, tmp_path):
+    write_run(tmp_path / "a", 0, trainer__log_interval=5)
+    write_run(tmp_path / "a", 1, trainer__log_interval=7)
+    assert table(tmp_path / "a", "--by", "optim.lr")[1] == []
+
+
+def test_the_same_run_in_two_folders_is_not_two_seeds_in_silence(table, tmp_path):
+    for name in ("a", "b"):
+        grid(tmp_path / name, [0.1])
+    [line], [note] = table(tmp_path, "--by", "optim.lr")
+    assert "6, mixed" in line
+    assert note.startswith("optim.lr=0.1: one seed, several runs: ")
+
+
+# G6: other code, other data
+
+
+def test_G6_runs_of_other_code_are_flagged(table, tmp_path):
+    grid(tmp_path / "a", [0.1])
+    odd = write_run(tmp_path / "a", 3, sources=OTHER, optim__lr=0.1)
+    lines, notes = table(tmp_path / "a")
+    assert [line for line in lines if "other code" in line] == [
+        line for line in lines if odd.name in line
+    ]
+    assert notes == [f"other code than the rest: 1 of 4: {odd}"]
+    [group], notes = table(tmp_path / "a", "--by", "optim.lr")
+    assert group.endswith("  other code")
+    assert notes == [f"other code than the rest: 1 of 4: {odd}"]
+
+
+def test_G6_a_run_that_went_on_under_other_code_is_flagged(table, tmp_path):
+    grid(tmp_path / "a", [0.1], [0, 1])
+    odd = write_run(tmp_path / "a", 2, resumes=[{"before": {"sources": OTHER}}], optim__lr=0.1)
+    assert table(tmp_path / "a")[1] == [f"other code than the rest: 1 of 3: {odd}"]
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_G6_runs_of_other_data_are_flagged(table, tmp_path, old):
+    grid(tmp_path / "a", [0.1])
+    odd = write_run(tmp_path / "a", 3, data_sha256="d" * 64, optim__lr=0.1, old=old)
+    [group], notes = table(tmp_path / "a", "--by", "optim.lr")
+    assert group.endswith("  other data")
+    assert notes == [f"other data than the rest: 1 of 4: {odd}"]
+
+
+def test_G6_two_corpora_of_different_names_are_no_other_data(table, tmp_path):
+    write_run(tmp_path / "a", 0)
+    write_run(tmp_path / "a", 0, data_sha256="d" * 64, data__name="other")
+    lines, notes = table(tmp_path / "a")
+    assert not notes
+    assert not any("other data" in line for line in lines)
+
+
+def test_G6_many_odd_runs_are_counted_and_not_all_listed(table, tmp_path):
+    for seed in range(20):
+        write_run(tmp_path / "a", seed, sources=OTHER if seed < 8 else None)
+    [note] = table(tmp_path / "a")[1]
+    assert note.startswith("other code than the rest: 8 of 20: ")
+    assert note.endswith(" and 3 more")
