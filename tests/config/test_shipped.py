@@ -81,6 +81,11 @@ def test_a_model_composes_without_a_recipe(composed):
     assert config.trainer.batch_size == stored["batch_size"]
 
 
+def test_another_recipe_wins_over_the_model_s_own(composed):
+    own, other = composed("model=medium"), composed("model=medium", "recipe=laptop")
+    assert (own.trainer.batch_size, other.trainer.batch_size) == (64, 12)
+
+
 def test_an_override_wins_over_the_recipe_and_changes_nothing_else(composed):
     plain, changed = composed("model=medium"), composed("model=medium", "trainer.batch_size=5")
     assert changed.trainer.batch_size == 5

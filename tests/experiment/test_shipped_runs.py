@@ -53,13 +53,6 @@ def test_the_other_choices_train_too(small, tmp_path, choice, schedule):
     assert summary(outcome.directory)["best"]["step"] > 0
 
 
-def test_a_recipe_follows_its_model_and_the_command_line_wins(composed):
-    assert composed("model=medium").trainer.batch_size == 64
-    assert composed("model=laptop").trainer.batch_size == 12
-    assert composed("model=medium", "trainer.batch_size=8").trainer.batch_size == 8
-    assert composed("model=medium", "recipe=laptop").trainer.batch_size == 12
-
-
 def test_test_loss_is_that_of_the_best_weights_on_the_test_part(small, tmp_path):
     outcome = run_experiment(small("data.test_fraction=0.1"), tmp_path / "outputs")
     test = summary(outcome.directory)["test"]

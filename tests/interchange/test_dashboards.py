@@ -19,8 +19,6 @@ from tensorboard.plugins.hparams import metadata as hparams
 from gptexp.cli.app import main
 from gptexp.experiment.run import run_experiment
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 ONCE: dict[str, Path] = {}
 
 

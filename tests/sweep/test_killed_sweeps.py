@@ -41,7 +41,7 @@ def test_G5_two_sweeps_at_once_do_each_point_once(tmp_path, text_file):
 
 @pytest.mark.slow
 def test_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_not(
-    tmp_path, text_file, quick
+    tmp_path, text_file
 ):
     """Killed at steps, saves and summaries that no two of its points share."""
     sweep_of = small_grid(text_file, "seed=0,1,2", "model.n_head=1,3")
@@ -85,7 +85,7 @@ def test_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_not(
 
 @pytest.mark.slow
 def test_G3_a_sweep_killed_at_random_moments_and_issued_until_done_ends_the_same(
-    tmp_path, text_file, quick
+    tmp_path, text_file
 ):
     sweep_of = small_grid(
         text_file, "seed=0,1,2", "trainer.max_steps=60", "trainer.eval_interval=6"
