@@ -14,7 +14,6 @@ from interruptions import (
     finish,
     forked,
     only_run,
-    stop_before_step,
     uninterrupted,
 )
 from small_runs import last_step, status
@@ -130,16 +129,3 @@ def test_a_signal_gets_its_old_handler_back_after_the_run(small: Small, tmp_path
     was = [signal.getsignal(number) for number in SIGNALS]
     run_experiment(small("trainer.max_steps=1"), tmp_path)
     assert [signal.getsignal(number) for number in SIGNALS] == was
-
-
-@pytest.mark.parametrize("torn", [b'{"step": 7, "tok', b'{"step": 7}', b"\xc3", b"\0\0\0\0", b"7"])
-def test_D10_a_torn_last_line_is_taken_out_when_the_run_goes_on(
-    small: Small, tmp_path: Path, torn: bytes
-) -> None:
-    config = small()
-    stop_before_step(config, tmp_path / "stopped", 7)
-    run = only_run(config, tmp_path / "stopped")
-    for name in ("metrics.jsonl", "samples.jsonl"):
-        with (run / name).open("ab") as file:
-            file.write(torn)
-    assert finish(config, tmp_path / "stopped") == uninterrupted(config, tmp_path / "straight")
