@@ -113,7 +113,7 @@ def _counting(config: Config) -> Iterator[Problem]:
     if isinstance(config.optim, CountConfig) and not is_bigram:
         what = f"count is for model=bigram alone, and this is {config.model.name}"
         yield Problem("optim.name", what, "optim=adamw")
-    if isinstance(config.optim, CountConfig) and config.trainer.grad_clip != 0:
+    elif isinstance(config.optim, CountConfig) and config.trainer.grad_clip != 0:
         what = f"{config.trainer.grad_clip}, and counts are not clipped"
         yield Problem("trainer.grad_clip", what, "trainer.grad_clip=0")
 

@@ -77,8 +77,8 @@ def _update(trace: Trace, config: Config, lr_words: str) -> Stage:
     )
     if trace.counts is not None:
         words = (
-            "The gradient is minus the pairs that were seen, so one step of SGD adds them to the "
-            f"table, each as {update.lr:.3g}, the learning rate: counting is training here."
+            "The gradient is minus the pairs that were seen, and one step against it, of length "
+            f"{update.lr:.3g}, adds them to the table: counting is training here."
         )
     if 0 < clip < update.gradient:
         words += f" The gradient's norm, {update.gradient:.3g}, is first clipped to {clip:g}."
