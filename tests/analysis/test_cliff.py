@@ -68,7 +68,7 @@ def test_a_run_that_memorises_its_text_shows_its_cliff(small, tmp_path, quick):
         "model.n_embd=32",
         "model.dropout=0",
         "optim.lr=0.02",
-        "trainer.max_steps=120",
+        "trainer.max_steps=60",
         "trainer.eval_interval=10",
         "trainer.on_overfit=observe",
     )
