@@ -59,14 +59,8 @@ def typed(cfg: DictConfig) -> Config:
 def from_overrides(overrides: list[str]) -> Config:
     """The config that `python run.py OVERRIDES` would run; raises ConfigError."""
     ConfigError.raise_for(override_problems(overrides))
-    register()
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            return typed(compose("config", overrides=overrides))
-    except Exception as error:
-        if not is_config_error(error):
-            raise
-        raise ConfigError(explain(error)) from error
+    with _hydra():
+        return typed(compose("config", overrides=overrides))
 
 
 def single_run(words: list[str]) -> Config | None:
@@ -77,13 +71,18 @@ def single_run(words: list[str]) -> Config | None:
     """
     if any(word.startswith(("-", "hydra")) or "=" not in word for word in words):
         return None
+    with _hydra():
+        cfg = compose("config", overrides=words, return_hydra_config=True)
+        return None if cfg.hydra.mode is RunMode.MULTIRUN else typed(without_hydra(cfg))
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra with conf/ and the schemas; what it says of a wrong config is raised as ConfigError."""
     register()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            cfg = compose("config", overrides=words, return_hydra_config=True)
-            if cfg.hydra.mode is RunMode.MULTIRUN:
-                return None
-            return typed(without_hydra(cfg))
+            yield
     except Exception as error:
         if not is_config_error(error):
             raise
