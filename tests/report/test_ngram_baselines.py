@@ -34,7 +34,7 @@ def drawn(folder, counted, size=charts.WIDE, axis="step"):
     """The axes of a figure of the cliffs with these lines, as the report has it."""
     bundles, _ = results.bundles(results.read_results(folder))
     figure = charts.overlay(bundles, axis, size, size == charts.WIDE, counted)
-    charts.png(figure)  # so that all has its place
+    figure.draw_without_rendering()  # so that all has its place
     return figure.axes[0]
 
 

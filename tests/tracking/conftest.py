@@ -1,11 +1,13 @@
 """What keeps these tests short: nothing measured or drawn in vain, one process of W&B's."""
 
+import io
 import sys
 from collections.abc import Iterator
 
 import pytest
-from event_files import PNG
+from PIL import Image
 
+from gptexp.inference.probe import Probe
 from gptexp.tracking import pictures
 from gptexp.training import throughput
 from gptexp.training.throughput import Speed
@@ -18,8 +20,14 @@ def _no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None is drawn; each probe has one file of its own all the same."""
-    monkeypatch.setattr(pictures, "draw", lambda probe: {"next_token": PNG + bytes([probe.step])})
+    """None is drawn; each probe has one picture all the same, a pixel as bright as its step."""
+
+    def pixel(probe: Probe) -> dict[str, bytes]:
+        file = io.BytesIO()
+        Image.new("L", (1, 1), probe.step).save(file, "PNG")
+        return {"next_token": file.getvalue()}
+
+    monkeypatch.setattr(pictures, "draw", pixel)
 
 
 @pytest.fixture(scope="module")
