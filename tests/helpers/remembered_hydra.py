@@ -1,7 +1,7 @@
 """Hydra reads each shipped file of conf/ once, and merges them once for each set of choices.
 
-A composition takes it a tenth of a second, nearly all of it for that. Values that are set are still set by Hydra itself, each
-time, and a search path with a folder of a test's own is composed by Hydra alone.
+A composition takes it a tenth of a second, nearly all of it for that. Values are still set by Hydra
+itself, each time, and a search path with a folder of a test's own is Hydra's alone.
 """
 
 import copy

@@ -32,7 +32,7 @@ from wandb_runs import harmless
 
 from gptexp.config import Config, compose
 from gptexp.experiment.run import run_experiment
-from gptexp.runs import provenance
+from gptexp.runs import directory, provenance
 from gptexp.runtime.device import Runtime
 from gptexp.training import throughput
 
@@ -217,12 +217,13 @@ def finished(
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes time in each run and changes none: fsync, provenance, the passes of the forecast.
+    """What takes time in each run and changes none: fsync, provenance, passes of the forecast.
 
     A killed process leaves what it wrote to the system; no test cuts the power.
     """
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(throughput, "PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(directory, "LOCK_SECONDS", 0.05)
     monkeypatch.setattr(provenance, "git", dict)
     if not ENVIRONMENT:
         cpu = Runtime(torch.device("cpu"), torch.float32)

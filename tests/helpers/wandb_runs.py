@@ -118,7 +118,7 @@ def server(status: int, body: bytes) -> Iterator[str]:
     """The address of a server that has one answer to everything."""
     handler = type("Handler", (Answers,), {"status": status, "body": body})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as served:
-        threading.Thread(target=served.serve_forever, daemon=True).start()
+        threading.Thread(target=served.serve_forever, args=(0.02,), daemon=True).start()
         yield f"http://127.0.0.1:{served.server_port}"
         served.shutdown()
 
