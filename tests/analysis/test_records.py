@@ -84,7 +84,7 @@ def test_a_run_that_is_looked_at_while_it_starts_is_not_refused(tmp_path):
     path = write_run(tmp_path / "a", state="running")
     looking = FileLock(path / ".lock", thread_local=False)
     looking.acquire()
-    later = threading.Timer(0.1, looking.release)
+    later = threading.Timer(0.05, looking.release)
     later.start()
     with RunDirectory(path).locked():
         pass

@@ -223,7 +223,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(throughput, "PROBE_SECONDS", 0.0)
-    monkeypatch.setattr(directory, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(directory, "LOCK_SECONDS", 0.2)
     monkeypatch.setattr(provenance, "git", dict)
     if not ENVIRONMENT:
         cpu = Runtime(torch.device("cpu"), torch.float32)
