@@ -59,6 +59,12 @@ class CheckpointError(GptexpError):
     exit_code = 2
 
 
+class DamagedError(GptexpError):
+    """A file of a run directory does not hold what it should."""
+
+    exit_code = 2
+
+
 class DivergedError(GptexpError):
     """A loss or gradient was not finite."""
 

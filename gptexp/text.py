@@ -1,9 +1,23 @@
 """Words for people: numbers, durations, aligned tables, the nearest name."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 from gptexp.errors import Problem
+
+# Control characters, marks that turn or hide what follows, and halves of surrogate pairs.
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """The text with what commands a terminal, or hides, spelled out: an escape as `\\x1b`.
+
+    Line breaks and tabs stay.
+    """
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def short(number: float, digits: int = 0) -> str:

@@ -4,15 +4,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gptexp.analysis import paired, records
 from gptexp.analysis.records import Run
 from gptexp.config import is_hashed
 from gptexp.errors import ConfigError, Problem
-from gptexp.files import read_json
 from gptexp.runs.journal import read_journal
-from gptexp.runs.state import RunState
+from gptexp.runs.schema import (
+    Checkout,
+    Fingerprint,
+    Manifest,
+    Summary,
+    Text,
+    read_manifest,
+    read_summary,
+)
 from gptexp.text import aligned
 
 LOSSES = ("train/loss", "train/eval_loss", "val/loss")
@@ -39,7 +46,7 @@ class Parting:
 def report(a: Path, b: Path) -> str:
     """Where two runs part, or how two folders of runs differ seed by seed, as lines of text.
 
-    Raises ConfigError for paths that cannot be compared.
+    Raises ConfigError for paths that cannot be compared, DamagedError for what cannot be read.
     """
     for path in (a, b):
         if not path.is_dir():
@@ -66,8 +73,8 @@ def part(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]) -> Parting:
 
 def _compare_runs(a: Path, b: Path) -> list[str]:
     left, right = _read_run(a), _read_run(b)
-    manifests = [read_json(path / "manifest.json") or {} for path in (a, b)]
-    summaries = [read_json(path / "summary.json") or {} for path in (a, b)]
+    manifests = [read_manifest(path) for path in (a, b)]
+    summaries = [read_summary(path) for path in (a, b)]
     differing = records.differing([left, right])
     config = [(key, left.config.get(key), right.config.get(key)) for key in differing]
     parting = part(*(read_journal(path / "metrics.jsonl") for path in (a, b)))
@@ -90,37 +97,31 @@ def _counts(key: str) -> bool:
 
 
 def _read_run(path: Path) -> Run:
-    """The run at `path`; raises ConfigError for a damaged one."""
-    try:
-        run = records.read(path)
-    except records.DamagedError as error:
-        raise ConfigError(Problem(path, str(error), "run its command again")) from error
+    """The run at `path`; raises DamagedError."""
+    run = records.read(path)
     assert run is not None, "is_run was asked"
-    if run.state is RunState.damaged:
-        fix = "delete summary.json and run its command again"
-        raise ConfigError(Problem(path, run.reason, fix))
     return run
 
 
-def _data(left: Run, right: Run, manifests: Sequence[dict[str, Any]]) -> list[Pair]:
+def _data(left: Run, right: Run, manifests: Sequence[Manifest]) -> list[Pair]:
     """The differences in the text, in where its splits lie, and in the vocabulary."""
     a, b = (
         {
             "text": run.data_sha256,
-            "bounds": manifest.get("data", {}).get("bounds"),
-            "vocabulary": manifest.get("tokenizer", {}).get("sha256"),
+            "bounds": manifest.get("data", Text()).get("bounds"),
+            "vocabulary": manifest.get("tokenizer", Fingerprint()).get("sha256"),
         }
         for run, manifest in zip((left, right), manifests, strict=True)
     )
     return _unlike(a, b)
 
 
-def _code(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
+def _code(manifests: Sequence[Manifest]) -> list[Pair]:
     """The differences in commit, uncommitted changes and source files."""
     a, b = (
         {
-            "commit": manifest.get("git", {}).get("commit"),
-            "not committed": ", ".join(manifest.get("git", {}).get("changed", [])) or None,
+            "commit": manifest.get("git", Checkout()).get("commit"),
+            "not committed": ", ".join(manifest.get("git", Checkout()).get("changed", [])) or None,
             **manifest.get("sources", {}),
         }
         for manifest in manifests
@@ -128,7 +129,7 @@ def _code(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
     return _unlike(a, b)
 
 
-def _environment(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
+def _environment(manifests: Sequence[Manifest]) -> list[Pair]:
     """The differences in machine and versions, at the end and where a run was resumed."""
     resumes = [
         {
@@ -138,7 +139,7 @@ def _environment(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
         }
         for manifest in manifests
     ]
-    a, b = (dict(manifest.get("environment", {})) for manifest in manifests)
+    a, b = (dict[str, Any](manifest.get("environment", {})) for manifest in manifests)
     packages = [values.pop("packages", {}) for values in (a, b)]
     return _unlike(a, b) + _unlike(*packages) + _unlike(*resumes)
 
@@ -163,12 +164,9 @@ def _losses(parting: Parting) -> list[str]:
     return lines
 
 
-def _weights(summaries: Sequence[dict[str, Any]], parting: Parting) -> list[str]:
+def _weights(summaries: Sequence[Summary | None], parting: Parting) -> list[str]:
     """Lines with the digests of the weights; `equal bit for bit` where the losses are equal too."""
-    a, b = (
-        {name: (summary.get(name) or {}).get("weights_sha256") for name in ("best", "final")}
-        for summary in summaries
-    )
+    a, b = ({name: _digest(summary, name) for name in ("best", "final")} for summary in summaries)
     if None in (a["final"], b["final"]):
         return ["weights  known of finished runs alone"]
     if unlike := _unlike(a, b):
@@ -177,6 +175,11 @@ def _weights(summaries: Sequence[dict[str, Any]], parting: Parting) -> list[str]
     if parting.step is not None:
         return ["weights  the same", *digests]
     return ["weights  equal bit for bit", *digests]
+
+
+def _digest(summary: Summary | None, name: Literal["best", "final"]) -> str | None:
+    evaluation = summary[name] if summary else None
+    return evaluation.get("weights_sha256") if evaluation else None
 
 
 def _points(rows: Sequence[dict[str, Any]]) -> dict[CurveKey, Any]:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gptexp.errors import DamagedError
+
 
 def plan(
     overrides: Annotated[
@@ -25,8 +27,9 @@ def plot(
     """Draw the overfit cliffs of runs over each other: training dashed, validation solid."""
     from gptexp.report.plot import plot_cliffs
 
-    plot_cliffs(runs, to, by)
+    damaged = plot_cliffs(runs, to, by)
     typer.echo(f"wrote {to}")
+    DamagedError.raise_for(damaged)
 
 
 def report(
@@ -38,7 +41,9 @@ def report(
     """One page with the runs' figures, samples and tables, and their numbers beside it."""
     from gptexp.report.page import write_report
 
-    typer.echo(f"wrote {write_report(folder, to)}")
+    page, damaged = write_report(folder, to)
+    typer.echo(f"wrote {page}")
+    DamagedError.raise_for(damaged)
 
 
 def table(
@@ -61,6 +66,8 @@ def table(
     if form == "csv":  # which holds rows alone
         for note in made.notes:
             typer.echo(note, err=True)
+    if made.damaged:
+        raise typer.Exit(DamagedError.exit_code)
 
 
 def diff(

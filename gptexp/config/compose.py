@@ -113,10 +113,12 @@ def from_dict(values: dict[str, Any]) -> Config:
 
     A key that is missing takes the dataclass's default, where it has one.
     """
+    if any("${" in text for text in _texts(values)):  # it could read this machine's environment
+        raise ConfigError(Problem(STORED, "holds an interpolation, ${...}", "train it anew"))
     try:
         chosen = tuple(variant(group, values[group]) for group in VARIANTS)
         merged = OmegaConf.merge(_schema(chosen), values)
-    except (OmegaConfBaseException, TypeError) as error:
+    except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
         cause = explain(error)
         what = f"{cause.subject}: {cause.what}"
         raise ConfigError(Problem(STORED, what, "train it anew")) from error
@@ -142,15 +144,31 @@ def _schema(chosen: tuple[str, ...]) -> DictConfig:
 def from_yaml(text: str) -> Config:
     """The inverse of to_yaml; raises ConfigError."""
     try:
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(Problem(STORED, f"{line}{error.problem}", "correct it")) from error
-    except (yaml.YAMLError, ValueError) as error:  # a NUL; a date of February 30
-        raise ConfigError(Problem(STORED, "not YAML", "restore it")) from error
+        values = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(Problem(STORED, str(error), "correct it")) from error
     if not isinstance(values, dict):
         raise ConfigError(Problem(STORED, "no keys and values", "restore it"))
     return from_dict(values)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML of somebody else; raises ValueError, whose text is one line.
+
+    Aliases are refused: a few lines of them can expand without end.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML is not compiled
+    try:
+        if "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, loader)):
+            raise ValueError("it has aliases")
+        return yaml.load(text, loader)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ValueError(f"{line}{error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ValueError("not YAML") from error  # a NUL, which its own words repeat
 
 
 @contextmanager
@@ -162,6 +180,15 @@ def stored_config(owner: str, fix: str) -> Iterator[None]:
         problem = error.problems[0]
         what = problem.what if problem.subject == STORED else f"{problem.subject}: {problem.what}"
         raise ConfigError(Problem(owner, what, fix)) from error
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The strings in plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
 
 
 def _plain(value: Any) -> Any:

@@ -4,19 +4,19 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from gptexp.analysis import cliff, ngrams
 from gptexp.config import UNITS, Config, to_dict
 from gptexp.data.load import LoadedText
-from gptexp.files import read_json
 from gptexp.inference.evaluation import Evaluation
 from gptexp.inference.probe import Probe
 from gptexp.models.counts import count_parameters, flops_per_token, without_tables
 from gptexp.runs.directory import code_digest
 from gptexp.runs.journal import Sample, read_journal
+from gptexp.runs.schema import Fall, Summary, read_manifest
 from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
 from gptexp.tracking.tracker import Tracker
@@ -42,7 +42,7 @@ class TrainingResult:
 
 def finish(
     config: Config, folder: Path, text: LoadedText, tracker: Tracker, result: TrainingResult
-) -> dict[str, Any]:
+) -> Summary:
     """The summary of the run in `folder`, told to its dashboards too."""
     counted = count_ngrams(config.tokenizer.name, text)
     summary = build_summary(config, folder, text.tokenizer.vocab_size, result, counted)
@@ -60,13 +60,13 @@ def build_summary(
     vocab_size: int,
     result: TrainingResult,
     ngram_losses: list[float] | None,
-) -> dict[str, Any]:
+) -> Summary:
     """The content of summary.json, from the evaluations in metrics.jsonl.
 
     `ngram_losses` are what counting reaches on the same splits, see ngrams.losses. The summary
     repeats what tells one run from another, so that a table of many opens one file of each.
     """
-    manifest = read_json(folder / "manifest.json") or {}
+    manifest = read_manifest(folder)
     evaluations = [row for row in read_journal(folder / "metrics.jsonl") if "val/loss" in row]
     final = evaluations[-1]
     best = next((row for row in evaluations if row["step"] == result.best_step), None)
@@ -90,7 +90,7 @@ def build_summary(
         "stop_reason": result.stop_reason,
         "best": None if best is None else _evaluation(best, result.best_weights),
         "final": _evaluation(final, result.final_weights),
-        "cliff": None if fall is None else fall.to_dict(),
+        "cliff": None if fall is None else cast(Fall, fall.to_dict()),
         "test": None if test is None else {"loss": _finite(test.loss), "bpb": _finite(test.bpb)},
         "ngrams": ngram_losses,
         "sample": result.sample.prompt + result.sample.text,
@@ -124,7 +124,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _evaluation(row: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
+def _evaluation(row: dict[str, Any], weights_sha256: str) -> Any:  # a Best or a Final
     return {
         "step": row["step"],
         "val_loss": row["val/loss"],

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from gptexp.config import Config, from_dict
+from gptexp.config import Config, ModelConfig, from_dict
 from gptexp.data.corpus import Format
 from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
 from gptexp.inference.generate import Sampling, generate
 from gptexp.models.base import Model
 from gptexp.models.build import construct
+from gptexp.models.counts import total_parameters
 from gptexp.runs import checkpoint
 from gptexp.runs.journal import read_journal
 from gptexp.tokenizers.base import Tokenizer
@@ -72,6 +74,7 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
     try:
         config = from_dict(state["config"])
         tokenizer = tokenizer_from_dict(state["tokenizer"])
+        check_shapes(config.model, tokenizer.vocab_size, state["model"])
         model = construct(config.model, tokenizer.vocab_size)
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError, ConfigError) as error:
@@ -80,6 +83,37 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
         raise CheckpointError(Problem(run, what, "use the gptexp that wrote it")) from error
     metrics = read_journal(run / "metrics.jsonl") if run.is_dir() else []
     return LoadedRun(model.to(device).eval(), tokenizer, config, metrics, state["step"])
+
+
+def check_shapes(cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]) -> None:
+    """Check that the model of `cfg` has these weights, before any memory is taken for it.
+
+    Raises ConfigError for a config that no model has, CheckpointError for other shapes.
+    """
+    ConfigError.raise_for(cfg.problems())
+    wanted, given = total_parameters(cfg, vocab_size), sum(w.numel() for w in weights.values())
+    if wanted > given:  # so a model of so many layers is not even sketched
+        what = f"its config has {wanted:,} parameters, and it holds {given:,}"
+        raise CheckpointError(Problem("model", what, "use the gptexp that wrote it"))
+    CheckpointError.raise_for(
+        Problem(name, f"{theirs}, and its config makes it {ours}", "use the gptexp that wrote it")
+        for name, theirs, ours in other_shapes(cfg, vocab_size, weights)
+    )
+
+
+def other_shapes(
+    cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]
+) -> list[tuple[str, Any, Any]]:
+    """The name of each parameter whose shape differs, its shape in `weights`, and by `cfg`."""
+    with torch.device("meta"):
+        network = construct(cfg, vocab_size)
+    wanted = {name: list(value.shape) for name, value in network.state_dict().items()}
+    given = {name: list(value.shape) for name, value in weights.items()}
+    return [
+        (name, given.get(name, "none"), wanted.get(name, "none"))
+        for name in wanted | given
+        if given.get(name) != wanted.get(name)
+    ]
 
 
 def read_checkpoint(run: Path) -> checkpoint.State:

@@ -27,7 +27,7 @@ from gptexp.experiment.identity import Identity
 from gptexp.experiment.lifecycle import complete
 from gptexp.experiment.manifest import write_manifest
 from gptexp.experiment.prepare import Inputs
-from gptexp.files import storage_errors, write_text
+from gptexp.files import read_regular, storage_errors, write_text
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.inference.load import read_checkpoint
@@ -38,11 +38,14 @@ from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.journal import read_journal
+from gptexp.runs.schema import Summary
 from gptexp.runtime.device import device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.char import CharTokenizer
 from gptexp.tracking.tracker import open_tracker
 
 log = logging.getLogger(__name__)
+
+MOST_BYTES = 2**30  # of an imported file: some forty million weights
 
 ROWS = 1  # documents that microGPT trains on in a step
 PRESET = "experiment=microgpt"  # whose switches microGPT's architecture is
@@ -100,7 +103,7 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
         return directory.path
     inputs = _inputs(config, stored, path, identity)
 
-    def fill() -> dict[str, Any]:
+    def fill() -> Summary:
         write_manifest(config, identity, inputs, overrides, None)
         return _filled(config, identity, inputs, stored)
 
@@ -158,7 +161,7 @@ def _inputs(config: Config, stored: MicroGPT, path: Path, identity: Identity) ->
     return Inputs(text, corpus, runtime, config.trainer)
 
 
-def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT) -> dict[str, Any]:
+def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT) -> Summary:
     """Fill the directory with what training leaves: a checkpoint, and curves of one point.
 
     Returns the summary. Tokens and epochs are those of one document a step, as microGPT trains.
@@ -218,7 +221,7 @@ def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
 def _read(path: Path) -> str:
     """The text of a file; raises CheckpointError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, MOST_BYTES).decode()
     except OSError as error:
         reason = str(error.strerror)
     except ValueError:  # not UTF-8, or a NUL in the name

@@ -1,20 +1,26 @@
 """A run's dashboard written again from its journals, where a dashboard was lost or never there."""
 
+import logging
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gptexp.config import Config, LoggerConfig, to_dict
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem
-from gptexp.files import read_json
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.entries import BEST, read_entry, verified_bytes
 from gptexp.runs.journal import Sample, curves, read_journal
 from gptexp.runs.state import RunState
 from gptexp.runs.summary import scalars
 from gptexp.tracking.choose import openers
 from gptexp.tracking.dashboard import Dashboard, FinalResult, RunInfo
 
+log = logging.getLogger(__name__)
+
 Lines = list[dict[str, Any]]
+
+PROJECT = "gptexp"  # that of conf/logger
 
 DASHBOARDS = ("tensorboard", "wandb")
 
@@ -43,6 +49,8 @@ def export_dashboard(run: Path, to: str) -> None:
             else:
                 dashboard = wandb(config, run, lines, samples)
             finish(directory, dashboard, samples)
+        except GptexpError:
+            raise
         except Exception as error:
             what = str(error).partition("\n")[0]
             problem = Problem(run, f"{to} failed: {what}", "see to that, and again")
@@ -57,9 +65,20 @@ def tensorboard(config: Config, run: Path, lines: Lines, samples: list[Sample]) 
 
 
 def wandb(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
-    """W&B, opened as a run that begins anew and told everything at once."""
+    """W&B, opened as a run that begins anew and told everything at once.
+
+    Whose account it goes to, and which project, is not for the run to say: it may be another's.
+    """
     info = RunInfo(run, config.name, to_dict(config), None, [], [])
-    dashboard = opened(replace(config.logger, tensorboard=False, wandb=True), info)
+    entity = os.environ.get("WANDB_ENTITY")
+    project = os.environ.get("WANDB_PROJECT") or PROJECT
+    log.info(
+        "W&B     project %s of %s (WANDB_PROJECT and WANDB_ENTITY name others)",
+        project,
+        entity or "your default entity",
+    )
+    chosen = replace(config.logger, entity=entity, project=project)
+    dashboard = opened(replace(chosen, tensorboard=False, wandb=True), info)
     for line in lines:
         dashboard.scalars({**line, **curves(line)})
     for sample in samples:
@@ -77,10 +96,22 @@ def finish(directory: RunDirectory, dashboard: Dashboard, samples: list[Sample])
     """Tell `dashboard` the summary, if there is one, and how the run ended."""
     summary = directory.summary()
     if summary is not None and samples:
-        best_step = (summary["best"] or {}).get("step", 0)
+        best_step = summary["best"]["step"] if summary["best"] else 0
         sample = next((s for s in samples if s.step == best_step), samples[-1])
-        entry = read_json(directory.checkpoints / "best.json")
-        best = None if entry is None else directory.checkpoints / entry["file"]
+        best = best_file(directory)
         dashboard.final(FinalResult(summary["steps"], scalars(summary), sample, None, best))
     state = directory.state() or RunState.unknown
     dashboard.close(state.exit_code)
+
+
+def best_file(directory: RunDirectory) -> Path | None:
+    """The best checkpoint, verified, since it is handed on; None where there is none.
+
+    Raises CheckpointError.
+    """
+    entry = read_entry(directory.checkpoints / BEST)
+    if entry is None:
+        return None
+    path = directory.checkpoints / entry.file
+    verified_bytes(path, entry)
+    return path

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from gptexp.analysis import table
 from gptexp.analysis.cliff import best_of
 from gptexp.analysis.table import Table
+from gptexp.errors import Problem
 from gptexp.files import storage_errors, write_bytes, write_text
 from gptexp.report import figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
@@ -43,8 +44,10 @@ PICTURES = frozenset(
 )
 
 
-def write_report(folder: Path, to: Path | None = None) -> Path:
-    """Write the report of the runs in `folder` into `to`, a folder; returns the page.
+def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Problem]]:
+    """Write the report of the runs in `folder` into `to`, a folder.
+
+    Returns the page, and what is damaged among the runs, which the page tells too.
 
     Beside the page lie the figures as PNG, runs.csv, groups.csv, and the numbers behind the figures
     as report.json. Raises ConfigError for a folder without a finished run, StorageError.
@@ -70,7 +73,7 @@ def write_report(folder: Path, to: Path | None = None) -> Path:
         samples=_samples(results),
         groups=_rows(per_group, [bool(row["runs"].marks) for row in per_group.rows]),
         runs=_rows(per_run, [row["state"] != RunState.done for row in per_run.rows]),
-        notes=[*per_group.notes, *results.notes],
+        notes=[*per_group.notes, *map(str, results.damaged), *results.notes],
     )
     pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others)}
     _remove_stale(target, pictures)
@@ -80,7 +83,7 @@ def write_report(folder: Path, to: Path | None = None) -> Path:
     write_text(target / "groups.csv", table.render_table(per_group, "csv") + "\n")
     write_text(target / "report.json", _numbers(facts, drawn, points, per_group, baselines))
     write_text(target / PAGE, text)
-    return target / PAGE
+    return target / PAGE, results.damaged
 
 
 def _samples(results: Results) -> list[dict[str, str]]:

@@ -16,10 +16,11 @@ log = logging.getLogger(__name__)
 FORMATS = (".png", ".svg", ".pdf")
 
 
-def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
+def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> list[Problem]:
     """Draw the evaluations of `runs`, which may be folders of runs, over `by` into the file `to`.
 
-    Raises ConfigError for an axis, a kind of picture or a run that cannot be drawn, StorageError.
+    Returns what is damaged among them. Raises ConfigError for an axis, a kind of picture or a run
+    that cannot be drawn, StorageError.
     """
     from gptexp.report import charts  # matplotlib: half a second
 
@@ -30,9 +31,7 @@ def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
         known = f"a name with {', '.join(FORMATS)}"
         raise ConfigError(Problem("--to", f"{to} is no picture", known))
     curves: dict[Path, list[cliff.CurvePoint]] = {}
-    collected, notes = collect(runs)
-    for note in notes:
-        log.warning("%s", note)
+    collected, damaged = collect(runs)
     for path in (run.path for run in collected):
         curve = cliff.curve_points(read_journal(path / "metrics.jsonl"))
         if not curve:
@@ -45,6 +44,7 @@ def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
     with storage_errors(to):
         to.parent.mkdir(parents=True, exist_ok=True)
         charts.cliffs(labelled(curves), by).savefig(to)
+    return damaged
 
 
 def labelled(curves: dict[Path, list[cliff.CurvePoint]]) -> dict[str, list[cliff.CurvePoint]]:

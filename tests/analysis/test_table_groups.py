@@ -79,13 +79,14 @@ def test_a_table_by_seed_misses_no_seeds(table, tmp_path):
     assert table(tmp_path / "a", "--by", "seed")[1] == []
 
 
-def test_G7_a_damaged_run_is_marked_in_its_group(table, tmp_path):
+def test_G7_a_damaged_run_is_marked_in_its_group(gptexp, tmp_path):
     grid(tmp_path / "a", [0.1], [0, 1])
     hurt = write_run(tmp_path / "a", 2, optim__lr=0.1)
     (hurt / "summary.json").write_text("{")
-    [line], notes = table(tmp_path / "a", "--by", "optim.lr")
-    assert "2 of 3, damaged 1" in line
-    assert any(note.startswith(f"{hurt}: summary.json is damaged. Fix: ") for note in notes)
+    code, out, _ = gptexp("table", tmp_path / "a", "--by", "optim.lr")
+    assert code == 2
+    assert "2 of 3, damaged 1" in out
+    assert f"{hurt}/summary.json: damaged: " in out
 
 
 def test_a_run_without_a_finite_loss_is_marked(table, tmp_path):
