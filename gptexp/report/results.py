@@ -110,8 +110,6 @@ def telling(runs: Sequence[Run]) -> list[str]:
     but the dataset's size is always told.
     """
     told = records.mixed(runs)
-    if len({run.data_sha256 for run in runs}) > 1 and "data.path" in records.differing(runs):
-        told.append("data.path")
     keys = [key for key in told if key != "data.fraction"]
     count = _combinations(runs, keys)
     for key in reversed(keys):
