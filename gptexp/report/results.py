@@ -14,9 +14,9 @@ from gptexp.analysis import cliff, groups, records
 from gptexp.analysis.cliff import CurvePoint
 from gptexp.analysis.groups import Group, Statistic
 from gptexp.analysis.records import Run
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import ConfigError, Problem, StorageError
 from gptexp.files import read_json
-from gptexp.runs.journal import read_journal
+from gptexp.runs.lines import Lines
 from gptexp.text import listed
 
 MOST_RUNS = 40  # that are drawn one by one; of more, the means of their groups
@@ -204,22 +204,26 @@ def thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
 def _record(run: Run, notes: list[str]) -> Record:
     summary = (read_json(run.path / "summary.json") or {}) if run.done else {}
     manifest = read_json(run.path / "manifest.json") or {}
-    lines = read_journal(run.path / "metrics.jsonl")
-    try:
-        curve = cliff.curve_points(lines)
-    except (KeyError, TypeError):
-        notes.append(f"{run.path}: metrics.jsonl is damaged, so its curve is left out")
-        curve = []
+    curve, damage = cliff.read_curve(run.path)
+    notes += damage
     sample = summary.get("sample")
     return Record(
         run=run,
         curve=curve,
         manifest=_without_bulk(manifest),
         flops=_finite_number(summary.get("flops")),
-        seconds=_finite_number((lines[-1] if lines else summary).get("seconds")),
+        seconds=_finite_number(_last_line(run.path).get("seconds", summary.get("seconds"))),
         sample=sample if isinstance(sample, str) else None,
         ngrams=_numbers(summary.get("ngrams")),
     )
+
+
+def _last_line(run: Path) -> dict[str, Any]:
+    """The last line of a run's metrics.jsonl; empty where there is none that can be read."""
+    try:
+        return Lines(run / "metrics.jsonl").last()
+    except StorageError:  # of which read_curve says what it is
+        return {}
 
 
 def _without_bulk(manifest: dict[str, Any]) -> dict[str, Any]:
