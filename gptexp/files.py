@@ -11,9 +11,45 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from gptexp.errors import Problem, StorageError
+
+
+class NotRegularError(OSError):
+    """A link, a pipe, a device or a folder in the place of a file."""
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read: none that would be waited for or has no end; raises OSError.
+
+    Links are not followed.
+    """
+    return cast(BufferedReader, _open_regular(path, os.O_RDONLY, "rb"))
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file, made where there is none, to read and to write at its end; raises OSError.
+
+    As open_regular does, it refuses what is no file.
+    """
+    return _open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "a+b")
+
+
+def _open_regular(path: Path, flags: int, mode: str) -> IO[bytes]:
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error)) from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise NotRegularError(error.errno, "not a regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotRegularError(errno.EINVAL, "not a regular file")
+    return os.fdopen(handle, mode)
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -53,27 +89,6 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON, refusing NaN, which JSON has no word for."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def open_regular(path: Path) -> BufferedReader:
-    """Open a file of somebody else's for reading; raises OSError.
-
-    A link, a folder, a pipe or a device in its place is refused: it would lead elsewhere, wait for
-    ever or never end.
-    """
-    nofollow, nonblock = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
-    try:
-        handle = os.open(path, os.O_RDONLY | nofollow | nonblock | getattr(os, "O_BINARY", 0))
-    except ValueError as error:  # a NUL in the name
-        raise OSError(errno.EINVAL, str(error)) from error
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "a link, not a file") from error
-        raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(handle, "rb")
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -122,6 +137,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason += f"; {_free(path)} free; what was saved before is kept"
             fix = "free some space and run the same command again"
+        elif isinstance(error, NotRegularError):
+            fix = "remove it"
         raise StorageError(Problem(path, reason, fix)) from error
 
 

@@ -1,8 +1,11 @@
 """`gptexp diff`: where two runs part; two groups of seeds go to paired.py."""
 
+import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +13,7 @@ from gptexp.analysis import paired, records
 from gptexp.analysis.records import Run
 from gptexp.config import is_hashed
 from gptexp.errors import ConfigError, Problem
-from gptexp.runs.journal import read_journal
+from gptexp.runs.lines import Lines
 from gptexp.runs.schema import (
     Checkout,
     Fingerprint,
@@ -30,7 +33,7 @@ DIGEST = re.compile(r"[0-9a-f]{40,}")  # of a commit or a file; its first digits
 
 Pair = tuple[str, Any, Any]  # a name, and its values in the two runs
 
-CurveKey = tuple[Any, ...]  # of a curve: its name and step, and what its value is a mean over
+Losses = dict[tuple[str, int | None], Any]  # of one step: by name and where a mean began
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Parting:
 
     step: int | None  # the first at which they differ; None when they never do
     pairs: list[Pair]  # the losses that differ there
-    points: int  # values that both have
+    points: int  # values that both have, up to there
     ends: tuple[int | None, int | None]  # last steps; None without any line
 
 
@@ -57,18 +60,28 @@ def report(a: Path, b: Path) -> str:
     return "\n".join(_compare_runs(a, b) if records.is_run(a) else paired.report(a, b))
 
 
-def part(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]) -> Parting:
+def part(a: Iterable[dict[str, Any]], b: Iterable[dict[str, Any]]) -> Parting:
     """The first step at which the losses in lines of metrics.jsonl differ, in any bit.
 
-    A mean training loss is compared where both runs began it at the same step.
+    Lines come in the order of their steps. A mean training loss is compared where both runs began
+    it at the same step.
     """
-    left, right = _points(a), _points(b)
-    common = [point for point in left if point in right]
-    parted = [point for point in common if left[point] != right[point]]
-    step = min((point[1] for point in parted), default=None)
-    pairs = [(point[0], left[point], right[point]) for point in parted if point[1] == step]
-    ends = [max((row["step"] for row in rows), default=None) for rows in (a, b)]
-    return Parting(step, pairs, len(common), (ends[0], ends[1]))
+    points, step = 0, None
+    pairs: list[Pair] = []
+    ends: list[int | None] = [None, None]
+    rows = heapq.merge(_losses_of(a, 0), _losses_of(b, 1), key=itemgetter(0))
+    for here, together in groupby(rows, key=itemgetter(0)):
+        values: tuple[Losses, Losses] = ({}, {})
+        for _, side, losses in together:
+            values[side].update(losses)
+            ends[side] = here
+        left, right = values
+        if step is None:
+            common = [key for key in left if key in right]
+            points += len(common)
+            pairs = [(k[0], left[k], right[k]) for k in common if left[k] != right[k]]
+            step = here if pairs else None
+    return Parting(step, pairs, points, (ends[0], ends[1]))
 
 
 def _compare_runs(a: Path, b: Path) -> list[str]:
@@ -77,7 +90,8 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
     summaries = [read_summary(path) for path in (a, b)]
     differing = records.differing([left, right])
     config = [(key, left.config.get(key), right.config.get(key)) for key in differing]
-    parting = part(*(read_journal(path / "metrics.jsonl") for path in (a, b)))
+    journals = [Lines(path / "metrics.jsonl") for path in (a, b)]
+    parting = part(*journals)
     return [
         f"a  {a}  ({left.state})",
         f"b  {b}  ({right.state})",
@@ -87,6 +101,7 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
         *_section("code", _code(manifests)),
         *_section("environment", _environment(manifests)),
         *_losses(parting),
+        *(f"        {damage}" for lines in journals for damage in lines.damage()),
         *_weights(summaries, parting),
     ]
 
@@ -182,19 +197,18 @@ def _digest(summary: Summary | None, name: Literal["best", "final"]) -> str | No
     return evaluation.get("weights_sha256") if evaluation else None
 
 
-def _points(rows: Sequence[dict[str, Any]]) -> dict[CurveKey, Any]:
-    """The losses by name, step and, for a mean since the last line, where that line was."""
-    losses: dict[CurveKey, Any] = {}
+def _losses_of(rows: Iterable[dict[str, Any]], side: int) -> Iterator[tuple[int, int, Losses]]:
+    """The step of each row, the side, and its losses."""
     since = 0
     for row in rows:
+        losses: Losses = {}
         for name in LOSSES:
             if name in row:
                 value = row.get("nonfinite", {}).get(name) if row[name] is None else row[name]
-                began = since if name == "train/loss" else None
-                losses[name, row["step"], began] = value
+                losses[name, since if name == "train/loss" else None] = value
+        yield row["step"], side, losses
         if "train/loss" in row:
             since = row["step"]
-    return losses
 
 
 def _section(title: str, pairs: Sequence[Pair], exact: bool = False) -> list[str]:

@@ -119,8 +119,14 @@ def varying(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
 
 
 def mixed(runs: Sequence[Run]) -> list[str]:
-    """Config keys that can change a result and differ between runs meant to differ in the seed."""
+    """Config keys that can change a result and differ between runs meant to differ in the seed.
+
+    The text's path is one where the texts differ too.
+    """
     identities = [run.identity() for run in runs]
+    if len({run.data_sha256 for run in runs}) > 1:
+        for run, values in zip(runs, identities, strict=True):
+            values["data.path"] = run.config.get("data.path")
     keys = dict.fromkeys(key for values in identities for key in values)
     return [key for key in keys if len({values.get(key) for values in identities}) > 1]
 

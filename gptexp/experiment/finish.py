@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -9,13 +10,15 @@ from typing import Any, cast
 import numpy as np
 
 from gptexp.analysis import cliff, ngrams
+from gptexp.analysis.cliff import Cliff
 from gptexp.config import UNITS, Config, to_dict
 from gptexp.data.load import LoadedText
+from gptexp.errors import Problem, StorageError
 from gptexp.inference.evaluation import Evaluation
 from gptexp.inference.probe import Probe
 from gptexp.models.counts import count_parameters, flops_per_token, without_tables
 from gptexp.runs.directory import code_digest
-from gptexp.runs.journal import Sample, read_journal
+from gptexp.runs.journal import Sample, evaluations
 from gptexp.runs.schema import Fall, Summary, read_manifest
 from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
@@ -61,16 +64,13 @@ def build_summary(
     result: TrainingResult,
     ngram_losses: list[float] | None,
 ) -> Summary:
-    """The content of summary.json, from the evaluations in metrics.jsonl.
+    """The content of summary.json, from the evaluations in metrics.jsonl; raises StorageError.
 
     `ngram_losses` are what counting reaches on the same splits, see ngrams.losses. The summary
     repeats what tells one run from another, so that a table of many opens one file of each.
     """
     manifest = read_manifest(folder)
-    evaluations = [row for row in read_journal(folder / "metrics.jsonl") if "val/loss" in row]
-    final = evaluations[-1]
-    best = next((row for row in evaluations if row["step"] == result.best_step), None)
-    fall = cliff.measure(cliff.curve_points(evaluations))
+    final, best, fall = read_evaluations(folder, result.best_step)
     counts, test = count_parameters(config.model, vocab_size), result.test
     return {
         "run": folder.name,
@@ -95,6 +95,29 @@ def build_summary(
         "ngrams": ngram_losses,
         "sample": result.sample.prompt + result.sample.text,
     }
+
+
+def read_evaluations(
+    run: Path, best_step: int
+) -> tuple[dict[str, Any], dict[str, Any] | None, Cliff | None]:
+    """The last evaluation of a run, that of `best_step` if there is one, and the cliff of all.
+
+    Raises StorageError where there is none.
+    """
+    final: dict[str, Any] = {}
+    best = None
+
+    def seen() -> Iterator[dict[str, Any]]:
+        nonlocal final, best
+        for final in evaluations(run):
+            best = final if final["step"] == best_step else best
+            yield final
+
+    fall = cliff.measure(cliff.each_point(seen()))
+    if not final:
+        what, fix = "holds no evaluation any more", "train the run anew, rerun=true"
+        raise StorageError(Problem(run / "metrics.jsonl", what, fix))
+    return final, best, fall
 
 
 def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:

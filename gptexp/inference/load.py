@@ -1,6 +1,7 @@
 """A run loaded from its checkpoint."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,16 @@ class LoadedRun:
     model: Model  # best weights, in evaluation mode
     tokenizer: Tokenizer
     config: Config
-    metrics: list[dict[str, Any]]  # the lines of metrics.jsonl; empty for a lone checkpoint
     step: int  # of the checkpoint
+    path: Path  # the run directory, or a lone checkpoint
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, read when first asked for; empty for a lone checkpoint.
+
+        Raises StorageError.
+        """
+        return read_journal(self.path / "metrics.jsonl") if self.path.is_dir() else []
 
     @property
     def format(self) -> Format:
@@ -81,8 +90,7 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
         reason = str(error).partition("\n")[0]
         what = f"its parts do not fit together: {reason}"
         raise CheckpointError(Problem(run, what, "use the gptexp that wrote it")) from error
-    metrics = read_journal(run / "metrics.jsonl") if run.is_dir() else []
-    return LoadedRun(model.to(device).eval(), tokenizer, config, metrics, state["step"])
+    return LoadedRun(model.to(device).eval(), tokenizer, config, state["step"], run)
 
 
 def check_shapes(cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]) -> None:

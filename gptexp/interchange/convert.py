@@ -37,7 +37,7 @@ from gptexp.models.build import construct
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import OUTPUTS, RunDirectory
-from gptexp.runs.journal import read_journal
+from gptexp.runs.lines import Lines
 from gptexp.runs.schema import Summary
 from gptexp.runtime.device import device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.char import CharTokenizer
@@ -63,19 +63,17 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     CheckpointError.raise_for(Problem(run, what, fix) for what, fix in defects)
     model = config.model
     assert isinstance(model, GPTConfig)
-    lines = read_journal(run / "metrics.jsonl") if run.is_dir() else []
-    losses = [
-        line["train/loss"]
-        for line in lines
-        if line["step"] <= state["step"] and line.get("train/loss") is not None
-    ]
+    loss = None
+    for line in Lines(run / "metrics.jsonl", having=b'"train/loss"') if run.is_dir() else []:
+        is_before = line["step"] <= state["step"] and line.get("train/loss") is not None
+        loss = line["train/loss"] if is_before else loss
     stored = MicroGPT(
         n_embd=model.n_embd,
         n_head=model.n_head,
         n_layer=model.n_layer,
         block_size=model.block_size,
         num_steps=state["step"],
-        final_loss=losses[-1] if losses else None,
+        final_loss=loss,
         chars=state["tokenizer"]["characters"].removesuffix(BOUNDARY),
         weights=microgpt.from_state(state["model"], model.n_layer),
     )

@@ -1,5 +1,6 @@
 """`gptexp report`: the runs of a folder as one page, with its figures and numbers beside it."""
 
+import contextlib
 import json
 import re
 from collections.abc import Collection, Sequence
@@ -13,13 +14,13 @@ from markupsafe import Markup
 from gptexp.analysis import table
 from gptexp.analysis.cliff import best_of
 from gptexp.analysis.table import Table
-from gptexp.errors import Problem
+from gptexp.errors import Problem, StorageError
 from gptexp.files import storage_errors, write_bytes, write_text
 from gptexp.report import figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.results import Bundle, Record, Results, Size, bundles, read_results, sizes
-from gptexp.runs.journal import read_journal
+from gptexp.runs.lines import Lines
 from gptexp.runs.state import RunState
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -105,12 +106,13 @@ def _last_sample(records: Sequence[Record]) -> tuple[str, str]:
     """A text of a group without a finished run, the last up to a run's best, and its origin."""
     for record in records:
         best = best_of(record.curve).step if record.curve else 0
-        lines = read_journal(record.run.path / "samples.jsonl")
-        written = [line for line in lines if line["step"] <= best] or lines[:1]
-        if written:
-            run, line = record.run, written[-1]
-            origin = f"seed {run.seed}, {run.state}; sample of step {line['step']:,}"
-            return f"{line.get('prompt', '')}{line.get('text', '')}", origin
+        run, shown = record.run, None
+        with contextlib.suppress(StorageError):
+            for line in Lines(run.path / "samples.jsonl"):
+                shown = line if shown is None or line["step"] <= best else shown
+        if shown is not None:
+            origin = f"seed {run.seed}, {run.state}; sample of step {shown['step']:,}"
+            return f"{shown.get('prompt', '')}{shown.get('text', '')}", origin
     return "", f"{records[0].run.state}; no sample"
 
 

@@ -9,7 +9,6 @@ from gptexp.analysis import cliff
 from gptexp.analysis.records import collect
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import storage_errors
-from gptexp.runs.journal import read_journal
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +32,13 @@ def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> list[Problem]:
     curves: dict[Path, list[cliff.CurvePoint]] = {}
     collected, damaged = collect(runs)
     for path in (run.path for run in collected):
-        curve = cliff.curve_points(read_journal(path / "metrics.jsonl"))
-        if not curve:
+        curve, damage = cliff.read_curve(path)
+        for words in damage:
+            log.warning("%s", words)
+        if not curve and not damage:
             log.warning("%s: holds no evaluation yet, so it is left out", path)
-            continue
-        curves[path] = curve
+        if curve:
+            curves[path] = curve
     if not curves:
         problem = Problem("runs", "none holds an evaluation", "name a run that has got that far")
         raise ConfigError(problem)

@@ -4,7 +4,6 @@ From the files of the runs alone. What another kind of result adds to the report
 baseline, a fitted law) is gathered here, as one more function of Results.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from gptexp.analysis import cliff, groups, records
 from gptexp.analysis.cliff import CurvePoint
 from gptexp.analysis.groups import Group, Statistic
 from gptexp.analysis.records import Run
-from gptexp.errors import ConfigError, DamagedError, Problem
-from gptexp.runs.journal import read_journal
+from gptexp.errors import ConfigError, DamagedError, Problem, StorageError
+from gptexp.runs.lines import Lines
 from gptexp.runs.schema import Checkout, Manifest, Summary, Text, read_manifest, read_summary
 from gptexp.text import listed
 
@@ -111,8 +110,6 @@ def telling(runs: Sequence[Run]) -> list[str]:
     but the dataset's size is always told.
     """
     told = records.mixed(runs)
-    if len({run.data_sha256 for run in runs}) > 1 and "data.path" in records.differing(runs):
-        told.append("data.path")
     keys = [key for key in told if key != "data.fraction"]
     count = _combinations(runs, keys)
     for key in reversed(keys):
@@ -206,18 +203,14 @@ def thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
 
 def _record(run: Run, notes: list[str]) -> Record:
     summary = read_summary(run.path) if run.done else None
-    lines = read_journal(run.path / "metrics.jsonl")
-    try:
-        curve = cliff.curve_points(lines)
-    except (KeyError, TypeError):
-        notes.append(f"{run.path}: metrics.jsonl is damaged, so its curve is left out")
-        curve = []
+    curve, damage = cliff.read_curve(run.path)
+    notes += damage
     return Record(
         run=run,
         curve=curve,
         manifest=_manifest(run),
         flops=summary["flops"] if summary else None,
-        seconds=_seconds(summary, lines),
+        seconds=_seconds(run, summary),
         sample=summary["sample"] if summary else None,
         ngrams=(summary.get("ngrams") or None) if summary else None,
     )
@@ -238,10 +231,13 @@ def _manifest(run: Run) -> Manifest:
     return manifest
 
 
-def _seconds(summary: Summary | None, lines: Sequence[dict[str, Any]]) -> float | None:
-    last = lines[-1].get("seconds") if lines else None
-    is_number = isinstance(last, int | float) and math.isfinite(last)
-    return last if is_number else summary["seconds"] if summary else None
+def _seconds(run: Run, summary: Summary | None) -> float | None:
+    """Wall time so far: what the last line says, or else the summary."""
+    try:
+        last = Lines(run.path / "metrics.jsonl").last().get("seconds")
+    except StorageError:  # of which read_curve says what it is
+        last = None
+    return last if last is not None else summary["seconds"] if summary else None
 
 
 def _mean(label: str, records: Sequence[Record]) -> Bundle:

@@ -55,7 +55,7 @@ def of_values(run: Path) -> Iterator[Mutation]:
 
 def of_bytes(run: Path) -> Iterator[Mutation]:
     """Files that are torn, foreign, or no files at all."""
-    names = [*FILES, "config.yaml", "run.log", "wandb-id"]
+    names = [*FILES, "config.yaml", "metrics.jsonl", "samples.jsonl", "run.log", "wandb-id"]
     names += [f"checkpoints/{path.name}" for path in sorted((run / "checkpoints").iterdir())]
     for name in names:
         whole = (run / name).read_bytes() if (run / name).is_file() else b""
