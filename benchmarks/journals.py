@@ -1,8 +1,8 @@
 """What a journal of a million lines costs: `python benchmarks/journals.py [LINES] [VERB ...]`.
 
 Interrupts a small run after three steps, sets its checkpoint and its metrics.jsonl forward as if it
-had logged LINES times, every tenth line an evaluation, and times the real commands in fresh
-processes, with their peak memory; beside it the same of a run of 100 lines.
+had logged LINES times, every tenth line an evaluation, and takes CPU time and peak memory of the
+real commands in fresh processes; beside it the same of a run of 100 lines.
 """
 
 import json
@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,12 @@ from gptexp.runs.checkpoint import Store
 from gptexp.training.trainer import Trainer
 
 COMMAND = "from gptexp.cli import main; main()"
+LAUNCHER = """
+import os, subprocess, sys
+status, usage = os.wait4(subprocess.Popen(sys.argv[1:]).pid, 0)[1:]
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+sys.exit(bool(status))
+"""  # small, since a process counts the memory of the one that starts it as its own
 REPEATS = 3  # of each command, of which the median counts
 FEW = 100  # lines
 EVERY = 10  # steps from line to line, and lines from evaluation to evaluation
@@ -39,7 +44,6 @@ SMALL = [
     *("trainer.sample_interval=0", "trainer.sample_tokens=20", "trainer.on_overfit=observe"),
 ]
 VERBS = {
-    "resume with TensorBoard": ["run.py", "logger=tensorboard"],
     "resume": ["run.py", "logger=none"],
     "finished run again": ["run.py", "logger=none"],
     "table": ["table", "RUN"],
@@ -118,12 +122,12 @@ def row(number: int, lines: int, first: dict[str, Any]) -> dict[str, Any]:
 
 
 def measured(verb: str, run: Path) -> tuple[float, float]:
-    """Median seconds of a command in fresh processes, and its greatest peak memory in MB."""
-    if not verb.startswith("resume") and not (run / "summary.json").exists():
+    """Median CPU seconds of a command in fresh processes, and its greatest peak memory in MB."""
+    if verb != "resume" and not (run / "summary.json").exists():
         once("resume", run)
     found = []
     for _ in range(REPEATS):
-        if verb.startswith("resume"):
+        if verb == "resume":
             os.chdir(run.parents[2])
             shutil.rmtree("outputs")
             shutil.copytree("interrupted", "outputs")
@@ -132,27 +136,25 @@ def measured(verb: str, run: Path) -> tuple[float, float]:
 
 
 def once(verb: str, run: Path) -> tuple[float, float]:
-    """Seconds and peak memory in MB of one process."""
+    """CPU seconds and peak memory in MB of one process."""
     home = run.parents[2]
     first, *words = [str(run) if word == "RUN" else word for word in VERBS[verb]]
     if first == "run.py":
         command = [sys.executable, str(ROOT / "run.py"), *overrides(home), *words]
     else:
         command = [sys.executable, "-c", COMMAND, first, *words]
-    began = time.perf_counter()
-    with (home / "shown").open("w") as shown:
-        process = subprocess.Popen(
-            command,
-            cwd=home,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=shown,
-            stderr=subprocess.STDOUT,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    if status:
-        raise SystemExit(f"{' '.join(command)}\n{(home / 'shown').read_text()}")
-    return seconds, usage.ru_maxrss / (1e3 if sys.platform == "linux" else 1e6)
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *command],
+        cwd=home,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    seconds, peak = map(float, done.stdout.splitlines()[-1].split())
+    return seconds, peak / (1e3 if sys.platform == "linux" else 1e6)
 
 
 if __name__ == "__main__":
