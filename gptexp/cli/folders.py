@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from gptexp.cli.paths import home
+
 
 def plan(
     overrides: Annotated[
@@ -18,8 +20,12 @@ def plan(
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
-    to: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("cliffs.png"),
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, or folders of them.", callback=home)
+    ],
+    to: Annotated[
+        Path, typer.Option(help="The picture: .png, .svg or .pdf.", callback=home)
+    ] = Path("cliffs.png"),
     by: Annotated[str, typer.Option(help="step, tokens or epochs.")] = "step",
 ) -> None:
     """Draw the overfit cliffs of runs over each other: training dashed, validation solid."""
@@ -30,9 +36,10 @@ def plot(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder of runs.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of runs.", callback=home)],
     to: Annotated[
-        Path | None, typer.Option(help="Folder of the page; `report` in that of the runs.")
+        Path | None,
+        typer.Option(help="Folder of the page; `report` in that of the runs.", callback=home),
     ] = None,
 ) -> None:
     """One page with the runs' figures, samples and tables, and their numbers beside it."""
@@ -43,7 +50,8 @@ def report(
 
 def table(
     folders: Annotated[
-        list[Path], typer.Argument(help="Run directories, and folders that hold some.")
+        list[Path],
+        typer.Argument(help="Run directories, and folders that hold some.", callback=home),
     ],
     by: Annotated[
         str, typer.Option(help="Config keys, as model.n_embd,data.fraction: means over the seeds.")
@@ -64,8 +72,8 @@ def table(
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.")],
-    b: Annotated[Path, typer.Argument(help="Another one.")],
+    a: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.", callback=home)],
+    b: Annotated[Path, typer.Argument(help="Another one.", callback=home)],
 ) -> None:
     """Where two runs part; of two folders, the difference between runs of the same seed."""
     from gptexp.analysis.diff import report

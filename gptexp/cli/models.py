@@ -6,12 +6,15 @@ from typing import Annotated
 import typer
 
 import gptexp
+from gptexp.cli.paths import home
 from gptexp.config import check, from_overrides
 from gptexp.errors import ConfigError, Problem
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory, or a checkpoint file.", callback=home)
+    ],
     prompt: Annotated[
         str | None, typer.Option(help="What to continue; a line break if left out.")
     ] = None,
@@ -104,7 +107,9 @@ def params(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory, or a checkpoint file.", callback=home)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Another text, of which --split is judged: data=text data.path=FILE"),
@@ -120,10 +125,15 @@ def evaluate(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run directory; for microgpt, or a checkpoint.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory; for microgpt, or a checkpoint.", callback=home)
+    ],
     to: Annotated[str, typer.Option(help="tensorboard, wandb or microgpt.")],
     file: Annotated[
-        Path | None, typer.Option(help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.")
+        Path | None,
+        typer.Option(
+            help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.", callback=home
+        ),
     ] = None,
 ) -> None:
     """Write a run's dashboard again from its journals, or its best weights as microGPT's JSON."""
@@ -140,7 +150,9 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="Such as model_e16_h4_l1_s1000.json.")],
+    file: Annotated[
+        Path, typer.Argument(help="Such as model_e16_h4_l1_s1000.json.", callback=home)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="As for run.py: name=mine data=documents data.path=FILE ..."),
