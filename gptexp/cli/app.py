@@ -64,6 +64,8 @@ def _verb() -> int:
         return app(sys.argv[1:] or ["--help"], standalone_mode=False) or EXIT_OK
     except typer.Abort:
         return EXIT_INTERRUPTED
+    except SystemExit:  # typer's own way when the reader has gone, as `| head` has
+        return EXIT_OK
     except UsageError as error:
         if problems := dashed(sys.argv[1:]):
             return console.fail(ConfigError(*problems))

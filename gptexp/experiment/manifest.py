@@ -7,6 +7,7 @@ from gptexp.data.corpus import SPLITS
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
+from gptexp.runs.secrets import masked
 from gptexp.text import listed
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ def write_manifest(
         changed = provenance.changed(before.get("sources", {}))
         differs += [f"code of {listed(changed)}"] if changed else []
         earlier = {key: before.get(key) for key in ("command", "git", "environment", "sources")}
+        earlier["command"] = [masked(str(word)) for word in before.get("command") or []]
         resumes = [*resumes, {"step": resumed_step, "differs": differs, "before": earlier}]
         if differs:
             log.warning(
@@ -43,7 +45,7 @@ def write_manifest(
             "run": directory.path.name,
             "config_hash": identity.hash,
             "command": provenance.command(),
-            "overrides": overrides,
+            "overrides": [masked(word) for word in overrides],
             "seed": config.seed,
             "data": {
                 "name": config.data.name,
