@@ -105,7 +105,8 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 def refusal(error: OSError, path: Path) -> Problem:
     """Why the system did not write at `path`."""
-    if (obstacle := in_the_way(path)) is not None:
+    made = path / "_" if isinstance(error, FileExistsError) else path  # a folder was to be
+    if (obstacle := in_the_way(made)) is not None:
         return obstacle
     reason = error.strerror or str(error)
     fix = "make the folder writable, or run where it is"

@@ -47,7 +47,7 @@ def configs(
         except (HydraException, OmegaConfBaseException):
             cfg = loader.load_sweep_config(master, point)  # words it, with the file's name
         try:
-            yield typed(without_hydra(cfg), point)
+            yield typed(without_hydra(cfg), [f"{o.key_or_group}={o.value()}" for o in overrides])
         except ConfigError as error:
             if isinstance(error.__cause__, AttributeError):  # `+model.typo=1`, see typed()
                 raise

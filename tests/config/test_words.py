@@ -156,6 +156,14 @@ def test_J3_a_sweep_without_points_is_refused(words, part, fix):
     assert len(grid.of_command(["-m", fix])) == 2
 
 
+def test_J3_a_point_that_refers_to_nothing_is_refused_with_its_own_fix():
+    (_, first), (_, second) = grid.of_command(["-m", "init_from=${nope},a", "seed=1"])
+    assert problem_lines(first) == [
+        "init_from: refers to nope, which is not there. Fix: 'init_from=\"\\${nope}\"'"
+    ]
+    assert second.init_from == "a"
+
+
 def test_J3_a_point_that_is_given_twice_is_one_and_that_is_said(caplog):
     assert len(grid.of_command(["-m", "seed=1,1,2", "name=a,a"])) == 2
     assert "4 of 6 points repeat another one" in caplog.text
