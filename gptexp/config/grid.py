@@ -91,7 +91,7 @@ def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]
     with composing(words):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", as_typed(words), RunMode.MULTIRUN)
-        task = [str(word) for word in master.hydra.overrides.task]
+        task: Any = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)
         found_points = grid(loader, master.hydra.sweeper.params, task)
         return list(zip(found_points, configs(loader, master, found_points), strict=True))
 

@@ -162,6 +162,8 @@ def test_J3_a_point_that_refers_to_nothing_is_refused_with_its_own_fix():
         "init_from: refers to nope, which is not there. Fix: 'init_from=\"\\${nope}\"'"
     ]
     assert second.init_from == "a"
+    named = grid.of_command(["-m", "name=s${seed}", "seed=1,2"])
+    assert [config.name for _, config in named] == ["s1", "s2"]
 
 
 def test_J3_a_point_that_is_given_twice_is_one_and_that_is_said(caplog):
