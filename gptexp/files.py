@@ -110,6 +110,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def at_home(path: str | Path) -> Path:
+    """The path, in which a leading `~` is the user's own folder: not every shell says so."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path's own raises for ~nobody
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the system can (Windows cannot)."""
     if os.name == "posix":
@@ -128,18 +133,38 @@ def sweep_temporaries(folder: Path) -> None:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal into one line with the space that is left."""
+    """Turn the system's refusal into one line, with what is in the way or the space left."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        fix = "make the folder writable, or run where it is"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason += f"; {_free(path)} free; what was saved before is kept"
-            fix = "free some space and run the same command again"
-        elif isinstance(error, NotRegularError):
-            fix = "remove it"
-        raise StorageError(Problem(path, reason, fix)) from error
+        raise StorageError(refusal(error, path)) from error
+
+
+def refusal(error: OSError, path: Path) -> Problem:
+    """Why the system did not write at `path`."""
+    made = path / "_" if isinstance(error, FileExistsError) else path  # a folder was to be
+    if (obstacle := in_the_way(made)) is not None:
+        return obstacle
+    reason = error.strerror or str(error)
+    fix = "make the folder writable, or run where it is"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += f"; {_free(path)} free; what was saved before is kept"
+        fix = "free some space and run the same command again"
+    elif isinstance(error, NotRegularError):
+        fix = "remove it"
+    return Problem(path, reason, fix)
+
+
+def in_the_way(path: Path) -> Problem | None:
+    """What stands where a folder above `path` is to be, if anything does."""
+    for folder in path.parents:
+        if not os.path.lexists(folder) or folder.is_dir():
+            continue
+        what = "a file where a folder is to be"
+        if folder.is_symlink():
+            what = f"a link to {folder.readlink()}, which is no folder"
+        return Problem(folder, what, "move it away, or run in another folder")
+    return None
 
 
 def _free(path: Path) -> str:

@@ -15,9 +15,14 @@ UNPRINTABLE = re.compile(
 def printable(text: str) -> str:
     """The text with what commands a terminal, or hides, spelled out: an escape as `\\x1b`.
 
-    Line breaks and tabs stay.
+    Line breaks and tabs stay; the text of a JSON file stays JSON.
     """
-    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+    def spelled(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        return f"\\x{code:02x}" if code < 128 else f"\\u{code:04x}"
+
+    return UNPRINTABLE.sub(spelled, text)
 
 
 def short(number: float, digits: int = 0) -> str:

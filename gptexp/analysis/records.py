@@ -68,7 +68,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
             raise ConfigError(Problem(path, what, "name a run directory or a folder of them"))
         noted = len(notes)
         run = _read_or_note(path, notes)
-        at_path = [run] if run is not None else list(_below(path, notes))
+        at_path = [run] if run is not None else list(_below(path, notes, []))
         if not at_path and len(notes) == noted:
             fix = "name a folder such as outputs/default"
             raise ConfigError(Problem(path, "holds no runs", fix))
@@ -131,25 +131,32 @@ def mixed(runs: Sequence[Run]) -> list[str]:
     return [key for key in keys if len({values.get(key) for values in identities}) > 1]
 
 
-def _below(folder: Path, notes: list[Problem]) -> Iterator[Run]:
+def _below(folder: Path, notes: list[Problem], seen: list[str]) -> Iterator[Run]:
     """The runs in a folder, at any depth, in the order of their names; damaged ones go to `notes`.
 
-    A link may name a run; links to folders are not followed.
+    Links come last, and are followed to what was not `seen` and does not hold it all.
     """
+    seen.append(os.path.realpath(folder))
     try:
         with os.scandir(folder) as entries:
-            inner = sorted((entry.name, entry.is_symlink()) for entry in entries if entry.is_dir())
+            found = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  # no loop
+            inner = sorted((entry.is_symlink(), entry.name) for entry in found)
     except OSError as error:
         raise ConfigError(Problem(folder, f"{error.strerror}", "make it readable")) from error
-    for name, is_link in inner:
+    for is_link, name in inner:
         if name.startswith(".") or MOVED_ASIDE.search(name):
             continue
         noted, path = len(notes), folder / name
         run = _read_or_note(path, notes)
         if run is not None:
             yield run
-        elif len(notes) == noted and not is_link:
-            yield from _below(path, notes)
+        elif len(notes) == noted and not (is_link and _around(os.path.realpath(path), seen)):
+            yield from _below(path, notes, seen)
+
+
+def _around(target: str, seen: list[str]) -> bool:
+    """Whether a folder was seen, or holds the one that the search began with."""
+    return target in seen or Path(seen[0]).is_relative_to(target)
 
 
 def _read_or_note(path: Path, notes: list[Problem]) -> Run | None:
@@ -221,7 +228,7 @@ def _unfinished(path: Path) -> Run | None:
     if status is None and not (path / "config.yaml").exists():
         return None
     state = RunDirectory(path).state() or RunState.unknown
-    reason = status.get("reason", "") if status else ""
+    reason = status.get("reason", "").partition("\n")[0] if status else ""
     if state is RunState.killed:
         reason = "its process is gone"
     elif state in (RunState.done, RunState.unknown):

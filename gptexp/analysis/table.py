@@ -219,7 +219,7 @@ def _text(column: str, row: Row) -> str:
             return str(value).lower()
         case int() | float():
             return _rounded(column, value)
-    return str(value)
+    return str(value).replace("\n", "\\n")  # a row is a line
 
 
 def _with_interval(column: str, statistic: Statistic, row: Row) -> str:

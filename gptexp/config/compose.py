@@ -2,7 +2,8 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import cache
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
 from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
+from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, Problem
 
 SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins from there alone
@@ -42,13 +44,16 @@ def register() -> None:
     store.store(group="hydra/sweeper", name="points", node=sweeper)
 
 
-def typed(cfg: DictConfig) -> Config:
-    """The composed config as dataclasses; raises ConfigError. After this, no DictConfig is seen."""
+def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
+    """The composed config as dataclasses, after which no DictConfig is seen.
+
+    Raises ConfigError, worded by the overrides that gave its values.
+    """
     try:
         config = OmegaConf.to_object(cfg)
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         # AttributeError: `+model.typo=1` gets past composition and meets the dataclass's slots.
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(explain(error, words)) from error
     if not isinstance(config, Config):
         raise ConfigError(
             Problem("config", "the schema is missing", "keep '/schema/config@_global_'")
@@ -59,8 +64,8 @@ def typed(cfg: DictConfig) -> Config:
 def from_overrides(overrides: list[str]) -> Config:
     """The config that `python run.py OVERRIDES` would run; raises ConfigError."""
     ConfigError.raise_for(override_problems(overrides))
-    with _hydra():
-        return typed(compose("config", overrides=overrides))
+    with composing(overrides):
+        return typed(compose("config", overrides=as_typed(overrides)), overrides)
 
 
 def single_run(words: list[str]) -> Config | None:
@@ -69,16 +74,19 @@ def single_run(words: list[str]) -> Config | None:
     That is one with an option, with a setting of Hydra's, or whose config asks for a sweep. Hydra
     itself would compose twice, the first time to see which of both it is. Raises ConfigError.
     """
-    if any(word.startswith(("-", "hydra")) or "=" not in word for word in words):
+    if any(re.match(r"-|[+~]*hydra\b|[^=]*$", word) for word in words):
         return None
-    with _hydra():
-        cfg = compose("config", overrides=words, return_hydra_config=True)
-        return None if cfg.hydra.mode is RunMode.MULTIRUN else typed(without_hydra(cfg))
+    with composing(words):
+        cfg = compose("config", overrides=as_typed(words), return_hydra_config=True)
+        return None if cfg.hydra.mode is RunMode.MULTIRUN else typed(without_hydra(cfg), words)
 
 
 @contextmanager
-def _hydra() -> Iterator[None]:
-    """Hydra with conf/ and the schemas; what it says of a wrong config is raised as ConfigError."""
+def composing(words: Sequence[str]) -> Iterator[None]:
+    """Hydra with conf/ and the schemas.
+
+    What it says of a config that these words make wrong is raised as ConfigError.
+    """
     register()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -86,7 +94,7 @@ def _hydra() -> Iterator[None]:
     except Exception as error:
         if not is_config_error(error):
             raise
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(explain(error, words)) from error
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
@@ -113,11 +121,9 @@ def from_dict(values: dict[str, Any]) -> Config:
 
     A key that is missing takes the dataclass's default, where it has one.
     """
-    if any("${" in text for text in _texts(values)):  # it could read this machine's environment
-        raise ConfigError(Problem(STORED, "holds an interpolation, ${...}", "train it anew"))
     try:
         chosen = tuple(variant(group, values[group]) for group in VARIANTS)
-        merged = OmegaConf.merge(_schema(chosen), values)
+        merged = OmegaConf.merge(_schema(chosen), _literal(values))
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
         cause = explain(error)
         what = f"{cause.subject}: {cause.what}"
@@ -182,13 +188,13 @@ def stored_config(owner: str, fix: str) -> Iterator[None]:
         raise ConfigError(Problem(owner, what, fix)) from error
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """The strings in plain values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _texts(item)
+def _literal(value: Any) -> Any:
+    """The value with its texts as they are: a stored config refers to nothing."""
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    return literal(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
 from gptexp.runs.schema import Process, Resume
+from gptexp.runs.secrets import masked
 from gptexp.text import listed
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def write_manifest(
         changed = provenance.changed(before.get("sources", {}))
         differs += [f"code of {listed(changed)}"] if changed else []
         earlier = Process(
-            command=before.get("command"),
+            command=[masked(word) for word in before.get("command") or []],
             git=before.get("git"),
             environment=before.get("environment"),
             sources=before.get("sources"),
@@ -49,7 +50,7 @@ def write_manifest(
             "run": directory.path.name,
             "config_hash": identity.hash,
             "command": provenance.command(),
-            "overrides": overrides,
+            "overrides": [masked(word) for word in overrides],
             "seed": config.seed,
             "data": {
                 "name": config.data.name,

@@ -11,6 +11,7 @@ from torch import Tensor
 from gptexp.config import Config, ModelConfig, from_dict
 from gptexp.data.corpus import Format
 from gptexp.data.load import format_of
+from gptexp.data.read import with_line_feeds
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
 from gptexp.inference.generate import Sampling, generate
 from gptexp.models.base import Model
@@ -61,6 +62,10 @@ class LoadedRun:
         """
         sampling = Sampling(temperature, top_k, seed)
         ConfigError.raise_for(sampling.problems(tokens, num))
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise ConfigError(Problem("prompt", f"{prompt!r} is no text", "a text, or None"))
+            prompt = with_line_feeds(prompt)
         ids, block_size = self.format.prompt(prompt, self.tokenizer), self.config.model.block_size
         end = self.format.end(self.tokenizer)
         shown = ids if end is None else ids[1:]  # the end of a document before it is no text
@@ -68,7 +73,7 @@ class LoadedRun:
             what = f"{len(shown)} tokens, and a document has at most model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         device = next(self.model.parameters()).device
-        prompts = torch.from_numpy(ids).repeat(num, 1).to(device)
+        prompts = torch.from_numpy(ids).repeat(int(num), 1).to(device)
         new = generate(self.model, prompts, tokens, block_size, sampling, end)
         begins = self.tokenizer.decode(shown)
         return [begins + self.tokenizer.decode(row) for row in new]

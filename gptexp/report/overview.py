@@ -10,6 +10,7 @@ from gptexp.analysis.records import mixed, varying
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.results import Record, Results, short_label
 from gptexp.runs.schema import Checkout, Environment, Text
+from gptexp.runs.secrets import masked
 from gptexp.text import duration
 
 MOST_VALUES = 8  # of a key or a fact, that are listed
@@ -100,11 +101,16 @@ def _command(record: Record) -> str:
     if argv:
         programs = {"run.py": "python run.py", "gptexp": "gptexp"}  # the second imports models
         if program := programs.get(Path(argv[0]).name):
-            return f"{program} {shlex.join(argv[1:])}".rstrip()
+            return f"{program} {_shown(argv[1:])}".rstrip()
     overrides = record.manifest.get("overrides")
     if overrides:
-        return f"python run.py {shlex.join(overrides)}"
+        return f"python run.py {_shown(overrides)}"
     return "not recorded: see config.yaml of the run"
+
+
+def _shown(words: Sequence[object]) -> str:
+    """The words as one would type them, without the secrets that an early manifest may hold."""
+    return shlex.join(masked(str(word)) for word in words)
 
 
 def _distinct(words: Iterable[str]) -> list[str]:

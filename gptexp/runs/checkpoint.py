@@ -83,8 +83,7 @@ class Store(Entries):
                 state = read(self.folder / entry.file, entry)
             except CheckpointError as error:
                 problem = error.problems[0]
-                what = f"{problem.subject}: {problem.what}"
-                log.warning("%s. Using the one before. %s", what, problem.fix)
+                log.warning("%s: %s. Using the one before.", problem.subject, problem.what)
                 continue
             # The file is verified and its entry is not, so the file says what it is.
             entry = replace(entry, step=state["step"], best_step=state["best_step"])

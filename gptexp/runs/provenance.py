@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptexp.files import json_sha256
+from gptexp.runs.secrets import masked
 
 if TYPE_CHECKING:
     from gptexp.runtime.device import Runtime
@@ -96,8 +97,8 @@ def git() -> dict[str, Any]:
 
 
 def command() -> list[str]:
-    """The command line, for the manifest."""
-    return list(sys.argv)
+    """The command line without its secrets, for the manifest."""
+    return [masked(word) for word in sys.argv]
 
 
 def fingerprint(value: dict[str, Any]) -> dict[str, str]:

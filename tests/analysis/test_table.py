@@ -193,3 +193,26 @@ def test_I1_damage_is_shown_beside_the_other_runs_and_ends_in_2(gptexp, tmp_path
         assert code == 2
         assert whole.name in out and hurt.name in out
         assert f"{hurt}/summary.json: damaged: " in out + err
+
+
+ORDERS = "\x1b[2J\x07\x9b1m\u202e\u200b\nx"  # to a terminal, and to an eye
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "markdown", "json"])
+def test_I7_what_a_run_holds_gives_a_terminal_no_orders(gptexp, tmp_path, form):
+    write_run(tmp_path / "a", 0, data__name=ORDERS)
+    write_run(tmp_path / "a", 1, state="failed", reason=ORDERS)
+    code, out, err = gptexp("table", tmp_path / "a", "--format", form)
+    assert code == 0
+    assert not set(ORDERS) - {"[", "2", "J", "1", "m", "x", "\n"} & set(out + err)
+    if form == "json":
+        names = {row["data.name"] for row in json.loads(out)["rows"]}
+        assert names == {ORDERS, "text"}
+
+
+def test_I7_neither_does_a_difference(gptexp, tmp_path):
+    a = write_run(tmp_path / "a", 0, data__name=ORDERS)
+    b = write_run(tmp_path / "b", 0, command=[ORDERS])
+    code, out, _ = gptexp("diff", a, b)
+    assert code == 0
+    assert "\x1b" not in out and "\u202e" not in out

@@ -111,7 +111,7 @@ def test_A9_one_key_of_two_sections_is_not_given_twice(command):
     assert command("model.name=a", "data.name=a", "name=a", "--cfg", "job").code == 0
 
 
-@pytest.mark.parametrize("bare", ["seed", "name=[a"])
+@pytest.mark.parametrize("bare", ["seed", "seed=[a"])
 def test_A11_an_argument_that_is_no_override_is_shown(refused, bare):
     assert only(refused(bare)).startswith(bare)
 
@@ -170,6 +170,49 @@ def test_A11_an_interpolation_of_nothing_is_named(refused):
     line = only(refused("model.n_layer=${nope}"))
     assert line.startswith("model.n_layer: ")
     assert "nope" in line
+
+
+# J3: options, dashes and the words of W&B's agents
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["--optim.lr=1e-3"],
+            "an override has no dashes. Fix: leave the dashes out: optim.lr=1e-3",
+        ),
+        (["--seed", "3"], "an override has no dashes. Fix: leave the dashes out: seed=3"),
+        (["--model=tiny", "--cfg", "job"], "leave the dashes out: model=tiny"),
+        (["--lr=1"], "options: unrecognized arguments: --lr=1. Fix: see python run.py --help"),
+        (["--cfg", "all of it"], "options: argument --cfg/-c: invalid choice"),
+        (
+            ["-m", "seed=range(5,5)"],
+            "seed: range(5,5) holds no value. Fix: list some, as in seed=1,2",
+        ),
+        (["-m", "model=glob(zz*)"], "model: glob(zz*) holds no value"),
+        (["-m", "optim.lr=interval(1e-4,1e-3)"], "list values, as in optim.lr=0.0001,0.001"),
+        (["hydra/sweeper=optuna"], "hydra/sweeper=optuna: not among the choices basic, points"),
+        (["trainer.threads=100000"], "trainer.threads: 100000 is more"),
+    ],
+)
+@pytest.mark.parametrize("full", [None, "true", "0", ""])
+def test_J3_each_is_one_line_and_exit_code_2(refused, monkeypatch, words, line, full):
+    if full is not None and words[0] not in ("--optim.lr=1e-3", "--lr=1", "hydra/sweeper=optuna"):
+        return  # all go the same way
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    if full is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", full)
+    assert line in only(list(dict.fromkeys(refused(*words))))
+
+
+@pytest.mark.parametrize("verb", ["plan", "params", "evaluate x", "explain names", "import x"])
+def test_J3_dashes_before_an_override_of_a_verb_likewise(verb, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gptexp", *verb.split(), "--optim.lr=1e-3"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "leave the dashes out: optim.lr=1e-3" in only(capsys.readouterr().err.splitlines())
 
 
 # Processes: what a shell sees, and that the quick commands stay quick
@@ -250,7 +293,7 @@ def test_tab_completion_offers_groups_choices_and_keys(command, monkeypatch, typ
         ("seed=range(0,3)", "add -m"),
         ("~optim.lr", "optim.lr=VALUE"),
         ("optim.lr", "optim.lr=VALUE"),
-        ("data.path=~/my.txt", "'data.path=\"~/my.txt\"'"),
+        ("data=~/my.txt", "data=text 'data.path=~/my.txt'"),
     ],
 )
 def test_A1_the_fix_is_something_to_type(refused, given, fix):

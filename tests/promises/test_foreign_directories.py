@@ -14,6 +14,7 @@ from run_directories import write_run
 import gptexp
 from gptexp.analysis import diff
 from gptexp.analysis.table import build_table, render_table
+from gptexp.cli.app import main
 from gptexp.config import Config
 from gptexp.errors import GptexpError
 from gptexp.experiment.evaluate import evaluate_run
@@ -146,3 +147,16 @@ def test_I1_I2_every_mutation_of_every_file(original, copied, config, caplog):
         count += 1
     assert count > 1000
     assert "bug" not in caplog.text, caplog.text
+
+
+def test_I7_a_sample_gives_a_terminal_no_orders(small, tmp_path, monkeypatch, capsys):
+    text = tmp_path / "orders.txt"
+    text.write_text("\x1b[2J\x9b\u202e" * 200)
+    run = run_experiment(small(f"data.path={text}"), tmp_path / "outputs").directory
+    monkeypatch.setattr("sys.argv", ["gptexp", "sample", str(run), "--prompt", "[2J"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().out
+    assert (ended.value.code, "[2J" in shown) == (0, True)
+    assert "\\x1b" in shown or "\\u009b" in shown
+    assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
