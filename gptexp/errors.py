@@ -9,6 +9,7 @@ from pathlib import Path
 
 EXIT_OK = 0
 EXIT_BUG = 1
+EXIT_MISMATCH = 5  # of `gptexp reproduce`: the run is not what it says
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
@@ -55,6 +56,12 @@ class DataError(GptexpError):
 
 class CheckpointError(GptexpError):
     """A checkpoint, or a file of another program, is damaged, foreign or of another config."""
+
+    exit_code = 2
+
+
+class ReproduceError(GptexpError):
+    """A run cannot be compared with what is made again here."""
 
     exit_code = 2
 

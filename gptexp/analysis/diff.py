@@ -50,12 +50,14 @@ def report(a: Path, b: Path) -> str:
     return "\n".join(_compare_runs(a, b) if records.is_run(a) else paired.report(a, b))
 
 
-def part(a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]]) -> Parting:
-    """The first step at which the losses in lines of metrics.jsonl differ, in any bit.
+def part(
+    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], names: Sequence[str] = LOSSES
+) -> Parting:
+    """The first step at which curves in lines of metrics.jsonl differ, in any bit.
 
     A mean training loss is compared where both runs began it at the same step.
     """
-    left, right = _points(a), _points(b)
+    left, right = points(a, names), points(b, names)
     common = [point for point in left if point in right]
     parted = [point for point in common if left[point] != right[point]]
     step = min((point[1] for point in parted), default=None)
@@ -70,7 +72,7 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
     summaries = [read_json(path / "summary.json") or {} for path in (a, b)]
     differing = records.differing([left, right])
     config = [(key, left.config.get(key), right.config.get(key)) for key in differing]
-    parting = part(*(read_journal(path / "metrics.jsonl") for path in (a, b)))
+    parting = part(read_journal(a / "metrics.jsonl"), read_journal(b / "metrics.jsonl"))
     return [
         f"a  {a}  ({left.state})",
         f"b  {b}  ({right.state})",
@@ -179,19 +181,19 @@ def _weights(summaries: Sequence[dict[str, Any]], parting: Parting) -> list[str]
     return ["weights  equal bit for bit", *digests]
 
 
-def _points(rows: Sequence[dict[str, Any]]) -> dict[CurveKey, Any]:
-    """The losses by name, step and, for a mean since the last line, where that line was."""
-    losses: dict[CurveKey, Any] = {}
+def points(rows: Sequence[dict[str, Any]], names: Sequence[str] = LOSSES) -> dict[CurveKey, Any]:
+    """The values by name, step and, for a mean since the last line, where that line was."""
+    values: dict[CurveKey, Any] = {}
     since = 0
     for row in rows:
-        for name in LOSSES:
+        for name in names:
             if name in row:
                 value = row.get("nonfinite", {}).get(name) if row[name] is None else row[name]
                 began = since if name == "train/loss" else None
-                losses[name, row["step"], began] = value
+                values[name, row["step"], began] = value
         if "train/loss" in row:
             since = row["step"]
-    return losses
+    return values
 
 
 def _section(title: str, pairs: Sequence[Pair], exact: bool = False) -> list[str]:

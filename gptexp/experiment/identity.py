@@ -23,13 +23,13 @@ def identify(config: Config, outputs: Path) -> Identity:
     """The hash and the directory of the run; raises ConfigError, DataError and CheckpointError."""
     check(config)
     data_sha256 = corpus_digest(config.data)
-    init_sha256 = None if config.init_from is None else _init_digest(Path(config.init_from))
+    init_sha256 = None if config.init_from is None else init_digest(Path(config.init_from))
     hashed = config_hash(config, data_sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
     return Identity(data_sha256, init_sha256, hashed, RunDirectory(path))
 
 
-def _init_digest(run: Path) -> str:
+def init_digest(run: Path) -> str:
     """The digest of the weights; raises CheckpointError."""
     if (known := weights_digest(run)) is not None:
         return known
