@@ -162,6 +162,9 @@ def _made_again(
     if verify.is_import(record):
         fix = "gptexp import on the same file"
         raise ReproduceError(Problem(record.path, "imported, and not trained here", fix))
+    if not record.metrics:
+        what, fix = "no line of metrics.jsonl yet", "its command goes on"
+        raise ReproduceError(Problem(record.path, what, fix))
     until = last if level is Level.full else min(last, steps or _default_steps(record))
     with tempfile.TemporaryDirectory(prefix="gptexp-reproduce-") as folder:
         kill = level is Level.full

@@ -17,7 +17,7 @@ from typing import Any
 from gptexp import console
 from gptexp.config import Config, Keep, LoggerConfig, from_yaml, to_yaml
 from gptexp.errors import DivergedError, Problem, ReproduceError
-from gptexp.experiment.integrity import Record
+from gptexp.experiment.integrity import WORKED_IN, Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, same
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import read_entry
@@ -138,6 +138,10 @@ def compare(
         [line for line in lines if line["step"] <= until]
         for lines in (record.metrics, read_journal(again.path / "metrics.jsonl"))
     )
+    if record.state in WORKED_IN and until >= record.last_step():
+        # A kill may have come between two lines of one step.
+        ends = [set(line) for line in stored if line["step"] == until]
+        made = [line for line in made if line["step"] < until or set(line) in ends]
     curve = compare_curves(stored, made, claim, whole)
     yield curve
     # Where the curves agree to the bit, nothing else may differ, whatever the environment.
@@ -157,6 +161,8 @@ def _samples(record: Record, again: Again, allowed: Verdict) -> Finding:
         {line["step"]: line for line in lines if line["step"] <= again.until}
         for lines in (record.samples, read_journal(again.path / "samples.jsonl"))
     )
+    if record.state in WORKED_IN and again.until not in stored:
+        made.pop(again.until, None)  # the kill may have come before it
     if again.until < record.last_step():  # the sample of the best weights comes at the end
         stored = {step: line for step, line in stored.items() if step in made}
     steps = sorted(stored.keys() & made.keys() if record.resumed else stored.keys() | made.keys())
