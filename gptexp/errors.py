@@ -9,6 +9,7 @@ from pathlib import Path
 
 EXIT_OK = 0
 EXIT_BUG = 1
+EXIT_MISMATCH = 5  # of `gptexp reproduce`: the run is not what it says
 EXIT_SIGNAL = 128  # and the number of the signal
 EXIT_INTERRUPTED = 130
 
@@ -62,6 +63,12 @@ class CheckpointError(GptexpError):
 
 class DamagedError(GptexpError):
     """A file of a run directory does not hold what it should."""
+
+    exit_code = 2
+
+
+class ReproduceError(GptexpError):
+    """A run cannot be compared with what is made again here."""
 
     exit_code = 2
 

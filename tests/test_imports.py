@@ -130,7 +130,8 @@ def test_the_face_of_a_wing_holds_words_alone(path):
 STAGES = {
     "the config and the command line": ("gptexp, gptexp.config, gptexp.cli", set()),
     "what is over before it begins": (
-        "gptexp.experiment.run, gptexp.sweep.run, gptexp.runs.entries, gptexp.data.read",
+        "gptexp.experiment.run, gptexp.sweep.run, gptexp.runs.entries, gptexp.data.find, "
+        "gptexp.experiment.reproduce, gptexp.experiment.at_commit",
         set(),
     ),
     "tables and differences": ("gptexp.analysis.diff, gptexp.analysis.table", set()),

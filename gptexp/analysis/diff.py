@@ -33,6 +33,8 @@ DIGEST = re.compile(r"[0-9a-f]{40,}")  # of a commit or a file; its first digits
 
 Pair = tuple[str, Any, Any]  # a name, and its values in the two runs
 
+CurveKey = tuple[str, int, int | None]  # of a value: its name, its step, where a mean began
+
 Losses = dict[tuple[str, int | None], Any]  # of one step: by name and where a mean began
 
 
@@ -60,8 +62,10 @@ def report(a: Path, b: Path) -> str:
     return "\n".join(_compare_runs(a, b) if records.is_run(a) else paired.report(a, b))
 
 
-def part(a: Iterable[dict[str, Any]], b: Iterable[dict[str, Any]]) -> Parting:
-    """The first step at which the losses in lines of metrics.jsonl differ, in any bit.
+def part(
+    a: Iterable[dict[str, Any]], b: Iterable[dict[str, Any]], names: Sequence[str] = LOSSES
+) -> Parting:
+    """The first step at which curves in lines of metrics.jsonl differ, in any bit.
 
     Lines come in the order of their steps. A mean training loss is compared where both runs began
     it at the same step.
@@ -69,7 +73,7 @@ def part(a: Iterable[dict[str, Any]], b: Iterable[dict[str, Any]]) -> Parting:
     points, step = 0, None
     pairs: list[Pair] = []
     ends: list[int | None] = [None, None]
-    rows = heapq.merge(_losses_of(a, 0), _losses_of(b, 1), key=itemgetter(0))
+    rows = heapq.merge(_values(a, 0, names), _values(b, 1, names), key=itemgetter(0))
     for here, together in groupby(rows, key=itemgetter(0)):
         values: tuple[Losses, Losses] = ({}, {})
         for _, side, losses in together:
@@ -84,6 +88,15 @@ def part(a: Iterable[dict[str, Any]], b: Iterable[dict[str, Any]]) -> Parting:
     return Parting(step, pairs, points, (ends[0], ends[1]))
 
 
+def points(rows: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[CurveKey, Any]:
+    """The values by name, step and, for a mean since the last line, where that line was."""
+    return {
+        (name, step, since): value
+        for step, _, values in _values(rows, 0, names)
+        for (name, since), value in values.items()
+    }
+
+
 def _compare_runs(a: Path, b: Path) -> list[str]:
     left, right = _read_run(a), _read_run(b)
     manifests = [read_manifest(path) for path in (a, b)]
@@ -91,7 +104,7 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
     differing = records.differing([left, right])
     config = [(key, left.config.get(key), right.config.get(key)) for key in differing]
     journals = [Lines(path / "metrics.jsonl") for path in (a, b)]
-    parting = part(*journals)
+    parting = part(journals[0], journals[1])
     return [
         f"a  {a}  ({left.state})",
         f"b  {b}  ({right.state})",
@@ -197,12 +210,14 @@ def _digest(summary: Summary | None, name: Literal["best", "final"]) -> str | No
     return evaluation.get("weights_sha256") if evaluation else None
 
 
-def _losses_of(rows: Iterable[dict[str, Any]], side: int) -> Iterator[tuple[int, int, Losses]]:
-    """The step of each row, the side, and its losses."""
+def _values(
+    rows: Iterable[dict[str, Any]], side: int, names: Sequence[str]
+) -> Iterator[tuple[int, int, Losses]]:
+    """The step of each row, the side, and its values of these names."""
     since = 0
     for row in rows:
         losses: Losses = {}
-        for name in LOSSES:
+        for name in names:
             if name in row:
                 value = row.get("nonfinite", {}).get(name) if row[name] is None else row[name]
                 losses[name, since if name == "train/loss" else None] = value

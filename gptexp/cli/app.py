@@ -47,6 +47,7 @@ app.command(context_settings={"ignore_unknown_options": True})(folders.plan)  # 
 app.command()(folders.plot)
 app.command()(folders.report)
 app.command()(models.evaluate)
+app.command()(models.reproduce)
 app.command()(models.export)
 app.command("import")(models.import_)
 app.command()(folders.table)

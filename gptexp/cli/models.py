@@ -1,4 +1,4 @@
-"""The verbs about one model: sample, explain, params, evaluate, export, import."""
+"""The verbs about one model: sample, explain, params, evaluate, reproduce, export, import."""
 
 from pathlib import Path
 from typing import Annotated
@@ -123,6 +123,29 @@ def evaluate(
 
     check_device(device)
     show(evaluate_run(run, split, overrides or [], device))
+
+
+def reproduce(
+    run: Annotated[Path, typer.Argument(help="A run directory, wherever it was copied.")],
+    level: Annotated[
+        str, typer.Option(help="verify its files, make a prefix again, or make it again in full.")
+    ] = "verify",
+    steps: Annotated[
+        int | None, typer.Option(help="Of a prefix; 50, or as many as reach a training loss.")
+    ] = None,
+    at_commit: Annotated[
+        bool, typer.Option("--at-commit", help="With the code of the run's commit, in a worktree.")
+    ] = False,
+) -> None:
+    """Whether a run is what it says: IDENTICAL, EQUIVALENT, DIFFERENT (code 5) or CANNOT (code 2).
+
+    Reads the directory and writes nothing in it. verify compares all digests and evaluates the best
+    checkpoint again; prefix makes the first steps again; full the whole run, in a temporary folder,
+    killed halfway and resumed. Where the environment is the same, every bit has to be.
+    """
+    from gptexp.experiment.reproduce import reproduce
+
+    raise typer.Exit(reproduce(run, level, steps, typer.echo, at_commit))
 
 
 def export(

@@ -20,6 +20,7 @@ from gptexp.models.counts import count_parameters, flops_per_token, without_tabl
 from gptexp.runs.directory import code_digest
 from gptexp.runs.journal import Sample, evaluations
 from gptexp.runs.schema import Fall, Summary, read_manifest
+from gptexp.runs.seal import journal_digests, sealed
 from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
 from gptexp.tracking.tracker import Tracker
@@ -46,7 +47,7 @@ class TrainingResult:
 def finish(
     config: Config, folder: Path, text: LoadedText, tracker: Tracker, result: TrainingResult
 ) -> Summary:
-    """The summary of the run in `folder`, told to its dashboards too."""
+    """The summary of the run in `folder`, told to its dashboards too, over its whole journals."""
     counted = count_ngrams(config.tokenizer.name, text)
     summary = build_summary(config, folder, text.tokenizer.vocab_size, result, counted)
     tracker.final(
@@ -54,7 +55,7 @@ def finish(
             summary["steps"], scalars(summary), result.sample, result.probe, result.best_file
         )
     )
-    return summary
+    return cast(Summary, sealed({**summary, "files": journal_digests(folder)}))
 
 
 def build_summary(

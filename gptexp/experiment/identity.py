@@ -28,7 +28,7 @@ def identify(config: Config, outputs: Path) -> Identity:
     """
     check(config)
     data_sha256 = corpus_digest(config.data)
-    init_sha256 = None if config.init_from is None else _init_digest(at_home(config.init_from))
+    init_sha256 = None if config.init_from is None else init_digest(at_home(config.init_from))
     hashed = config_hash(config, data_sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
     if (obstacle := in_the_way(path / "config.yaml")) is not None:
@@ -36,7 +36,7 @@ def identify(config: Config, outputs: Path) -> Identity:
     return Identity(data_sha256, init_sha256, hashed, RunDirectory(path))
 
 
-def _init_digest(run: Path) -> str:
+def init_digest(run: Path) -> str:
     """The digest of the weights; raises CheckpointError."""
     if (known := weights_digest(run)) is not None:
         return known

@@ -24,6 +24,7 @@ from gptexp.runs import provenance
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.entries import Entries
 from gptexp.runs.schema import Summary
+from gptexp.runs.seal import journal_digests
 from gptexp.runs.state import (
     NOT_STARTED,
     RECORDED,
@@ -164,4 +165,5 @@ def ended(directory: RunDirectory, state: RunState, problem: Problem, trace: str
     with contextlib.suppress(StorageError, OSError):
         with directory.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{state}: {problem}\n{trace}")
-        directory.set_status(state, str(problem), f"{problem.subject}: {problem.what}")
+        what = f"{problem.subject}: {problem.what}"
+        directory.set_status(state, str(problem), what, journal_digests(directory.path))

@@ -8,6 +8,7 @@ from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
 from gptexp.runs.schema import Process, Resume
+from gptexp.runs.seal import sealed
 from gptexp.runs.secrets import masked
 from gptexp.text import listed
 
@@ -46,25 +47,27 @@ def write_manifest(
     directory.write_text("config.yaml", to_yaml(config))
     directory.write_json(
         "manifest.json",
-        {
-            "run": directory.path.name,
-            "config_hash": identity.hash,
-            "command": provenance.command(),
-            "overrides": [masked(word) for word in overrides],
-            "seed": config.seed,
-            "data": {
-                "name": config.data.name,
-                "path": config.data.path,
-                "sha256": identity.data_sha256,
-                "bounds": inputs.text.splits.bounds,
-                "tokens": {name: inputs.corpus.tokens_per_epoch(name) for name in SPLITS},
-            },
-            "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
-            "git": provenance.git(),
-            "environment": now,
-            "sources": provenance.sources(),
-            "resumes": resumes,
-        },
+        sealed(
+            {
+                "run": directory.path.name,
+                "config_hash": identity.hash,
+                "command": provenance.command(),
+                "overrides": [masked(word) for word in overrides],
+                "seed": config.seed,
+                "data": {
+                    "name": config.data.name,
+                    "path": config.data.path,
+                    "sha256": identity.data_sha256,
+                    "bounds": inputs.text.splits.bounds,
+                    "tokens": {name: inputs.corpus.tokens_per_epoch(name) for name in SPLITS},
+                },
+                "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
+                "git": provenance.git(),
+                "environment": now,
+                "sources": provenance.sources(),
+                "resumes": resumes,
+            }
+        ),
     )
 
 

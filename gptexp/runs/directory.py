@@ -27,6 +27,7 @@ from gptexp.runs.schema import (
     read_status,
     read_summary,
 )
+from gptexp.runs.seal import sealed
 from gptexp.runs.state import RECORDED, RunState
 
 OUTPUTS = Path("outputs")
@@ -111,16 +112,23 @@ class RunDirectory:
         with stored_config(str(path), fix):
             return from_yaml(text)
 
-    def set_status(self, state: RunState, reason: str = "", what: str = "") -> None:
+    def set_status(
+        self,
+        state: RunState,
+        reason: str = "",
+        what: str = "",
+        files: dict[str, str] | None = None,
+    ) -> None:
         """Record one of RECORDED, with one line why, and that line without its fix.
 
-        Raises StorageError.
+        `files` are the digests of journals that have come to an end. Raises StorageError.
         """
         assert state in RECORDED
         owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        ends = {"files": files} if files else {}
         write_json(
             self.path / "status.json",
-            {"state": state, "reason": reason, "what": what or reason, **owner},
+            sealed({"state": state, "reason": reason, "what": what or reason, **owner, **ends}),
         )
 
     def same_path_other_content(self, path: str | None, sha256: str) -> tuple[Path, str] | None:

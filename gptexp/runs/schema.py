@@ -46,10 +46,14 @@ class Final(_Measured):
 
 
 class Onset(TypedDict):
-    """Where a cliff begins."""
+    """The evaluation where a cliff begins; see analysis.cliff.CurvePoint."""
 
     step: Count
     epochs: Number
+    tokens: NotRequired[Number]
+    val_loss: NotRequired[Number]
+    train_loss: NotRequired[Number]
+    stderr: NotRequired[Number]
 
 
 class Fall(TypedDict):
@@ -97,6 +101,8 @@ class Summary(TypedDict):
     test: Judged | None
     ngrams: NotRequired[list[Number] | None]
     sample: str
+    files: NotRequired[dict[str, str]]  # digests of the journals
+    seal: NotRequired[str]  # see runs.seal
 
 
 class Status(TypedDict):
@@ -107,6 +113,8 @@ class Status(TypedDict):
     what: NotRequired[str]
     pid: NotRequired[int]
     host: NotRequired[str]
+    files: NotRequired[dict[str, str]]  # digests of the journals
+    seal: NotRequired[str]
 
 
 class Text(TypedDict, total=False):
@@ -180,6 +188,7 @@ class Manifest(TypedDict, total=False):
     environment: Environment
     sources: dict[str, str]
     resumes: list[Resume]
+    seal: str
 
 
 def read_summary(folder: Path) -> Summary | None:

@@ -1,5 +1,6 @@
-"""MicroGPTs to be evaluated."""
+"""MicroGPTs to be evaluated, and runs to be judged."""
 
-from micro_runs import documents, train, trained, words
+from judged_runs import judge
+from micro_runs import documents, foreign, train, trained, words
 
-__all__ = ["documents", "train", "trained", "words"]
+__all__ = ["documents", "foreign", "judge", "train", "trained", "words"]

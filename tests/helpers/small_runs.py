@@ -94,10 +94,11 @@ def samples(run: Path) -> list[dict[str, Any]]:
 def summary(run: Path) -> dict[str, Any]:
     """summary.json without the fields of time, and with the config's hash for the config.
 
-    Equal runs may differ in where their text lies, and in keys that are not hashed.
+    Equal runs may differ in where their text lies, and in keys that are not hashed. The digests of
+    the journals, and the seal, are over times too.
     """
     values = json.loads((run / "summary.json").read_text())
-    return {k: v for k, v in values.items() if k not in (*TIME_FIELDS, "config")}
+    return {k: v for k, v in values.items() if k not in (*TIME_FIELDS, "config", "files", "seal")}
 
 
 def status(run: Path) -> dict[str, Any]:

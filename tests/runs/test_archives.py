@@ -90,7 +90,6 @@ def test_I4_a_tensor_larger_than_its_bytes_is_refused(finished, shape):
         ("n_layer", [1]),
         ("kind", "nobody's"),
         ("kind", []),
-        ("name", "${oc.env:HOME}"),
     ],
 )
 def test_I5_a_config_of_another_model_is_refused_before_anything_is_allocated(finished, key, value):
@@ -121,3 +120,10 @@ def test_I5_a_section_of_another_kind_is_refused(finished):
                 gptexp.load(saved(finished, config=other))
             except CheckpointError as error:
                 assert "\n" not in str(error.problems[0])
+
+
+def test_P3_a_stored_config_reads_nothing_of_this_machine(finished):
+    state = checkpoint.read(next(finished.glob("checkpoints/*.pt")))
+    state["config"]["name"] = "${oc.env:HOME}"
+    loaded = gptexp.load(saved(finished, config=state["config"]))
+    assert loaded.config.name == "${oc.env:HOME}"

@@ -1,0 +1,64 @@
+"""The corpus of a run that came from elsewhere, found by its digest."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gptexp import assets
+from gptexp.config import DataConfig
+from gptexp.data.read import source
+from gptexp.errors import DataError, Problem
+from gptexp.files import sha256 as digest_of
+
+MOST = 1000  # files that are looked at in a folder
+
+
+def find_corpus(data: DataConfig, sha256: str, near: Path) -> DataConfig:
+    """The section with the corpus that has that digest, wherever it is; raises DataError.
+
+    `near` is the run directory. A relative data.path is tried from here and from the folders above
+    the run, then its name in the data folders, then all that those hold, then the known corpora.
+    """
+    same = [asset for asset in assets.ASSETS.values() if asset.sha256 == sha256]
+    if data.asset is not None:
+        if data.asset not in [asset.name for asset in same]:
+            what = f"{data.asset} has another SHA-256 here than {sha256[:12]}..."
+            raise DataError(Problem("data.asset", what, "use the gptexp that made the run"))
+        assets.read(data.asset)  # raises where it is not to be had
+        return data
+    for path in dict.fromkeys(_candidates(data, near)):
+        if _has_digest(path, sha256):
+            return replace(data, path=str(path.absolute()))
+    for asset in same:
+        assets.read(asset.name)
+        if _has_digest(path := assets.cache_folder() / asset.filename, sha256):
+            return replace(data, path=str(path))
+    raise DataError(
+        Problem(
+            "data.path",
+            f"{source(data)} with SHA-256 {sha256[:12]}... is not to be had",
+            f"put it into {assets.cache_folder()}",
+        )
+    )
+
+
+def _has_digest(path: Path, sha256: str) -> bool:
+    try:
+        return path.is_file() and digest_of(path) == sha256
+    except (OSError, ValueError):  # not readable; a NUL in the name
+        return False
+
+
+def _candidates(data: DataConfig, near: Path) -> Iterator[Path]:
+    """Files that may be the corpus, the likeliest first."""
+    above = list(near.resolve().parents)
+    folders = [Path.cwd(), Path.cwd() / "data", assets.cache_folder(), *above[:4]]
+    folders += [folder / "data" for folder in above[:4]]
+    own = Path(str(data.path)).expanduser()
+    yield own
+    if not own.is_absolute():
+        yield from (folder / own for folder in above)
+    yield from (folder / own.name for folder in [*folders, Path.home() / "Downloads"])
+    for folder in (assets.cache_folder(), Path.cwd() / "data"):
+        if folder.is_dir():
+            yield from sorted(folder.iterdir())[:MOST]
