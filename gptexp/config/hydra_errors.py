@@ -6,27 +6,24 @@ import shlex
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 import yaml
-from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.config.words import (
     TEXTS,
-    dashed,
     given,
     is_group,
     is_text,
     kind_of,
     pieces_of,
     quoted,
-    reordered,
     unquoted,
 )
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import Problem
 from gptexp.text import nearest
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
@@ -44,33 +41,6 @@ LAUNCHERS = {  # which extra of ours brings it
 def choices(group: str) -> list[str]:
     """The choices of a group, by name: the files of its folder in conf/."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-
-
-def override_problems(arguments: Sequence[str]) -> list[Problem]:
-    """The problems of a command line that Hydra would pass over in silence."""
-    return [
-        *dashed(arguments),
-        *_keyless(arguments),
-        *reordered(arguments),
-        *_duplicates(arguments),
-        *_missing_recipe(arguments),
-    ]
-
-
-def option_problems(arguments: Sequence[str]) -> list[Problem]:
-    """What Hydra would say of the options of run.py in a page of its own."""
-    parser, problems = get_args_parser(), list[Problem]()
-    options = [word for word in arguments if word != "--version"]
-
-    def error(message: str) -> NoReturn:
-        raise ConfigError(Problem("options", message, "see python run.py --help"))
-
-    parser.error = error
-    try:
-        parser.parse_args(options)
-    except ConfigError as wrong:
-        problems += wrong.problems
-    return problems
 
 
 def is_config_error(error: BaseException) -> bool:
@@ -190,42 +160,6 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
     return Problem(override, what, _example(key, given(key, words) or value))
 
 
-def _keyless(arguments: Sequence[str]) -> list[Problem]:
-    return [
-        Problem(word, "no key before the =", f"a key before it, as in seed{word}")
-        for word in arguments
-        if word.lstrip("+~").startswith("=")
-    ]
-
-
-def _duplicates(arguments: Sequence[str]) -> list[Problem]:
-    seen: dict[str, str] = {}
-    problems = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        key = key.lstrip("+~")
-        if not equals or key.startswith("-"):
-            continue
-        if key in seen and not key.startswith("hydra."):
-            problems.append(
-                Problem(key, f"given twice, as {seen[key]} and {value}", "keep one of them")
-            )
-        seen[key] = value
-    return problems
-
-
-def _missing_recipe(arguments: Sequence[str]) -> list[Problem]:
-    """The recipe is optional in the defaults list, so Hydra skips one that is not there."""
-    for argument in arguments:
-        if argument.startswith("recipe="):
-            names = argument.removeprefix("recipe=").split(",")
-            known = choices("recipe")
-            unknown = [name for name in names if name not in [*known, "null"]]
-            if unknown:
-                return [_no_such_choice("recipe", unknown[0], known)]
-    return []
-
-
 def _chain(error: BaseException | None) -> list[BaseException]:
     causes = []
     while error is not None:
@@ -286,7 +220,8 @@ def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
     return Problem(f"{key}{in_file}", "no such key", fix)
 
 
-def _no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
+def no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
+    """The problem of a choice that is not among those `known` of its group."""
     if group == "data" and {"/", "."} & set(choice):
         fix = f"data=text {shlex.quote(f'data.path={choice}')}"
         return Problem(f"data={choice}", "a file is no choice", fix)
@@ -307,7 +242,7 @@ def _missing_file(text: str) -> Problem:
         fix = "pip install -e '.[parallel]', then hydra/launcher=joblib"
         return Problem(f"hydra/launcher={launcher}", "no such launcher", fix)
     if missing and missing[1] and options:
-        return _no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
+        return no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
     named = re.search(r"(?:load|config|find) '([^']+)'", text)
     fix = "correct its name, or leave it out"
     return Problem(named[1] if named else "config", "no such config file", fix)
