@@ -69,9 +69,9 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
         fix = "name a folder that is there, or leave it out"
         return Problem(f"--config-dir={folder[1]}", "no such folder", fix)
     if "Config group override must be" in text:
-        return Problem(
-            "model, data and the others", "null is no choice", "name one, as in model=tiny"
-        )
+        nulls = [w for w in words if is_group(w) and w.partition("=")[2].lower() == "null"]
+        subject = nulls[0] if nulls else "model, data and the others"
+        return Problem(subject, "null is no choice", "leave it out, or name one, as in model=tiny")
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=", text):
         return _several_values(several[1].lstrip("+"), words)
     return _wrong_value(error, causes, text, words)
@@ -117,6 +117,14 @@ def _wrong_value(
         return Problem(subject, f"refers to {missing[1]}, which is not there", fix)
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
+    if absent := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
+        return _unknown_key(absent[1], "", _all_keys())
+    if left_out := re.search(r"The value of '(.+?)' is|keyword-only argument: '(\w+)'", text):
+        name = left_out[1] or left_out[2]
+        return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
+    if added := re.search(r"An item is already at '(.+?)'", text):
+        word = f"{added[1]}={given(added[1], words) or 'VALUE'}"
+        return Problem(added[1], "is a key that there is", f"without the +, {shlex.quote(word)}")
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
     return Problem(subject, first or _first_line(error), fix)
 
