@@ -188,6 +188,11 @@ def test_J3_what_is_no_override_is_one_line(word):
     assert "\n" not in str(caught.value)
 
 
+def test_J3_no_count_has_more_bits_than_a_tensor_can_count():
+    with pytest.raises(ConfigError, match="trainer.eval_batch_size: .* is not below"):
+        check(from_overrides([f"trainer.eval_batch_size={10**20}"]))
+
+
 def test_J3_the_number_of_threads_is_bounded():
     with pytest.raises(ConfigError, match="trainer.threads: 100000 is more"):
         check(from_overrides(["trainer.threads=100000"]))
