@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gptexp import console
-from gptexp.config import compose, hydra_errors, words
+from gptexp.config import arguments, compose, hydra_errors, words
 from gptexp.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -71,12 +71,12 @@ def cli() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive as exceptions, not as text
     typed = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
-        ConfigError.raise_for(hydra_errors.override_problems(typed))
+        ConfigError.raise_for(arguments.override_problems(typed))
         if (config := compose.single_run(typed)) is not None:
             from gptexp.experiment.run import run_experiment
 
             return run_experiment(config, overrides=typed).exit_code
-        ConfigError.raise_for(hydra_errors.option_problems(typed))
+        ConfigError.raise_for(arguments.option_problems(typed))
         sys.argv[1:] = words.as_typed(typed)
         main()
         if not outcomes:  # but an answer

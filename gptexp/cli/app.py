@@ -9,7 +9,7 @@ import typer
 import gptexp
 from gptexp import console
 from gptexp.cli import folders, models
-from gptexp.config.words import dashed
+from gptexp.config.arguments import dashed
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
 from gptexp.files import refusal
 
@@ -68,7 +68,8 @@ def _verb() -> int:
     except SystemExit:  # typer's own way when the reader has gone, as `| head` has
         return EXIT_OK
     except UsageError as error:
-        if problems := dashed(sys.argv[1:]):
+        takes_overrides = error.ctx and "overrides" in {p.name for p in error.ctx.command.params}
+        if takes_overrides and (problems := dashed(sys.argv[1:])):
             return console.fail(ConfigError(*problems))
         what = " ".join(error.format_message().split()).rstrip(".")
         command = error.ctx.command_path if error.ctx else "gptexp"

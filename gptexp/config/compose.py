@@ -16,7 +16,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
+from gptexp.config.arguments import override_problems
+from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
 from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
 from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, Problem

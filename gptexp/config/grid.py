@@ -17,8 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from gptexp.config.arguments import override_problems
 from gptexp.config.compose import composing, typed, without_hydra
-from gptexp.config.hydra_errors import choices, override_problems
+from gptexp.config.hydra_errors import choices
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.config.words import as_typed
 from gptexp.errors import ConfigError, Problem

@@ -6,27 +6,24 @@ import shlex
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, get_args
 
 import yaml
-from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.config.words import (
     TEXTS,
-    dashed,
     given,
     is_group,
     is_text,
     kind_of,
     pieces_of,
     quoted,
-    reordered,
     unquoted,
 )
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import Problem
 from gptexp.text import nearest
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
@@ -44,33 +41,6 @@ LAUNCHERS = {  # which extra of ours brings it
 def choices(group: str) -> list[str]:
     """The choices of a group, by name: the files of its folder in conf/."""
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-
-
-def override_problems(arguments: Sequence[str]) -> list[Problem]:
-    """The problems of a command line that Hydra would pass over in silence."""
-    return [
-        *dashed(arguments),
-        *_keyless(arguments),
-        *reordered(arguments),
-        *_duplicates(arguments),
-        *_missing_recipe(arguments),
-    ]
-
-
-def option_problems(arguments: Sequence[str]) -> list[Problem]:
-    """What Hydra would say of the options of run.py in a page of its own."""
-    parser, problems = get_args_parser(), list[Problem]()
-    options = [word for word in arguments if word != "--version"]
-
-    def error(message: str) -> NoReturn:
-        raise ConfigError(Problem("options", message, "see python run.py --help"))
-
-    parser.error = error
-    try:
-        parser.parse_args(options)
-    except ConfigError as wrong:
-        problems += wrong.problems
-    return problems
 
 
 def is_config_error(error: BaseException) -> bool:
@@ -99,9 +69,9 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
         fix = "name a folder that is there, or leave it out"
         return Problem(f"--config-dir={folder[1]}", "no such folder", fix)
     if "Config group override must be" in text:
-        return Problem(
-            "model, data and the others", "null is no choice", "name one, as in model=tiny"
-        )
+        nulls = [w for w in words if is_group(w) and w.partition("=")[2].lower() == "null"]
+        subject = nulls[0] if nulls else "model, data and the others"
+        return Problem(subject, "null is no choice", "leave it out, or name one, as in model=tiny")
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=", text):
         return _several_values(several[1].lstrip("+"), words)
     return _wrong_value(error, causes, text, words)
@@ -147,6 +117,14 @@ def _wrong_value(
         return Problem(subject, f"refers to {missing[1]}, which is not there", fix)
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
+    if absent := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
+        return _unknown_key(absent[1], "", _all_keys())
+    if left_out := re.search(r"The value of '(.+?)' is|keyword-only argument: '(\w+)'", text):
+        name = left_out[1] or left_out[2]
+        return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
+    if added := re.search(r"An item is already at '(.+?)'", text):
+        word = f"{added[1]}={given(added[1], words) or 'VALUE'}"
+        return Problem(added[1], "is a key that there is", f"without the +, {shlex.quote(word)}")
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
     return Problem(subject, first or _first_line(error), fix)
 
@@ -188,42 +166,6 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
         return Problem(override, "not of the form KEY=VALUE", near.fix)
     what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
     return Problem(override, what, _example(key, given(key, words) or value))
-
-
-def _keyless(arguments: Sequence[str]) -> list[Problem]:
-    return [
-        Problem(word, "no key before the =", f"a key before it, as in seed{word}")
-        for word in arguments
-        if word.lstrip("+~").startswith("=")
-    ]
-
-
-def _duplicates(arguments: Sequence[str]) -> list[Problem]:
-    seen: dict[str, str] = {}
-    problems = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        key = key.lstrip("+~")
-        if not equals or key.startswith("-"):
-            continue
-        if key in seen and not key.startswith("hydra."):
-            problems.append(
-                Problem(key, f"given twice, as {seen[key]} and {value}", "keep one of them")
-            )
-        seen[key] = value
-    return problems
-
-
-def _missing_recipe(arguments: Sequence[str]) -> list[Problem]:
-    """The recipe is optional in the defaults list, so Hydra skips one that is not there."""
-    for argument in arguments:
-        if argument.startswith("recipe="):
-            names = argument.removeprefix("recipe=").split(",")
-            known = choices("recipe")
-            unknown = [name for name in names if name not in [*known, "null"]]
-            if unknown:
-                return [_no_such_choice("recipe", unknown[0], known)]
-    return []
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -286,7 +228,8 @@ def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
     return Problem(f"{key}{in_file}", "no such key", fix)
 
 
-def _no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
+def no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
+    """The problem of a choice that is not among those `known` of its group."""
     if group == "data" and {"/", "."} & set(choice):
         fix = f"data=text {shlex.quote(f'data.path={choice}')}"
         return Problem(f"data={choice}", "a file is no choice", fix)
@@ -307,7 +250,7 @@ def _missing_file(text: str) -> Problem:
         fix = "pip install -e '.[parallel]', then hydra/launcher=joblib"
         return Problem(f"hydra/launcher={launcher}", "no such launcher", fix)
     if missing and missing[1] and options:
-        return _no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
+        return no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
     named = re.search(r"(?:load|config|find) '([^']+)'", text)
     fix = "correct its name, or leave it out"
     return Problem(named[1] if named else "config", "no such config file", fix)

@@ -10,15 +10,14 @@ import os
 import re
 import shlex
 import types
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, Union, get_args, get_origin
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config
-from gptexp.errors import Problem
+from gptexp.config.schema import SINGLE, VARIANTS, Config
 
 TEXT, TEXT_OR_NULL, TEXTS = str, str | None, list[str]
 
@@ -29,11 +28,10 @@ QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*\'"""
 REFERENCE = r"\$\{(?:[^{}]|\$\{[^{}]*\})*\}"
 PIECE = re.compile(rf"\s*(?:{QUOTED})\s*(?=,|$)|(?:{REFERENCE}|[^,])*", re.DOTALL)
 LIST = re.compile(rf"\s*\[((?:{QUOTED}|[^\[\]])*)\]\s*(?=,|$)", re.DOTALL)
-CHOICE = re.compile(r"\s*(?:choice|str)\s*\((.*)\)\s*", re.DOTALL)  # loses quotes
-REORDERED = re.compile(r"\s*(sort|shuffle)\s*\((.*)\)\s*", re.DOTALL)  # so do these
+CHOICE = re.compile(r"\s*(?:choice|str)\s*\((.*)\)\s*", re.DOTALL)  # which loses quotes
 FUNCTION = re.compile(r"\s*(?:range|interval|glob|int|float|bool|tag|sort|shuffle)\s*\(.*\)\s*")
 PLAIN = re.compile(  # what Hydra reads as the same text
-    rf"(?!(?:null|true|false|nan|inf)$)(?:[a-z_]|\.{{0,2}}/|{REFERENCE})(?:[\w/.:@*?|+-]|{REFERENCE})*",
+    r"(?!(?:null|true|false|nan|inf)$)(?:[a-z_]|\.{0,2}/|\$\{[^{}]*\})(?:[\w/.:@*?|+-]|\$\{[^{}]*\})*",
     re.ASCII | re.IGNORECASE,
 )
 
@@ -126,34 +124,6 @@ def given(key: str, words: Iterable[str]) -> str | None:
     """The value that the words give a key, as it was typed; None where they give none."""
     found = (word.partition("=") for word in words)
     return next((value for name, is_, value in found if is_ and name.strip("+") == key), None)
-
-
-def reordered(words: Iterable[str]) -> Iterator[Problem]:
-    """The texts that sort() and shuffle() would make numbers of, whatever quotes they have."""
-    for word in words:
-        key, _, value = word.partition("=")
-        found = REORDERED.fullmatch(value)
-        if (
-            found
-            and is_text(key)
-            and not all(PLAIN.fullmatch(p.strip()) for p in pieces_of(found[2]))
-        ):
-            fix = f"list them: {shlex.quote(f'{key}={found[2]}')}"
-            yield Problem(key, f"{found[1]}() would change these texts", fix)
-
-
-def dashed(words: Sequence[str]) -> list[Problem]:
-    """The words that are overrides behind dashes, as W&B's agents send them."""
-    problems = []
-    for word, following in zip(words, [*words[1:], "-"], strict=True):
-        key, equals, _ = (bare := word.lstrip("-")).partition("=")
-        if word == bare or (kind_of(key) is None and key.partition(".")[0] not in SECTIONS):
-            continue
-        if not equals and not following.startswith("-") and "=" not in following:
-            bare = f"{key}={following}"
-        fix = f"leave the dashes out: {shlex.quote(bare)}"
-        problems.append(Problem(word, "an override has no dashes", fix))
-    return problems
 
 
 def is_group(key: str) -> bool:

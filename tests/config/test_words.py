@@ -119,6 +119,9 @@ def refusals() -> list[tuple[str, str]]:
         ("model=1e3", "model=1e3: not among"),
         ("hydra/sweeper=optuna", "hydra/sweeper=optuna: not among"),
         ("hydra/job_logging=loud", "hydra/job_logging=loud: not among"),
+        ("+name=mine", "is a key that there is"),
+        ("~name", "cannot be left out"),
+        ("~name=x", "cannot be left out"),
         ("--optim.lr=1e-3", "no dashes"),
         ("--seed", "no dashes"),
     ]
@@ -132,7 +135,13 @@ def test_J2_the_fix_of_a_refusal_is_taken(word, part):
     assert part in line
     assert len(line) < 200
     fix = line.rpartition("Fix: ")[2]
-    fix = fix.removeprefix("leave the dashes out: ").removeprefix("list them: ")
+    for before in (
+        "leave the dashes out: ",
+        "list them: ",
+        "without the +, ",
+        "give a value, as in ",
+    ):
+        fix = fix.removeprefix(before)
     typed = re.sub(r", (?:a whole number|a number|for one)$| or false$", "", fix)
     if word != "--seed":  # which has no value
         config = from_overrides(shlex.split(typed))
@@ -177,6 +186,11 @@ def test_J3_what_is_no_override_is_one_line(word):
         from_overrides([word])
     assert len(problem_lines(caught.value)) == 1
     assert "\n" not in str(caught.value)
+
+
+def test_J3_no_count_has_more_bits_than_a_tensor_can_count():
+    with pytest.raises(ConfigError, match="trainer.eval_batch_size: .* is not below"):
+        check(from_overrides([f"trainer.eval_batch_size={10**20}"]))
 
 
 def test_J3_the_number_of_threads_is_bounded():
