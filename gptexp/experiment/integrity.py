@@ -42,7 +42,7 @@ SHAPES: dict[str, dict[str, type]] = {  # what the files hold at least
     "status.json": {"state": str, "reason": str},
     "summary.json": {"stop_reason": str, "final": dict},
 }
-WORKED_IN = (RunState.running, RunState.killed, RunState.failed)  # whose last line may be torn
+WORKED_IN = (RunState.killed, RunState.failed, RunState.interrupted)  # ended between two writes
 
 
 @dataclass

@@ -134,10 +134,8 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
         return Finding("metrics.jsonl", "no value of these steps", Verdict.CANNOT)
     if verdict is Verdict.EQUIVALENT:
         step = part(stored, again, tuple(names)).step
-        text = f"{len(common):,} values: {WITHIN}" + (
-            f"; to the bit before {step:,}" if step else ""
-        )
-        return Finding("metrics.jsonl", text, verdict)
+        before = f"; to the bit before step {step:,}" if step else ""
+        return Finding("metrics.jsonl", f"{len(common):,} values: {WITHIN}{before}", verdict)
     return Finding("metrics.jsonl", f"{len(common):,} values, to the bit")
 
 
