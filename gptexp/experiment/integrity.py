@@ -16,7 +16,7 @@ from gptexp.config import Config, from_dict, run_name
 from gptexp.errors import ConfigError, Problem
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import sha256
-from gptexp.runs.directory import RunDirectory
+from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.entries import BEST, LAST, Entry
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
 from gptexp.runs.state import RunState
@@ -42,7 +42,8 @@ SHAPES: dict[str, dict[str, type]] = {  # what the files hold at least
     "status.json": {"state": str, "reason": str},
     "summary.json": {"stop_reason": str, "final": dict},
 }
-WORKED_IN = (RunState.running, RunState.killed, RunState.failed)  # whose last line may be torn
+EVALUATION = {"tokens", "epoch", "seconds", "train/eval_loss", "val/bpb"}  # beside val/loss
+WORKED_IN = (RunState.killed, RunState.failed, RunState.interrupted)  # ended between two writes
 
 
 @dataclass
@@ -196,14 +197,15 @@ def _read_journal(record: Record, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _line(raw: bytes) -> dict[str, Any] | None:
-    """A line of a journal; None where it is not as gptexp writes it."""
+    """A line of a journal; None where it is not as gptexp writes it, or not all is there."""
     try:
         line = json.loads(raw)
         whole = (json.dumps(line, ensure_ascii=False) + "\n").encode() == raw
     except (ValueError, RecursionError):
         return None
-    ordered = whole and isinstance(line, dict) and type(line.get("step")) is int
-    return line if ordered else None
+    if not whole or not isinstance(line, dict) or type(line.get("step")) is not int:
+        return None
+    return line if "val/loss" not in line or line.keys() >= EVALUATION else None
 
 
 def _read_entries(record: Record) -> None:
@@ -285,13 +287,11 @@ def _check_agreement(record: Record) -> None:
     for key in ("run", "config_hash"):
         if summary.get(key, manifest[key]) != manifest[key]:
             record.differs("summary.json", f"{key} is not that of manifest.json")
-    told = (RunState.done, summary["stop_reason"])
-    if record.status["state"] != RunState.running and told != _end(record.status):
+    if summary.get("code", code_digest(manifest)) != code_digest(manifest):
+        record.differs("manifest.json", "its sources are not the code of summary.json")
+    ended = (record.status["state"], record.status["reason"])
+    if ended[0] != RunState.running and ended != (RunState.done, summary["stop_reason"]):
         record.differs("status.json", "not `done` for the reason in summary.json")
     best = (summary.get("best") or {}).get("step")
     if best != (None if record.best is None else record.best.step):
         record.differs("checkpoints/best.json", f"not the best of summary.json, of step {best}")
-
-
-def _end(status: dict[str, Any]) -> tuple[str, str]:
-    return status["state"], status["reason"]

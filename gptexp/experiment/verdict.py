@@ -134,9 +134,8 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
         return Finding("metrics.jsonl", "no value of these steps", Verdict.CANNOT)
     if verdict is Verdict.EQUIVALENT:
         parted = part(stored, again, tuple(names)).step
-        exact = f"; to the bit before {parted:,}" if parted else ""
-        text = f"{len(common):,} values: {WITHIN}{exact}"
-        return Finding("metrics.jsonl", text, verdict)
+        exact = f"; to the bit before step {parted:,}" if parted else ""
+        return Finding("metrics.jsonl", f"{len(common):,} values: {WITHIN}{exact}", verdict)
     return Finding("metrics.jsonl", f"{len(common):,} values, to the bit")
 
 

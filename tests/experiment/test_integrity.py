@@ -81,6 +81,8 @@ def test_what_two_files_say_of_one_thing_must_be_the_same(finished: Path, judge:
         ("summary.json", lambda value: value.update(sample="\nTo be"), "summary.json: sample"),
         ("summary.json", lambda value: value["ngrams"].reverse(), "summary.json: ngrams"),
         ("manifest.json", lambda value: value.update(seed=3), "manifest.json: seed"),
+        ("manifest.json", lambda value: value.update(sources={}), "manifest.json: its sources"),
+        ("metrics.jsonl", lambda lines: lines[0].pop("val/bpb"), "metrics.jsonl: line 1"),
         ("manifest.json", lambda value: value.update(config_hash="0" * 64), "manifest.json: run"),
         ("manifest.json", lambda value: value["data"]["bounds"].update(val=[0, 9]), "bounds"),
         ("manifest.json", lambda value: value["tokenizer"].update(sha256="0"), "tokenizer"),

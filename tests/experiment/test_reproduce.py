@@ -334,7 +334,7 @@ def test_P8_a_run_is_judged_by_the_code_of_its_commit_in_a_worktree_that_goes_aw
     assert then.stdout.splitlines()[-1].startswith("IDENTICAL: ")
     trees = subprocess.run(["git", "-C", str(clone), "worktree", "list"], capture_output=True)
     assert trees.stdout.count(b"\n") == 1
-    assert list(scratch.iterdir()) == []
+    assert list(scratch.glob("gptexp-*")) == []
 
 
 @pytest.mark.slow
