@@ -1,10 +1,12 @@
 """Keys and passwords on a command line are in no file of a run, a sweep or a report."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from small_runs import SMALL
 
+from gptexp.report.overview import commands
 from gptexp.report.page import write_report
 from gptexp.runs import provenance
 from gptexp.runs.secrets import masked
@@ -48,20 +50,43 @@ def test_J6_what_is_none_is_left_as_it_is(word):
     assert masked(word) == word
 
 
-@pytest.mark.usefixtures("wandb_service")
-def test_F7_J6_no_file_of_a_run_a_sweep_or_a_report_holds_a_secret_of_its_command(
-    command, text_file, monkeypatch
-):
+@pytest.fixture
+def trained(command, text_file, monkeypatch):
+    """`trained("logger=none")`: a run and a sweep of two, with a secret on their command lines."""
     monkeypatch.setattr(provenance, "git", dict)
-    words = [word for word in SMALL if word != "logger=none"]
-    words += [f"data.path={text_file}", "trainer.max_steps=2", "+hydra.job.env_set.MINE=canary"]
-    words.remove("trainer.max_steps=12")
-    assert command(*words, "logger=both").code == 0
-    assert command("-m", *words, "seed=1,2", "logger=none").code == 0
-    write_report(Path("outputs/default"))
+    words = [word.replace("max_steps=12", "max_steps=2") for word in SMALL if word != "logger=none"]
+    words += [f"data.path={text_file}", "+hydra.job.env_set.MINE=canary"]
+
+    def call(*more: str) -> None:
+        assert command(*words, *more).code == 0
+        assert command("-m", *words, "seed=1,2", "logger=none").code == 0
+
+    return call
+
+
+def assert_hidden() -> None:
     files = [path for path in Path("outputs").rglob("*") if path.is_file()]
-    assert len(files) > 30
     assert [path for path in files if b"canary" in path.read_bytes()] == []
-    manifests = list(Path("outputs").rglob("manifest.json"))
+    manifests = [path for path in files if path.name == "manifest.json"]
     assert len(manifests) == 3
     assert all("env_set.MINE=***" in path.read_text() for path in manifests)
+
+
+def test_F7_J6_no_file_of_a_run_or_a_sweep_holds_a_secret_of_its_command(trained):
+    trained("logger=none")
+    assert_hidden()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("wandb_service")
+def test_F7_J6_nor_does_a_file_of_a_dashboard_or_a_report(trained):
+    trained("logger=both")
+    write_report(Path("outputs/default"))
+    assert list(Path("outputs").rglob("*.wandb"))
+    assert_hidden()
+
+
+def test_J6_a_report_masks_what_an_early_manifest_holds():
+    record = SimpleNamespace(manifest={"command": ["run.py", "x.token=canary", "seed=1"]})
+    results = SimpleNamespace(records={"one": record})
+    assert commands(results) == [("python run.py 'x.token=***' seed=1", 1)]
