@@ -269,6 +269,8 @@ def _check_agreement(record: Record) -> None:
     """What two of the files say must be the same."""
     manifest, summary, config = record.manifest, record.summary, record.config()
     data = manifest.get("data", {})
+    if (summary or {}).get("config", record.values) != record.values:
+        record.differs("config.yaml", "not the config in summary.json")
     pairs = {
         "seed": (manifest.get("seed"), config.seed),
         "data.name": (data.get("name"), config.data.name),
@@ -279,11 +281,11 @@ def _check_agreement(record: Record) -> None:
             record.differs("manifest.json", f"{key} is {told!r}, and {own!r} in config.yaml")
     named = run_name(config, str(manifest.get("config_hash")))
     if manifest.get("run") != named:
-        record.differs("manifest.json", f"run is {manifest.get('run')!r}, and its config's {named}")
+        record.differs(
+            "manifest.json", f"run is {manifest.get('run')!r}, and by config.yaml {named}"
+        )
     if summary is None:
         return
-    if summary.get("config", record.values) != record.values:
-        record.differs("config.yaml", "not the config in summary.json")
     for key in ("run", "config_hash"):
         if summary.get(key, manifest[key]) != manifest[key]:
             record.differs("summary.json", f"{key} is not that of manifest.json")
