@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -9,8 +10,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gptexp import console
-from gptexp.config import compose, hydra_errors
-from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
+from gptexp.config import arguments, compose, hydra_errors, words
+from gptexp.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_SIGNAL,
+    ConfigError,
+    GptexpError,
+    StorageError,
+)
+from gptexp.files import refusal
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 
 outcomes: list[Outcome] = []  # of the runs of this process, in order
@@ -33,7 +42,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
     task = HydraConfig.get().overrides.task
     overrides = [str(item) for item in OmegaConf.to_container(task, resolve=False) or []]
     try:
-        config = compose.typed(cfg)
+        config = compose.typed(cfg, overrides)
     except ConfigError as error:
         outcome = ended_with(error)
     else:
@@ -49,7 +58,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
 def exit_code() -> int:
     """Of the only run; of a search 1 if any point failed. An interrupt comes first."""
     codes = [outcome.exit_code for outcome in outcomes]
-    if interrupted := [code for code in codes if code >= EXIT_INTERRUPTED]:
+    if interrupted := [code for code in codes if code > EXIT_SIGNAL]:
         return interrupted[0]
     return int(any(codes)) if multirun else next(iter(codes), EXIT_OK)
 
@@ -59,39 +68,34 @@ def cli() -> int:
 
     A sweep ends by the SystemExit of its sweeper, which has printed its table.
     """
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors arrive as exceptions, not as text
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive as exceptions, not as text
+    typed = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
     try:
-        sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
-        ConfigError.raise_for(hydra_errors.override_problems(sys.argv[1:]))
-        words = sys.argv[1:]
-        if (config := compose.single_run(words)) is not None:
+        ConfigError.raise_for(arguments.override_problems(typed))
+        if (config := compose.single_run(typed)) is not None:
             from gptexp.experiment.run import run_experiment
 
-            console.setup()
-            return run_experiment(config, overrides=words).exit_code
+            return run_experiment(config, overrides=typed).exit_code
+        ConfigError.raise_for(arguments.option_problems(typed))
+        sys.argv[1:] = words.as_typed(typed)
         main()
+        if not outcomes:  # but an answer
+            sys.stdout.flush()
         return exit_code()
     except GptexpError as error:
-        return fail(error)
+        return console.fail(error)
     except KeyboardInterrupt:
         print("gptexp: interrupted; the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if hydra_errors.is_config_error(error):
-            return fail(ConfigError(hydra_errors.explain(error, sys.argv)))
+            return console.fail(ConfigError(hydra_errors.explain(error, typed)))
         if isinstance(error, OSError):
-            place = error.filename or "output"
-            return fail(
-                StorageError(Problem(place, f"{error.strerror}", "run in a writable folder"))
-            )
+            return console.fail(StorageError(refusal(error, Path(error.filename or "output"))))
         raise
 
 
-def fail(error: GptexpError) -> int:
-    for problem in error.problems:
-        print(f"gptexp: error: {problem}", file=sys.stderr)
-    return error.exit_code
-
-
 if __name__ == "__main__":
-    sys.exit(cli())
+    console.program(cli)

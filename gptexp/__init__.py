@@ -20,8 +20,9 @@ def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
     `run` may also be a checkpoint file; `device` is a torch device, such as cuda:0. Raises
     CheckpointError when there is no checkpoint that can be verified.
     """
+    from gptexp.files import at_home
     from gptexp.inference.load import (
         load_run,  # imports torch, which `--cfg` and completion must not
     )
 
-    return load_run(Path(run), device)
+    return load_run(at_home(run), device)

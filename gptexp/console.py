@@ -2,14 +2,16 @@
 
 import contextlib
 import logging
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NoReturn
 
-from gptexp.text import duration, short
+from gptexp.errors import EXIT_OK, GptexpError
+from gptexp.text import duration, printable, short
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,9 +33,11 @@ class _Screen(logging.Handler):
         text, stream = record.getMessage(), sys.stdout
         if record.levelno >= logging.WARNING:
             text, stream = f"gptexp: {record.levelname.lower()}: {text}", sys.stderr
+        if stream is None:  # as in a program without a console
+            return
         # The reader may go away, as `| head` does, or the screen lack a character: the run goes on.
         with contextlib.suppress(OSError, ValueError):
-            _write(text, stream)
+            _write(printable(text), stream)
             stream.flush()
 
 
@@ -45,8 +49,70 @@ def _write(text: str, stream: IO[str]) -> None:
         print(text, file=stream)
 
 
+class _RunLog(logging.FileHandler):
+    """A file of messages that a full or broken disk keeps from nothing else: see metrics.jsonl."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):  # it opens the file
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # it writes what is left
+            super().close()
+
+
+def program(main: Callable[[], int]) -> NoReturn:
+    """Call `main` and exit with its code, whatever becomes of the streams it writes to.
+
+    What went to a stream that was closed is gone, a character that an encoding lacks is escaped,
+    and a reader that had enough, as `| head` has, is no error.
+    """
+    _open_streams()
+    setup()
+    code = EXIT_OK
+    try:
+        code = main()
+    except BrokenPipeError:
+        pass
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError):  # or Python would tell at its end
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
+
+
+def show(text: str) -> None:
+    """Print what a command was asked for; what it holds may come from anybody's files."""
+    print(printable(text), flush=True)
+
+
+def fail(error: GptexpError) -> int:
+    """Show the problems of what ended a program; returns its exit code."""
+    for problem in error.problems:
+        log.error("%s", problem)
+    return error.exit_code
+
+
+def _open_streams() -> None:
+    """Have all three streams: a file of a run would otherwise take the number of a closed one."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            instead = open(os.devnull, "r" if name == "stdin" else "w")  # noqa: PTH123, SIM115
+            os.set_inheritable(instead.fileno(), True)
+            setattr(sys, name, instead)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's cannot, and need not
+            stream.reconfigure(errors="backslashreplace")
+
+
 def setup() -> None:
-    """Show the package's messages on the screen; call once, at the top of a program."""
+    """Show the package's messages on the screen; once in a process is enough."""
     logger = logging.getLogger("gptexp")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -57,9 +123,8 @@ def setup() -> None:
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Write the package's messages to `path` too, with their times, for as long as this is open."""
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler = _RunLog(path, encoding="utf-8", errors="backslashreplace", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk: see metrics.jsonl
     logger = logging.getLogger("gptexp")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
@@ -92,7 +157,7 @@ class Progress:
         self.bar = tqdm(
             total=self.max_steps,
             initial=step,
-            disable=not sys.stderr.isatty(),
+            disable=sys.stderr is None or not sys.stderr.isatty(),
             leave=False,
             unit="step",
             dynamic_ncols=True,

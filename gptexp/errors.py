@@ -10,8 +10,8 @@ from pathlib import Path
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_MISMATCH = 5  # of `gptexp reproduce`: the run is not what it says
+EXIT_SIGNAL = 128  # and the number of the signal
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Problem:
     fix: str  # one action
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.what}. Fix: {self.fix}"
+        end = "" if self.what.endswith("?") else "."
+        return f"{self.subject}: {self.what}{end} Fix: {self.fix}"
 
 
 class GptexpError(Exception):
@@ -60,6 +61,12 @@ class CheckpointError(GptexpError):
     exit_code = 2
 
 
+class DamagedError(GptexpError):
+    """A file of a run directory does not hold what it should."""
+
+    exit_code = 2
+
+
 class ReproduceError(GptexpError):
     """A run cannot be compared with what is made again here."""
 
@@ -85,8 +92,8 @@ class InUseError(GptexpError):
 
 
 class InterruptedRunError(GptexpError):
-    """SIGINT or SIGTERM arrived; the run is saved and the same command goes on."""
+    """SIGINT, SIGTERM or SIGHUP arrived; the run is saved and the same command goes on."""
 
     def __init__(self, signal_number: int, problem: Problem) -> None:
         super().__init__(problem)
-        self.exit_code = 128 + signal_number
+        self.exit_code = EXIT_SIGNAL + signal_number

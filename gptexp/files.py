@@ -5,13 +5,51 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from gptexp.errors import Problem, StorageError
+
+
+class NotRegularError(OSError):
+    """A link, a pipe, a device or a folder in the place of a file."""
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file to read: none that would be waited for or has no end; raises OSError.
+
+    Links are not followed.
+    """
+    return cast(BufferedReader, _open_regular(path, os.O_RDONLY, "rb"))
+
+
+def open_to_append(path: Path) -> IO[bytes]:
+    """Open a file, made where there is none, to read and to write at its end; raises OSError.
+
+    As open_regular does, it refuses what is no file.
+    """
+    return _open_regular(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, "a+b")
+
+
+def _open_regular(path: Path, flags: int, mode: str) -> IO[bytes]:
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(path, flags, 0o666)
+    except ValueError as error:  # a NUL in the name
+        raise OSError(errno.EINVAL, str(error)) from error
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise NotRegularError(error.errno, "not a regular file") from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotRegularError(errno.EINVAL, "not a regular file")
+    return os.fdopen(handle, mode)
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -53,13 +91,12 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in `path`, or None when it is missing, damaged or not an object."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
+def read_regular(path: Path, most: int) -> bytes:
+    """The content of a regular file of at most so many bytes; raises OSError."""
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"larger than {most:,} bytes")
+        return file.read(most)
 
 
 def json_sha256(value: Any) -> str:
@@ -71,6 +108,11 @@ def sha256(path: Path) -> str:
     """Hexadecimal digest of the file; raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def at_home(path: str | Path) -> Path:
+    """The path, in which a leading `~` is the user's own folder: not every shell says so."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path's own raises for ~nobody
 
 
 def sync_folder(folder: Path) -> None:
@@ -91,16 +133,38 @@ def sweep_temporaries(folder: Path) -> None:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal into one line with the space that is left."""
+    """Turn the system's refusal into one line, with what is in the way or the space left."""
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        fix = "make the folder writable, or run where it is"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            reason += f"; {_free(path)} free; what was saved before is kept"
-            fix = "free some space and run the same command again"
-        raise StorageError(Problem(path, reason, fix)) from error
+        raise StorageError(refusal(error, path)) from error
+
+
+def refusal(error: OSError, path: Path) -> Problem:
+    """Why the system did not write at `path`."""
+    made = path / "_" if isinstance(error, FileExistsError) else path  # a folder was to be
+    if (obstacle := in_the_way(made)) is not None:
+        return obstacle
+    reason = error.strerror or str(error)
+    fix = "make the folder writable, or run where it is"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += f"; {_free(path)} free; what was saved before is kept"
+        fix = "free some space and run the same command again"
+    elif isinstance(error, NotRegularError):
+        fix = "remove it"
+    return Problem(path, reason, fix)
+
+
+def in_the_way(path: Path) -> Problem | None:
+    """What stands where a folder above `path` is to be, if anything does."""
+    for folder in path.parents:
+        if not os.path.lexists(folder) or folder.is_dir():
+            continue
+        what = "a file where a folder is to be"
+        if folder.is_symlink():
+            what = f"a link to {folder.readlink()}, which is no folder"
+        return Problem(folder, what, "move it away, or run in another folder")
+    return None
 
 
 def _free(path: Path) -> str:

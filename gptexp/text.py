@@ -1,9 +1,28 @@
 """Words for people: numbers, durations, aligned tables, the nearest name."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 from gptexp.errors import Problem
+
+# Control characters, marks that turn or hide what follows, and halves of surrogate pairs.
+UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """The text with what commands a terminal, or hides, spelled out: an escape as `\\x1b`.
+
+    Line breaks and tabs stay; the text of a JSON file stays JSON.
+    """
+
+    def spelled(found: re.Match[str]) -> str:
+        code = ord(found[0])
+        return f"\\x{code:02x}" if code < 128 else f"\\u{code:04x}"
+
+    return UNPRINTABLE.sub(spelled, text)
 
 
 def short(number: float, digits: int = 0) -> str:

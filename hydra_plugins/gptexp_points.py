@@ -19,7 +19,6 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Ends the process by SystemExit, since hydra.main() hands nothing of a sweep back."""
-        from gptexp import console
         from gptexp.sweep.run import SweepPoint, run_sweep, train_here
 
         assert self.hydra_context is not None and self.config is not None
@@ -27,7 +26,6 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         overrides = grid.grid(loader, self.params, arguments)
         configs = grid.configs(loader, self.config, overrides)
         points = [SweepPoint(*both) for both in zip(overrides, configs, strict=True)]
-        console.setup()
         if isinstance(self.launcher, BasicLauncher):
             raise SystemExit(run_sweep(points, train_here, 1))
         raise SystemExit(run_sweep(points, self.launch, self.max_batch_size or len(points)))

@@ -95,6 +95,20 @@ def test_a_table_and_a_report_of_many_runs(
 
 
 @pytest.mark.slow
+def test_journals_of_some_lines_are_read_by_every_verb(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.chdir(tmp_path)  # which it leaves
+    journals = importlib.import_module("journals")
+    monkeypatch.setattr(journals, "REPEATS", 1)
+    journals.main(["200"])
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("metrics.jsonl of 200 lines")
+    assert [row[:24].strip() for row in rows] == list(journals.VERBS)
+
+
+@pytest.mark.slow
 def test_a_finished_sweep_is_issued_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

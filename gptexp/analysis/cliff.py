@@ -5,14 +5,20 @@ evaluations alone; a rise counts when it is larger than the standard error of th
 (see inference.evaluation.standard_error), so that noise in the text is not taken for a cliff.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from gptexp.errors import StorageError
+from gptexp.runs.journal import evaluations
 
 STAYS = 3  # evaluations in a row above the best that make a cliff
 
+MOST_POINTS = 2000  # of a curve in memory: more than a picture has room for
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class CurvePoint:
     """One evaluation; losses in nats per token."""
 
@@ -42,36 +48,80 @@ class Cliff:
         return values
 
 
-def curve_points(rows: Sequence[dict[str, Any]]) -> list[CurvePoint]:
-    """The evaluations with finite losses among lines of metrics.jsonl."""
-    return [
-        CurvePoint(
-            step=row["step"],
-            tokens=row["tokens"],
-            epochs=row["epoch"],
-            val_loss=row["val/loss"],
-            train_loss=row["train/eval_loss"],
-            stderr=row.get("val/stderr") or 0.0,
-        )
-        for row in rows
-        if row.get("val/loss") is not None and row.get("train/eval_loss") is not None
-    ]
+def read_curve(run: Path) -> tuple[list[CurvePoint], list[str]]:
+    """The curve of a run directory as a picture shows it, and what of it could not be read."""
+    lines = evaluations(run)
+    try:
+        curve = curve_points(lines)
+    except StorageError as error:
+        return [], [str(error)]
+    if lines.left_out and not curve:
+        return [], [f"{run}: metrics.jsonl is damaged, so its curve is left out"]
+    return curve, lines.damage()
 
 
-def measure(curve: Sequence[CurvePoint]) -> Cliff | None:
-    """The cliff of a curve in the order of its steps; None for an empty one."""
-    if not curve:
+def curve_points(rows: Iterable[dict[str, Any]]) -> list[CurvePoint]:
+    """The evaluations with finite losses among lines of metrics.jsonl.
+
+    Of more than MOST_POINTS, at least half as many at equal distances, with the best and the last.
+    """
+    kept: list[CurvePoint] = []
+    best = last = None
+    stride = 1
+    for number, point in enumerate(each_point(rows)):
+        if number % stride == 0:
+            kept.append(point)
+        if len(kept) > MOST_POINTS:
+            kept, stride = kept[::2], 2 * stride
+        if best is None or point.val_loss < best.val_loss:
+            best = point
+        last = point
+    steps = {point.step: point for point in (*kept, best, last) if point is not None}
+    return [steps[step] for step in sorted(steps)]
+
+
+def each_point(rows: Iterable[dict[str, Any]]) -> Iterator[CurvePoint]:
+    """The evaluations with finite losses among lines of metrics.jsonl, one after another."""
+    for row in rows:
+        if row.get("val/loss") is not None and row.get("train/eval_loss") is not None:
+            yield CurvePoint(
+                step=row["step"],
+                tokens=row["tokens"],
+                epochs=row["epoch"],
+                val_loss=row["val/loss"],
+                train_loss=row["train/eval_loss"],
+                stderr=row.get("val/stderr") or 0.0,
+            )
+
+
+def measure(curve: Iterable[CurvePoint]) -> Cliff | None:
+    """The cliff of a curve in the order of its steps, in one pass; None for an empty one."""
+    best = last = onset = None
+    above: list[CurvePoint] = []  # the last ones, in a row, that have no onset yet
+    after, trend = 0, Trend()  # since the best; since the onset
+    for last in curve:
+        if best is None or last.val_loss < best.val_loss:
+            best, onset, above, after, trend = last, None, [], 0, Trend()
+            continue
+        after += 1
+        if onset is not None or last.val_loss - best.val_loss > best.stderr:
+            above.append(last)
+        else:
+            above = []
+        if len(above) == STAYS or onset is not None:
+            onset = onset or above[0]
+            for point in above:
+                trend.add(point.epochs, point.val_loss)
+            above = []
+    if best is None or last is None:
         return None
-    best = best_of(curve)
-    after = curve[curve.index(best) + 1 :]
-    first = _onset(best, after)
-    no_cliff = "none" if len(after) >= STAYS else "too early"
+    no_cliff = "none" if after >= STAYS else "too early"
     return Cliff(
-        verdict=no_cliff if first is None else "cliff",
+        verdict=no_cliff if onset is None else "cliff",
         best=best,
-        onset=None if first is None else after[first],
-        height=curve[-1].val_loss - best.val_loss,
-        slope=None if first is None else _slope(after[first:]),
+        onset=onset,
+        height=last.val_loss - best.val_loss,
+        slope=None if onset is None else trend.slope,
         gap=best.val_loss - best.train_loss,
     )
 
@@ -81,16 +131,29 @@ def best_of(curve: Sequence[CurvePoint]) -> CurvePoint:
     return min(curve, key=lambda point: point.val_loss)
 
 
-def _onset(best: CurvePoint, after: Sequence[CurvePoint]) -> int | None:
-    """The index of the first of STAYS points in a row above the best by more than its error."""
-    above = [point.val_loss - best.val_loss > best.stderr for point in after]
-    starts = range(len(above) - STAYS + 1)
-    return next((start for start in starts if all(above[start : start + STAYS])), None)
+@dataclass(slots=True)
+class Trend:
+    """A straight line by least squares through points that come one by one.
 
+    Means and sums of squares about them are brought up to date with each point (Welford 1962).
+    """
 
-def _slope(curve: Sequence[CurvePoint]) -> float:
-    """Slope in nats per epoch, by least squares over STAYS points or more of different epochs."""
-    x = sum(point.epochs for point in curve) / len(curve)
-    y = sum(point.val_loss for point in curve) / len(curve)
-    covariance = sum((point.epochs - x) * (point.val_loss - y) for point in curve)
-    return covariance / sum((point.epochs - x) ** 2 for point in curve)
+    n: int = 0
+    x: float = 0.0  # means
+    y: float = 0.0
+    xx: float = 0.0  # sums of squares and products about the means
+    xy: float = 0.0
+
+    def add(self, x: float, y: float) -> None:
+        """Take in a point."""
+        self.n += 1
+        dx = x - self.x
+        self.x += dx / self.n
+        self.y += (y - self.y) / self.n
+        self.xx += dx * (x - self.x)
+        self.xy += dx * (y - self.y)
+
+    @property
+    def slope(self) -> float:
+        """Rise of y by x; 0 where all x are the same."""
+        return self.xy / self.xx if self.xx else 0.0

@@ -1,18 +1,28 @@
 """`gptexp diff`: where two runs part; two groups of seeds go to paired.py."""
 
+import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gptexp.analysis import paired, records
 from gptexp.analysis.records import Run
 from gptexp.config import is_hashed
 from gptexp.errors import ConfigError, Problem
-from gptexp.files import read_json
-from gptexp.runs.journal import read_journal
-from gptexp.runs.state import RunState
+from gptexp.runs.lines import Lines
+from gptexp.runs.schema import (
+    Checkout,
+    Fingerprint,
+    Manifest,
+    Summary,
+    Text,
+    read_manifest,
+    read_summary,
+)
 from gptexp.text import aligned
 
 LOSSES = ("train/loss", "train/eval_loss", "val/loss")
@@ -23,7 +33,9 @@ DIGEST = re.compile(r"[0-9a-f]{40,}")  # of a commit or a file; its first digits
 
 Pair = tuple[str, Any, Any]  # a name, and its values in the two runs
 
-CurveKey = tuple[Any, ...]  # of a curve: its name and step, and what its value is a mean over
+CurveKey = tuple[str, int, int | None]  # of a value: its name, its step, where a mean began
+
+Losses = dict[tuple[str, int | None], Any]  # of one step: by name and where a mean began
 
 
 @dataclass(frozen=True)
@@ -32,14 +44,14 @@ class Parting:
 
     step: int | None  # the first at which they differ; None when they never do
     pairs: list[Pair]  # the losses that differ there
-    points: int  # values that both have
+    points: int  # values that both have, up to there
     ends: tuple[int | None, int | None]  # last steps; None without any line
 
 
 def report(a: Path, b: Path) -> str:
     """Where two runs part, or how two folders of runs differ seed by seed, as lines of text.
 
-    Raises ConfigError for paths that cannot be compared.
+    Raises ConfigError for paths that cannot be compared, DamagedError for what cannot be read.
     """
     for path in (a, b):
         if not path.is_dir():
@@ -51,28 +63,48 @@ def report(a: Path, b: Path) -> str:
 
 
 def part(
-    a: Sequence[dict[str, Any]], b: Sequence[dict[str, Any]], names: Sequence[str] = LOSSES
+    a: Iterable[dict[str, Any]], b: Iterable[dict[str, Any]], names: Sequence[str] = LOSSES
 ) -> Parting:
     """The first step at which curves in lines of metrics.jsonl differ, in any bit.
 
-    A mean training loss is compared where both runs began it at the same step.
+    Lines come in the order of their steps. A mean training loss is compared where both runs began
+    it at the same step.
     """
-    left, right = points(a, names), points(b, names)
-    common = [point for point in left if point in right]
-    parted = [point for point in common if left[point] != right[point]]
-    step = min((point[1] for point in parted), default=None)
-    pairs = [(point[0], left[point], right[point]) for point in parted if point[1] == step]
-    ends = [max((row["step"] for row in rows), default=None) for rows in (a, b)]
-    return Parting(step, pairs, len(common), (ends[0], ends[1]))
+    points, step = 0, None
+    pairs: list[Pair] = []
+    ends: list[int | None] = [None, None]
+    rows = heapq.merge(_values(a, 0, names), _values(b, 1, names), key=itemgetter(0))
+    for here, together in groupby(rows, key=itemgetter(0)):
+        values: tuple[Losses, Losses] = ({}, {})
+        for _, side, losses in together:
+            values[side].update(losses)
+            ends[side] = here
+        left, right = values
+        if step is None:
+            common = [key for key in left if key in right]
+            points += len(common)
+            pairs = [(k[0], left[k], right[k]) for k in common if left[k] != right[k]]
+            step = here if pairs else None
+    return Parting(step, pairs, points, (ends[0], ends[1]))
+
+
+def points(rows: Iterable[dict[str, Any]], names: Sequence[str]) -> dict[CurveKey, Any]:
+    """The values by name, step and, for a mean since the last line, where that line was."""
+    return {
+        (name, step, since): value
+        for step, _, values in _values(rows, 0, names)
+        for (name, since), value in values.items()
+    }
 
 
 def _compare_runs(a: Path, b: Path) -> list[str]:
     left, right = _read_run(a), _read_run(b)
-    manifests = [read_json(path / "manifest.json") or {} for path in (a, b)]
-    summaries = [read_json(path / "summary.json") or {} for path in (a, b)]
+    manifests = [read_manifest(path) for path in (a, b)]
+    summaries = [read_summary(path) for path in (a, b)]
     differing = records.differing([left, right])
     config = [(key, left.config.get(key), right.config.get(key)) for key in differing]
-    parting = part(read_journal(a / "metrics.jsonl"), read_journal(b / "metrics.jsonl"))
+    journals = [Lines(path / "metrics.jsonl") for path in (a, b)]
+    parting = part(journals[0], journals[1])
     return [
         f"a  {a}  ({left.state})",
         f"b  {b}  ({right.state})",
@@ -82,6 +114,7 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
         *_section("code", _code(manifests)),
         *_section("environment", _environment(manifests)),
         *_losses(parting),
+        *(f"        {damage}" for lines in journals for damage in lines.damage()),
         *_weights(summaries, parting),
     ]
 
@@ -92,37 +125,31 @@ def _counts(key: str) -> bool:
 
 
 def _read_run(path: Path) -> Run:
-    """The run at `path`; raises ConfigError for a damaged one."""
-    try:
-        run = records.read(path)
-    except records.DamagedError as error:
-        raise ConfigError(Problem(path, str(error), "run its command again")) from error
+    """The run at `path`; raises DamagedError."""
+    run = records.read(path)
     assert run is not None, "is_run was asked"
-    if run.state is RunState.damaged:
-        fix = "delete summary.json and run its command again"
-        raise ConfigError(Problem(path, run.reason, fix))
     return run
 
 
-def _data(left: Run, right: Run, manifests: Sequence[dict[str, Any]]) -> list[Pair]:
+def _data(left: Run, right: Run, manifests: Sequence[Manifest]) -> list[Pair]:
     """The differences in the text, in where its splits lie, and in the vocabulary."""
     a, b = (
         {
             "text": run.data_sha256,
-            "bounds": manifest.get("data", {}).get("bounds"),
-            "vocabulary": manifest.get("tokenizer", {}).get("sha256"),
+            "bounds": manifest.get("data", Text()).get("bounds"),
+            "vocabulary": manifest.get("tokenizer", Fingerprint()).get("sha256"),
         }
         for run, manifest in zip((left, right), manifests, strict=True)
     )
     return _unlike(a, b)
 
 
-def _code(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
+def _code(manifests: Sequence[Manifest]) -> list[Pair]:
     """The differences in commit, uncommitted changes and source files."""
     a, b = (
         {
-            "commit": manifest.get("git", {}).get("commit"),
-            "not committed": ", ".join(manifest.get("git", {}).get("changed", [])) or None,
+            "commit": manifest.get("git", Checkout()).get("commit"),
+            "not committed": ", ".join(manifest.get("git", Checkout()).get("changed", [])) or None,
             **manifest.get("sources", {}),
         }
         for manifest in manifests
@@ -130,7 +157,7 @@ def _code(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
     return _unlike(a, b)
 
 
-def _environment(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
+def _environment(manifests: Sequence[Manifest]) -> list[Pair]:
     """The differences in machine and versions, at the end and where a run was resumed."""
     resumes = [
         {
@@ -140,7 +167,7 @@ def _environment(manifests: Sequence[dict[str, Any]]) -> list[Pair]:
         }
         for manifest in manifests
     ]
-    a, b = (dict(manifest.get("environment", {})) for manifest in manifests)
+    a, b = (dict[str, Any](manifest.get("environment", {})) for manifest in manifests)
     packages = [values.pop("packages", {}) for values in (a, b)]
     return _unlike(a, b) + _unlike(*packages) + _unlike(*resumes)
 
@@ -165,12 +192,9 @@ def _losses(parting: Parting) -> list[str]:
     return lines
 
 
-def _weights(summaries: Sequence[dict[str, Any]], parting: Parting) -> list[str]:
+def _weights(summaries: Sequence[Summary | None], parting: Parting) -> list[str]:
     """Lines with the digests of the weights; `equal bit for bit` where the losses are equal too."""
-    a, b = (
-        {name: (summary.get(name) or {}).get("weights_sha256") for name in ("best", "final")}
-        for summary in summaries
-    )
+    a, b = ({name: _digest(summary, name) for name in ("best", "final")} for summary in summaries)
     if None in (a["final"], b["final"]):
         return ["weights  known of finished runs alone"]
     if unlike := _unlike(a, b):
@@ -181,19 +205,25 @@ def _weights(summaries: Sequence[dict[str, Any]], parting: Parting) -> list[str]
     return ["weights  equal bit for bit", *digests]
 
 
-def points(rows: Sequence[dict[str, Any]], names: Sequence[str] = LOSSES) -> dict[CurveKey, Any]:
-    """The values by name, step and, for a mean since the last line, where that line was."""
-    values: dict[CurveKey, Any] = {}
+def _digest(summary: Summary | None, name: Literal["best", "final"]) -> str | None:
+    evaluation = summary[name] if summary else None
+    return evaluation.get("weights_sha256") if evaluation else None
+
+
+def _values(
+    rows: Iterable[dict[str, Any]], side: int, names: Sequence[str]
+) -> Iterator[tuple[int, int, Losses]]:
+    """The step of each row, the side, and its values of these names."""
     since = 0
     for row in rows:
+        losses: Losses = {}
         for name in names:
             if name in row:
                 value = row.get("nonfinite", {}).get(name) if row[name] is None else row[name]
-                began = since if name == "train/loss" else None
-                values[name, row["step"], began] = value
+                losses[name, since if name == "train/loss" else None] = value
+        yield row["step"], side, losses
         if "train/loss" in row:
             since = row["step"]
-    return values
 
 
 def _section(title: str, pairs: Sequence[Pair], exact: bool = False) -> list[str]:

@@ -4,6 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ FIGURES = ("best", "best_step", "final", "height", "test")  # of a Run, to take 
 
 CONFIDENCE = 0.95
 
+TEXT_KEYS = ("data.name", "data.asset", "data.path")  # that choose a text
 
 Item = TypeVar("Item")
 
@@ -140,25 +142,31 @@ def notes(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
 
 
 def strangers(runs: Sequence[Run]) -> tuple[dict[Path, list[str]], list[str]]:
-    """Flags, by directory, of runs of other code or other text of one name than most; and notes.
+    """Flags, by directory, of runs whose code, or text of one name, is not that of most; and notes.
 
-    The first of equally frequent ones counts as what most have.
+    Most are more than half of those that say which they have. Where no code or text is that of
+    most, a note alone says how many runs have each.
     """
     flags: dict[Path, list[str]] = defaultdict(list)
     lines = []
-    texts = gathered(runs, lambda run: (run.config.get("data.name"), run.config.get("data.asset")))
+    texts = gathered(runs, lambda run: tuple(run.config.get(key) for key in TEXT_KEYS))
     for kind, members, digest in (
         *(("data", runs_of_text, "data_sha256") for runs_of_text in texts.values()),
         ("code", runs, "code"),
     ):
-        counts = Counter(value for run in members if (value := getattr(run, digest)) is not None)
-        if len(counts) < 2:
+        together = gathered((run for run in members if getattr(run, digest)), attrgetter(digest))
+        if len(together) < 2:
             continue
-        usual = counts.most_common(1)[0][0]
-        odd = [run.path for run in members if getattr(run, digest) not in (None, usual)]
-        for path in odd:
-            flags[path].append(f"other {kind}")
-        lines.append(f"other {kind} than the rest: {len(odd)} of {len(members)}: {listed(odd)}")
+        first, *others = sorted(together.values(), key=len, reverse=True)
+        odd = [run.path for runs_of_other in others for run in runs_of_other]
+        if len(first) > len(odd):
+            for path in odd:
+                flags[path].append(f"other {kind}")
+            lines.append(f"other {kind} than the rest: {len(odd)} of {len(members)}: {listed(odd)}")
+        else:
+            shares = [f"{len(same)} like {same[0].path}" for same in (first, *others)]
+            versions = f"{len(shares)} versions of the {kind}"
+            lines.append(f"{versions}, none of them that of most runs: {listed(shares)}")
     return flags, lines
 
 

@@ -1,7 +1,5 @@
 """Run directories as rows: what each says of itself, from one file of each that is done."""
 
-import json
-import math
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -9,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import BUDGETS, flat, is_hashed
-from gptexp.errors import ConfigError, Problem
-from gptexp.files import read_json
-from gptexp.runs.directory import RunDirectory, code_digest
+from gptexp.config import BUDGETS, flat, is_hashed, parse_yaml
+from gptexp.errors import ConfigError, DamagedError, Problem
+from gptexp.files import read_regular
+from gptexp.runs.directory import MOST_CONFIG, RunDirectory, code_digest
+from gptexp.runs.schema import Summary, read_manifest, read_status, read_summary
 from gptexp.runs.state import RunState
 
 MOVED_ASIDE = re.compile(r"\.old\d+$")  # see RunDirectory.move_aside
@@ -25,7 +24,7 @@ class Run:
     path: Path
     state: RunState
     reason: str  # one line; empty for one that is done
-    config: dict[str, Any]  # see config.flat
+    config: dict[str, Any]  # see config.flat; every value is hashable
     code: str | None  # see runs.directory.code_digest
     data_sha256: str | None  # of the text
     params: int | None = None
@@ -55,10 +54,6 @@ class Run:
         return values
 
 
-class DamagedError(Exception):
-    """A file of a run directory does not hold what it should."""
-
-
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
     """The runs that `paths` are or hold, at any depth, each once; and notes about damaged ones.
 
@@ -73,7 +68,7 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
             raise ConfigError(Problem(path, what, "name a run directory or a folder of them"))
         noted = len(notes)
         run = _read_or_note(path, notes)
-        at_path = [run] if run is not None else list(_below(path, notes))
+        at_path = [run] if run is not None else list(_below(path, notes, []))
         if not at_path and len(notes) == noted:
             fix = "name a folder such as outputs/default"
             raise ConfigError(Problem(path, "holds no runs", fix))
@@ -91,34 +86,21 @@ def is_run(path: Path) -> bool:
 
 
 def read(path: Path) -> Run | None:
-    """The run in `path`; None when it is no run directory; raises DamagedError without a config."""
-    try:
-        text = (path / "summary.json").read_bytes()
-    except FileNotFoundError:
-        return _unfinished(path)
-    except OSError as error:
-        return _damaged(path, f"cannot be read, {error.strerror}")
-    try:
-        summary = json.loads(text)
-        return _done(path, summary)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return _damaged(path, "is damaged")
+    """The run in `path`; None when it is no run directory; raises DamagedError."""
+    summary = read_summary(path)
+    return _unfinished(path) if summary is None else _done(path, summary)
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The values in config.yaml of a run directory; raises DamagedError."""
-    import yaml  # most tables read none
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML is not compiled
+    """The values in config.yaml of a run directory, by dotted keys; raises DamagedError."""
+    file, fix = path / "config.yaml", "restore it, or run its command again with rerun=true"
     try:
-        values = yaml.load((path / "config.yaml").read_bytes(), Loader=loader)
-    except FileNotFoundError as error:
-        raise DamagedError("has no config.yaml") from error
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DamagedError("config.yaml is damaged") from error
-    if not isinstance(values, dict):
-        raise DamagedError("config.yaml is damaged")
-    return values
+        values = parse_yaml(read_regular(file, MOST_CONFIG).decode())
+    except OSError as error:
+        raise DamagedError(Problem(file, f"{error.strerror}", fix)) from error
+    except ValueError as error:
+        raise DamagedError(Problem(file, f"damaged: {error}", fix)) from error
+    return _flat(values, file, fix)
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
@@ -137,47 +119,69 @@ def varying(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
 
 
 def mixed(runs: Sequence[Run]) -> list[str]:
-    """Config keys that can change a result and differ between runs meant to differ in the seed."""
+    """Config keys that can change a result and differ between runs meant to differ in the seed.
+
+    The text's path is one where the texts differ too.
+    """
     identities = [run.identity() for run in runs]
+    if len({run.data_sha256 for run in runs}) > 1:
+        for run, values in zip(runs, identities, strict=True):
+            values["data.path"] = run.config.get("data.path")
     keys = dict.fromkeys(key for values in identities for key in values)
     return [key for key in keys if len({values.get(key) for values in identities}) > 1]
 
 
-def _below(folder: Path, notes: list[Problem]) -> Iterator[Run]:
+def _below(folder: Path, notes: list[Problem], seen: list[str]) -> Iterator[Run]:
     """The runs in a folder, at any depth, in the order of their names; damaged ones go to `notes`.
 
-    A link may name a run; links to folders are not followed.
+    Links come last, and are followed to what was not `seen` and does not hold it all.
     """
+    seen.append(os.path.realpath(folder))
     try:
         with os.scandir(folder) as entries:
-            inner = sorted((entry.name, entry.is_symlink()) for entry in entries if entry.is_dir())
+            found = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  # no loop
+            inner = sorted((entry.is_symlink(), entry.name) for entry in found)
     except OSError as error:
         raise ConfigError(Problem(folder, f"{error.strerror}", "make it readable")) from error
-    for name, is_link in inner:
+    for is_link, name in inner:
         if name.startswith(".") or MOVED_ASIDE.search(name):
             continue
         noted, path = len(notes), folder / name
         run = _read_or_note(path, notes)
         if run is not None:
             yield run
-        elif len(notes) == noted and not is_link:
-            yield from _below(path, notes)
+        elif len(notes) == noted and not (is_link and _around(os.path.realpath(path), seen)):
+            yield from _below(path, notes, seen)
+
+
+def _around(target: str, seen: list[str]) -> bool:
+    """Whether a folder was seen, or holds the one that the search began with."""
+    return target in seen or Path(seen[0]).is_relative_to(target)
 
 
 def _read_or_note(path: Path, notes: list[Problem]) -> Run | None:
-    """The run at `path`, with a note of what is damaged; None where none can be read."""
+    """The run at `path`; None where there is none, or its config is damaged.
+
+    With a note of what is damaged; such a run has its config and no figures.
+    """
     try:
-        run = read(path)
+        return read(path)
     except DamagedError as error:
-        notes.append(Problem(path, f"{error}, so it is left out", "run its command again"))
+        problem = error.problems[0]
+    try:
+        config = read_config(path)
+    except DamagedError as error:
+        cause = error.problems[0]
+        what = f"{cause.what}, so its run is left out"
+        notes.append(Problem(cause.subject, what, cause.fix))
         return None
-    if run is not None and run.state is RunState.damaged:
-        notes.append(Problem(path, run.reason, "delete summary.json and run its command again"))
-    return run
+    notes.append(problem)
+    reason = f"{Path(problem.subject).name}: {problem.what}"
+    return Run(path, RunState.damaged, reason, config, code=None, data_sha256=None)
 
 
-def _done(path: Path, summary: dict[str, Any]) -> Run:
-    best, final = summary["best"] or {}, summary["final"]
+def _done(path: Path, summary: Summary) -> Run:
+    best, fall, test = summary["best"], summary["cliff"], summary["test"]
     config, code, data_sha256 = _provenance(path, summary)
     return Run(
         path=path,
@@ -186,58 +190,48 @@ def _done(path: Path, summary: dict[str, Any]) -> Run:
         config=config,
         code=code,
         data_sha256=data_sha256,
-        params=_checked_number(summary["params"]["total"]),
-        best=_checked_number(best.get("val_loss")),
-        best_step=_checked_number(best.get("step")),
-        final=_checked_number(final["val_loss"]),
-        height=_checked_number((summary["cliff"] or {}).get("height")),
-        test=_checked_number((summary["test"] or {}).get("loss")),
+        params=summary["params"]["total"],
+        best=best["val_loss"] if best else None,
+        best_step=best["step"] if best else None,
+        final=summary["final"]["val_loss"],
+        height=fall["height"] if fall else None,
+        test=test["loss"] if test else None,
     )
 
 
-def _provenance(path: Path, summary: dict[str, Any]) -> tuple[dict[str, Any], Any, Any]:
+def _provenance(path: Path, summary: Summary | None = None) -> tuple[dict[str, Any], Any, Any]:
     """Flat config, digest of the code and digest of the text; older summaries hold none of them."""
-    if "config" in summary:
-        return _flat(summary["config"]), summary["code"], summary["data_sha256"]
-    config = _flat(read_config(path))
-    manifest = read_json(path / "manifest.json") or {}
-    return config, code_digest(manifest), manifest.get("data", {}).get("sha256")
+    if summary is not None and "config" in summary:
+        file, fix = path / "summary.json", "delete it and run its command again"
+        config = _flat(summary["config"], file, fix)
+        return config, summary.get("code"), summary.get("data_sha256")
+    manifest = read_manifest(path)
+    return read_config(path), code_digest(manifest), manifest.get("data", {}).get("sha256")
 
 
-def _flat(values: dict[str, Any]) -> dict[str, Any]:
+def _flat(values: Any, file: Path, fix: str) -> dict[str, Any]:
     """`values` with dotted keys; raises DamagedError for those that could not be compared."""
     try:
         config = flat(values)
         hash(tuple(config.values()))
-    except TypeError as error:
-        raise DamagedError("its config is damaged") from error
+        for value in config.values():
+            if isinstance(value, int):
+                float(value)  # no number of a config is beyond it
+    except (AttributeError, TypeError, OverflowError, RecursionError) as error:
+        raise DamagedError(Problem(file, "damaged: its config is no config", fix)) from error
     return config
-
-
-def _damaged(path: Path, what: str) -> Run:
-    config, code, data_sha256 = _provenance(path, {})
-    return Run(path, RunState.damaged, f"summary.json {what}", config, code, data_sha256)
 
 
 def _unfinished(path: Path) -> Run | None:
     """The run at `path` without summary.json, which has not ended; None where there is no run."""
-    status = read_json(path / "status.json")
+    status = read_status(path)
     if status is None and not (path / "config.yaml").exists():
         return None
     state = RunDirectory(path).state() or RunState.unknown
-    reason = str((status or {}).get("reason", ""))
+    reason = status.get("reason", "").partition("\n")[0] if status else ""
     if state is RunState.killed:
         reason = "its process is gone"
     elif state in (RunState.done, RunState.unknown):
         state, reason = RunState.unknown, "there is no summary.json"
-    config, code, data_sha256 = _provenance(path, {})
+    config, code, data_sha256 = _provenance(path)
     return Run(path, state, reason, config, code, data_sha256)
-
-
-def _checked_number(value: Any) -> Any:
-    """A finite number or None; raises TypeError for anything else, as in a damaged file."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError
-    return value if math.isfinite(value) else None

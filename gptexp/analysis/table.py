@@ -17,6 +17,8 @@ from gptexp.text import aligned, unknown_name
 
 FORMATS = ("text", "csv", "markdown", "json")
 
+FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the begin of one
+
 LOSSES = ("best", "final", "height", "test")  # nats per token; the other figures count things
 
 
@@ -43,6 +45,7 @@ class Table:
     columns: list[str]
     rows: list[Row]
     notes: list[str]
+    damaged: bool = False  # whether a note tells of damage
 
 
 def build_table(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None = None) -> Table:
@@ -56,7 +59,8 @@ def build_table(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None 
         if sort not in table.columns:
             raise ConfigError(unknown_name("--sort", sort, table.columns))
         table.rows.sort(key=lambda row: groups.sort_key(_sortable(row[sort])))
-    return Table(table.columns, table.rows, [*table.notes, *map(str, damaged)])
+    notes = [*table.notes, *map(str, damaged)]
+    return Table(table.columns, table.rows, notes, bool(damaged))
 
 
 def per_run(runs: Sequence[Run]) -> Table:
@@ -160,7 +164,7 @@ def _csv(table: Table) -> str:
     for column in table.columns:
         parts = [f"{column}_ci95"] if column in statistics else []
         heads += [column, *(["expected", "marks"] if column == "runs" else parts)]
-    writer.writerow(heads)
+    writer.writerow(map(_harmless, heads))
     for row in table.rows:
         cells: list[Any] = []
         for column in table.columns:
@@ -173,8 +177,13 @@ def _csv(table: Table) -> str:
                     cells.append("; ".join(words))
                 case value:
                     cells += [value, None] if column in statistics else [value]
-        writer.writerow(cells)
+        writer.writerow(map(_harmless, cells))
     return file.getvalue().rstrip("\n")
+
+
+def _harmless(cell: Any) -> Any:
+    """The cell, marked as text where a spreadsheet would compute it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _notes(table: Table, bullet: str) -> list[str]:
@@ -210,7 +219,7 @@ def _text(column: str, row: Row) -> str:
             return str(value).lower()
         case int() | float():
             return _rounded(column, value)
-    return str(value)
+    return str(value).replace("\n", "\\n")  # a row is a line
 
 
 def _with_interval(column: str, statistic: Statistic, row: Row) -> str:

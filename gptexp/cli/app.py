@@ -1,13 +1,17 @@
 """`gptexp VERB`: look at runs that exist, and at configs before they run."""
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 import gptexp
+from gptexp import console
 from gptexp.cli import folders, models
-from gptexp.errors import EXIT_INTERRUPTED, ConfigError, GptexpError
+from gptexp.config.arguments import dashed
+from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
+from gptexp.files import refusal
 
 # Of all that is wrong with a command line; typer has no other name for it in all its versions.
 UsageError: Any = typer.BadParameter.__base__
@@ -50,23 +54,29 @@ app.command()(folders.table)
 app.command()(folders.diff)
 
 
-def main() -> None:
+def main() -> NoReturn:
     """The entry point: errors become one line and an exit code."""
-    from gptexp import console
+    console.program(_verb)
 
-    console.setup()
+
+def _verb() -> int:
     try:
         # Not standalone, where typer would word what is wrong in three lines of its own.
-        sys.exit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        return app(sys.argv[1:] or ["--help"], standalone_mode=False) or EXIT_OK
     except typer.Abort:
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_INTERRUPTED
+    except SystemExit:  # typer's own way when the reader has gone, as `| head` has
+        return EXIT_OK
     except UsageError as error:
+        takes_overrides = error.ctx and "overrides" in {p.name for p in error.ctx.command.params}
+        if takes_overrides and (problems := dashed(sys.argv[1:])):
+            return console.fail(ConfigError(*problems))
         what = " ".join(error.format_message().split()).rstrip(".")
-        end = "" if what.endswith("?") else "."
         command = error.ctx.command_path if error.ctx else "gptexp"
-        typer.echo(f"gptexp: error: {command}: {what}{end} Fix: see {command} --help", err=True)
-        sys.exit(ConfigError.exit_code)
+        return console.fail(ConfigError(Problem(command, what, f"see {command} --help")))
     except GptexpError as error:
-        for problem in error.problems:
-            typer.echo(f"gptexp: error: {problem}", err=True)
-        sys.exit(error.exit_code)
+        return console.fail(error)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        return console.fail(StorageError(refusal(error, Path(error.filename or "output"))))

@@ -5,6 +5,11 @@ from typing import Annotated
 
 import typer
 
+from gptexp.cli.paths import home
+from gptexp.console import show
+from gptexp.errors import DamagedError
+from gptexp.text import printable
+
 
 def plan(
     overrides: Annotated[
@@ -14,36 +19,45 @@ def plan(
     """What a sweep, or a run, would train and cost, and what of it is there; trains nothing."""
     from gptexp.sweep.plan import plan_sweep
 
-    typer.echo(plan_sweep(overrides or []))
+    show(plan_sweep(overrides or []))
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, or folders of them.")],
-    to: Annotated[Path, typer.Option(help="The picture: .png, .svg or .pdf.")] = Path("cliffs.png"),
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, or folders of them.", callback=home)
+    ],
+    to: Annotated[
+        Path, typer.Option(help="The picture: .png, .svg or .pdf.", callback=home)
+    ] = Path("cliffs.png"),
     by: Annotated[str, typer.Option(help="step, tokens or epochs.")] = "step",
 ) -> None:
     """Draw the overfit cliffs of runs over each other: training dashed, validation solid."""
     from gptexp.report.plot import plot_cliffs
 
-    plot_cliffs(runs, to, by)
-    typer.echo(f"wrote {to}")
+    damaged = plot_cliffs(runs, to, by)
+    show(f"wrote {to}")
+    DamagedError.raise_for(damaged)
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A folder of runs.")],
+    folder: Annotated[Path, typer.Argument(help="A folder of runs.", callback=home)],
     to: Annotated[
-        Path | None, typer.Option(help="Folder of the page; `report` in that of the runs.")
+        Path | None,
+        typer.Option(help="Folder of the page; `report` in that of the runs.", callback=home),
     ] = None,
 ) -> None:
     """One page with the runs' figures, samples and tables, and their numbers beside it."""
     from gptexp.report.page import write_report
 
-    typer.echo(f"wrote {write_report(folder, to)}")
+    page, damaged = write_report(folder, to)
+    show(f"wrote {page}")
+    DamagedError.raise_for(damaged)
 
 
 def table(
     folders: Annotated[
-        list[Path], typer.Argument(help="Run directories, and folders that hold some.")
+        list[Path],
+        typer.Argument(help="Run directories, and folders that hold some.", callback=home),
     ],
     by: Annotated[
         str, typer.Option(help="Config keys, as model.n_embd,data.fraction: means over the seeds.")
@@ -57,17 +71,19 @@ def table(
     table.check_format(form)
     keys = [key.strip() for key in by.split(",")] if by else []
     made = table.build_table(folders, keys, sort)
-    typer.echo(table.render_table(made, form))
+    show(table.render_table(made, form))
     if form == "csv":  # which holds rows alone
         for note in made.notes:
-            typer.echo(note, err=True)
+            typer.echo(printable(note), err=True)
+    if made.damaged:
+        raise typer.Exit(DamagedError.exit_code)
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.")],
-    b: Annotated[Path, typer.Argument(help="Another one.")],
+    a: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.", callback=home)],
+    b: Annotated[Path, typer.Argument(help="Another one.", callback=home)],
 ) -> None:
     """Where two runs part; of two folders, the difference between runs of the same seed."""
     from gptexp.analysis.diff import report
 
-    typer.echo(report(a, b))
+    show(report(a, b))

@@ -6,12 +6,16 @@ from typing import Annotated
 import typer
 
 import gptexp
+from gptexp.cli.paths import home
 from gptexp.config import check, from_overrides
+from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory, or a checkpoint file.", callback=home)
+    ],
     prompt: Annotated[
         str | None, typer.Option(help="What to continue; a line break if left out.")
     ] = None,
@@ -32,8 +36,8 @@ def sample(
     )
     for number, text in enumerate(texts, start=1):
         if num > 1 and not loaded.config.data.documents:  # which are a line each
-            typer.echo(f"--- {number} of {num} ---")
-        typer.echo(text)
+            show(f"--- {number} of {num} ---")
+        show(text)
 
 
 def explain(
@@ -62,7 +66,7 @@ def explain(
     """
     from gptexp.explain.command import explain
 
-    typer.echo(explain(what, overrides or [], text))
+    show(explain(what, overrides or [], text))
 
 
 def params(
@@ -90,21 +94,23 @@ def params(
     counts = count_parameters(config.model, vocab_size)
     total, rest = sum(counts.values()), without_tables(counts)
     rows = [*counts.items(), ("total", total), ("without tables", rest)]
-    typer.echo(f"{config.model.name}, {vocab_size:,} tokens in the vocabulary")
+    show(f"{config.model.name}, {vocab_size:,} tokens in the vocabulary")
     for name, count in rows:
-        typer.echo(f"  {name:16} {count:>14,} {count / total:>7.1%}")
+        show(f"  {name:16} {count:>14,} {count / total:>7.1%}")
     trainer = budgeted(config, vocab_size, corpus)
     tokens = corpus.tokens_seen(trainer.max_steps)
     per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = flops_per_token(config.model, vocab_size)
     memory = training_memory(config.model, vocab_size, trainer.batch_size)
-    typer.echo(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
-    typer.echo(f"steps   {trainer.max_steps:,} of {per_step} tokens")
-    typer.echo(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
+    show(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
+    show(f"steps   {trainer.max_steps:,} of {per_step} tokens")
+    show(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run directory, or a checkpoint file.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory, or a checkpoint file.", callback=home)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Another text, of which --split is judged: data=text data.path=FILE"),
@@ -116,7 +122,7 @@ def evaluate(
     from gptexp.experiment.evaluate import evaluate_run
 
     check_device(device)
-    typer.echo(evaluate_run(run, split, overrides or [], device))
+    show(evaluate_run(run, split, overrides or [], device))
 
 
 def reproduce(
@@ -143,17 +149,22 @@ def reproduce(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run directory; for microgpt, or a checkpoint.")],
+    run: Annotated[
+        Path, typer.Argument(help="A run directory; for microgpt, or a checkpoint.", callback=home)
+    ],
     to: Annotated[str, typer.Option(help="tensorboard, wandb or microgpt.")],
     file: Annotated[
-        Path | None, typer.Option(help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.")
+        Path | None,
+        typer.Option(
+            help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.", callback=home
+        ),
     ] = None,
 ) -> None:
     """Write a run's dashboard again from its journals, or its best weights as microGPT's JSON."""
     if to == "microgpt":
         from gptexp.interchange.convert import export_run
 
-        typer.echo(f"wrote {export_run(run, file)}")
+        show(f"wrote {export_run(run, file)}")
         return
     from gptexp.interchange.dashboards import export_dashboard
 
@@ -163,7 +174,9 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="Such as model_e16_h4_l1_s1000.json.")],
+    file: Annotated[
+        Path, typer.Argument(help="Such as model_e16_h4_l1_s1000.json.", callback=home)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="As for run.py: name=mine data=documents data.path=FILE ..."),

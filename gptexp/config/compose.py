@@ -2,7 +2,8 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import cache
@@ -15,8 +16,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
+from gptexp.config.arguments import override_problems
+from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
 from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
+from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, Problem
 
 SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins from there alone
@@ -42,13 +45,16 @@ def register() -> None:
     store.store(group="hydra/sweeper", name="points", node=sweeper)
 
 
-def typed(cfg: DictConfig) -> Config:
-    """The composed config as dataclasses; raises ConfigError. After this, no DictConfig is seen."""
+def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
+    """The composed config as dataclasses, after which no DictConfig is seen.
+
+    Raises ConfigError, worded by the overrides that gave its values.
+    """
     try:
         config = OmegaConf.to_object(cfg)
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
         # AttributeError: `+model.typo=1` gets past composition and meets the dataclass's slots.
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(explain(error, words)) from error
     if not isinstance(config, Config):
         raise ConfigError(
             Problem("config", "the schema is missing", "keep '/schema/config@_global_'")
@@ -59,8 +65,8 @@ def typed(cfg: DictConfig) -> Config:
 def from_overrides(overrides: list[str]) -> Config:
     """The config that `python run.py OVERRIDES` would run; raises ConfigError."""
     ConfigError.raise_for(override_problems(overrides))
-    with _hydra():
-        return typed(compose("config", overrides=overrides))
+    with composing(overrides):
+        return typed(compose("config", overrides=as_typed(overrides)), overrides)
 
 
 def single_run(words: list[str]) -> Config | None:
@@ -69,16 +75,19 @@ def single_run(words: list[str]) -> Config | None:
     That is one with an option, with a setting of Hydra's, or whose config asks for a sweep. Hydra
     itself would compose twice, the first time to see which of both it is. Raises ConfigError.
     """
-    if any(word.startswith(("-", "hydra")) or "=" not in word for word in words):
+    if any(re.match(r"-|[+~]*hydra\b|[^=]*$", word) for word in words):
         return None
-    with _hydra():
-        cfg = compose("config", overrides=words, return_hydra_config=True)
-        return None if cfg.hydra.mode is RunMode.MULTIRUN else typed(without_hydra(cfg))
+    with composing(words):
+        cfg = compose("config", overrides=as_typed(words), return_hydra_config=True)
+        return None if cfg.hydra.mode is RunMode.MULTIRUN else typed(without_hydra(cfg), words)
 
 
 @contextmanager
-def _hydra() -> Iterator[None]:
-    """Hydra with conf/ and the schemas; what it says of a wrong config is raised as ConfigError."""
+def composing(words: Sequence[str]) -> Iterator[None]:
+    """Hydra with conf/ and the schemas.
+
+    What it says of a config that these words make wrong is raised as ConfigError.
+    """
     register()
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
@@ -86,7 +95,7 @@ def _hydra() -> Iterator[None]:
     except Exception as error:
         if not is_config_error(error):
             raise
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(explain(error, words)) from error
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
@@ -115,8 +124,8 @@ def from_dict(values: dict[str, Any]) -> Config:
     """
     try:
         chosen = tuple(variant(group, values[group]) for group in VARIANTS)
-        merged = OmegaConf.merge(_schema(chosen), values)
-    except (OmegaConfBaseException, TypeError) as error:
+        merged = OmegaConf.merge(_schema(chosen), _literal(values))
+    except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
         cause = explain(error)
         what = f"{cause.subject}: {cause.what}"
         raise ConfigError(Problem(STORED, what, "train it anew")) from error
@@ -142,15 +151,31 @@ def _schema(chosen: tuple[str, ...]) -> DictConfig:
 def from_yaml(text: str) -> Config:
     """The inverse of to_yaml; raises ConfigError."""
     try:
-        values = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(Problem(STORED, f"{line}{error.problem}", "correct it")) from error
-    except (yaml.YAMLError, ValueError) as error:  # a NUL; a date of February 30
-        raise ConfigError(Problem(STORED, "not YAML", "restore it")) from error
+        values = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(Problem(STORED, str(error), "correct it")) from error
     if not isinstance(values, dict):
         raise ConfigError(Problem(STORED, "no keys and values", "restore it"))
     return from_dict(values)
+
+
+def parse_yaml(text: str) -> Any:
+    """Plain values from YAML of somebody else; raises ValueError, whose text is one line.
+
+    Aliases are refused: a few lines of them can expand without end.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML is not compiled
+    try:
+        if "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, loader)):
+            raise ValueError("it has aliases")
+        return yaml.load(text, loader)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ValueError(f"{line}{error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ValueError("not YAML") from error  # a NUL, which its own words repeat
 
 
 @contextmanager
@@ -162,6 +187,15 @@ def stored_config(owner: str, fix: str) -> Iterator[None]:
         problem = error.problems[0]
         what = problem.what if problem.subject == STORED else f"{problem.subject}: {problem.what}"
         raise ConfigError(Problem(owner, what, fix)) from error
+
+
+def _literal(value: Any) -> Any:
+    """The value with its texts as they are: a stored config refers to nothing."""
+    if isinstance(value, dict):
+        return {key: _literal(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    return literal(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any) -> Any:

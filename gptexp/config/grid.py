@@ -2,25 +2,29 @@
 
 import copy
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.compose import register, typed, without_hydra
-from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error, override_problems
+from gptexp.config.arguments import override_problems
+from gptexp.config.compose import composing, typed, without_hydra
+from gptexp.config.hydra_errors import choices
 from gptexp.config.schema import SINGLE, VARIANTS, Config
-from gptexp.errors import ConfigError
+from gptexp.config.words import as_typed
+from gptexp.errors import ConfigError, Problem
+
+log = logging.getLogger(__name__)
 
 
 def configs(
@@ -44,7 +48,7 @@ def configs(
         except (HydraException, OmegaConfBaseException):
             cfg = loader.load_sweep_config(master, point)  # words it, with the file's name
         try:
-            yield typed(without_hydra(cfg))
+            yield typed(without_hydra(cfg), [f"{o.key_or_group}={o.value()}" for o in overrides])
         except ConfigError as error:
             if isinstance(error.__cause__, AttributeError):  # `+model.typo=1`, see typed()
                 raise
@@ -54,29 +58,43 @@ def configs(
 def grid(
     loader: ConfigLoader, params: Mapping[str, Any] | None, overrides: list[str]
 ) -> list[list[str]]:
-    """The overrides of each point: those of the command win over a sweep's own `params`."""
-    given = [f"{key}={value}" for key, value in (params or {}).items()]
+    """The overrides of each point: those of the command win over a sweep's own `params`.
+
+    A point that is given twice is one. Raises ConfigError where there is none.
+    """
+    given = as_typed(f"{key}={value}" for key, value in (params or {}).items())
     parsed = OverridesParser.create(loader).parse_overrides([*given, *overrides])
+    ConfigError.raise_for(_without_values(parsed))
     [points] = BasicSweeper.split_arguments(parsed, None)
-    return points
+    different = [list(point) for point in dict.fromkeys(map(tuple, points))]
+    if repeated := len(points) - len(different):
+        log.warning("%d of %d points repeat another one, and count once", repeated, len(points))
+    return different
+
+
+def _without_values(overrides: list[Override]) -> Iterator[Problem]:
+    """The sweeps over nothing, or over more than can be listed."""
+    for override in overrides:
+        key, value = override.key_or_group, override.value()
+        if isinstance(value, IntervalSweep):
+            fix = f"list values, as in {key}={value.start},{value.end}"
+            yield Problem(key, "a grid has no intervals", fix)
+        elif override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
+            what = f"{(override.input_line or '').partition('=')[2]} holds no value"
+            some = choices(key)[:2] or ["1", "2"]
+            yield Problem(key, what, f"list some, as in {key}={','.join(some)}")
 
 
 def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]:
     """The points that `python run.py WORDS` would train, with or without -m; raises ConfigError."""
     words = [word for word in words if word not in ("-m", "--multirun")]
     ConfigError.raise_for(override_problems(words))
-    register()
-    try:
-        with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()
-            master = loader.load_configuration("config", words, RunMode.MULTIRUN)
-            task = [str(word) for word in master.hydra.overrides.task]
-            found_points = grid(loader, master.hydra.sweeper.params, task)
-            return list(zip(found_points, configs(loader, master, found_points), strict=True))
-    except Exception as error:
-        if not is_config_error(error):
-            raise
-        raise ConfigError(explain(error)) from error
+    with composing(words):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", as_typed(words), RunMode.MULTIRUN)
+        task: Any = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)
+        found_points = grid(loader, master.hydra.sweeper.params, task)
+        return list(zip(found_points, configs(loader, master, found_points), strict=True))
 
 
 def _is_plain(override: Override) -> bool:

@@ -1,20 +1,35 @@
 """What Hydra, OmegaConf and YAML complain about, in one line: key or file, what is wrong, fix."""
 
 import dataclasses
-import difflib
 import re
+import shlex
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
+from typing import Any, get_args
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gptexp.config.schema import SINGLE, VARIANTS, Config
+from gptexp.config.words import (
+    TEXTS,
+    given,
+    is_group,
+    is_text,
+    kind_of,
+    pieces_of,
+    quoted,
+    unquoted,
+)
 from gptexp.errors import Problem
+from gptexp.text import nearest
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
 ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
+NOT_ALONE = {"bigram", "count", "documents", "text"}  # choices that need another word beside them
 LAUNCHERS = {  # which extra of ours brings it
     "joblib": "parallel",
     "submitit_local": "slurm",
@@ -28,11 +43,6 @@ def choices(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
 
 
-def override_problems(arguments: list[str]) -> list[Problem]:
-    """The problems of a command line that Hydra would pass over in silence."""
-    return [*_duplicates(arguments), *_missing_recipe(arguments)]
-
-
 def is_config_error(error: BaseException) -> bool:
     """Whether `error` is a user's mistake that `explain` can word."""
     known = HydraException | OmegaConfBaseException | yaml.YAMLError | UnicodeDecodeError
@@ -40,8 +50,8 @@ def is_config_error(error: BaseException) -> bool:
     return isinstance(error, known) or any(word in str(error) for word in words)
 
 
-def explain(error: BaseException, arguments: list[str] | None = None) -> Problem:
-    """One line for an exception that is_config_error; `arguments` are the command line's."""
+def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
+    """One line for an exception that is_config_error; `words` are the command's, as typed."""
     if ONE_OPTION in str(error):
         return Problem("options", "these do not stand together", "keep one of -m, --cfg and --info")
     causes = _chain(error)
@@ -50,20 +60,41 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> Problem
         if isinstance(cause, yaml.MarkedYAMLError):
             return _broken_yaml(cause)
     if isinstance(error, UnicodeDecodeError):
-        return Problem(_undecodable_file(arguments or []), "not UTF-8", "save it as UTF-8 text")
+        return Problem(_undecodable_file(words), "not UTF-8", "save it as UTF-8 text")
     if isinstance(error, MissingConfigException):
         return _missing_file(str(error))
     if isinstance(error, OverrideParseException):
-        return _unreadable_override(str(error.override))
+        return _unreadable_override(str(error.override), words)
+    if folder := re.search(r"config directory '([^']+)' not found", text):
+        fix = "name a folder that is there, or leave it out"
+        return Problem(f"--config-dir={folder[1]}", "no such folder", fix)
     if "Config group override must be" in text:
-        return Problem(
-            "model, data and the others", "null is no choice", "name one, as in model=tiny"
-        )
-    several = r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)="
-    if list_value := re.search(several, text):
-        return Problem(list_value[1], "several values", "add -m to run one after another")
+        nulls = [w for w in words if is_group(w) and w.partition("=")[2].lower() == "null"]
+        subject = nulls[0] if nulls else "model, data and the others"
+        return Problem(subject, "null is no choice", "leave it out, or name one, as in model=tiny")
+    if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=", text):
+        return _several_values(several[1].lstrip("+"), words)
+    return _wrong_value(error, causes, text, words)
+
+
+def _several_values(key: str, words: Sequence[str]) -> Problem:
+    fix, value = "add -m to run one after another", given(key, words)
+    if value is not None and is_text(key):
+        texts = pieces_of(value) if kind_of(key) == TEXTS else [value]
+        fix += f", or for one: {quoted(key, *texts)}"
+    return Problem(key, "several values", fix)
+
+
+def _wrong_value(
+    error: BaseException, causes: list[BaseException], text: str, words: Sequence[str]
+) -> Problem:
+    """A key that is not there, or a value that is not of its type."""
     key = re.search(r"full_key: ([\w.]+)", text)
     name = key[1] if key and key[1] != "_dummy_" else "config"
+    several = [word for word in words if re.match(r"[\w/]+=\[\w", word) and is_group(word)]
+    if name == "config" and several:
+        group, first = re.findall(r"[\w/]+", several[0])[:2]
+        return Problem(group, "one choice, not a list", f"{group}={first}")
     file = re.search(r"^In '(?!config')([^']+)'", text)
     in_file = f" (in {file[1]}.yaml)" if file else ""
     subject = name + in_file
@@ -75,60 +106,66 @@ def explain(error: BaseException, arguments: list[str] | None = None) -> Problem
         return _unknown_key(name, in_file, _keys_of(unknown[2]))
     if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
         return _unknown_key(_section_of(unknown[1]) + unknown[2], in_file, _keys_of(unknown[1]))
+    if no_group := re.search(r"config group '([^']+)' does not exist", text):
+        return Problem(no_group[1], "no such group of choices", "leave out the @ and what follows")
     if isinstance(error, MissingMandatoryValue):
         return Problem(subject, "has no value", f"give one, as in {name}=...")
+    fix = _example(name, given(name, words))
     if "is not Optional" in text:
-        return Problem(subject, "null is not a value for it", f"{name}=VALUE")
+        return Problem(subject, "null is not a value for it", fix)
     if missing := re.search(r"Interpolation key '([\w.]+)' not found", text):
-        return Problem(subject, f"refers to {missing[1]}, which is not there", "name a key that is")
+        return Problem(subject, f"refers to {missing[1]}, which is not there", fix)
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
+    if absent := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
+        return _unknown_key(absent[1], "", _all_keys())
+    if left_out := re.search(r"The value of '(.+?)' is|keyword-only argument: '(\w+)'", text):
+        name = left_out[1] or left_out[2]
+        return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
+    if added := re.search(r"An item is already at '(.+?)'", text):
+        word = f"{added[1]}={given(added[1], words) or 'VALUE'}"
+        return Problem(added[1], "is a key that there is", f"without the +, {shlex.quote(word)}")
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
-    return Problem(subject, first or _first_line(error), f"{name}={_example(first)}")
+    return Problem(subject, first or _first_line(error), fix)
 
 
-def _example(complaint: str) -> str:
-    """A value of the kind that was asked for."""
-    if one_of := re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", complaint):
-        options = one_of[2].split(", ")
-        return next(iter(difflib.get_close_matches(one_of[1], options, n=1)), options[0])
-    kinds = {"Integer": "1000, a whole number", "Float": "0.1, a number", "bool": "true or false"}
-    return next((kinds[kind] for kind in kinds if kind in complaint), "VALUE")
+def _example(key: str, value: str | None) -> str:
+    """What to type for a key: a value of its type, most like the one that was given."""
+    kind: Any = kind_of(key)
+    if is_text(key) and value is not None:
+        return _text_example(key, value)
+    kinds = get_args(kind) or (kind,)
+    examples = {int: "4, a whole number", float: "0.1, a number", bool: "true or false"}
+    for one in kinds:
+        if isinstance(one, type) and issubclass(one, Enum):
+            options = [str(option.value) for option in one]
+            return f"{key}={nearest(value or '', options) or options[0]}"
+    return f"{key}={next((examples[one] for one in kinds if one in examples), 'VALUE')}"
 
 
-def _unreadable_override(override: str) -> Problem:
+def _text_example(key: str, value: str) -> str:
+    """The value in quotes, so that it is taken as it stands; of a label, what can be one."""
+    if kind_of(key) == TEXTS:
+        return f"{key}=[]" if value == "null" else quoted(key, *map(unquoted, pieces_of(value)))
+    if "${" in value and key.endswith(("name", "project")):
+        return f"{key}={re.sub(r'[^A-Za-z0-9_]', '', value) or 'mine'}"
+    return quoted(key, unquoted(value))
+
+
+def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
     key, equals, value = override.partition("=")
+    key = key.strip("+ ")
     if not equals:
-        return Problem(override, "not of the form KEY=VALUE", f"{override}=VALUE")
-    return Problem(override, "the value has characters that need quotes", f"""'{key}="{value}"'""")
-
-
-def _duplicates(arguments: list[str]) -> list[Problem]:
-    seen: dict[str, str] = {}
-    problems = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        key = key.lstrip("+~")
-        if not equals or key.startswith("-"):
-            continue
-        if key in seen and not key.startswith("hydra."):
-            problems.append(
-                Problem(key, f"given twice, as {seen[key]} and {value}", "keep one of them")
-            )
-        seen[key] = value
-    return problems
-
-
-def _missing_recipe(arguments: list[str]) -> list[Problem]:
-    """The recipe is optional in the defaults list, so Hydra skips one that is not there."""
-    for argument in arguments:
-        if argument.startswith("recipe="):
-            names = argument.removeprefix("recipe=").split(",")
-            known = choices("recipe")
-            unknown = [name for name in names if name not in [*known, "null"]]
-            if unknown:
-                return [_no_such_choice("recipe", unknown[0], known)]
-    return []
+        if kind_of(key) is None and {"/", ".", "~"} & set(key):
+            fix = f"for a text: data=text {shlex.quote(f'data.path={override}')}"
+            return Problem(override, "not of the form KEY=VALUE", fix)
+        fix = f"{key}=VALUE" if key else "leave it out"
+        return Problem(override or "''", "not of the form KEY=VALUE", fix)
+    if kind_of(key) is None:
+        near = _unknown_key(key, "", _all_keys())
+        return Problem(override, "not of the form KEY=VALUE", near.fix)
+    what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
+    return Problem(override, what, _example(key, given(key, words) or value))
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -140,7 +177,11 @@ def _chain(error: BaseException | None) -> list[BaseException]:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+    """What it says, without what OmegaConf was doing at the time, and without a whole section."""
+    line = str(error).partition("\n")[0].rstrip(".")
+    line = re.sub(r"^(?:While dereferencing .*?'\: |\w+ raised while resolving .*?: )", "", line)
+    line = re.sub(r"'\{.*\}'", "a whole section", line)
+    return line.partition(" expecting {")[0].strip('"')
 
 
 def _sections() -> dict[str, list[type]]:
@@ -165,36 +206,54 @@ def _keys_of(class_name: str) -> list[str]:
     return [field.name for field in dataclasses.fields(Config)]
 
 
+def _all_keys() -> list[str]:
+    """Full names of all keys, of all variants."""
+    keys = [
+        f"{group}.{leaf}"
+        for group, nodes in _sections().items()
+        for n in nodes
+        for leaf in _leaves(n)
+    ]
+    return list(dict.fromkeys([*(field.name for field in dataclasses.fields(Config)), *keys]))
+
+
 def _leaves(node: type) -> set[str]:
     return {field.name for field in dataclasses.fields(node)}
 
 
 def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
     leaves = {name.rpartition(".")[2]: name for name in known}
-    near = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1)
-    fix = f"did you mean {leaves[near[0]]}?" if near else f"use one of {', '.join(known)}"
+    near = nearest(key.rpartition(".")[2], leaves)
+    fix = f"did you mean {leaves[near]}?" if near else f"use one of {', '.join(known)}"
     return Problem(f"{key}{in_file}", "no such key", fix)
 
 
-def _no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
+def no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
+    """The problem of a choice that is not among those `known` of its group."""
     if group == "data" and {"/", "."} & set(choice):
-        return Problem(f"data={choice}", "a file is no choice", f"data=text data.path={choice}")
-    near = difflib.get_close_matches(choice, known, n=1)
-    fix = f"did you mean {group}={near[0]}?" if near else f"{group}={known[0]}, for one"
+        fix = f"data=text {shlex.quote(f'data.path={choice}')}"
+        return Problem(f"data={choice}", "a file is no choice", fix)
+    near = nearest(choice, known)
+    alone = next((name for name in known if name not in NOT_ALONE), known[0])
+    fix = f"did you mean {group}={near}?" if near else f"{group}={alone}, for one"
     return Problem(f"{group}={choice}", f"not among the choices {', '.join(known)}", fix)
 
 
 def _missing_file(text: str) -> Problem:
-    missing = re.search(r"Could not find '(?:(\w+)/)?([^']*)'", text)
+    missing = re.search(r"Could not find '(?:(hydra/\w+|\w+)/)?([^']*)'", text)
     options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
-    if launcher := re.search(r"Could not find 'hydra/launcher/(\w+)'", text):
-        extra = LAUNCHERS.get(launcher[1], "parallel")
-        what = "not installed" if launcher[1] in LAUNCHERS else "no such launcher"
-        return Problem(f"hydra/launcher={launcher[1]}", what, f"pip install -e '.[{extra}]'")
+    launcher = missing[2] if missing and missing[1] == "hydra/launcher" else ""
+    if extra := LAUNCHERS.get(launcher):
+        fix = f"pip install -e '.[{extra}]'"
+        return Problem(f"hydra/launcher={launcher}", "not installed", fix)
+    if launcher:
+        fix = "pip install -e '.[parallel]', then hydra/launcher=joblib"
+        return Problem(f"hydra/launcher={launcher}", "no such launcher", fix)
     if missing and missing[1] and options:
-        return _no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
-    named = re.search(r"'([^']+)'", text)
-    return Problem(named[1] if named else "config", "no such config file", "correct its name")
+        return no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
+    named = re.search(r"(?:load|config|find) '([^']+)'", text)
+    fix = "correct its name, or leave it out"
+    return Problem(named[1] if named else "config", "no such config file", fix)
 
 
 def _broken_yaml(error: yaml.MarkedYAMLError) -> Problem:
@@ -203,7 +262,7 @@ def _broken_yaml(error: yaml.MarkedYAMLError) -> Problem:
     return Problem(place, f"{error.problem or 'not YAML'}", "correct that line")
 
 
-def _undecodable_file(arguments: list[str]) -> str:
+def _undecodable_file(arguments: Sequence[str]) -> str:
     """Python's own error does not name the file."""
     own = [a.partition("=")[2] for a in arguments if a.startswith(("--config-dir=", "-cd="))]
     for folder in [*map(Path, own), CONF_DIR]:

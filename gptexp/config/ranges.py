@@ -7,9 +7,11 @@ from gptexp.errors import Problem
 
 
 def positive(key: str, value: int) -> Iterator[Problem]:
-    """A problem for a whole number below 1."""
+    """A problem for a whole number below 1, or of more than 63 bits."""
     if value < 1:
         yield Problem(key, f"{value} is below 1", f"{key}=1 or more")
+    elif value >= 2**63:
+        yield Problem(key, f"{value} is not below 2^63", f"{key}=1 or more, and less than that")
 
 
 def not_negative(key: str, value: float) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ class Dtype(Enum):
 
 
 BUDGETS = ("max_tokens", "max_epochs", "max_flops")  # of TrainerConfig, for max_steps
+MOST_THREADS = 1024  # far more, and torch ends the process by a segmentation fault
 POSITIVE = (  # of TrainerConfig: from 1, where they are not null
     *("max_steps", "batch_size", "grad_accum", "eval_interval", "eval_batch_size", "log_interval"),
     *("sample_tokens", "sample_documents", "patience"),
@@ -78,6 +79,9 @@ class TrainerConfig:
         for key in POSITIVE:
             if (value := getattr(self, key)) is not None:
                 yield from positive(f"trainer.{key}", value)
+        if (self.threads or 0) > MOST_THREADS:
+            what = f"{self.threads} is more than any machine has of use"
+            yield Problem("trainer.threads", what, f"trainer.threads={MOST_THREADS} at most")
         for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):
             yield from not_negative(f"trainer.{key}", getattr(self, key))
         for key in self.budgets:

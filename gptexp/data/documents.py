@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
 from gptexp.data.corpus import IGNORE_INDEX, SPLITS, Batch, Ids, Splits, to_device
+from gptexp.data.read import source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
@@ -155,6 +156,7 @@ class Documents:
                 if cfg.test_fraction > cfg.val_fraction:
                     key = "test_fraction"
             what = f"{getattr(cfg, key)} leaves no document for {name}, of {kept['val'][1]}"
+            what += f" in {source(cfg)}"
             problems.append(Problem(f"data.{key}", what, f"{fix} data.{key}, or more documents"))
         DataError.raise_for(problems)
 

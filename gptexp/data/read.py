@@ -1,13 +1,19 @@
 """The bytes of a corpus, read and checked, as text."""
 
+import codecs
 import hashlib
 import re
-from pathlib import Path
 from typing import Any
 
 from gptexp import assets
 from gptexp.config import DataConfig
 from gptexp.errors import DataError, Problem
+from gptexp.files import at_home
+
+MARKS = {  # at the start of a text, the longer ones first
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32"),
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16"),
+}
 
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
 
@@ -20,7 +26,7 @@ def corpus_digest(data: DataConfig) -> str:
     if data.asset is not None:
         return assets.known(data.asset).sha256
     try:
-        stat = Path(data.path or "").expanduser().stat()
+        stat = at_home(data.path or "").stat()
     except (OSError, ValueError):
         return hashlib.sha256(_read_bytes(data)).hexdigest()  # raises what is wrong
     state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
@@ -44,8 +50,9 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
     if sha256 is not None and hashlib.sha256(raw).hexdigest() != sha256:
         raise DataError(Problem(named, "changed while the run was starting", "start it again"))
     fix = "save it as UTF-8 text"
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(Problem(named, "UTF-16, by the mark at offset 0, line 1", fix))
+    for mark, encoding in MARKS.items():
+        if raw.startswith(mark):
+            raise DataError(Problem(named, f"{encoding}, by the mark at offset 0, line 1", fix))
     nul = raw.find(b"\0")
     try:
         text = raw.decode().removeprefix("\ufeff")
@@ -56,7 +63,7 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
     if nul >= 0:
         what = f"not text: a NUL byte at {_position(raw, nul)}"
         raise DataError(Problem(named, what, fix))
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = with_line_feeds(text)
     if not text.strip():
         raise DataError(
             Problem(named, f"holds no text, {len(raw)} bytes of nothing", "give a text")
@@ -64,10 +71,15 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
     return text
 
 
+def with_line_feeds(text: str) -> str:
+    """The text with the line ends of every system as LF."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 def _read_bytes(data: DataConfig) -> bytes:
     if data.asset is not None:
         return assets.read(data.asset)
-    path = Path(data.path or "").expanduser()
+    path = at_home(data.path or "")
     try:
         if path.is_dir():
             problem = "a folder, not a file"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
 from gptexp.data.corpus import SPLITS, Batch, Ids, Splits, to_device
+from gptexp.data.read import source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
@@ -114,7 +115,8 @@ class Text:
             else:
                 fix = "a longer text, or another data.fraction and data.val_fraction"
             what = f"{block_size} needs {block_size + 1} tokens in each split, and {name} has"
-            problems.append(Problem("model.block_size", f"{what} {length}", fix))
+            of_file = f"{what} {length}, of {source(self.cfg)}"
+            problems.append(Problem("model.block_size", of_file, fix))
         DataError.raise_for(problems)
 
 

@@ -1,13 +1,9 @@
 """Whether what stands in a run directory, or behind init_from, fits the config."""
 
-from typing import Any
-
-import torch
-
 from gptexp.config import Config, GPTConfig, Position, differences, from_dict, stored_config
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.identity import Identity
-from gptexp.models.build import construct
+from gptexp.inference import load
 from gptexp.runs import checkpoint
 from gptexp.runs.directory import RunDirectory
 from gptexp.tokenizers.base import Tokenizer
@@ -68,6 +64,9 @@ def check_resume(
         ]
         other = "another config" if rows else "another text, or to other weights of init_from"
         raise CheckpointError(Problem(path, f"its checkpoints belong to {other}", fix), *rows)
+    if state["step"] > config.trainer.max_steps and not config.trainer.budgets:
+        what = f"a checkpoint of step {state['step']:,}, of {config.trainer.max_steps:,}"
+        raise CheckpointError(Problem(path, what, fix))
     # The config is the same, so these come from other code.
     rows = other_vocabulary(state, tokenizer, fix) or other_shapes(config, state, tokenizer, fix)
     if rows:
@@ -108,16 +107,13 @@ def other_shapes(
     config: Config, state: checkpoint.State, tokenizer: Tokenizer, fix: str
 ) -> list[Problem]:
     """A row for each parameter of another shape, where all keys agree: its code was another."""
-    with torch.device("meta"):
-        network = construct(config.model, tokenizer.vocab_size)
-    wanted: dict[str, Any] = {k: list(v.shape) for k, v in network.state_dict().items()}
-    given: dict[str, Any] = {k: list(v.shape) for k, v in state["model"].items()}
     return [
         Problem(
             name,
-            f"checkpoint {given.get(name, 'none')}, config {wanted.get(name, 'none')}",
+            f"checkpoint {theirs}, config {ours}",
             f"use the gptexp that wrote it, or {fix}",
         )
-        for name in wanted | given
-        if given.get(name) != wanted.get(name)
+        for name, theirs, ours in load.other_shapes(
+            config.model, tokenizer.vocab_size, state["model"]
+        )
     ]

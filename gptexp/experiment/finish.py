@@ -2,21 +2,24 @@
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from gptexp.analysis import cliff, ngrams
+from gptexp.analysis.cliff import Cliff
 from gptexp.config import UNITS, Config, to_dict
 from gptexp.data.load import LoadedText
-from gptexp.files import read_json
+from gptexp.errors import Problem, StorageError
 from gptexp.inference.evaluation import Evaluation
 from gptexp.inference.probe import Probe
 from gptexp.models.counts import count_parameters, flops_per_token, without_tables
 from gptexp.runs.directory import code_digest
-from gptexp.runs.journal import Sample, read_journal
+from gptexp.runs.journal import Sample, evaluations
+from gptexp.runs.schema import Fall, Summary, read_manifest
 from gptexp.runs.seal import journal_digests, sealed
 from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
@@ -43,7 +46,7 @@ class TrainingResult:
 
 def finish(
     config: Config, folder: Path, text: LoadedText, tracker: Tracker, result: TrainingResult
-) -> dict[str, Any]:
+) -> Summary:
     """The summary of the run in `folder`, told to its dashboards too, over its whole journals."""
     counted = count_ngrams(config.tokenizer.name, text)
     summary = build_summary(config, folder, text.tokenizer.vocab_size, result, counted)
@@ -52,7 +55,7 @@ def finish(
             summary["steps"], scalars(summary), result.sample, result.probe, result.best_file
         )
     )
-    return sealed({**summary, "files": journal_digests(folder)})
+    return cast(Summary, sealed({**summary, "files": journal_digests(folder)}))
 
 
 def build_summary(
@@ -61,17 +64,14 @@ def build_summary(
     vocab_size: int,
     result: TrainingResult,
     ngram_losses: list[float] | None,
-) -> dict[str, Any]:
-    """The content of summary.json, from the evaluations in metrics.jsonl.
+) -> Summary:
+    """The content of summary.json, from the evaluations in metrics.jsonl; raises StorageError.
 
     `ngram_losses` are what counting reaches on the same splits, see ngrams.losses. The summary
     repeats what tells one run from another, so that a table of many opens one file of each.
     """
-    manifest = read_json(folder / "manifest.json") or {}
-    evaluations = [row for row in read_journal(folder / "metrics.jsonl") if "val/loss" in row]
-    final = evaluations[-1]
-    best = next((row for row in evaluations if row["step"] == result.best_step), None)
-    fall = cliff.measure(cliff.curve_points(evaluations))
+    manifest = read_manifest(folder)
+    final, best, fall = read_evaluations(folder, result.best_step)
     counts, test = count_parameters(config.model, vocab_size), result.test
     return {
         "run": folder.name,
@@ -91,11 +91,34 @@ def build_summary(
         "stop_reason": result.stop_reason,
         "best": None if best is None else _evaluation(best, result.best_weights),
         "final": _evaluation(final, result.final_weights),
-        "cliff": None if fall is None else fall.to_dict(),
+        "cliff": None if fall is None else cast(Fall, fall.to_dict()),
         "test": None if test is None else {"loss": _finite(test.loss), "bpb": _finite(test.bpb)},
         "ngrams": ngram_losses,
         "sample": result.sample.prompt + result.sample.text,
     }
+
+
+def read_evaluations(
+    run: Path, best_step: int
+) -> tuple[dict[str, Any], dict[str, Any] | None, Cliff | None]:
+    """The last evaluation of a run, that of `best_step` if there is one, and the cliff of all.
+
+    Raises StorageError where there is none.
+    """
+    final: dict[str, Any] = {}
+    best = None
+
+    def seen() -> Iterator[dict[str, Any]]:
+        nonlocal final, best
+        for final in evaluations(run):
+            best = final if final["step"] == best_step else best
+            yield final
+
+    fall = cliff.measure(cliff.each_point(seen()))
+    if not final:
+        what, fix = "holds no evaluation any more", "train the run anew, rerun=true"
+        raise StorageError(Problem(run / "metrics.jsonl", what, fix))
+    return final, best, fall
 
 
 def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
@@ -125,7 +148,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _evaluation(row: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
+def _evaluation(row: dict[str, Any], weights_sha256: str) -> Any:  # a Best or a Final
     return {
         "step": row["step"],
         "val_loss": row["val/loss"],

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from gptexp.config import Config, check, config_hash, run_name
 from gptexp.data.read import corpus_digest
+from gptexp.errors import StorageError
+from gptexp.files import at_home, in_the_way
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import weights_digest
 
@@ -20,12 +22,17 @@ class Identity:
 
 
 def identify(config: Config, outputs: Path) -> Identity:
-    """The hash and the directory of the run; raises ConfigError, DataError and CheckpointError."""
+    """The hash and the directory of the run.
+
+    Raises ConfigError, DataError, CheckpointError, and StorageError where none can be.
+    """
     check(config)
     data_sha256 = corpus_digest(config.data)
-    init_sha256 = None if config.init_from is None else init_digest(Path(config.init_from))
+    init_sha256 = None if config.init_from is None else init_digest(at_home(config.init_from))
     hashed = config_hash(config, data_sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
+    if (obstacle := in_the_way(path / "config.yaml")) is not None:
+        raise StorageError(obstacle)
     return Identity(data_sha256, init_sha256, hashed, RunDirectory(path))
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gptexp import console
 from gptexp.config import Config, Keep, TrainerConfig
 from gptexp.errors import (
     ConfigError,
+    DamagedError,
     DivergedError,
     GptexpError,
     Problem,
@@ -23,8 +23,16 @@ from gptexp.experiment.screen import show_summary
 from gptexp.runs import provenance
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.entries import Entries
+from gptexp.runs.schema import Summary
 from gptexp.runs.seal import journal_digests
-from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with, state_after
+from gptexp.runs.state import (
+    NOT_STARTED,
+    RECORDED,
+    Outcome,
+    RunState,
+    ended_with,
+    state_after,
+)
 from gptexp.runs.summary import best_val_loss
 from gptexp.text import listed
 
@@ -33,8 +41,7 @@ log = logging.getLogger(__name__)
 
 def to_be_replaced(config: Config, directory: RunDirectory) -> bool:
     """Whether what stands in the directory is to go, so that the run starts anew."""
-    diverged = directory.status().get("state") == RunState.diverged
-    wanted = config.rerun or (diverged and config.trainer.retry_failed)
+    wanted = config.rerun or (config.trainer.retry_failed and directory.diverged())
     return wanted and directory.path.exists()
 
 
@@ -44,29 +51,32 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
     Raises DivergedError for a run that diverged: being deterministic, it would again.
     """
     if (done := directory.summary()) is not None:
-        if directory.status().get("state") != RunState.done:  # killed right after its summary
+        if directory.state() is not RunState.done:  # killed right after its summary
             with directory.locked():
                 settle(config.trainer.keep, directory, done)
         changed = provenance.changed(directory.manifest().get("sources", {}))
         note = f"by other code: {listed(changed)} changed" if changed else ""
         best = best_val_loss(done)
         return Outcome(RunState.already_done, directory.path, best, note=note)
-    status = directory.status()
-    if status.get("state") == RunState.diverged:
-        what = f"diverged before: {status.get('what', status['reason'])}"
+    if directory.diverged():
+        what = f"diverged before: {why(directory)}"
         raise DivergedError(Problem(directory.path, what, "trainer.retry_failed=true to try again"))
     return None
 
 
-def settle(keep: Keep, directory: RunDirectory, summary: dict[str, Any]) -> None:
+def why(directory: RunDirectory) -> str:
+    """What status.json says of the end of a run, without its fix."""
+    status = directory.status()
+    return (status.get("what") or status.get("reason", "")) if status else ""
+
+
+def settle(keep: Keep, directory: RunDirectory, summary: Summary) -> None:
     """Do what is left in the locked directory of a run that has its summary."""
     Entries(directory.checkpoints, keep).finish()
     directory.set_status(RunState.done, summary["stop_reason"])
 
 
-def complete(
-    directory: RunDirectory, cfg: TrainerConfig, fill: Callable[[], dict[str, Any]]
-) -> Outcome:
+def complete(directory: RunDirectory, cfg: TrainerConfig, fill: Callable[[], Summary]) -> Outcome:
     """Be the only process in the directory, with its run.log, until it has its summary.
 
     `fill` makes the run and returns the summary; it is not called where another process was faster.
@@ -105,7 +115,12 @@ def outcome_before(config: Config, outputs: Path = OUTPUTS) -> Outcome:
 def outcome_after(directory: RunDirectory) -> Outcome:
     """The outcome of a point whose own process did not tell it, from its directory."""
     path, status = directory.path, directory.status()
-    if (done := directory.summary()) is not None:
+    reason = status.get("reason", "") if status else ""
+    try:
+        done = directory.summary()
+    except DamagedError as error:
+        return ended_with(error, path=path)
+    if done is not None:
         return Outcome(RunState.done, path, best_val_loss(done))
     match state := directory.state():
         case None:
@@ -114,9 +129,7 @@ def outcome_after(directory: RunDirectory) -> Outcome:
             return Outcome(RunState.in_use, path, error="another process trains it")
         case RunState.killed:
             return Outcome(state, path, error="killed; the same command goes on")
-        case RunState.interrupted:
-            return Outcome(state, path, error=status["reason"])
-    return Outcome(state, path, error=status["reason"])
+    return Outcome(state, path, error=reason)
 
 
 @contextmanager
@@ -126,7 +139,8 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
     try:
         yield
     except GptexpError as error:
-        ended(directory, state_after(error, RunState.failed), error.problems[0])
+        state = state_after(error, RunState.failed)
+        ended(directory, state if state in RECORDED else RunState.failed, error.problems[0])
         raise
     except KeyboardInterrupt:  # outside the training loop, or the second one in it
         fix = "the same command goes on from the last save"
@@ -149,7 +163,7 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
 def ended(directory: RunDirectory, state: RunState, problem: Problem, trace: str = "") -> None:
     """Write down how the run ended, as far as the disk still lets it be written."""
     with contextlib.suppress(StorageError, OSError):
-        with directory.log.open("a", encoding="utf-8") as file:
+        with directory.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{state}: {problem}\n{trace}")
         what = f"{problem.subject}: {problem.what}"
         directory.set_status(state, str(problem), what, journal_digests(directory.path))

@@ -7,7 +7,9 @@ from gptexp.data.corpus import SPLITS
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
+from gptexp.runs.schema import Process, Resume
 from gptexp.runs.seal import sealed
+from gptexp.runs.secrets import masked
 from gptexp.text import listed
 
 log = logging.getLogger(__name__)
@@ -28,8 +30,13 @@ def write_manifest(
         differs = provenance.differences(before.get("environment", {}), now)
         changed = provenance.changed(before.get("sources", {}))
         differs += [f"code of {listed(changed)}"] if changed else []
-        earlier = {key: before.get(key) for key in ("command", "git", "environment", "sources")}
-        resumes = [*resumes, {"step": resumed_step, "differs": differs, "before": earlier}]
+        earlier = Process(
+            command=[masked(word) for word in before.get("command") or []],
+            git=before.get("git"),
+            environment=before.get("environment"),
+            sources=before.get("sources"),
+        )
+        resumes = [*resumes, Resume(step=resumed_step, differs=differs, before=earlier)]
         if differs:
             log.warning(
                 "environment differs: %s; the rest may not be bit-equal to an uninterrupted run",
@@ -45,7 +52,7 @@ def write_manifest(
                 "run": directory.path.name,
                 "config_hash": identity.hash,
                 "command": provenance.command(),
-                "overrides": overrides,
+                "overrides": [masked(word) for word in overrides],
                 "seed": config.seed,
                 "data": {
                     "name": config.data.name,

@@ -1,7 +1,6 @@
 """What can be refused is refused here, before a run directory exists or is taken up."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -11,6 +10,7 @@ from gptexp.data.load import LoadedText, load_corpus
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity
+from gptexp.files import at_home
 from gptexp.inference.load import read_checkpoint
 from gptexp.models.counts import flops_per_token, training_memory
 from gptexp.runs import checkpoint
@@ -48,7 +48,7 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
     init = None
     if config.init_from is not None:
-        init = read_checkpoint(Path(config.init_from))
+        init = read_checkpoint(at_home(config.init_from))
         if checkpoint.digest(init["model"]) != identity.init_sha256:
             what = f"{config.init_from} changed while the run was starting"
             raise CheckpointError(Problem("init_from", what, "start it again"))

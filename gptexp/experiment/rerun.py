@@ -151,7 +151,8 @@ def compare(
     if record.summary is not None and until >= record.last_step():
         yield _summary(record.summary, again, allowed)
     if record.state is RunState.diverged and until >= record.last_step():
-        own, other = record.status.get("what"), RunDirectory(again.path).status().get("what")
+        status = RunDirectory(again.path).status()
+        own, other = record.status.get("what"), status.get("what") if status else None
         text = "diverged as it did" if own == other else f"made again: {other or 'not diverged'}"
         yield Finding("status.json", text, Verdict.IDENTICAL if own == other else allowed)
 
@@ -197,7 +198,7 @@ def _weights(weights: dict[int, str], again: Again, allowed: Verdict) -> Finding
 
 
 def _summary(stored: dict[str, Any], again: Again, allowed: Verdict) -> Finding:
-    made = RunDirectory(again.path).summary() or {}
+    made = json.loads((again.path / "summary.json").read_bytes())  # as exactly as `stored` was read
     keys = [key for key in stored if key not in NOT_OF_RERUN]
     if unlike := [key for key in keys if not same(stored[key], made.get(key))]:
         return Finding("summary.json", f"{', '.join(unlike)} of the run made again", allowed)

@@ -3,10 +3,11 @@
 import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gptexp.config import UNITS
+from gptexp.config import UNITS, flat
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.schema import Fall, Summary
 from gptexp.runs.state import Outcome
 from gptexp.text import duration
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def show_summary(summary: dict[str, Any], folder: Path) -> None:
+def show_summary(summary: Summary, folder: Path) -> None:
     """Show what came out of a run, where it is, and what to type next."""
     best, final = summary["best"], summary["final"]
     log.info("")
@@ -36,8 +37,8 @@ def show_summary(summary: dict[str, Any], folder: Path) -> None:
         _number(final["train_loss"]),
         duration(summary["seconds"]),
     )
-    if summary.get("ngrams"):  # a run of an earlier gptexp has none
-        log.info("n-grams %s", describe_ngrams(summary["ngrams"], summary["config"]))
+    if ngrams := summary.get("ngrams"):  # a run of an earlier gptexp has none
+        log.info("n-grams %s", describe_ngrams(ngrams, summary.get("config", {})))
     if summary["cliff"] is not None:
         log.info("cliff   %s", describe_cliff(summary["cliff"]))
     if summary["test"] is not None:
@@ -52,26 +53,26 @@ def show_summary(summary: dict[str, Any], folder: Path) -> None:
         log.info("        tensorboard --logdir %s", folder.parents[1])
 
 
-def describe_cliff(fall: dict[str, Any]) -> str:
+def describe_cliff(fall: Fall) -> str:
     """The cliff of a summary in one line."""
     gap = f"validation is {fall['gap']:.4f} above training at the best"
-    match fall["verdict"]:
-        case "cliff":
-            onset = fall["onset"]
+    match fall:
+        case {"verdict": "cliff", "onset": onset} if onset is not None:
             return (
                 f"from step {onset['step']:,}, epoch {onset['epochs']:.2f}; "
                 f"{fall['height']:.4f} higher at the end, {fall['slope']:+.4f} an epoch; {gap}"
             )
-        case "none":
+        case {"verdict": "none"}:
             return f"none; {gap}"
     return f"too early to tell; {gap}"
 
 
-def describe_ngrams(losses: list[float], config: dict[str, Any]) -> str:
+def describe_ngrams(losses: list[float], config: dict[str, object]) -> str:
     """The losses of n-grams in a line: `3.3473, 2.4857 by counting 1, 2 characters`."""
     orders = ", ".join(str(order) for order in range(1, len(losses) + 1))
     shown = ", ".join(f"{loss:.4f}" for loss in losses)
-    return f"{shown} by counting {orders} {UNITS[config['tokenizer']['name']]}"
+    unit = UNITS.get(str(flat(config).get("tokenizer.name")), "tokens")
+    return f"{shown} by counting {orders} {unit}"
 
 
 def _number(value: float | None) -> float:
@@ -83,7 +84,9 @@ def show_again(over: Outcome, directory: RunDirectory) -> None:
     """Show the last lines of a run that was over before its command."""
     code = f", {over.note}" if over.note else ""
     log.info("already done%s (rerun=true trains it anew)", code)
-    show_summary(directory.summary() or {}, directory.path)
+    summary = directory.summary()
+    assert summary is not None, "it is over"
+    show_summary(summary, directory.path)
 
 
 def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: int | None) -> None:

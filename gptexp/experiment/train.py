@@ -1,7 +1,5 @@
 """One training run in its directory: build each part once, fit, sum up."""
 
-from typing import Any
-
 from gptexp.config import Config, to_dict
 from gptexp.experiment.compatibility import check_resume
 from gptexp.experiment.finish import TrainingResult, finish
@@ -19,6 +17,7 @@ from gptexp.optim.build import build_optimizer
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State, Store
+from gptexp.runs.schema import Summary
 from gptexp.runs.state import Outcome
 from gptexp.runtime.random import stream_seed
 from gptexp.tracking.tracker import Tracker, open_tracker
@@ -32,7 +31,7 @@ def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[st
     """
     directory = identity.directory
 
-    def fill() -> dict[str, Any]:
+    def fill() -> Summary:
         store = Store(directory.checkpoints, config.trainer.keep)
         newest = store.latest()
         resumed = None if newest is None else newest.state

@@ -133,9 +133,10 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
     if not common:
         return Finding("metrics.jsonl", "no value of these steps", Verdict.CANNOT)
     if verdict is Verdict.EQUIVALENT:
-        step = part(stored, again, tuple(names)).step
-        before = f"; to the bit before step {step:,}" if step else ""
-        return Finding("metrics.jsonl", f"{len(common):,} values: {WITHIN}{before}", verdict)
+        parted = part(stored, again, tuple(names)).step
+        exact = f"; to the bit before step {parted:,}" if parted else ""
+        text = f"{len(common):,} values: {WITHIN}{exact}"
+        return Finding("metrics.jsonl", text, verdict)
     return Finding("metrics.jsonl", f"{len(common):,} values, to the bit")
 
 

@@ -1,7 +1,7 @@
 """What the checkpoints of a run say, loaded and evaluated again, beside its files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -263,7 +263,7 @@ def _compare_summary(
 
 
 def _beside(
-    file: str, stored: dict[str, Any], again: dict[str, Any], claim: Claim, how: str
+    file: str, stored: Mapping[str, Any], again: Mapping[str, Any], claim: Claim, how: str
 ) -> Finding:
     """How the values of a file compare with those that were made again, key by key."""
     keys = [key for key in stored if key not in ("files", SEAL)]

@@ -1,16 +1,17 @@
 """`gptexp explain`: which model and which text are meant, then all stages of the text."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from gptexp.config import Config, check, choices, from_overrides
 from gptexp.data.load import format_of, load_corpus, read_corpus, split_corpus
+from gptexp.data.read import with_line_feeds
 from gptexp.errors import ConfigError, DataError, Problem
 from gptexp.explain.render import render
 from gptexp.explain.trace import trace_text
+from gptexp.files import at_home
 from gptexp.inference.load import load_run
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
@@ -83,7 +84,8 @@ def _trained(what: str, overrides: list[str]) -> Subject:
 
     Raises ConfigError and CheckpointError.
     """
-    if not Path(what).exists():
+    path = at_home(what)
+    if not path.exists():
         known = choices("data")
         reason = f"no run or checkpoint is there, and the corpora are {', '.join(known)}"
         fix = f"gptexp explain {nearest(what, known) or 'names'}"
@@ -91,7 +93,7 @@ def _trained(what: str, overrides: list[str]) -> Subject:
     if overrides:
         fix = f"leave it out, or gptexp explain names {overrides[0]}"
         raise ConfigError(Problem(overrides[0], "a run has its own config", fix))
-    run = load_run(Path(what))
+    run = load_run(path)
     return Subject(
         run.model,
         run.tokenizer,
@@ -120,7 +122,7 @@ def _first(subject: Subject, what: str) -> Tensor:
 
 def _encoded(text: str, subject: Subject) -> Tensor:
     """The ids of a text that the reader gave; raises DataError."""
-    whole = format_of(subject.config.data).enclose(text)
+    whole = format_of(subject.config.data).enclose(with_line_feeds(text))
     ids = torch.from_numpy(subject.tokenizer.encode(whole))
     if len(ids) < 2:
         what = f"{text!r} has no token that follows another"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +27,22 @@ class Sampling:
 
     def problems(self, tokens: int, num: int) -> Iterator[Problem]:
         """Yield what is out of its range, for `num` texts of so many tokens."""
-        for name, value in (("tokens", tokens), ("num", num), ("top-k", self.top_k)):
-            if value is not None and value < 1:
+        counts = {"tokens": tokens, "num": num, "top-k": 1 if self.top_k is None else self.top_k}
+        for name, value in counts.items():
+            if not _is_a(Integral, value):
+                yield Problem(name, f"{value!r} is no whole number", f"{name} of 1 or more")
+            elif value < 1:
                 yield Problem(name, f"{value} is below 1", f"{name} of 1 or more")
-        if not 0 <= self.temperature < math.inf:
-            what = f"{self.temperature} is not a finite number of at least 0"
+        if not (_is_a(Real, self.temperature) and 0 <= self.temperature < math.inf):
+            what = f"{self.temperature!r} is not a finite number of at least 0"
             yield Problem("temperature", what, "0.8")
-        if not 0 <= self.seed < 2**63:
-            yield Problem("seed", f"{self.seed} is not in [0, 2^63)", "a seed of 0, for one")
+        if not (_is_a(Integral, self.seed) and 0 <= self.seed < 2**63):
+            yield Problem("seed", f"{self.seed!r} is not in [0, 2^63)", "a seed of 0, for one")
+
+
+def _is_a(kind: type, value: object) -> bool:
+    """Whether it is such a number; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @torch.no_grad()
@@ -54,7 +63,7 @@ def generate(
     """
     if end is not None:
         tokens = min(tokens, block_size + 1 - prompt.shape[1])
-    generator = torch.Generator().manual_seed(sampling.seed)
+    generator = torch.Generator().manual_seed(int(sampling.seed))
     was_training = model.training
     model.eval()
     ids = prompt

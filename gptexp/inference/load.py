@@ -1,18 +1,22 @@
 """A run loaded from its checkpoint."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from gptexp.config import Config, from_dict
+from gptexp.config import Config, ModelConfig, from_dict
 from gptexp.data.corpus import Format
 from gptexp.data.load import format_of
+from gptexp.data.read import with_line_feeds
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
 from gptexp.inference.generate import Sampling, generate
 from gptexp.models.base import Model
 from gptexp.models.build import construct
+from gptexp.models.counts import total_parameters
 from gptexp.runs import checkpoint
 from gptexp.runs.journal import read_journal
 from gptexp.tokenizers.base import Tokenizer
@@ -26,8 +30,16 @@ class LoadedRun:
     model: Model  # best weights, in evaluation mode
     tokenizer: Tokenizer
     config: Config
-    metrics: list[dict[str, Any]]  # the lines of metrics.jsonl; empty for a lone checkpoint
     step: int  # of the checkpoint
+    path: Path  # the run directory, or a lone checkpoint
+
+    @cached_property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, read when first asked for; empty for a lone checkpoint.
+
+        Raises StorageError.
+        """
+        return read_journal(self.path / "metrics.jsonl") if self.path.is_dir() else []
 
     @property
     def format(self) -> Format:
@@ -50,6 +62,10 @@ class LoadedRun:
         """
         sampling = Sampling(temperature, top_k, seed)
         ConfigError.raise_for(sampling.problems(tokens, num))
+        if prompt is not None:
+            if not isinstance(prompt, str):
+                raise ConfigError(Problem("prompt", f"{prompt!r} is no text", "a text, or None"))
+            prompt = with_line_feeds(prompt)
         ids, block_size = self.format.prompt(prompt, self.tokenizer), self.config.model.block_size
         end = self.format.end(self.tokenizer)
         shown = ids if end is None else ids[1:]  # the end of a document before it is no text
@@ -57,7 +73,7 @@ class LoadedRun:
             what = f"{len(shown)} tokens, and a document has at most model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         device = next(self.model.parameters()).device
-        prompts = torch.from_numpy(ids).repeat(num, 1).to(device)
+        prompts = torch.from_numpy(ids).repeat(int(num), 1).to(device)
         new = generate(self.model, prompts, tokens, block_size, sampling, end)
         begins = self.tokenizer.decode(shown)
         return [begins + self.tokenizer.decode(row) for row in new]
@@ -72,14 +88,45 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
     try:
         config = from_dict(state["config"])
         tokenizer = tokenizer_from_dict(state["tokenizer"])
+        check_shapes(config.model, tokenizer.vocab_size, state["model"])
         model = construct(config.model, tokenizer.vocab_size)
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError, ConfigError) as error:
         reason = str(error).partition("\n")[0]
         what = f"its parts do not fit together: {reason}"
         raise CheckpointError(Problem(run, what, "use the gptexp that wrote it")) from error
-    metrics = read_journal(run / "metrics.jsonl") if run.is_dir() else []
-    return LoadedRun(model.to(device).eval(), tokenizer, config, metrics, state["step"])
+    return LoadedRun(model.to(device).eval(), tokenizer, config, state["step"], run)
+
+
+def check_shapes(cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]) -> None:
+    """Check that the model of `cfg` has these weights, before any memory is taken for it.
+
+    Raises ConfigError for a config that no model has, CheckpointError for other shapes.
+    """
+    ConfigError.raise_for(cfg.problems())
+    wanted, given = total_parameters(cfg, vocab_size), sum(w.numel() for w in weights.values())
+    if wanted > given:  # so a model of so many layers is not even sketched
+        what = f"its config has {wanted:,} parameters, and it holds {given:,}"
+        raise CheckpointError(Problem("model", what, "use the gptexp that wrote it"))
+    CheckpointError.raise_for(
+        Problem(name, f"{theirs}, and its config makes it {ours}", "use the gptexp that wrote it")
+        for name, theirs, ours in other_shapes(cfg, vocab_size, weights)
+    )
+
+
+def other_shapes(
+    cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]
+) -> list[tuple[str, Any, Any]]:
+    """The name of each parameter whose shape differs, its shape in `weights`, and by `cfg`."""
+    with torch.device("meta"):
+        network = construct(cfg, vocab_size)
+    wanted = {name: list(value.shape) for name, value in network.state_dict().items()}
+    given = {name: list(value.shape) for name, value in weights.items()}
+    return [
+        (name, given.get(name, "none"), wanted.get(name, "none"))
+        for name in wanted | given
+        if given.get(name) != wanted.get(name)
+    ]
 
 
 def read_checkpoint(run: Path) -> checkpoint.State:

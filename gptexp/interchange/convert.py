@@ -27,7 +27,7 @@ from gptexp.experiment.identity import Identity
 from gptexp.experiment.lifecycle import complete
 from gptexp.experiment.manifest import write_manifest
 from gptexp.experiment.prepare import Inputs
-from gptexp.files import storage_errors, write_text
+from gptexp.files import read_regular, storage_errors, write_text
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.inference.load import read_checkpoint
@@ -37,12 +37,15 @@ from gptexp.models.build import construct
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import OUTPUTS, RunDirectory
-from gptexp.runs.journal import read_journal
+from gptexp.runs.lines import Lines
+from gptexp.runs.schema import Summary
 from gptexp.runtime.device import device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.char import CharTokenizer
 from gptexp.tracking.tracker import open_tracker
 
 log = logging.getLogger(__name__)
+
+MOST_BYTES = 2**30  # of an imported file: some forty million weights
 
 ROWS = 1  # documents that microGPT trains on in a step
 PRESET = "experiment=microgpt"  # whose switches microGPT's architecture is
@@ -60,19 +63,17 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     CheckpointError.raise_for(Problem(run, what, fix) for what, fix in defects)
     model = config.model
     assert isinstance(model, GPTConfig)
-    lines = read_journal(run / "metrics.jsonl") if run.is_dir() else []
-    losses = [
-        line["train/loss"]
-        for line in lines
-        if line["step"] <= state["step"] and line.get("train/loss") is not None
-    ]
+    loss = None
+    for line in Lines(run / "metrics.jsonl", having=b'"train/loss"') if run.is_dir() else []:
+        is_before = line["step"] <= state["step"] and line.get("train/loss") is not None
+        loss = line["train/loss"] if is_before else loss
     stored = MicroGPT(
         n_embd=model.n_embd,
         n_head=model.n_head,
         n_layer=model.n_layer,
         block_size=model.block_size,
         num_steps=state["step"],
-        final_loss=losses[-1] if losses else None,
+        final_loss=loss,
         chars=state["tokenizer"]["characters"].removesuffix(BOUNDARY),
         weights=microgpt.from_state(state["model"], model.n_layer),
     )
@@ -100,7 +101,7 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
         return directory.path
     inputs = _inputs(config, stored, path, identity)
 
-    def fill() -> dict[str, Any]:
+    def fill() -> Summary:
         write_manifest(config, identity, inputs, overrides, None)
         return _filled(config, identity, inputs, stored)
 
@@ -158,7 +159,7 @@ def _inputs(config: Config, stored: MicroGPT, path: Path, identity: Identity) ->
     return Inputs(text, corpus, runtime, config.trainer)
 
 
-def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT) -> dict[str, Any]:
+def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT) -> Summary:
     """Fill the directory with what training leaves: a checkpoint, and curves of one point.
 
     Returns the summary. Tokens and epochs are those of one document a step, as microGPT trains.
@@ -218,7 +219,7 @@ def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
 def _read(path: Path) -> str:
     """The text of a file; raises CheckpointError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return read_regular(path, MOST_BYTES).decode()
     except OSError as error:
         reason = str(error.strerror)
     except ValueError:  # not UTF-8, or a NUL in the name

@@ -1,20 +1,25 @@
 """A run's dashboard written again from its journals, where a dashboard was lost or never there."""
 
+import logging
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from gptexp.config import Config, LoggerConfig, to_dict
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem
-from gptexp.files import read_json
 from gptexp.runs.directory import RunDirectory
-from gptexp.runs.journal import Sample, curves, read_journal
+from gptexp.runs.entries import BEST, read_entry, verified_bytes
+from gptexp.runs.journal import Sample, Samples, curves
+from gptexp.runs.lines import Lines
 from gptexp.runs.state import RunState
 from gptexp.runs.summary import scalars
 from gptexp.tracking.choose import openers
 from gptexp.tracking.dashboard import Dashboard, FinalResult, RunInfo
 
-Lines = list[dict[str, Any]]
+log = logging.getLogger(__name__)
+
+PROJECT = "gptexp"  # that of conf/logger
 
 DASHBOARDS = ("tensorboard", "wandb")
 
@@ -30,36 +35,51 @@ def export_dashboard(run: Path, to: str) -> None:
         known = ", ".join((*DASHBOARDS, "microgpt"))
         raise ConfigError(Problem("--to", f"{to!r} is not known", f"one of {known}"))
     directory = RunDirectory(run)
-    lines = read_journal(run / "metrics.jsonl")
-    if not lines:
+    lines = Lines(run / "metrics.jsonl")
+    last = lines.last_step()
+    if last is None:
         fix = "name a run, outputs/NAME/RUN"
         raise CheckpointError(Problem(run, "holds no metrics.jsonl", fix))
     config = directory.config()
-    samples = [Sample(**line) for line in read_journal(run / "samples.jsonl")]
+    samples = Samples(Lines(run / "samples.jsonl"))
     with directory.locked():
         try:
             if to == "tensorboard":
-                dashboard = tensorboard(config, run, lines, samples)
+                info = RunInfo(run, config.name, to_dict(config), last, lines, samples, over=True)
+                dashboard = tensorboard(config, info)
             else:
                 dashboard = wandb(config, run, lines, samples)
             finish(directory, dashboard, samples)
+        except GptexpError:
+            raise
         except Exception as error:
             what = str(error).partition("\n")[0]
             problem = Problem(run, f"{to} failed: {what}", "see to that, and again")
             raise GptexpError(problem) from error
+    for damage in lines.damage():
+        log.warning("%s", damage)
 
 
-def tensorboard(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
+def tensorboard(config: Config, info: RunInfo) -> Dashboard:
     """TensorBoard, opened as a resume after the last line, which writes all that came before."""
-    last = max(line["step"] for line in lines)
-    info = RunInfo(run, config.name, to_dict(config), last, lines, samples, over=True)
     return opened(replace(config.logger, tensorboard=True, wandb=False), info)
 
 
-def wandb(config: Config, run: Path, lines: Lines, samples: list[Sample]) -> Dashboard:
-    """W&B, opened as a run that begins anew and told everything at once."""
+def wandb(config: Config, run: Path, lines: Lines, samples: Samples) -> Dashboard:
+    """W&B, opened as a run that begins anew and told everything at once.
+
+    Whose account it goes to, and which project, is not for the run to say: it may be another's.
+    """
     info = RunInfo(run, config.name, to_dict(config), None, [], [])
-    dashboard = opened(replace(config.logger, tensorboard=False, wandb=True), info)
+    entity = os.environ.get("WANDB_ENTITY")
+    project = os.environ.get("WANDB_PROJECT") or PROJECT
+    log.info(
+        "W&B     project %s of %s (WANDB_PROJECT and WANDB_ENTITY name others)",
+        project,
+        entity or "your default entity",
+    )
+    chosen = replace(config.logger, entity=entity, project=project)
+    dashboard = opened(replace(chosen, tensorboard=False, wandb=True), info)
     for line in lines:
         dashboard.scalars({**line, **curves(line)})
     for sample in samples:
@@ -73,14 +93,29 @@ def opened(cfg: LoggerConfig, info: RunInfo) -> Dashboard:
     return opener()
 
 
-def finish(directory: RunDirectory, dashboard: Dashboard, samples: list[Sample]) -> None:
+def finish(directory: RunDirectory, dashboard: Dashboard, samples: Iterable[Sample]) -> None:
     """Tell `dashboard` the summary, if there is one, and how the run ended."""
     summary = directory.summary()
-    if summary is not None and samples:
-        best_step = (summary["best"] or {}).get("step", 0)
-        sample = next((s for s in samples if s.step == best_step), samples[-1])
-        entry = read_json(directory.checkpoints / "best.json")
-        best = None if entry is None else directory.checkpoints / entry["file"]
+    best_step = summary["best"]["step"] if summary and summary["best"] else 0
+    sample = None
+    for sample in samples:
+        if sample.step == best_step:
+            break
+    if summary is not None and sample is not None:
+        best = best_file(directory)
         dashboard.final(FinalResult(summary["steps"], scalars(summary), sample, None, best))
     state = directory.state() or RunState.unknown
     dashboard.close(state.exit_code)
+
+
+def best_file(directory: RunDirectory) -> Path | None:
+    """The best checkpoint, verified, since it is handed on; None where there is none.
+
+    Raises CheckpointError.
+    """
+    entry = read_entry(directory.checkpoints / BEST)
+    if entry is None:
+        return None
+    path = directory.checkpoints / entry.file
+    verified_bytes(path, entry)
+    return path

@@ -22,6 +22,8 @@ SIZES = ("n_embd", "n_head", "n_layer", "block_size")
 
 LARGEST = 2**53  # of an integer: beyond it JSON's readers disagree
 
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+
 SHOWN = 20  # problems of one file
 
 LAYER = re.compile(r"layer(0|[1-9]\d{0,8})\.(?:attn_w[qkvo]|mlp_fc[12])")
@@ -156,12 +158,14 @@ def from_state(state: dict[str, Tensor], n_layer: int) -> dict[str, Tensor]:
 def _load(text: str, file: str) -> dict[str, Any]:
     """The object in `text`; raises CheckpointError for any other text."""
     try:
-        stored = json.loads(text)
+        stored = json.loads(text, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         what = f"not JSON at {place} ({error.msg})"
     except RecursionError:
         what = "nested too deeply"
+    except _DoubledKeyError as error:
+        what = f"holds {_shown(error.args[0])} twice in one object"
     except ValueError as error:  # an integer of more digits than Python reads
         what = f"holds a number that cannot be read ({str(error).partition(':')[0]})"
     else:
@@ -169,6 +173,18 @@ def _load(text: str, file: str) -> dict[str, Any]:
             return stored
         what = f"holds {_shown(stored)}, not an object"
     raise CheckpointError(Problem(file, what, "give a file that microGPT's export wrote"))
+
+
+class _DoubledKeyError(Exception):
+    """JSON's readers disagree on which of two values counts."""
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _DoubledKeyError(next(key for key in keys if keys.count(key) > 1))
+    return found
 
 
 def _defects(stored: dict[str, Any]) -> Iterator[Defect]:
@@ -285,10 +301,10 @@ def _not_finite(number: Any) -> str:
     """Why this is not a finite float64, such as `not a number`; empty when it is one."""
     if isinstance(number, bool) or not isinstance(number, int | float):
         return "not a number"
-    try:
-        return "" if math.isfinite(number) else "not a finite number"
-    except OverflowError:
-        return "too large for a float64"
+    if number != number or number in (math.inf, -math.inf):  # isnan() takes no huge integer
+        return "not a finite number"
+    # A model computes in float32, where a larger one is infinite.
+    return "" if abs(number) <= FLOAT32_MAX else "too large for a float32"
 
 
 def _shown(value: Any) -> str:

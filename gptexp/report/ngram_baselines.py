@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from gptexp.config import UNITS
-from gptexp.report.results import Record, Results, mapping
+from gptexp.report.results import Record, Results
+from gptexp.runs.schema import Text
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,6 @@ def of(results: Results) -> NgramBaselines | None:
 
 def _judged_by(record: Record) -> tuple[str, ...]:
     """The text and the tokens that a run is judged by, and where the validation split lies."""
-    bounds = mapping(mapping(record.manifest.get("data")).get("bounds"))
+    bounds = record.manifest.get("data", Text()).get("bounds", {})
     tokenizer = record.run.config.get("tokenizer.name")
     return str(record.run.data_sha256), str(tokenizer), str(bounds.get("val"))

@@ -8,7 +8,9 @@ from pathlib import Path
 from gptexp.analysis import groups
 from gptexp.analysis.records import mixed, varying
 from gptexp.report.ngram_baselines import NgramBaselines
-from gptexp.report.results import Record, Results, mapping, short_label
+from gptexp.report.results import Record, Results, short_label
+from gptexp.runs.schema import Checkout, Environment, Text
+from gptexp.runs.secrets import masked
 from gptexp.text import duration
 
 MOST_VALUES = 8  # of a key or a fact, that are listed
@@ -57,10 +59,10 @@ def _ngrams(baselines: NgramBaselines) -> str:
 
 
 def _corpus(record: Record) -> str:
-    data, config = mapping(record.manifest.get("data")), record.run.config
-    tokens = mapping(data.get("tokens"))
+    data, config = record.manifest.get("data", Text()), record.run.config
+    tokens = data.get("tokens", {})
     name = config.get("data.path") or config.get("data.asset") or data.get("name")
-    val = f", {tokens['val']:,} validation tokens" if isinstance(tokens.get("val"), int) else ""
+    val = f", {tokens['val']:,.0f} validation tokens" if "val" in tokens else ""
     digest = f", SHA-256 {str(record.run.data_sha256)[:12]}" if record.run.data_sha256 else ""
     return f"{name} ({config.get('tokenizer.name')} tokens{val}{digest})"
 
@@ -78,9 +80,9 @@ def _varying(records: Sequence[Record]) -> list[str]:
 
 
 def _code(record: Record) -> str:
-    git = mapping(record.manifest.get("git"))
-    environment = mapping(record.manifest.get("environment"))
-    packages = mapping(environment.get("packages"))
+    git, environment = record.manifest.get("git", Checkout()), record.manifest.get("environment")
+    environment = environment or Environment()
+    packages = environment.get("packages", {})
     commit = f"commit {str(git['commit'])[:12]}" if git.get("commit") else ""
     changed = " with uncommitted changes" if git.get("changed") else ""
     torch = f"torch {packages['torch']}" if packages.get("torch") else ""
@@ -96,14 +98,19 @@ def commands(results: Results) -> list[tuple[str, int]]:
 def _command(record: Record) -> str:
     """The command line of run.py; from a notebook, the overrides that amount to it."""
     argv = record.manifest.get("command")
-    if isinstance(argv, list) and argv:
+    if argv:
         programs = {"run.py": "python run.py", "gptexp": "gptexp"}  # the second imports models
-        if program := programs.get(Path(str(argv[0])).name):
-            return f"{program} {shlex.join(map(str, argv[1:]))}".rstrip()
+        if program := programs.get(Path(argv[0]).name):
+            return f"{program} {_shown(argv[1:])}".rstrip()
     overrides = record.manifest.get("overrides")
-    if isinstance(overrides, list) and overrides:
-        return f"python run.py {shlex.join(map(str, overrides))}"
+    if overrides:
+        return f"python run.py {_shown(overrides)}"
     return "not recorded: see config.yaml of the run"
+
+
+def _shown(words: Sequence[object]) -> str:
+    """The words as one would type them, without the secrets that an early manifest may hold."""
+    return shlex.join(masked(str(word)) for word in words)
 
 
 def _distinct(words: Iterable[str]) -> list[str]:

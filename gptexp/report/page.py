@@ -1,5 +1,6 @@
 """`gptexp report`: the runs of a folder as one page, with its figures and numbers beside it."""
 
+import contextlib
 import json
 import re
 from collections.abc import Collection, Sequence
@@ -13,12 +14,13 @@ from markupsafe import Markup
 from gptexp.analysis import table
 from gptexp.analysis.cliff import best_of
 from gptexp.analysis.table import Table
+from gptexp.errors import Problem, StorageError
 from gptexp.files import storage_errors, write_bytes, write_text
 from gptexp.report import figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.results import Bundle, Record, Results, Size, bundles, read_results, sizes
-from gptexp.runs.journal import read_journal
+from gptexp.runs.lines import Lines
 from gptexp.runs.state import RunState
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
@@ -43,8 +45,10 @@ PICTURES = frozenset(
 )
 
 
-def write_report(folder: Path, to: Path | None = None) -> Path:
-    """Write the report of the runs in `folder` into `to`, a folder; returns the page.
+def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Problem]]:
+    """Write the report of the runs in `folder` into `to`, a folder.
+
+    Returns the page, and what is damaged among the runs, which the page tells too.
 
     Beside the page lie the figures as PNG, runs.csv, groups.csv, and the numbers behind the figures
     as report.json. Raises ConfigError for a folder without a finished run, StorageError.
@@ -70,7 +74,7 @@ def write_report(folder: Path, to: Path | None = None) -> Path:
         samples=_samples(results),
         groups=_rows(per_group, [bool(row["runs"].marks) for row in per_group.rows]),
         runs=_rows(per_run, [row["state"] != RunState.done for row in per_run.rows]),
-        notes=[*per_group.notes, *results.notes],
+        notes=[*per_group.notes, *map(str, results.damaged), *results.notes],
     )
     pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others)}
     _remove_stale(target, pictures)
@@ -80,7 +84,7 @@ def write_report(folder: Path, to: Path | None = None) -> Path:
     write_text(target / "groups.csv", table.render_table(per_group, "csv") + "\n")
     write_text(target / "report.json", _numbers(facts, drawn, points, per_group, baselines))
     write_text(target / PAGE, text)
-    return target / PAGE
+    return target / PAGE, results.damaged
 
 
 def _samples(results: Results) -> list[dict[str, str]]:
@@ -102,12 +106,13 @@ def _last_sample(records: Sequence[Record]) -> tuple[str, str]:
     """A text of a group without a finished run, the last up to a run's best, and its origin."""
     for record in records:
         best = best_of(record.curve).step if record.curve else 0
-        lines = read_journal(record.run.path / "samples.jsonl")
-        written = [line for line in lines if line["step"] <= best] or lines[:1]
-        if written:
-            run, line = record.run, written[-1]
-            origin = f"seed {run.seed}, {run.state}; sample of step {line['step']:,}"
-            return f"{line.get('prompt', '')}{line.get('text', '')}", origin
+        run, shown = record.run, None
+        with contextlib.suppress(StorageError):
+            for line in Lines(run.path / "samples.jsonl"):
+                shown = line if shown is None or line["step"] <= best else shown
+        if shown is not None:
+            origin = f"seed {run.seed}, {run.state}; sample of step {shown['step']:,}"
+            return f"{shown.get('prompt', '')}{shown.get('text', '')}", origin
     return "", f"{records[0].run.state}; no sample"
 
 

@@ -9,17 +9,17 @@ from gptexp.analysis import cliff
 from gptexp.analysis.records import collect
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import storage_errors
-from gptexp.runs.journal import read_journal
 
 log = logging.getLogger(__name__)
 
 FORMATS = (".png", ".svg", ".pdf")
 
 
-def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
+def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> list[Problem]:
     """Draw the evaluations of `runs`, which may be folders of runs, over `by` into the file `to`.
 
-    Raises ConfigError for an axis, a kind of picture or a run that cannot be drawn, StorageError.
+    Returns what is damaged among them. Raises ConfigError for an axis, a kind of picture or a run
+    that cannot be drawn, StorageError.
     """
     from gptexp.report import charts  # matplotlib: half a second
 
@@ -30,21 +30,22 @@ def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> None:
         known = f"a name with {', '.join(FORMATS)}"
         raise ConfigError(Problem("--to", f"{to} is no picture", known))
     curves: dict[Path, list[cliff.CurvePoint]] = {}
-    collected, notes = collect(runs)
-    for note in notes:
-        log.warning("%s", note)
+    collected, damaged = collect(runs)
     for path in (run.path for run in collected):
-        curve = cliff.curve_points(read_journal(path / "metrics.jsonl"))
-        if not curve:
+        curve, damage = cliff.read_curve(path)
+        for words in damage:
+            log.warning("%s", words)
+        if not curve and not damage:
             log.warning("%s: holds no evaluation yet, so it is left out", path)
-            continue
-        curves[path] = curve
+        if curve:
+            curves[path] = curve
     if not curves:
         problem = Problem("runs", "none holds an evaluation", "name a run that has got that far")
         raise ConfigError(problem)
     with storage_errors(to):
         to.parent.mkdir(parents=True, exist_ok=True)
         charts.cliffs(labelled(curves), by).savefig(to)
+    return damaged
 
 
 def labelled(curves: dict[Path, list[cliff.CurvePoint]]) -> dict[str, list[cliff.CurvePoint]]:

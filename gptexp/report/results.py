@@ -4,7 +4,6 @@ From the files of the runs alone. What another kind of result adds to the report
 baseline, a fitted law) is gathered here, as one more function of Results.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from gptexp.analysis import cliff, groups, records
 from gptexp.analysis.cliff import CurvePoint
 from gptexp.analysis.groups import Group, Statistic
 from gptexp.analysis.records import Run
-from gptexp.errors import ConfigError, Problem
-from gptexp.files import read_json
-from gptexp.runs.journal import read_journal
+from gptexp.errors import ConfigError, DamagedError, Problem, StorageError
+from gptexp.runs.lines import Lines
+from gptexp.runs.schema import Checkout, Manifest, Summary, Text, read_manifest, read_summary
 from gptexp.text import listed
 
 MOST_RUNS = 40  # that are drawn one by one; of more, the means of their groups
@@ -36,7 +35,7 @@ class Record:
 
     run: Run
     curve: list[CurvePoint]
-    manifest: dict[str, Any]  # without the patch and the digests of the sources
+    manifest: Manifest  # without the patch and the digests of the sources
     flops: float | None  # of the whole training; of a finished run only
     seconds: float | None  # wall time
     sample: str | None  # drawn from the best weights of a finished run
@@ -45,8 +44,8 @@ class Record:
     @property
     def tokens(self) -> int | None:
         """The number of tokens in the training set; None where the manifest does not say."""
-        value = mapping(mapping(self.manifest.get("data")).get("tokens")).get("train")
-        return value if isinstance(value, int) else None
+        tokens = self.manifest.get("data", Text()).get("tokens", {}).get("train")
+        return None if tokens is None else int(tokens)
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,8 @@ class Results:
     by: list[str]  # config keys that tell the groups apart
     records: dict[Path, Record]  # by run directory
     groups: list[Group]
-    notes: list[str]  # of directories that cannot be read
+    damaged: list[Problem]  # files of the runs
+    notes: list[str]  # of curves that are left out
 
     def label(self, group: Group) -> str:
         return short_label(self.by, group.values)
@@ -92,7 +92,7 @@ class Results:
 def read_results(folder: Path) -> Results:
     """The runs of a folder; raises ConfigError where there is none, or none that is done."""
     runs, damaged = records.collect([folder])
-    notes = [str(problem) for problem in damaged]
+    notes: list[str] = []
     if not any(run.done for run in runs):
         why = listed([f"{run.path.name} {run.state}" for run in runs])
         fix = f"see why with gptexp table {folder}, and run their commands again"
@@ -100,7 +100,7 @@ def read_results(folder: Path) -> Results:
         raise ConfigError(Problem(folder, what, fix))
     by = telling(runs)
     by_path = {run.path: _record(run, notes) for run in runs}
-    return Results(folder, by, by_path, groups.group(runs, by), notes)
+    return Results(folder, by, by_path, groups.group(runs, by), damaged, notes)
 
 
 def telling(runs: Sequence[Run]) -> list[str]:
@@ -110,8 +110,6 @@ def telling(runs: Sequence[Run]) -> list[str]:
     but the dataset's size is always told.
     """
     told = records.mixed(runs)
-    if len({run.data_sha256 for run in runs}) > 1 and "data.path" in records.differing(runs):
-        told.append("data.path")
     keys = [key for key in told if key != "data.fraction"]
     count = _combinations(runs, keys)
     for key in reversed(keys):
@@ -204,31 +202,42 @@ def thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
 
 
 def _record(run: Run, notes: list[str]) -> Record:
-    summary = (read_json(run.path / "summary.json") or {}) if run.done else {}
-    manifest = read_json(run.path / "manifest.json") or {}
-    lines = read_journal(run.path / "metrics.jsonl")
-    try:
-        curve = cliff.curve_points(lines)
-    except (KeyError, TypeError):
-        notes.append(f"{run.path}: metrics.jsonl is damaged, so its curve is left out")
-        curve = []
-    sample = summary.get("sample")
+    summary = read_summary(run.path) if run.done else None
+    curve, damage = cliff.read_curve(run.path)
+    notes += damage
     return Record(
         run=run,
         curve=curve,
-        manifest=_without_bulk(manifest),
-        flops=_finite_number(summary.get("flops")),
-        seconds=_finite_number((lines[-1] if lines else summary).get("seconds")),
-        sample=sample if isinstance(sample, str) else None,
-        ngrams=_numbers(summary.get("ngrams")),
+        manifest=_manifest(run),
+        flops=summary["flops"] if summary else None,
+        seconds=_seconds(run, summary),
+        sample=summary["sample"] if summary else None,
+        ngrams=(summary.get("ngrams") or None) if summary else None,
     )
 
 
-def _without_bulk(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest without patch and digests, which would fill the memory with many runs."""
-    kept = {key: value for key, value in manifest.items() if key not in ("sources", "resumes")}
-    kept["git"] = {k: v for k, v in mapping(manifest.get("git")).items() if k != "patch"}
-    return kept
+def _manifest(run: Run) -> Manifest:
+    """The manifest without patch and digests, which would fill the memory with many runs.
+
+    Empty for a damaged one, which the run's own line has told of.
+    """
+    try:
+        manifest = read_manifest(run.path)
+    except DamagedError:
+        return {}
+    manifest.pop("sources", None)
+    manifest.pop("resumes", None)
+    manifest.get("git", Checkout()).pop("patch", None)
+    return manifest
+
+
+def _seconds(run: Run, summary: Summary | None) -> float | None:
+    """Wall time so far: what the last line says, or else the summary."""
+    try:
+        last = Lines(run.path / "metrics.jsonl").last().get("seconds")
+    except StorageError:  # of which read_curve says what it is
+        last = None
+    return last if last is not None else summary["seconds"] if summary else None
 
 
 def _mean(label: str, records: Sequence[Record]) -> Bundle:
@@ -268,21 +277,3 @@ def _label_without(by: Sequence[str], group: Group, left_out: Sequence[str]) -> 
 
 def _combinations(runs: Sequence[Run], keys: Sequence[str]) -> int:
     return len({tuple(run.config.get(key) for key in keys) for run in runs})
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """The value, or an empty mapping for any other kind of value, as in a damaged file."""
-    return value if isinstance(value, dict) else {}
-
-
-def _finite_number(value: Any) -> float | None:
-    """The value if it is a finite number; None for anything else, as in a damaged file."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if is_number and math.isfinite(value) else None
-
-
-def _numbers(value: Any) -> list[float] | None:
-    """A list of at least one number, all finite; None for anything else."""
-    numbers = [_finite_number(item) for item in value] if isinstance(value, list) else []
-    finite = [number for number in numbers if number is not None]
-    return finite if finite and len(finite) == len(numbers) else None

@@ -4,8 +4,10 @@ import hashlib
 import io
 import logging
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import torch
@@ -21,6 +23,20 @@ FORMAT = "gptexp checkpoint"
 VERSION = 1
 
 State = dict[str, Any]
+
+PARTS: dict[str, type | UnionType] = {  # of a state, as Trainer.state_dict makes it
+    "step": int,
+    "best_step": int,
+    "model": dict,
+    "config": dict,
+    "config_hash": str,
+    "tokenizer": dict,
+    "optimizer": dict,
+    "stop": dict,
+    "rng": dict,
+    "seconds": int | float,
+    "loss_count": int,
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +83,7 @@ class Store(Entries):
                 state = read(self.folder / entry.file, entry)
             except CheckpointError as error:
                 problem = error.problems[0]
-                what = f"{problem.subject}: {problem.what}"
-                log.warning("%s. Using the one before. %s", what, problem.fix)
+                log.warning("%s: %s. Using the one before.", problem.subject, problem.what)
                 continue
             # The file is verified and its entry is not, so the file says what it is.
             entry = replace(entry, step=state["step"], best_step=state["best_step"])
@@ -119,6 +134,8 @@ def read(path: Path, entry: Entry | None = None) -> State:
                 "use the gptexp that wrote it",
             )
         )
+    if defect := next(_defects(state), ""):
+        raise CheckpointError(Problem(path, f"damaged: {defect}", "use another checkpoint"))
     return state
 
 
@@ -132,18 +149,52 @@ def digest(tensors: dict[str, Tensor]) -> str:
     return total.hexdigest()
 
 
+def _defects(state: State) -> Iterator[str]:
+    """What is not of the kind that a trainer saves, or larger than it is in the file."""
+    for name, kind in PARTS.items():
+        if name in state and not isinstance(state[name], kind):
+            yield f"{name} is {type(state[name]).__name__}"
+    for name in ("step", "best_step", "model"):
+        if name not in state:
+            yield f"{name} is missing"
+    if not -1 <= state["best_step"] <= state["step"]:
+        yield f"step {state['step']}, and its best {state['best_step']}"
+    for name, weight in dict(state.get("model", ())).items():
+        if not isinstance(name, str) or not isinstance(weight, Tensor):
+            yield f"model holds {type(weight).__name__}"
+    for tensor in _tensors(state):
+        dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
+        # One number can be made to look like any number of them.
+        if not dense or tensor.nbytes > tensor.untyped_storage().nbytes():
+            yield f"a tensor of shape {tuple(tensor.shape)} that is not in the file"
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)
+
+
 def _check_archive(path: Path, data: bytes) -> None:
     """Check that it is torch's kind of archive, whole by its checksums; raises CheckpointError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-            damaged = archive.testzip()
+            # torch stores its members as they are. One that is compressed could be any size.
+            whole = sum(member.file_size for member in archive.infolist()) <= len(data)
+            plain = all(m.compress_type == zipfile.ZIP_STORED for m in archive.infolist())
+            damaged = archive.testzip() if whole and plain else None
     except zipfile.BadZipFile as error:
         raise _foreign(path, data) from error
     except Exception as error:  # a damaged archive makes zipfile raise almost anything
         raise CheckpointError(
             Problem(path, f"damaged: {error}", "use another checkpoint")
         ) from error
+    if not (whole and plain):
+        what = "it unpacks to more than it holds, which no file of torch's does"
+        raise CheckpointError(Problem(path, what, "use another checkpoint"))
     if damaged is not None:
         raise CheckpointError(Problem(path, f"damaged in {damaged}", "use another checkpoint"))
     if not any(name.endswith("/data.pkl") for name in names):

@@ -1,27 +1,38 @@
 """A run is its directory: who works in it, what became of it, what it says of itself."""
 
+import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gptexp.config import Config, from_yaml, stored_config
-from gptexp.errors import ConfigError, InUseError, Problem
+from gptexp.errors import ConfigError, DamagedError, InUseError, Problem
 from gptexp.files import (
     json_sha256,
-    read_json,
+    read_regular,
     storage_errors,
     sweep_temporaries,
     write_json,
     write_text,
 )
+from gptexp.runs.schema import (
+    Manifest,
+    Process,
+    Status,
+    Summary,
+    read_manifest,
+    read_status,
+    read_summary,
+)
 from gptexp.runs.seal import sealed
 from gptexp.runs.state import RECORDED, RunState
 
 OUTPUTS = Path("outputs")
+
+MOST_CONFIG = 2**20  # bytes of a config.yaml
 
 LOCK_SECONDS = 1.0  # for whoever only looks whether it is held, see RunDirectory.held
 
@@ -42,17 +53,30 @@ class RunDirectory:
         """The file that holds what the screen showed, with times."""
         return self.path / "run.log"
 
-    def summary(self) -> dict[str, Any] | None:
-        """The content of summary.json, whose presence means that the run is finished."""
-        return read_json(self.path / "summary.json")
+    def summary(self) -> Summary | None:
+        """The content of summary.json, whose presence means that the run is finished.
 
-    def manifest(self) -> dict[str, Any]:
-        """The content of manifest.json; empty when there is none."""
-        return read_json(self.path / "manifest.json") or {}
+        Raises DamagedError.
+        """
+        return read_summary(self.path)
 
-    def status(self) -> dict[str, Any]:
-        """The content of status.json; empty when there is none."""
-        return read_json(self.path / "status.json") or {}
+    def manifest(self) -> Manifest:
+        """The content of manifest.json; empty when there is none; raises DamagedError."""
+        return read_manifest(self.path)
+
+    def status(self) -> Status | None:
+        """The content of status.json; None when there is none, or when it is damaged.
+
+        It tells people of the run, and whatever goes on with the run writes it anew.
+        """
+        with contextlib.suppress(DamagedError):
+            return read_status(self.path)
+        return None
+
+    def diverged(self) -> bool:
+        """Whether status.json says that a loss or gradient was not finite."""
+        status = self.status()
+        return status is not None and status["state"] == RunState.diverged
 
     def state(self) -> RunState | None:
         """The state in status.json, or `killed` where nothing was left to say so.
@@ -60,10 +84,10 @@ class RunDirectory:
         None without a status, `unknown` for one that no run has. Without a look at the summary: a
         run that has one is done, whatever its status says.
         """
-        state = self.status().get("state")
-        if state is None:
+        status = self.status()
+        if status is None:
             return None
-        if state not in RECORDED:
+        if (state := status["state"]) not in RECORDED:
             return RunState.unknown
         gone = state == RunState.running and not self.held()
         return RunState.killed if gone else RunState(state)
@@ -80,7 +104,7 @@ class RunDirectory:
         """The config of config.yaml; raises ConfigError, with that fix, where it cannot be read."""
         path = self.path / "config.yaml"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_regular(path, MOST_CONFIG).decode()
         except OSError as error:
             raise ConfigError(Problem(path, f"{error.strerror}", fix)) from error
         except ValueError as error:
@@ -115,9 +139,10 @@ class RunDirectory:
         if path is None:
             return None
         for other in sorted(self.path.parent.glob(f"{self.path.name.rpartition('-')[0]}-*")):
-            data = RunDirectory(other).manifest().get("data", {})
-            if data.get("path") == path and data.get("sha256") != sha256:
-                return other, data["sha256"]
+            with contextlib.suppress(DamagedError):  # which is that run's own matter
+                data = read_manifest(other).get("data", {})
+                if data.get("path") == path and data.get("sha256", sha256) != sha256:
+                    return other, data["sha256"]
         return None
 
     @contextmanager
@@ -135,10 +160,11 @@ class RunDirectory:
                 lock.acquire()
             except Timeout as error:
                 other = self.status()
+                pid, host = (other.get("pid"), other.get("host")) if other else (None, None)
                 raise InUseError(
                     Problem(
                         self.path,
-                        f"in use by process {other.get('pid', '?')} on {other.get('host', '?')}",
+                        f"in use by process {pid or '?'} on {host or '?'}",
                         "wait for it, or stop it",
                     )
                 ) from error
@@ -177,18 +203,19 @@ class RunDirectory:
         """Write a file of the directory atomically; raises StorageError."""
         write_text(self.path / name, text)
 
-    def write_json(self, name: str, value: dict[str, Any]) -> None:
+    def write_json(self, name: str, value: Mapping[str, object]) -> None:
         """Write a file of the directory atomically; raises StorageError."""
         write_json(self.path / name, value)
 
 
-def code_digest(manifest: dict[str, Any]) -> str | None:
+def code_digest(manifest: Manifest) -> str | None:
     """One SHA-256 for the package's sources in a manifest; None when it holds none.
 
     Of a run that went on under other code it covers each state of the code, so that such a run is
     like no run of one code alone.
     """
-    before = [resume.get("before", {}).get("sources") for resume in manifest.get("resumes", [])]
+    resumes = manifest.get("resumes", [])
+    before = [resume.get("before", Process()).get("sources") for resume in resumes]
     states = [state for state in (*before, manifest.get("sources")) if state]
     different = [state for i, state in enumerate(states) if i == 0 or state != states[i - 1]]
     return json_sha256(different) if different else None

@@ -10,12 +10,17 @@ The files come in that order, each atomically, so an entry never names what is n
 
 import contextlib
 import hashlib
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from gptexp.config import Keep
-from gptexp.errors import CheckpointError, Problem
-from gptexp.files import read_json, sha256, storage_errors, sync_folder, write_json
+from gptexp.errors import CheckpointError, DamagedError, Problem
+from gptexp.files import open_regular, storage_errors, sync_folder, write_json
+from gptexp.runs.schema import Count, read_json
 
 BEST, LAST = "best.json", "last.json"
 
@@ -24,11 +29,11 @@ BEST, LAST = "best.json", "last.json"
 class Entry:
     """All that is known of one checkpoint file before it is opened."""
 
-    file: str
-    size: int  # bytes
+    file: Annotated[str, msgspec.Meta(pattern=r"^step-\d+\.pt$")]  # of the same folder
+    size: Count  # bytes
     sha256: str  # of the file
-    step: int
-    best_step: int  # the step of the lowest validation loss, as it stood at `step`
+    step: Count
+    best_step: Count  # the step of the lowest validation loss, as it stood at `step`
     weights_sha256: str | None = None  # see checkpoint.digest; None of an earlier gptexp
 
 
@@ -92,7 +97,8 @@ class Entries:
             return None
         path = self.folder / f"step-{step}.pt"
         with contextlib.suppress(OSError):
-            digest = sha256(path)
+            with open_regular(path) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
             for name in (f"step-{step}.json", BEST, LAST):
                 copy = read_entry(self.folder / name)
                 if copy is not None and copy.sha256 == digest:
@@ -136,10 +142,9 @@ class Entries:
 
 def read_entry(path: Path) -> Entry | None:
     """The entry in a file; None when it is missing or damaged."""
-    try:
-        return Entry(**(read_json(path) or {}))
-    except TypeError:
-        return None
+    with contextlib.suppress(DamagedError):
+        return read_json(path, Entry, "use another checkpoint")
+    return None
 
 
 def verified_bytes(path: Path, entry: Entry | None) -> bytes:
@@ -149,18 +154,22 @@ def verified_bytes(path: Path, entry: Entry | None) -> bytes:
     CheckpointError.
     """
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if entry is not None and size != entry.size:
+                raise _damaged(path, f"{size:,} bytes, not {entry.size:,}")
+            data = file.read(size)
     except OSError as error:
         problem = Problem(path, f"{error.strerror}", "name a checkpoint file")
         raise CheckpointError(problem) from error
     digest = hashlib.sha256(data).hexdigest()
     if entry is not None and digest != entry.sha256:
-        what = (
-            f"damaged: {len(data):,} bytes with SHA-256 {digest[:12]}..., not {entry.size:,} with "
-            f"{entry.sha256[:12]}..."
-        )
-        raise CheckpointError(Problem(path, what, "use another checkpoint"))
+        raise _damaged(path, f"SHA-256 {digest[:12]}..., not {entry.sha256[:12]}...")
     return data
+
+
+def _damaged(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(Problem(path, f"damaged: {what}", "use another checkpoint"))
 
 
 def weights_digest(run: Path) -> str | None:

@@ -2,11 +2,13 @@
 
 import hashlib
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptexp.files import json_sha256
+from gptexp.runs.secrets import masked
 
 if TYPE_CHECKING:
     from gptexp.runtime.device import Runtime
@@ -95,8 +97,8 @@ def git() -> dict[str, Any]:
 
 
 def command() -> list[str]:
-    """The command line, for the manifest."""
-    return list(sys.argv)
+    """The command line without its secrets, for the manifest."""
+    return [masked(word) for word in sys.argv]
 
 
 def fingerprint(value: dict[str, Any]) -> dict[str, str]:
@@ -110,7 +112,7 @@ def changed(before: dict[str, str]) -> list[str]:
     return sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
 
 
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     """The parts of two environments that differ and can change bits, as `threads 2 -> 1`."""
     return [f"{k} {before.get(k)} -> {now[k]}" for k in EXACT if before.get(k) != now[k]]
 

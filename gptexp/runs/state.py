@@ -10,6 +10,7 @@ from gptexp.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     ConfigError,
+    DamagedError,
     DivergedError,
     GptexpError,
     InterruptedRunError,
@@ -103,6 +104,8 @@ def state_after(error: GptexpError, otherwise: RunState) -> RunState:
             return RunState.interrupted
         case InUseError():
             return RunState.in_use
+        case DamagedError():
+            return RunState.damaged
         case StorageError():
             return RunState.failed
     return otherwise

@@ -1,11 +1,16 @@
 """summary.json, written last: what a finished run came to, read again."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from gptexp.runs.schema import Summary
 
-def scalars(summary: dict[str, Any]) -> dict[str, float]:
+
+def scalars(summary: Summary) -> dict[str, float]:
     """The summary as points for dashboards, `final/...`; what there is not is left out."""
-    best, final, fall = summary["best"] or {}, summary["final"], summary["cliff"] or {}
+    best: Mapping[str, Any] = summary["best"] or {}
+    fall: Mapping[str, Any] = summary["cliff"] or {}
+    final = summary["final"]
     values = {
         "best_val_loss": best.get("val_loss"),
         "best_val_bpb": best.get("val_bpb"),
@@ -18,7 +23,7 @@ def scalars(summary: dict[str, Any]) -> dict[str, float]:
         "cliff_height": fall.get("height"),
         "cliff_slope": fall.get("slope"),
         "gap_at_best": fall.get("gap"),
-        "test_loss": (summary["test"] or {}).get("loss"),
+        "test_loss": summary["test"]["loss"] if summary["test"] else None,
         "params": summary["params"]["total"],
         "params_non_embedding": summary["params"]["non_embedding"],
         "flops": summary["flops"],
@@ -27,6 +32,6 @@ def scalars(summary: dict[str, Any]) -> dict[str, float]:
     return {f"final/{name}": float(value) for name, value in values.items() if value is not None}
 
 
-def best_val_loss(summary: dict[str, Any]) -> float | None:
+def best_val_loss(summary: Summary) -> float | None:
     """The lowest validation loss, in nats per token; None where none was finite."""
     return None if summary["best"] is None else summary["best"]["val_loss"]

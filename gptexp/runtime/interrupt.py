@@ -1,11 +1,15 @@
-"""Ctrl-C and SIGTERM as a request that the loop reads between two steps."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request that the loop reads between two steps."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+def endings() -> list[int]:
+    """The signals besides Ctrl-C that end a run, but for one that is ignored, as under nohup."""
+    found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows has no second
+    return [n for n in found if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
 
 
 class Interrupt:
@@ -17,7 +21,9 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+            self._previous = {
+                number: signal.signal(number, self._note) for number in (signal.SIGINT, *endings())
+            }
         return self
 
     def __exit__(

@@ -10,11 +10,11 @@ from gptexp.errors import ConfigError, GptexpError
 from gptexp.experiment.identity import identify
 from gptexp.experiment.lifecycle import to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory
-from gptexp.files import read_json
 from gptexp.models.build import build_model
 from gptexp.models.counts import flops_per_token, total_parameters, training_memory
 from gptexp.optim.build import build_optimizer
 from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runs.entries import LAST, read_entry
 from gptexp.runs.state import RunState
 from gptexp.runtime.device import (
     Runtime,
@@ -148,7 +148,8 @@ def progress(config: Config, directory: RunDirectory, steps: int) -> tuple[str, 
         return f"{state}, to be replaced", 1.0
     if done or state == RunState.diverged:  # being deterministic, it would again: run.py refuses it
         return state, 0.0
-    share = (read_json(directory.checkpoints / "last.json") or {}).get("step", 0) / steps
+    last = read_entry(directory.checkpoints / LAST)
+    share = last.step / steps if last else 0.0
     return (f"{state} at {share:.0%}" if share else state), max(0.0, 1.0 - share)
 
 

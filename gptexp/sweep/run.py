@@ -12,7 +12,7 @@ from gptexp.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
     EXIT_OK,
-    EXIT_TERMINATED,
+    EXIT_SIGNAL,
     ConfigError,
     GptexpError,
     InUseError,
@@ -21,6 +21,7 @@ from gptexp.errors import (
 from gptexp.experiment.lifecycle import outcome_after, outcome_before
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
+from gptexp.runtime.interrupt import endings
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int
     """
     check(points)
     jobs, interrupted = waiting(points), EXIT_OK
-    former_handler = signal.signal(signal.SIGTERM, _terminated)
+    former_handlers = {number: signal.signal(number, _terminated) for number in endings()}
     try:
         for first in range(0, len(jobs), at_once):
             batch = jobs[first : first + at_once]
@@ -69,16 +70,17 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int
             outcomes = launch(batch, first)
             for point, outcome in zip(batch, outcomes, strict=True):
                 point.outcome = outcome or point.outcome
-            if exit_code(batch) >= EXIT_INTERRUPTED:
+            if exit_code(batch) > EXIT_SIGNAL:
                 break  # no new one starts
     except GptexpError as error:
         ended_with(error)
-    except _Terminated:
-        interrupted = EXIT_TERMINATED
+    except _Terminated as error:
+        interrupted = EXIT_SIGNAL + error.number
     except KeyboardInterrupt:
         interrupted = EXIT_INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, former_handler)
+        for number, handler in former_handlers.items():
+            signal.signal(number, handler)
     settle(points)
     draw(points)
     log.info("\n%s", table(points))
@@ -86,11 +88,15 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, as launchers understand it: without this, joblib's workers would train on."""
+    """SIGTERM or SIGHUP, as launchers understand it: else joblib's workers would train on."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
-def _terminated(*_: object) -> NoReturn:
-    raise _Terminated
+def _terminated(number: int, _: object) -> NoReturn:
+    raise _Terminated(number)
 
 
 def check(points: Sequence[SweepPoint]) -> None:
@@ -155,9 +161,9 @@ def draw(points: Iterable[SweepPoint]) -> None:
 
 
 def exit_code(points: Iterable[SweepPoint]) -> int:
-    """The code: 130 or 143 if interrupted, 1 if a point failed, 6 if others train one, else 0."""
+    """128 and the signal if interrupted, 1 if a point failed, 6 if others train one, else 0."""
     codes = {point.outcome.exit_code for point in points} - {EXIT_OK}
-    if interrupted := [code for code in codes if code >= EXIT_INTERRUPTED]:
+    if interrupted := [code for code in codes if code > EXIT_SIGNAL]:
         return max(interrupted)
     return EXIT_BUG if codes - {IN_USE} else IN_USE if codes else EXIT_OK
 

@@ -34,7 +34,7 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
     raise CheckpointError(
         Problem(
             "tokenizer",
-            f"{state.get('name')!r} is not known here",
+            f"{state.get('name')!r:.40} is not known here",
             "use the gptexp that trained it",
         )
     )

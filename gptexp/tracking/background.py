@@ -18,6 +18,8 @@ CAPACITY = 10_000  # calls that may wait; a dashboard that is further behind is 
 
 PATIENCE = 60.0  # seconds that one call may take
 
+OPENING = 10  # times as long may opening take: after a resume, a long history is written anew
+
 FINISH = 20.0  # seconds that all dashboards together have to finish when the run ends
 
 
@@ -34,7 +36,7 @@ class Background:
         self.off = False
         self.busy_since: float | None = None  # a moment, while the dashboard opens or is in a call
         self._exit_code = 1  # what a dashboard that is given up is closed with
-        self._doing = ""  # the method of the call that has not come back
+        self._doing = "open"  # the method of the call that has not come back
         self._calls: queue.Queue[tuple[str, tuple[Any, ...]]] = queue.Queue(CAPACITY)
         self._thread = threading.Thread(target=self._work, args=[opener], name=name, daemon=True)
 
@@ -43,8 +45,9 @@ class Background:
         if method == "close":
             [self._exit_code] = arguments
         since = self.busy_since
-        if since is not None and time.monotonic() - since > PATIENCE:
-            self._switch_off(f"has not answered for {PATIENCE:g} seconds")
+        patience = PATIENCE * (OPENING if self._doing == "open" else 1)
+        if since is not None and time.monotonic() - since > patience:
+            self._switch_off(f"has not answered for {patience:g} seconds")
         if not self.off:
             try:
                 self._calls.put_nowait((method, arguments))
@@ -69,6 +72,7 @@ class Background:
         dashboard, method, self.busy_since = None, "open", time.monotonic()
         try:
             dashboard = opener()
+            self.busy_since, self._doing = None, ""
             while method != "close" and not self.off:
                 self.busy_since = None
                 method, arguments = self._calls.get()

@@ -1,5 +1,6 @@
 """The protocol of a dashboard: what it is told, and what it may know of its run."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,8 +20,8 @@ class RunInfo:
     group: str  # the folder of runs that it belongs to
     config: dict[str, Any]
     resume_step: int | None  # None for a run that starts anew
-    lines: list[dict[str, Any]]  # of metrics.jsonl, up to resume_step
-    samples: list[Sample]  # of samples.jsonl, up to resume_step
+    lines: Iterable[dict[str, Any]]  # of metrics.jsonl, up to resume_step; read at each pass
+    samples: Iterable[Sample]  # of samples.jsonl, up to resume_step
     over: bool = False  # nothing more will be drawn: see interchange/dashboards.py
 
     def hyperparameters(self) -> dict[str, bool | int | float | str]:

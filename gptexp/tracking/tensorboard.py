@@ -7,10 +7,10 @@ second to import, adds a thread that prints tracebacks, and whose `add_hparams` 
 import os
 import socket
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -26,6 +26,7 @@ from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample, curves
 from gptexp.tracking import pictures
 from gptexp.tracking.dashboard import FinalResult, RunInfo
+from gptexp.tracking.past_events import PastEvents
 
 # TensorBoard's axis counts in whole steps, so these curves have axes of their own.
 AXES = {"by_tokens": ("tokens", 1), "by_milliepochs": ("epoch", 1000)}
@@ -50,8 +51,7 @@ class TensorBoard:
 
     def __init__(self, info: RunInfo) -> None:
         old_files = sorted(info.folder.glob("events.out.tfevents.*"))
-        old_events = {} if info.resume_step is None else read_events(old_files)
-        self.times = {place: event.wall_time for place, event in old_events.items()}
+        self.past = PastEvents([] if info.resume_step is None else old_files)
         self.events = EventFile(info.folder)
         # A server that is running drops what it has read of the files before this one.
         self.events.add(step=0, session_log=SessionLog(status=SessionLog.START))
@@ -61,18 +61,21 @@ class TensorBoard:
             self.scalars(line)
         for sample in info.samples:
             self.sample(sample)
-        for event in images(old_events, info):
-            self.events.write(event)
+        if info.resume_step is not None:  # a run that goes on draws its end again
+            for event in self.past.drawn(info.resume_step, final=info.over):
+                self.events.write(event)
         self.flush()
         for path in old_files:
             path.unlink(missing_ok=True)
 
     def scalars(self, line: dict[str, Any]) -> None:
-        for tag, step, value in points(line):
-            self.scalar(tag, step, value)
+        for place, values in points(line).items():
+            self.values(place, values)
 
-    def scalar(self, tag: str, step: int, value: float) -> None:
-        self.summary(step, Summary(value=[Summary.Value(tag=tag, simple_value=value)]))
+    def values(self, step: int, values: dict[str, float]) -> None:
+        """One event with all of the values by their tags."""
+        found = [Summary.Value(tag=tag, simple_value=values[tag]) for tag in values]
+        self.summary(step, Summary(value=found))
 
     def sample(self, sample: Sample) -> None:
         self.summary(sample.step, text(SAMPLE, sample.prompt + sample.text))
@@ -84,16 +87,16 @@ class TensorBoard:
             self.summary(probe.step, Summary(value=[value]))
 
     def final(self, final: FinalResult) -> None:
-        for tag, value in final.values.items():
-            self.scalar(tag, final.step, value)
+        if final.values:
+            self.values(final.step, final.values)
         sample = final.sample.prompt + final.sample.text
         self.summary(final.step, text("final/sample/text_summary", sample))
         if final.probe is not None:
             self.probe(final.probe, "final/")
 
     def summary(self, step: int, summary: Summary) -> None:
-        """Write values of one tag and step, with the time at which a former process wrote them."""
-        when = self.times.get((summary.value[0].tag, step))
+        """Write values of one step, with the time at which a former process wrote the first."""
+        when = self.past.when(summary.value[0].tag, step)
         self.events.add(when, step=step, summary=summary)
 
     def flush(self) -> None:
@@ -133,33 +136,16 @@ class EventFile:
         self.file.close()
 
 
-def points(line: dict[str, Any]) -> list[tuple[str, int, float]]:
-    """The points that a line of metrics.jsonl makes: tag, place on its axis, value."""
+def points(line: dict[str, Any]) -> dict[int, dict[str, float]]:
+    """The points that a line of metrics.jsonl makes: values by tag, by their place on an axis."""
     values = curves(line)
-    placed = [(tag, line["step"], value) for tag, value in values.items()]
+    placed: dict[int, dict[str, float]] = defaultdict(dict)
+    placed[line["step"]] |= values
     for axis, (field, scale) in AXES.items():
         for tag, name in LOSSES.items():
             if tag in values and field in line:
-                placed.append((f"{axis}/{name}", round(line[field] * scale), values[tag]))
-    return placed
-
-
-def read_events(paths: list[Path]) -> dict[tuple[str, int], Event]:
-    """The values in event files, by tag and step, up to where each file is whole."""
-    events = [event for path in paths for event in LegacyEventFileLoader(str(path)).Load()]
-    return {(value.tag, event.step): event for event in events for value in event.summary.value}
-
-
-def images(events: dict[tuple[str, int], Event], info: RunInfo) -> list[Event]:
-    """The pictures that stay, which no journal holds: a run that goes on draws its end again."""
-    last = -1 if info.resume_step is None else info.resume_step
-    return [
-        event
-        for (tag, step), event in events.items()
-        if event.summary.value[0].HasField("image")
-        and step <= last
-        and (info.over or not tag.startswith("final/"))
-    ]
+                placed[round(line[field] * scale)][f"{axis}/{name}"] = values[tag]
+    return {place: found for place, found in placed.items() if found}
 
 
 def layout() -> Summary:

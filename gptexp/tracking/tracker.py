@@ -14,7 +14,8 @@ from typing import Any, Self
 from gptexp.config import LoggerConfig
 from gptexp.errors import EXIT_BUG, EXIT_INTERRUPTED, GptexpError
 from gptexp.inference.probe import Probe
-from gptexp.runs.journal import Journal, Sample, rewind
+from gptexp.runs.journal import Journal, Sample, Samples, rewind
+from gptexp.runs.lines import Lines
 from gptexp.tracking import background
 from gptexp.tracking.background import Background
 from gptexp.tracking.choose import open_dashboards
@@ -56,7 +57,7 @@ class Tracker:
 
     def final(self, final: FinalResult) -> None:
         """Write and show what the run came to; summary.json lacks the sample and the pictures."""
-        if final.sample.step not in {line["step"] for line in self.samples.lines()}:
+        if final.sample.step not in (line["step"] for line in Lines(self.samples.path)):
             self.samples.write(asdict(final.sample))
         self._tell("final", final)
 
@@ -79,7 +80,7 @@ def open_tracker(
     `config` is the run's, in plain values, for dashboards to show.
     """
     lines = rewind(folder / "metrics.jsonl", resume_step)
-    samples = [Sample(**line) for line in rewind(folder / "samples.jsonl", resume_step)]
+    samples = Samples(rewind(folder / "samples.jsonl", resume_step))
     info = RunInfo(folder, config["name"], config, resume_step, lines, samples)
     return Tracker(folder, open_dashboards(cfg, info))
 

@@ -16,6 +16,7 @@ from gptexp.config import LoggerConfig
 from gptexp.files import write_text
 from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample
+from gptexp.runs.secrets import hide_command_line
 from gptexp.tracking import pictures
 from gptexp.tracking.dashboard import FinalResult, RunInfo
 
@@ -127,6 +128,7 @@ def probe(url: str) -> None:
 def init(
     cfg: LoggerConfig, info: RunInfo, mode: Literal["online", "offline", "disabled"]
 ) -> wandb.Run:
+    hide_command_line()  # W&B stores it
     return wandb.init(
         entity=cfg.entity,
         project=cfg.project,

@@ -11,7 +11,7 @@ import torch
 from gptexp.config import OnOverfit, TrainerConfig
 from gptexp.console import Progress
 from gptexp.data.corpus import Corpus
-from gptexp.errors import DivergedError, InterruptedRunError, Problem
+from gptexp.errors import CheckpointError, DivergedError, InterruptedRunError, Problem
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.models.base import Model
@@ -239,11 +239,19 @@ class Trainer:
     def load_state_dict(self, state: State) -> None:
         """The inverse of state_dict; raises CheckpointError, having changed nothing."""
         device = self.parts.runtime.device
-        load_optimizer(self.parts.optimizer, state["optimizer"])
-        self.step = state["step"]
-        self.clock.before = state["seconds"]
-        self.parts.model.load_state_dict(state["model"])
-        self.stop.load_state_dict(state["stop"])
-        set_rng_state(state["rng"], device)
-        self.loss_sum = state["loss_sum"].to(device)
-        self.loss_count = state["loss_count"]
+        try:
+            load_optimizer(self.parts.optimizer, state["optimizer"])
+            self.step = state["step"]
+            self.clock.before = state["seconds"]
+            self.parts.model.load_state_dict(state["model"])
+            self.stop.load_state_dict(state["stop"])
+            set_rng_state(state["rng"], device)
+            self.loss_sum = state["loss_sum"].to(device)
+            self.loss_count = state["loss_count"]
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+            what = f"the parts of a checkpoint do not fit together: {reason}"
+            problem = Problem(self.parts.store.folder, what, "rerun=true to train anew")
+            raise CheckpointError(problem) from error

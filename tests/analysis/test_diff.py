@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from gptexp.analysis import paired
 from gptexp.analysis.diff import part, report
 from gptexp.cli.app import app
-from gptexp.errors import ConfigError
+from gptexp.errors import ConfigError, DamagedError
 from gptexp.experiment.run import run_experiment
 
 
@@ -34,7 +34,7 @@ def section(shown, title):
 
 
 def refuse(a, b):
-    with pytest.raises(ConfigError) as raised:
+    with pytest.raises((ConfigError, DamagedError)) as raised:
         report(a, b)
     [line] = problem_lines(raised.value)
     assert ONE_LINE.fullmatch(line), line
@@ -244,6 +244,7 @@ def test_what_cannot_be_compared_is_one_line(tmp_path):
     empty = tmp_path / "empty"
     assert refuse(tmp_path / "a", empty).startswith(f"{empty}: holds no runs")
     (run / "summary.json").write_text("{")
-    assert re.match(rf"{run}: summary.json is damaged\. Fix: ", refuse(run, run))
+    assert re.match(rf"{run}/summary.json: damaged: .*\. Fix: ", refuse(run, run))
+    (run / "summary.json").unlink()
     (run / "config.yaml").unlink()
-    assert refuse(run, run).startswith(f"{run}: has no config.yaml")
+    assert refuse(run, run).startswith(f"{run}/config.yaml: No such file")

@@ -133,7 +133,8 @@ def test_a_damaged_summary_is_a_note_and_a_run_without_figures(tmp_path, content
     (hurt / "summary.json").write_bytes(content)
     found, [note] = records.collect([tmp_path / "a"])
     assert {run.path: run.state for run in found} == {whole: "done", hurt: "damaged"}
-    assert str(note).startswith(f"{hurt}: summary.json is damaged. Fix: ")
+    assert ONE_LINE.fullmatch(str(note))
+    assert str(note).startswith(f"{hurt}/summary.json: damaged: ")
 
 
 @pytest.mark.parametrize("content", [None, "a: [", "- 1", "seed: [1]", "optim: {name: []}"])
@@ -142,11 +143,11 @@ def test_a_run_without_a_readable_config_is_left_out_with_a_note(tmp_path, conte
     (hurt / "config.yaml").unlink()
     if content is not None:
         (hurt / "config.yaml").write_text(content)
-    assert problem(hurt).startswith(f"{hurt}: ")
+    assert problem(hurt).startswith(f"{hurt}/config.yaml: ")
     whole = write_run(tmp_path / "a", 0)
     found, [note] = records.collect([tmp_path / "a"])
     assert [run.path for run in found] == [whole]
-    assert str(note).startswith(f"{hurt}: ")
+    assert str(note).startswith(f"{hurt}/config.yaml: ")
     assert "left out" in str(note)
 
 

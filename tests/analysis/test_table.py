@@ -172,3 +172,47 @@ def test_real_runs_make_a_table(small, tmp_path, quick, rows):
     ]
     assert row["best"]["mean"] == pytest.approx(sum(losses) / 2, rel=1e-12)
     assert row["flags"] == []
+
+
+@pytest.mark.parametrize("begin", ["=1+1", "+1", "-x", "@sum"])
+def test_I7_a_cell_of_csv_is_never_a_formula(gptexp, tmp_path, begin):
+    for seed, name in enumerate([begin, "plain"]):
+        write_run(tmp_path / "a", seed, data__name=name, optim__lr=-0.5)
+    code, out, _ = gptexp("table", tmp_path / "a", "--format", "csv")
+    cells = [row["data.name"] for row in csv.DictReader(io.StringIO(out, newline=""))]
+    assert (code, sorted(cells)) == (0, sorted(["plain", "'" + begin]))
+    code, out, _ = gptexp("table", tmp_path / "a", "--format", "csv", "--by", "optim.lr")
+    assert next(csv.DictReader(io.StringIO(out)))["optim.lr"] == "-0.5", "a number stays one"
+
+
+def test_I1_damage_is_shown_beside_the_other_runs_and_ends_in_2(gptexp, tmp_path):
+    whole, hurt = write_run(tmp_path / "a", 0), write_run(tmp_path / "a", 1)
+    (hurt / "summary.json").write_text("{}")
+    for form in ("text", "csv", "markdown", "json"):
+        code, out, err = gptexp("table", tmp_path / "a", "--format", form)
+        assert code == 2
+        assert whole.name in out and hurt.name in out
+        assert f"{hurt}/summary.json: damaged: " in out + err
+
+
+ORDERS = "\x1b[2J\x07\x9b1m\u202e\u200b\nx"  # to a terminal, and to an eye
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "markdown", "json"])
+def test_I7_what_a_run_holds_gives_a_terminal_no_orders(gptexp, tmp_path, form):
+    write_run(tmp_path / "a", 0, data__name=ORDERS)
+    write_run(tmp_path / "a", 1, state="failed", reason=ORDERS)
+    code, out, err = gptexp("table", tmp_path / "a", "--format", form)
+    assert code == 0
+    assert not set(ORDERS) - {"[", "2", "J", "1", "m", "x", "\n"} & set(out + err)
+    if form == "json":
+        names = {row["data.name"] for row in json.loads(out)["rows"]}
+        assert names == {ORDERS, "text"}
+
+
+def test_I7_neither_does_a_difference(gptexp, tmp_path):
+    a = write_run(tmp_path / "a", 0, data__name=ORDERS)
+    b = write_run(tmp_path / "b", 0, command=[ORDERS])
+    code, out, _ = gptexp("diff", a, b)
+    assert code == 0
+    assert "\x1b" not in out and "\u202e" not in out

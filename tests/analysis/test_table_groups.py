@@ -79,13 +79,14 @@ def test_a_table_by_seed_misses_no_seeds(table, tmp_path):
     assert table(tmp_path / "a", "--by", "seed")[1] == []
 
 
-def test_G7_a_damaged_run_is_marked_in_its_group(table, tmp_path):
+def test_G7_a_damaged_run_is_marked_in_its_group(gptexp, tmp_path):
     grid(tmp_path / "a", [0.1], [0, 1])
     hurt = write_run(tmp_path / "a", 2, optim__lr=0.1)
     (hurt / "summary.json").write_text("{")
-    [line], notes = table(tmp_path / "a", "--by", "optim.lr")
-    assert "2 of 3, damaged 1" in line
-    assert any(note.startswith(f"{hurt}: summary.json is damaged. Fix: ") for note in notes)
+    code, out, _ = gptexp("table", tmp_path / "a", "--by", "optim.lr")
+    assert code == 2
+    assert "2 of 3, damaged 1" in out
+    assert f"{hurt}/summary.json: damaged: " in out
 
 
 def test_a_run_without_a_finite_loss_is_marked(table, tmp_path):
@@ -163,3 +164,90 @@ def test_G6_many_odd_runs_are_counted_and_not_all_listed(table, tmp_path):
     [note] = table(tmp_path / "a")[1]
     assert note.startswith("other code than the rest: 8 of 20: ")
     assert note.endswith(" and 3 more")
+
+
+def texts(folder, path, *digests, **keys):
+    """Runs of one data.path, seeds 0, 1, ..., each of the text with that digest."""
+    return [
+        write_run(folder, seed, data_sha256=digest * 64, data__path=path, **keys)
+        for seed, digest in enumerate(digests)
+    ]
+
+
+def flagged(rows, folder):
+    """The names of the runs with a flag, and the notes."""
+    found = rows(folder)
+    return {row["run"] for row in found["rows"] if row["flags"]}, found["notes"]
+
+
+@pytest.mark.parametrize("digests", ["ab", "aab", "abc", "abbb", "aabbc", "abcdefghijklm"])
+def test_G6_a_sweep_over_texts_flags_none(rows, tmp_path, digests):
+    for number, digest in enumerate(digests):
+        texts(tmp_path / "a", f"{number}.txt", digest)
+    assert flagged(rows, tmp_path / "a") == (set(), [])
+
+
+def test_G6_a_sweep_over_texts_and_seeds_flags_a_text_that_changed_under_it(rows, tmp_path):
+    texts(tmp_path / "a", "one.txt", "a", "a", "a")
+    odd = texts(tmp_path / "a", "two.txt", "b", "b", "c")[2]
+    found, notes = flagged(rows, tmp_path / "a")
+    assert found == {str(odd)}
+    assert notes == [f"other data than the rest: 1 of 3: {odd}"]
+
+
+def test_G6_the_last_points_of_a_sweep_over_another_text_are_flagged(rows, tmp_path):
+    runs = texts(tmp_path / "a", "text.txt", "a", "a", "a", "b", "b")
+    found, notes = flagged(rows, tmp_path / "a")
+    assert found == {str(run) for run in runs[3:]}
+    assert notes == [f"other data than the rest: 2 of 5: {runs[3]}, {runs[4]}"]
+
+
+@pytest.mark.parametrize(("digests", "shares"), [("ab", "11"), ("aabb", "22"), ("aabbc", "221")])
+def test_G6_where_no_text_of_one_path_is_that_of_most_a_note_says_so(
+    rows, tmp_path, digests, shares
+):
+    runs = texts(tmp_path / "a", "text.txt", *digests)
+    likes = [f"{n} like {runs[digests.index(d)]}" for n, d in zip(shares, "abc", strict=False)]
+    versions = f"{len(shares)} versions of the data, none of them that of most runs"
+    assert flagged(rows, tmp_path / "a") == (set(), [f"{versions}: {', '.join(likes)}"])
+
+
+def test_G6_where_no_code_is_that_of_most_a_note_says_so(rows, tmp_path):
+    runs = [write_run(tmp_path / "a", s, sources=OTHER if s else None) for s in (0, 1)]
+    found, [note] = flagged(rows, tmp_path / "a")
+    assert not found
+    assert note.startswith("2 versions of the code, none of them that of most runs: 1 like ")
+    assert all(str(run) in note for run in runs)
+
+
+def test_G6_half_of_the_runs_of_one_code_and_the_rest_of_many_is_no_majority(rows, tmp_path):
+    for seed in range(4):
+        others = {"model.py": str(seed) * 64} if seed > 1 else None
+        write_run(tmp_path / "a", seed, sources=others)
+    found, [note] = flagged(rows, tmp_path / "a")
+    assert not found and note.startswith("3 versions of the code")
+
+
+def test_G6_one_run_alone_is_like_itself(rows, tmp_path):
+    texts(tmp_path / "a", "text.txt", "a")
+    assert flagged(rows, tmp_path / "a") == (set(), [])
+
+
+def test_G6_runs_that_do_not_say_their_text_are_no_majority(rows, tmp_path):
+    runs = texts(tmp_path / "a", "text.txt", "a", "b", "a")
+    for seed in (3, 4, 5, 6):
+        run = write_run(tmp_path / "a", seed, state="failed", data__path="text.txt")
+        (run / "manifest.json").unlink()
+    found, notes = flagged(rows, tmp_path / "a")
+    assert found == {str(runs[1])}
+    assert f"other data than the rest: 1 of 7: {runs[1]}" in notes
+
+
+def test_groups_that_mix_texts_on_purpose_say_so(table, tmp_path):
+    for digest in "abc":
+        texts(tmp_path / "a", f"{digest}.txt", digest, digest)
+    [line], [note] = table(tmp_path / "a", "--by", "model.n_embd")
+    assert "6, mixed" in line
+    assert note == "groups mix values of data.path: add it to --by"
+    lines, notes = table(tmp_path / "a", "--by", "data.path")
+    assert len(lines) == 3 and not notes and not any("mixed" in line for line in lines)

@@ -10,7 +10,7 @@ PICTURES = {
     *("cliffs_step.png", "cliffs_tokens.png", "cliffs_epochs.png", "cliff_map.png"),
     *("loss_by_params.png", "loss_by_tokens.png"),
 }
-NASTY = '<script>alert(1)</script> & "quoted" \x00\x1b[31m \ud800 {{ 7 * 7 }}'
+NASTY = '<script>alert(1)</script> & "quoted" \x00\x1b[31m {{ 7 * 7 }}'
 
 
 def add(folder, n_embd, fraction, seed, best, **more):

@@ -73,7 +73,7 @@ def write_run(
     if state == "done":
         summary = result(seed, best, test) | {"sample": sample}
         summary |= {} if old else {"ngrams": ngrams}
-        summary["params"] = {"total": params, "non_embedding": params - 16512}
+        summary["params"] = {"total": params, "non_embedding": max(0, params - 16512)}
         if not old:
             facts = {"run": path.name, "config": config, "config_hash": hashed.hexdigest()}
             facts |= {"data_sha256": data_sha256, "code": code_digest(manifest)}
@@ -89,9 +89,14 @@ def put(path: Path, name: str, text: str) -> None:
 def result(seed: int, best: float | None, test: float | None) -> dict[str, Any]:
     """The rest of summary.json: best at step 1000 + seed, ended 0.5 higher."""
 
-    def evaluation(step: int, loss: float, name: str) -> dict[str, Any]:
+    def evaluation(step: int, loss: float | None, name: str) -> dict[str, Any]:
         digest = hashlib.sha256(f"{name} {seed} {best}".encode()).hexdigest()
-        return {"step": step, "val_loss": loss, "val_bpb": 3.0, "weights_sha256": digest}
+        losses = {"val_loss": loss, "val_bpb": 3.0, "train_loss": loss}
+        seen = {"step": step, "tokens": 9 * step, "epochs": step / 100}
+        return {**seen, **losses, "weights_sha256": digest}
+
+    onset = {"step": 1500, "tokens": 13500, "epochs": 15.0, "val_loss": 3.0, "train_loss": 1.0}
+    fall = {"verdict": "cliff", "onset": onset, "height": 0.5, "slope": 0.1, "gap": 0.2}
 
     return {
         "steps": 2000,
@@ -99,9 +104,10 @@ def result(seed: int, best: float | None, test: float | None) -> dict[str, Any]:
         "epochs": 20.0,
         "flops": 1e9,
         "seconds": 60.0,
+        "stop_reason": "all steps are done",
         "best": None if best is None else evaluation(1000 + seed, best, "best"),
         "final": evaluation(2000, None if best is None else best + 0.5, "final"),
-        "cliff": None if best is None else {"verdict": "cliff", "height": 0.5},
+        "cliff": None if best is None else fall,
         "test": None if test is None else {"loss": test, "bpb": 3.0},
     }
 

@@ -31,6 +31,7 @@ from small_runs import CHOICES, CONF, ONE_LINE, ROOT, SMALL, Result, cached
 from wandb_runs import harmless
 
 from gptexp.config import Config, compose
+from gptexp.config.words import as_typed
 from gptexp.experiment.run import run_experiment
 from gptexp.runs import directory, provenance
 from gptexp.runtime.device import Runtime
@@ -156,6 +157,7 @@ def composed() -> Callable[..., Config]:
 
 def _composition(overrides: tuple[str, ...]) -> DictConfig:
     """As Hydra composes them; choices once, and values set on a copy, which takes it a tenth."""
+    overrides = tuple(as_typed(overrides))
     keys = [word.partition("=")[0] for word in overrides]
     if any(key.startswith(("+", "~")) for key in keys):
         return _by_hydra(overrides)

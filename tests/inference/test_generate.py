@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_runs import samples
@@ -116,6 +117,23 @@ def test_B6_a_prompt_with_unknown_characters_names_them(run):
         gptexp.load(run).sample("né")
 
 
+@pytest.mark.parametrize("prompt", [5, b"to", ["to"], 1.0])
+def test_a_prompt_that_is_no_text_is_refused(run, prompt):
+    with pytest.raises(ConfigError, match="prompt: .* is no text"):
+        gptexp.load(run).sample(prompt)
+
+
+def test_B5_a_prompt_has_the_line_ends_that_texts_have(run):
+    loaded, options = gptexp.load(run), {"tokens": 9, "seed": 1}
+    assert loaded.sample("to\r\nbe\r", **options) == loaded.sample("to\nbe\n", **options)
+
+
+def test_numbers_of_numpy_are_numbers(run):
+    settings = {"tokens": np.int64(3), "num": np.int32(2), "seed": np.int64(1)}
+    drawn = gptexp.load(run).sample("to ", temperature=np.float32(0.5), **settings)
+    assert drawn == gptexp.load(run).sample("to ", temperature=0.5, tokens=3, num=2, seed=1)
+
+
 def test_an_empty_prompt_is_refused(run):
     with pytest.raises(DataError, match="prompt: empty"):
         gptexp.load(run).sample("")
@@ -138,7 +156,11 @@ def test_an_entry_stands_for_its_checkpoint(run):
 
 @pytest.mark.parametrize(
     "setting",
-    [{"temperature": -1}, {"tokens": -1}, {"num": 0}, {"seed": -1}, {"top_k": 0}],
+    [
+        *({"temperature": -1}, {"tokens": -1}, {"num": 0}, {"seed": -1}, {"top_k": 0}),
+        *({"temperature": "0.8"}, {"temperature": None}, {"tokens": 1.5}, {"tokens": True}),
+        *({"num": "2"}, {"seed": None}, {"seed": 1.0}, {"top_k": 2.0}, {"top_k": [1]}),
+    ],
     ids=str,
 )
 def test_a_notebook_is_told_of_settings_that_cannot_work(run, setting):

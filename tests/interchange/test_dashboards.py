@@ -18,6 +18,7 @@ from tensorboard.plugins.hparams import metadata as hparams
 
 from gptexp.cli.app import main
 from gptexp.experiment.run import run_experiment
+from gptexp.interchange import dashboards
 
 ONCE: dict[str, Path] = {}
 
@@ -152,3 +153,71 @@ def test_F6_a_dashboard_that_fails_is_one_line(
     [problem] = result.errors
     assert problem == f"{run}: tensorboard failed: no. Fix: see to that, and again"
     assert result.code == 1
+
+
+def uploaded(run: Path, monkeypatch: pytest.MonkeyPatch, gptexp: Any) -> tuple[Any, Any, Result]:
+    """What W&B would be opened with, and handed as the best checkpoint."""
+    seen: list[Any] = []
+
+    class Account:
+        def scalars(self, *_: Any) -> None: ...
+
+        sample = close = scalars
+
+        def final(self, final: Any) -> None:
+            seen.append(final.checkpoint)
+
+    def opened(cfg: Any, _: Any) -> Account:
+        seen.append(cfg)
+        return Account()
+
+    monkeypatch.setattr(dashboards, "opened", opened)
+    result = gptexp("export", run, "--to", "wandb")
+    return (*seen, *[None] * (2 - len(seen)), result)
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../../secret.txt", "../config.yaml", "x.pt"])
+def test_I3_no_other_file_of_the_machine_is_handed_to_a_dashboard(
+    run: Path, gptexp: Any, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (run.parent / "secret.txt").write_text("secret")
+    entry = run / "checkpoints" / "best.json"
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), "file": name}))
+    _, handed, result = uploaded(run, monkeypatch, gptexp)
+    assert (result.code, handed) == (0, None)
+
+
+@pytest.mark.parametrize("damage", ["a link", "another file"])
+def test_I3_a_checkpoint_that_is_not_what_its_entry_says_is_handed_to_no_dashboard(
+    run: Path, gptexp: Any, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    [best] = (run / "checkpoints").glob("*.pt")
+    data = best.read_bytes()
+    best.unlink()
+    if damage == "a link":
+        (run.parent / "elsewhere.pt").write_bytes(data)
+        best.symlink_to(run.parent / "elsewhere.pt")
+    else:
+        best.write_bytes(data[::-1])
+    _, handed, result = uploaded(run, monkeypatch, gptexp)
+    assert handed is None
+    assert result.code == 2
+    assert best.name in result.errors[0]
+
+
+def test_I9_the_exporter_and_not_the_run_says_where_to(
+    run: Path, gptexp: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = run / "config.yaml"
+    text = config.read_text().replace("entity: null", "entity: theirs")
+    config.write_text(text.replace("project: gptexp", "project: theirs"))
+    cfg, handed, result = uploaded(run, monkeypatch, gptexp)
+    assert result.code == 0
+    assert (cfg.entity, cfg.project) == (None, "gptexp")
+    assert handed == next((run / "checkpoints").glob("*.pt"))
+    assert "project gptexp of your default entity" in result.out
+    monkeypatch.setenv("WANDB_ENTITY", "mine")
+    monkeypatch.setenv("WANDB_PROJECT", "my-project")
+    cfg, _, result = uploaded(run, monkeypatch, gptexp)
+    assert (cfg.entity, cfg.project) == ("mine", "my-project")
+    assert "project my-project of mine" in result.out

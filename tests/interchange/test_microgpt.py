@@ -57,7 +57,7 @@ def test_a_file_made_elsewhere_is_read():
 
 def test_the_round_trips_are_exact_to_the_bit():
     made = stored()
-    numbers = [0.1 + 0.2, -0.0, 5e-324, 1.7976931348623157e308]
+    numbers = [0.1 + 0.2, -0.0, 5e-324, 3.4028234663852886e38]
     made["state_dict"]["wpe"][1] = numbers
     m = parse(json.dumps(made), WHERE)
     again = parse(render(m), WHERE)
@@ -152,6 +152,8 @@ NOT_OBJECTS = {
     "[" * 200_000: "nested too deeply",
     '{"a": ' * 200_000: "nested too deeply",
     '{"config": ' + "9" * 5000 + "}": "holds a number that cannot be read",
+    '{"a": 1, "a": 2}': "holds 'a' twice in one object",
+    '{"state_dict": {"wte": [], "wpe": [], "wte": []}}': "holds 'wte' twice in one object",
 }
 
 
@@ -224,6 +226,7 @@ MALFORMED = [
     (at(*WQ, 3, 1), None, "state_dict['layer0.attn_wq'][3][1] is None, not a number"),
     (at(*WQ, 3, 1), [0.0], "state_dict['layer0.attn_wq'][3][1] is [0.0], not a number"),
     (at(*WQ, 3, 1), NAN, "state_dict['layer0.attn_wq'][3][1] is nan, not a finite number"),
+    (at(*WQ, 3, 1), 1e39, "state_dict['layer0.attn_wq'][3][1] is 1e+39, too large for a float32"),
     (at(*WQ, 3, 1), -INF, "state_dict['layer0.attn_wq'][3][1] is -inf, not a finite number"),
     (at(*WQ, 3, 1), 10**400, "state_dict['layer0.attn_wq'][3][1] is 10000000"),
 ]

@@ -111,7 +111,7 @@ def test_A9_one_key_of_two_sections_is_not_given_twice(command):
     assert command("model.name=a", "data.name=a", "name=a", "--cfg", "job").code == 0
 
 
-@pytest.mark.parametrize("bare", ["seed", "name=[a"])
+@pytest.mark.parametrize("bare", ["seed", "seed=[a"])
 def test_A11_an_argument_that_is_no_override_is_shown(refused, bare):
     assert only(refused(bare)).startswith(bare)
 
@@ -250,7 +250,7 @@ def test_tab_completion_offers_groups_choices_and_keys(command, monkeypatch, typ
         ("seed=range(0,3)", "add -m"),
         ("~optim.lr", "optim.lr=VALUE"),
         ("optim.lr", "optim.lr=VALUE"),
-        ("data.path=~/my.txt", "'data.path=\"~/my.txt\"'"),
+        ("data=~/my.txt", "data=text 'data.path=~/my.txt'"),
     ],
 )
 def test_A1_the_fix_is_something_to_type(refused, given, fix):

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM save, and the same command goes on."""
+"""Ctrl-C, SIGTERM and SIGHUP save, and the same command goes on."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from gptexp.inference.evaluation import Evaluator
 from gptexp.runs.directory import RunDirectory
 from gptexp.training.trainer import Trainer
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def send(number: int, times: int = 1) -> None:
@@ -81,7 +81,7 @@ def test_D1_D2_a_second_signal_acts_at_once(small: Small, tmp_path: Path, number
         except KeyboardInterrupt:
             return 77
 
-    assert forked(work) == (77 if number == signal.SIGINT else -signal.SIGTERM)
+    assert forked(work) == (77 if number == signal.SIGINT else -number)
     assert last_step(only_run(config, tmp_path / "stopped")) == 4
     assert finish(config, tmp_path / "stopped") == uninterrupted(config, tmp_path / "straight")
 

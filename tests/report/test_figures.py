@@ -55,7 +55,7 @@ def test_where_groups_share_a_size_the_map_shows_the_lowest(tmp_path):
 def test_with_one_size_alone_the_map_is_left_out_with_a_word(tmp_path, undrawn):
     for n_embd in (32, 64):
         add(tmp_path / "a", n_embd, 0.1, 0, 1.0)
-    written = write_report(tmp_path / "a").parent
+    written = write_report(tmp_path / "a")[0].parent
     assert {path.name for path in written.glob("*.png")} == PICTURES - {
         *("cliff_map.png", "loss_by_tokens.png"),
     }
@@ -67,7 +67,7 @@ def test_with_one_size_alone_the_map_is_left_out_with_a_word(tmp_path, undrawn):
 def test_many_runs_are_drawn_as_means_with_bands(tmp_path, undrawn, monkeypatch):
     monkeypatch.setattr(results, "MOST_RUNS", 5)
     monkeypatch.setattr(results, "MOST_GROUPS", 2)
-    written = write_report(grid(tmp_path / "a")).parent
+    written = write_report(grid(tmp_path / "a"))[0].parent
     text = words(page_of(written))
     assert "8 runs are too many to draw one by one: each line is a mean" in text
     assert "2 of 4 groups are drawn, from the lowest best loss to the highest" in text

@@ -123,10 +123,19 @@ def test_runs_that_no_one_line_fits_have_none(tmp_path, other):
     assert of(tmp_path / "a") is None
 
 
-@pytest.mark.parametrize("counted", [None, [], "3.0", [3.0, None], [3.0, math.inf], [True]])
-def test_what_is_no_list_of_losses_is_left_out(tmp_path, counted):
+@pytest.mark.parametrize("counted", [None, []])
+def test_a_run_that_counted_nothing_has_no_lines(tmp_path, counted):
     add(tmp_path / "a", counted=counted)
     assert of(tmp_path / "a") is None
+
+
+@pytest.mark.parametrize("counted", ["3.0", [3.0, None], [3.0, math.inf], [True]])
+def test_I1_what_is_no_list_of_losses_is_damage(tmp_path, counted):
+    add(tmp_path / "a")
+    hurt = add(tmp_path / "a", seed=1, counted=counted)
+    [problem] = results.read_results(tmp_path / "a").damaged
+    assert str(problem).startswith(f"{hurt}/summary.json: damaged: ")
+    assert of(tmp_path / "a").losses == COUNTED
 
 
 def test_tokens_of_no_fixed_length_have_none(tmp_path):
@@ -140,7 +149,7 @@ def test_tokens_of_no_fixed_length_have_none(tmp_path):
 def test_the_page_its_alt_text_and_the_numbers_say_it(tmp_path, undrawn):
     add(tmp_path / "a", 0.1, counted=FEW)
     add(tmp_path / "a", 0.5)
-    page = write_report(tmp_path / "a")
+    page, _ = write_report(tmp_path / "a")
     text = html.unescape(page.read_text())
     row = "1: 3.0000, 2: 2.0000, 3: 1.7500, 4: 1.5000, 5: 1.2500 nats per token by counting that "
     assert f"{row}many characters of the largest training set, 500 tokens" in text
@@ -155,14 +164,14 @@ def test_the_page_its_alt_text_and_the_numbers_say_it(tmp_path, undrawn):
 def test_a_report_without_them_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(figures.ReportFigure, "png", lambda self: b"")
     add(tmp_path / "a", old=True)
-    page = write_report(tmp_path / "a")
+    page, _ = write_report(tmp_path / "a")
     assert not re.search(r"n-grams|\d-gram|counting|Dotted", page.read_text())
     assert json.loads((page.parent / "report.json").read_text())["ngrams"] is None
 
 
 def test_each_order_is_a_line_with_its_name_in_every_shape(tmp_path):
     add(tmp_path / "a")
-    page = write_report(tmp_path / "a")
+    page, _ = write_report(tmp_path / "a")
     for order in range(1, 6):  # three axes, each wide and narrow
         shown = re.findall(f"<text[^>]*>{order}-gram counts</text>", page.read_text())
         assert len(shown) == 6

@@ -47,7 +47,7 @@ def test_the_commands_are_there_to_be_repeated(written, tmp_path, undrawn):
     assert "python run.py -m model.n_embd=32,64 data.fraction=0.1,0.5" in words(page_of(written))
     for seed in (0, 1):
         write_run(tmp_path / "two", seed, 1.5, command=["run.py", f"seed={seed}", "data.path=a b"])
-    text = words(page_of(write_report(tmp_path / "two").parent))
+    text = words(page_of(write_report(tmp_path / "two")[0].parent))
     assert "python run.py seed=0 'data.path=a b' 1 run python run.py seed=1 'data.path=a b'" in text
 
 
@@ -100,7 +100,7 @@ def test_a_group_shows_the_sample_of_its_best_run(written):
 
 def test_a_long_sample_is_cut_with_a_word(tmp_path, undrawn):
     add(tmp_path / "a", 32, 0.1, 0, 1.0, sample="x" * 2500)
-    text = words(page_of(write_report(tmp_path / "a").parent))
+    text = words(page_of(write_report(tmp_path / "a")[0].parent))
     assert f"{'x' * 2000} ... and 500 characters more" in text
     assert "x" * 2001 not in text
 
@@ -110,7 +110,7 @@ def test_a_group_without_a_finished_run_shows_its_last_sample_by_the_best(tmp_pa
     run = add(tmp_path / "a", 64, 0.1, 0, 1.0, state="interrupted")
     lines = [{"step": 100 * n, "prompt": "", "text": f"drawn at {100 * n}"} for n in range(9)]
     put(run, "samples.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
-    text = words(page_of(write_report(tmp_path / "a").parent))
+    text = words(page_of(write_report(tmp_path / "a")[0].parent))
     assert "n_embd=64 seed 0, interrupted; sample of step 400 drawn at 400" in text
 
 
@@ -119,7 +119,7 @@ def test_a_group_without_a_finished_run_shows_its_last_sample_by_the_best(tmp_pa
 
 def test_one_run_alone_is_a_report(tmp_path):
     run = add(tmp_path / "a", 32, 0.1, 0, 1.5)
-    page = page_of(write_report(run, tmp_path / "to").parent)
+    page = page_of(write_report(run, tmp_path / "to")[0].parent)
     assert "runs 1: 1 done" in words(page)
     assert "so the figures over size are left out" in words(page)
     assert page.count("<svg") == 6
@@ -132,7 +132,7 @@ def test_losses_that_are_not_finite_are_left_out_and_named(tmp_path):
     add(tmp_path / "a", 64, 0.1, 0, None, metrics=nothing)
     half = [*valley(1.0, 9)[:5], *nothing[5:]]
     add(tmp_path / "a", 64, 0.1, 1, 1.0, metrics=half)
-    written = write_report(tmp_path / "a").parent
+    written = write_report(tmp_path / "a")[0].parent
     assert "seed 0 has no finite validation loss" in words(page_of(written))
     curves = json.loads((written / "report.json").read_text())["cliffs"]
     assert [[len(c) for c in bundle["curves"]] for bundle in curves] == [[9], [5]]
@@ -141,7 +141,7 @@ def test_losses_that_are_not_finite_are_left_out_and_named(tmp_path):
 def test_runs_without_any_curve_or_size_are_a_report(tmp_path):
     run = write_run(tmp_path / "a", 0, None, metrics=[{"step": 1, "train/loss": 2.0}])
     (run / "manifest.json").unlink()
-    text = words(page_of(write_report(tmp_path / "a").parent))
+    text = words(page_of(write_report(tmp_path / "a")[0].parent))
     assert "No run holds an evaluation with a finite loss." in text
     assert "no finished run has a finite validation loss" in text
     assert "No group with a finite loss says how many parameters" in text
@@ -150,7 +150,7 @@ def test_runs_without_any_curve_or_size_are_a_report(tmp_path):
 def test_a_damaged_curve_is_left_out_and_named(tmp_path, undrawn):
     add(tmp_path / "a", 32, 0.1, 0, 1.0)
     add(tmp_path / "a", 32, 0.1, 1, 1.0, metrics=[{"step": 0, "val/loss": 1, "train/eval_loss": 1}])
-    text = words(page_of(write_report(tmp_path / "a").parent))
+    text = words(page_of(write_report(tmp_path / "a")[0].parent))
     assert "metrics.jsonl is damaged, so its curve is left out" in text
 
 

@@ -139,14 +139,17 @@ def test_G8_ctrl_c_saves_the_current_point_and_starts_no_new_one(
     assert len(trained) == 4
 
 
-def test_G8_ctrl_c_between_two_points_ends_the_sweep_with_its_table(command_runs, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_G8_a_signal_between_two_points_ends_the_sweep_with_its_table(
+    command_runs, monkeypatch, number
+):
     def press(config, *_):
         if config.seed == 1:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
 
     before(experiment_run, "run_experiment", press, monkeypatch)
     result = command_runs("seed=0,1,2")
-    assert result.code == 130
+    assert result.code == 128 + number
     assert states(result.out) == ["done", "not started", "not started"]
 
 

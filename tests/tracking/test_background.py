@@ -118,6 +118,21 @@ def test_F2_a_call_that_takes_too_long_switches_it_off(fakes, warnings, caplog, 
     assert fake.names[-1] == "close"
 
 
+def test_F2_opening_may_take_longer_since_it_writes_what_came_before(fakes, warnings, monkeypatch):
+    fake = fakes("open")
+    mirror = Background("Fake", fake.open)
+    mirror.tell("flush")  # has it opened
+    assert fake.blocked.wait(HANGS)
+    monkeypatch.setattr(background, "PATIENCE", 0.05)
+    monkeypatch.setattr(background, "OPENING", 1000)
+    time.sleep(0.06)
+    mirror.tell("scalars", LINE)
+    fake.released.set()
+    mirror.tell("close", 0)
+    mirror.finished(time.monotonic() + HANGS)
+    assert fake.names == ["open", "flush", "scalars", "close"] and warnings() == []
+
+
 def test_F2_patience_is_for_one_call_and_not_for_waiting_in_between(fakes, warnings, monkeypatch):
     monkeypatch.setattr(background, "PATIENCE", 0.02)
     fake = fakes()

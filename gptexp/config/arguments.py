@@ -1,0 +1,106 @@
+"""What is wrong with a command line before Hydra reads it, which would let it pass."""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+
+from gptexp.config.hydra_errors import choices, no_such_choice
+from gptexp.config.schema import SECTIONS
+from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
+from gptexp.errors import ConfigError, Problem
+
+# What these functions of Hydra's give is read anew, whatever quotes it had.
+REORDERED = re.compile(r"\s*(sort|shuffle)\s*\((.*)\)\s*", re.DOTALL)
+
+
+def override_problems(arguments: Sequence[str]) -> list[Problem]:
+    """The problems of a command line that Hydra would pass over in silence."""
+    return [
+        *dashed(arguments),
+        *_keyless(arguments),
+        *_reordered(arguments),
+        *_duplicates(arguments),
+        *_missing_recipe(arguments),
+    ]
+
+
+def option_problems(arguments: Sequence[str]) -> list[Problem]:
+    """What Hydra would say of the options of run.py in a page of its own."""
+    parser = get_args_parser()
+
+    def error(message: str) -> NoReturn:
+        raise ConfigError(Problem("options", message, "see python run.py --help"))
+
+    parser.error = error
+    try:
+        parser.parse_args([word for word in arguments if word != "--version"])
+    except ConfigError as wrong:
+        return list(wrong.problems)
+    return []
+
+
+def dashed(words: Sequence[str]) -> list[Problem]:
+    """The words that are overrides behind dashes, as W&B's agents send them."""
+    problems = []
+    for word, following in zip(words, [*words[1:], "-"], strict=True):
+        key, equals, _ = (bare := word.lstrip("-")).partition("=")
+        if word == bare or (kind_of(key) is None and key.partition(".")[0] not in SECTIONS):
+            continue
+        if not equals and not following.startswith("-") and "=" not in following:
+            bare = f"{key}={following}"
+        fix = f"leave the dashes out: {shlex.quote(bare)}"
+        problems.append(Problem(word, "an override has no dashes", fix))
+    return problems
+
+
+def _keyless(arguments: Sequence[str]) -> list[Problem]:
+    return [
+        Problem(word, "no key before the =", f"a key before it, as in seed{word}")
+        for word in arguments
+        if word.lstrip("+~").startswith("=")
+    ]
+
+
+def _reordered(words: Iterable[str]) -> Iterator[Problem]:
+    """The texts that sort() and shuffle() would make numbers of, whatever quotes they have."""
+    for word in words:
+        key, _, value = word.partition("=")
+        found = REORDERED.fullmatch(value)
+        if (
+            found
+            and is_text(key)
+            and not all(PLAIN.fullmatch(p.strip()) for p in pieces_of(found[2]))
+        ):
+            fix = f"list them: {shlex.quote(f'{key}={found[2]}')}"
+            yield Problem(key, f"{found[1]}() would change these texts", fix)
+
+
+def _duplicates(arguments: Sequence[str]) -> list[Problem]:
+    seen: dict[str, str] = {}
+    problems = []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        key = key.lstrip("+~")
+        if not equals or key.startswith("-"):
+            continue
+        if key in seen and not key.startswith("hydra."):
+            problems.append(
+                Problem(key, f"given twice, as {seen[key]} and {value}", "keep one of them")
+            )
+        seen[key] = value
+    return problems
+
+
+def _missing_recipe(arguments: Sequence[str]) -> list[Problem]:
+    """The recipe is optional in the defaults list, so Hydra skips one that is not there."""
+    for argument in arguments:
+        if argument.startswith("recipe="):
+            names = argument.removeprefix("recipe=").split(",")
+            known = choices("recipe")
+            unknown = [name for name in names if name not in [*known, "null"]]
+            if unknown:
+                return [no_such_choice("recipe", unknown[0], known)]
+    return []

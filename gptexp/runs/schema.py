@@ -1,0 +1,230 @@
+"""What the files of a run directory hold, and the one door through which they are read.
+
+People share run directories. So a file is read only if it is a regular one of sane size, and its
+JSON is checked once, against the types below; whatever else it holds is damage, in one line. Keys
+that an earlier gptexp did not write are not required, and those that are not known are left out.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
+
+import msgspec
+
+from gptexp.errors import DamagedError, Problem
+from gptexp.files import read_regular
+
+Count = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]  # -1 is the step of what there is not
+Number = Annotated[float, msgspec.Meta(ge=-1e39, le=1e39)]  # all that float32 holds
+
+MOST_BYTES = 64 * 2**20  # of one JSON file; a manifest holds up to a million characters of changes
+
+T = TypeVar("T")
+
+
+class _Measured(TypedDict):
+    """One evaluation, in part; losses in nats per token."""
+
+    step: Count
+    tokens: Number
+    epochs: Number
+    train_loss: Number | None
+    weights_sha256: NotRequired[str]
+
+
+class Best(_Measured):
+    """The evaluation of the lowest validation loss."""
+
+    val_loss: Number
+    val_bpb: Number
+
+
+class Final(_Measured):
+    """The last evaluation; None for a loss that was not finite."""
+
+    val_loss: Number | None
+    val_bpb: Number | None
+
+
+class Onset(TypedDict):
+    """The evaluation where a cliff begins; see analysis.cliff.CurvePoint."""
+
+    step: Count
+    epochs: Number
+    tokens: NotRequired[Number]
+    val_loss: NotRequired[Number]
+    train_loss: NotRequired[Number]
+    stderr: NotRequired[Number]
+
+
+class Fall(TypedDict):
+    """See analysis.cliff.Cliff."""
+
+    verdict: Literal["cliff", "none", "too early"]
+    onset: Onset | None
+    height: Number
+    slope: Number | None
+    gap: Number
+
+
+class Parameters(TypedDict):
+    """How many parameters the model has."""
+
+    total: Count
+    non_embedding: Count
+
+
+class Judged(TypedDict):
+    """The best weights on the test split."""
+
+    loss: Number | None
+    bpb: Number | None
+
+
+class Summary(TypedDict):
+    """summary.json; see experiment.finish.build_summary."""
+
+    run: NotRequired[str]
+    config: NotRequired[dict[str, Any]]
+    config_hash: NotRequired[str | None]
+    data_sha256: NotRequired[str | None]
+    code: NotRequired[str | None]
+    params: Parameters
+    steps: Count
+    tokens: Number
+    epochs: Number
+    flops: Number
+    seconds: Number
+    stop_reason: str
+    best: Best | None
+    final: Final
+    cliff: Fall | None
+    test: Judged | None
+    ngrams: NotRequired[list[Number] | None]
+    sample: str
+    files: NotRequired[dict[str, str]]  # digests of the journals
+    seal: NotRequired[str]  # see runs.seal
+
+
+class Status(TypedDict):
+    """status.json; see RunDirectory.set_status."""
+
+    state: str
+    reason: NotRequired[str]
+    what: NotRequired[str]
+    pid: NotRequired[int]
+    host: NotRequired[str]
+    files: NotRequired[dict[str, str]]  # digests of the journals
+    seal: NotRequired[str]
+
+
+class Text(TypedDict, total=False):
+    """The corpus of a run."""
+
+    name: str
+    path: str | None
+    sha256: str
+    bounds: dict[str, list[Count]]  # [begin, end) by split, in tokens or documents
+    tokens: dict[str, Number]  # in an epoch, by split
+
+
+class Fingerprint(TypedDict, total=False):
+    """See provenance.fingerprint."""
+
+    name: str
+    sha256: str
+
+
+class Checkout(TypedDict, total=False):
+    """See provenance.git."""
+
+    commit: str
+    changed: list[str]
+    patch: str | None
+
+
+class Environment(TypedDict, total=False):
+    """See provenance.environment."""
+
+    device: str
+    dtype: str
+    python: str
+    packages: dict[str, str]
+    platform: str
+    threads: Count
+    cpu_capability: str
+    torch_build: str
+    cuda: str | None
+    gpu: str | None
+
+
+class Process(TypedDict, total=False):
+    """What another process of the same run had."""
+
+    command: list[str] | None
+    git: Checkout | None
+    environment: Environment | None
+    sources: dict[str, str] | None
+
+
+class Resume(TypedDict):
+    """One time that a run was taken up."""
+
+    step: Count
+    differs: NotRequired[list[str]]
+    before: NotRequired[Process]
+
+
+class Manifest(TypedDict, total=False):
+    """manifest.json; see experiment.manifest.write_manifest."""
+
+    run: str
+    config_hash: str
+    command: list[str]
+    overrides: list[str]
+    seed: Count
+    data: Text
+    tokenizer: Fingerprint
+    git: Checkout
+    environment: Environment
+    sources: dict[str, str]
+    resumes: list[Resume]
+    seal: str
+
+
+def read_summary(folder: Path) -> Summary | None:
+    """summary.json of a run directory; None when there is none; raises DamagedError."""
+    path, fix = folder / "summary.json", "delete it and run its command again"
+    summary = read_json(path, Summary, fix)
+    fall = None if summary is None else summary["cliff"]
+    if fall is not None and fall["verdict"] == "cliff" and None in (fall["onset"], fall["slope"]):
+        raise DamagedError(Problem(path, "damaged: a cliff without onset or slope", fix))
+    return summary
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """manifest.json of a run directory; empty when there is none; raises DamagedError."""
+    fix = "restore it, or rerun=true to train anew"
+    return read_json(folder / "manifest.json", Manifest, fix) or {}
+
+
+def read_status(folder: Path) -> Status | None:
+    """status.json of a run directory; None when there is none; raises DamagedError."""
+    return read_json(folder / "status.json", Status, "delete it and run its command again")
+
+
+def read_json(path: Path, kind: type[T], fix: str) -> T | None:
+    """The value in a file, checked to be of `kind`; None when there is no file.
+
+    Raises DamagedError, with that fix.
+    """
+    try:
+        return msgspec.json.decode(read_regular(path, MOST_BYTES), type=kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        what = f"cannot be read, {error.strerror}"
+    except RecursionError:
+        what = "damaged: nested too deeply"
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        what = f"damaged: {str(error).replace('`', '').replace(' - at $.', ' at ')}"
+    raise DamagedError(Problem(path, what, fix))

@@ -1,0 +1,162 @@
+"""I1 to I8: a run directory from somebody else, whatever its files hold, is read or refused."""
+
+import logging
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from interruptions import only_run, stop_before_step
+from mutations import Mutation, of_bytes, of_values
+from run_directories import write_run
+
+import gptexp
+from gptexp.analysis import diff
+from gptexp.analysis.table import build_table, render_table
+from gptexp.cli.app import main
+from gptexp.config import Config
+from gptexp.errors import GptexpError
+from gptexp.experiment.evaluate import evaluate_run
+from gptexp.experiment.run import run_experiment
+from gptexp.interchange.dashboards import export_dashboard
+from gptexp.report.page import write_report
+from gptexp.report.plot import plot_cliffs
+from gptexp.report.results import read_results
+from gptexp.runs.directory import RunDirectory
+from gptexp.sweep.plan import progress
+
+Door = Callable[[Path, Config], object]
+
+
+def table(run: Path, _: Config) -> None:
+    """And a whole run beside it is shown whatever the other one holds."""
+    made = build_table([run.parent])
+    for form in ("text", "csv", "json"):
+        assert "whole" in render_table(made, form)
+
+
+READERS: dict[str, Door] = {
+    "table": table,
+    "groups": lambda run, _: render_table(build_table([run.parent], ["model.n_embd"]), "text"),
+    "diff": lambda run, _: diff.report(run, next(run.parent.glob("*whole*"))),
+    "results": lambda run, _: read_results(run.parent),
+    "plan": lambda run, config: progress(config, RunDirectory(run), 12),
+}
+
+SLOW_READERS: dict[str, Door] = {
+    "report": lambda run, _: write_report(run.parent, run.parents[1] / "page"),
+    "plot": lambda run, _: plot_cliffs([run.parent], run.parents[1] / "a.png", "step"),
+    "sample": lambda run, _: gptexp.load(run).sample(tokens=2),
+    "evaluate": lambda run, _: evaluate_run(run, "val", []),
+    "export": lambda run, _: export_dashboard(run, "tensorboard"),
+}
+
+
+@pytest.fixture
+def config(small) -> Config:
+    return small("trainer.keep=all")
+
+
+@pytest.fixture(params=["done", "killed"])
+def original(request, config, tmp_path) -> Path:
+    """The directory of a run that is done, or that was killed at step 9 of 12."""
+    outputs = tmp_path / "original"
+    if request.param == "killed":
+        stop_before_step(config, outputs, 9)
+    else:
+        run_experiment(config, outputs)
+    return only_run(config, outputs)
+
+
+@pytest.fixture
+def copied(original, tmp_path) -> Callable[[Mutation], Path]:
+    """`copied(mutation)`: the directory in outputs/, mutated, beside a whole run."""
+    outputs = tmp_path / "outputs"
+
+    def copy(mutation: Mutation) -> Path:
+        shutil.rmtree(outputs, ignore_errors=True)
+        shutil.copytree(original.parent, outputs / original.parent.name)
+        run = outputs / original.parent.name / original.name
+        whole = write_run(run.parent)
+        whole.rename(whole.with_name("whole"))
+        mutation.apply(run)
+        return run
+
+    return copy
+
+
+def all_of(run: Path) -> Iterator[Mutation]:
+    yield from of_bytes(run)
+    yield from of_values(run)
+
+
+def refused_in_one_line(door: Door, run: Path, config: Config, label: str) -> bool:
+    """Whether it was refused, properly; what it raises else goes through, with the label."""
+    try:
+        door(run, config)
+    except GptexpError as error:
+        assert error.exit_code != 1, label
+        assert all("\n" not in str(problem) for problem in error.problems), label
+        return True
+    except Exception as error:
+        raise AssertionError(label) from error
+    return False
+
+
+def test_I1_I2_whatever_a_file_holds_the_verbs_read_or_refuse_it(original, copied, config):
+    mutations = [*islice(of_bytes(original), 0, None, 3), *islice(of_values(original), 0, None, 61)]
+    assert len(mutations) > 60
+    for mutation in mutations:
+        run = copied(mutation)
+        for door in READERS.values():
+            refused_in_one_line(door, run, config, mutation.label)
+
+
+def run_again(run: Path, config: Config) -> None:
+    outcome = run_experiment(config, run.parents[1])
+    assert outcome.exit_code in (0, 2, 4), outcome.error
+    assert "\n" not in outcome.error
+
+
+def test_I1_I2_whatever_a_file_holds_the_run_goes_on_or_is_refused(
+    original, copied, config, caplog
+):
+    mutations = [
+        *islice(of_bytes(original), 0, None, 17),
+        *islice(of_values(original), 0, None, 211),
+    ]
+    assert len(mutations) > 10
+    for mutation in mutations:
+        run_again(copied(mutation), config)
+    assert "bug" not in caplog.text
+
+
+@pytest.mark.slow
+def test_I1_I2_every_mutation_of_every_file(original, copied, config, caplog):
+    caplog.set_level(logging.ERROR)
+    count = 0
+    for number, mutation in enumerate(all_of(original)):
+        run = copied(mutation)
+        for door in READERS.values():
+            refused_in_one_line(door, run, config, mutation.label)
+        if number % 3 == 0:
+            for door in SLOW_READERS.values():
+                refused_in_one_line(door, run, config, mutation.label)
+            run_again(run, config)
+        count += 1
+    assert count > 1000
+    assert "bug" not in caplog.text, caplog.text
+
+
+def test_I7_a_sample_gives_a_terminal_no_orders(small, tmp_path, monkeypatch, capsys):
+    text = tmp_path / "orders.txt"
+    text.write_text("\x1b[2J\x9b\u202e" * 200)
+    run = run_experiment(small(f"data.path={text}"), tmp_path / "outputs").directory
+    monkeypatch.setattr("sys.argv", ["gptexp", "sample", str(run), "--prompt", "[2J"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr().out
+    assert (ended.value.code, "[2J" in shown) == (0, True)
+    assert "\\x1b" in shown or "\\u009b" in shown
+    assert not {"\x1b", "\x9b", "\u202e"} & set(shown)

@@ -1,0 +1,54 @@
+"""Options, dashes and sweeps without points: what W&B's agents and tired people type."""
+
+import pytest
+from small_runs import only
+
+from gptexp.cli.app import main
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (
+            ["--optim.lr=1e-3"],
+            "an override has no dashes. Fix: leave the dashes out: optim.lr=1e-3",
+        ),
+        (["--seed", "3"], "an override has no dashes. Fix: leave the dashes out: seed=3"),
+        (["--model=tiny", "--cfg", "job"], "leave the dashes out: model=tiny"),
+        (["--lr=1"], "options: unrecognized arguments: --lr=1. Fix: see python run.py --help"),
+        (["--cfg", "all of it"], "options: argument --cfg/-c: invalid choice"),
+        (
+            ["-m", "seed=range(5,5)"],
+            "seed: range(5,5) holds no value. Fix: list some, as in seed=1,2",
+        ),
+        (["-m", "model=glob(zz*)"], "model: glob(zz*) holds no value"),
+        (["-m", "optim.lr=interval(1e-4,1e-3)"], "list values, as in optim.lr=0.0001,0.001"),
+        (["hydra/sweeper=optuna"], "hydra/sweeper=optuna: not among the choices basic, points"),
+        (["trainer.threads=100000"], "trainer.threads: 100000 is more"),
+    ],
+)
+@pytest.mark.parametrize("full", [None, "true", "0", ""])
+def test_J3_each_is_one_line_and_exit_code_2(refused, monkeypatch, words, line, full):
+    if full is not None and words[0] not in ("--optim.lr=1e-3", "--lr=1", "hydra/sweeper=optuna"):
+        return  # all go the same way
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    if full is not None:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", full)
+    assert line in only(list(dict.fromkeys(refused(*words))))
+
+
+@pytest.mark.parametrize("verb", ["plan", "params", "evaluate x", "explain names", "import x"])
+def test_J3_dashes_before_an_override_of_a_verb_likewise(verb, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gptexp", *verb.split(), "--optim.lr=1e-3"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "leave the dashes out: optim.lr=1e-3" in only(capsys.readouterr().err.splitlines())
+
+
+@pytest.mark.parametrize("words", [["table", "--seed=3", "x"], ["sample", "x", "--seed"]])
+def test_J3_an_option_of_a_verb_is_not_taken_for_an_override(words, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gptexp", *words])
+    with pytest.raises(SystemExit):
+        main()
+    assert "dashes" not in only(capsys.readouterr().err.splitlines())

@@ -1,0 +1,67 @@
+"""Keys and passwords on a command line are in no file of a run, a sweep or a report."""
+
+from pathlib import Path
+
+import pytest
+from small_runs import SMALL
+
+from gptexp.report.page import write_report
+from gptexp.runs import provenance
+from gptexp.runs.secrets import masked
+
+HEX = "0123456789abcdef" * 2 + "01234567"  # 40 digits, as W&B's keys have
+SECRETS = [
+    ("+hydra.job.env_set.WANDB_API_KEY=canary", "+hydra.job.env_set.WANDB_API_KEY=***"),
+    ("++hydra.job.env_set={A: canary one, B: 'canary'}", "++hydra.job.env_set=***"),
+    (f"name={HEX}", "name=***"),
+    (f"logger.tags=[local-{HEX},b]", "logger.tags=[***,b]"),
+    ("wandb_v1_canaryCANARY0123456789_canary", "***"),
+    ("name=hf_canaryCANARY0123456789", "name=***"),
+    ("sk-proj-canaryCANARY0123456789-xyz", "***"),
+    ("x=ghp_canaryCANARY0123456789", "x=***"),
+    ("data.path=https://me:canary@host/a.txt", "data.path=https://***@host/a.txt"),
+    ("https://host/?a=1&token=canary&b=2", "https://host/?a=1&token=***&b=2"),
+    ("x.api_key=canary", "x.api_key=***"),
+    ("--api-key=canary", "--api-key=***"),
+    ("MY_PASSWORD='canary two'", "MY_PASSWORD=***"),
+]
+PLAIN = [
+    "outputs/default/laptop-shakespeare-f1-s0-7a91c4c2",
+    f"data.path=/cache/snapshots/{HEX}/train.txt",
+    f"init_from=runs/{HEX}",
+    "a" * 64,  # a digest
+    *("trainer.max_tokens=1000", "tokenizer=char", "trainer.sample_tokens=8", "seed=0"),
+    *("name=sk-learn-baseline-run-2", "name=top_secret", "name=hf_small_model_for_tests"),
+    "data.path=/data/token=bert/part.txt",
+    "https://host/a?b=1",
+]
+
+
+@pytest.mark.parametrize(("word", "shown"), SECRETS)
+def test_J6_what_looks_like_a_secret_is_masked(word, shown):
+    assert masked(word) == shown
+    assert masked(shown) == shown
+
+
+@pytest.mark.parametrize("word", PLAIN)
+def test_J6_what_is_none_is_left_as_it_is(word):
+    assert masked(word) == word
+
+
+@pytest.mark.usefixtures("wandb_service")
+def test_F7_J6_no_file_of_a_run_a_sweep_or_a_report_holds_a_secret_of_its_command(
+    command, text_file, monkeypatch
+):
+    monkeypatch.setattr(provenance, "git", dict)
+    words = [word for word in SMALL if word != "logger=none"]
+    words += [f"data.path={text_file}", "trainer.max_steps=2", "+hydra.job.env_set.MINE=canary"]
+    words.remove("trainer.max_steps=12")
+    assert command(*words, "logger=both").code == 0
+    assert command("-m", *words, "seed=1,2", "logger=none").code == 0
+    write_report(Path("outputs/default"))
+    files = [path for path in Path("outputs").rglob("*") if path.is_file()]
+    assert len(files) > 30
+    assert [path for path in files if b"canary" in path.read_bytes()] == []
+    manifests = list(Path("outputs").rglob("manifest.json"))
+    assert len(manifests) == 3
+    assert all("env_set.MINE=***" in path.read_text() for path in manifests)
