@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -18,6 +18,7 @@ from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import sha256
 from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.entries import BEST, LAST, Entry
+from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
 from gptexp.runs.state import RunState
 
@@ -269,6 +270,8 @@ def _check_agreement(record: Record) -> None:
     """What two of the files say must be the same."""
     manifest, summary, config = record.manifest, record.summary, record.config()
     data = manifest.get("data", {})
+    if (summary or {}).get("config", record.values) != record.values:
+        record.differs("config.yaml", "not the config in summary.json")
     pairs = {
         "seed": (manifest.get("seed"), config.seed),
         "data.name": (data.get("name"), config.data.name),
@@ -279,15 +282,14 @@ def _check_agreement(record: Record) -> None:
             record.differs("manifest.json", f"{key} is {told!r}, and {own!r} in config.yaml")
     named = run_name(config, str(manifest.get("config_hash")))
     if manifest.get("run") != named:
-        record.differs("manifest.json", f"run is {manifest.get('run')!r}, and its config's {named}")
+        record.differs("manifest.json", f"run is {manifest['run']!r}, by config.yaml {named}")
     if summary is None:
         return
-    if summary.get("config", record.values) != record.values:
-        record.differs("config.yaml", "not the config in summary.json")
     for key in ("run", "config_hash"):
         if summary.get(key, manifest[key]) != manifest[key]:
             record.differs("summary.json", f"{key} is not that of manifest.json")
-    if summary.get("code", code_digest(manifest)) != code_digest(manifest):
+    code = code_digest(cast(Manifest, manifest))
+    if summary.get("code", code) != code:
         record.differs("manifest.json", "its sources are not the code of summary.json")
     ended = (record.status["state"], record.status["reason"])
     if ended[0] != RunState.running and ended != (RunState.done, summary["stop_reason"]):

@@ -135,7 +135,8 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
     if verdict is Verdict.EQUIVALENT:
         parted = part(stored, again, tuple(names)).step
         exact = f"; to the bit before step {parted:,}" if parted else ""
-        return Finding("metrics.jsonl", f"{len(common):,} values: {WITHIN}{exact}", verdict)
+        text = f"{len(common):,} values: {WITHIN}{exact}"
+        return Finding("metrics.jsonl", text, verdict)
     return Finding("metrics.jsonl", f"{len(common):,} values, to the bit")
 
 
