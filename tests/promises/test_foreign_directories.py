@@ -72,14 +72,15 @@ def original(request, config, tmp_path) -> Path:
 @pytest.fixture
 def copied(original, tmp_path) -> Callable[[Mutation], Path]:
     """`copied(mutation)`: the directory in outputs/, mutated, beside a whole run."""
-    outputs = tmp_path / "outputs"
+    folder = tmp_path / "outputs" / original.parent.name
+    whole = write_run(folder)
+    whole.rename(folder / "whole")
 
     def copy(mutation: Mutation) -> Path:
-        shutil.rmtree(outputs, ignore_errors=True)
-        shutil.copytree(original.parent, outputs / original.parent.name)
-        run = outputs / original.parent.name / original.name
-        whole = write_run(run.parent)
-        whole.rename(whole.with_name("whole"))
+        for other in folder.iterdir():
+            if other.name != "whole":
+                shutil.rmtree(other)
+        run = Path(shutil.copytree(original, folder / original.name))
         mutation.apply(run)
         return run
 
@@ -135,17 +136,18 @@ def test_I1_I2_whatever_a_file_holds_the_run_goes_on_or_is_refused(
 @pytest.mark.slow
 def test_I1_I2_every_mutation_of_every_file(original, copied, config, caplog):
     caplog.set_level(logging.ERROR)
+    every = 1 if (original / "summary.json").exists() else 3
     count = 0
-    for number, mutation in enumerate(all_of(original)):
+    for number, mutation in enumerate(islice(all_of(original), 0, None, every)):
         run = copied(mutation)
         for door in READERS.values():
             refused_in_one_line(door, run, config, mutation.label)
-        if number % 3 == 0:
+        if number % 31 == 0:
             for door in SLOW_READERS.values():
                 refused_in_one_line(door, run, config, mutation.label)
             run_again(run, config)
         count += 1
-    assert count > 1000
+    assert count * every > 2000
     assert "bug" not in caplog.text, caplog.text
 
 
