@@ -1,13 +1,14 @@
 """config.yaml and manifest.json: what a run is, and what is needed to repeat it."""
 
 import logging
+from typing import Any
 
 from gptexp.config import Config, to_yaml
 from gptexp.data.corpus import SPLITS
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
-from gptexp.runs.schema import Process, Resume
+from gptexp.runs.schema import Manifest, Process, Resume
 from gptexp.runs.seal import sealed
 from gptexp.runs.secrets import masked
 from gptexp.text import listed
@@ -27,21 +28,7 @@ def write_manifest(
     before = directory.manifest()
     resumes = before.get("resumes", []) if resumed_step is not None else []
     if resumed_step is not None:
-        differs = provenance.differences(before.get("environment", {}), now)
-        changed = provenance.changed(before.get("sources", {}))
-        differs += [f"code of {listed(changed)}"] if changed else []
-        earlier = Process(
-            command=[masked(word) for word in before.get("command") or []],
-            git=before.get("git"),
-            environment=before.get("environment"),
-            sources=before.get("sources"),
-        )
-        resumes = [*resumes, Resume(step=resumed_step, differs=differs, before=earlier)]
-        if differs:
-            log.warning(
-                "environment differs: %s; the rest may not be bit-equal to an uninterrupted run",
-                "; ".join(differs),
-            )
+        resumes = [*resumes, resume(resumed_step, before, now)]
     else:
         warn_of_changed_data(config, identity)
     directory.write_text("config.yaml", to_yaml(config))
@@ -69,6 +56,25 @@ def write_manifest(
             }
         ),
     )
+
+
+def resume(step: int, before: Manifest, now: dict[str, Any]) -> Resume:
+    """What differs from the process before, with a warning where it can change bits."""
+    differs = provenance.differences(before.get("environment", {}), now)
+    changed = provenance.changed(before.get("sources", {}))
+    differs += [f"code of {listed(changed)}"] if changed else []
+    if differs:
+        log.warning(
+            "environment differs: %s; the rest may not be bit-equal to an uninterrupted run",
+            "; ".join(differs),
+        )
+    earlier = Process(
+        command=[masked(word) for word in before.get("command") or []],
+        git=before.get("git"),
+        environment=before.get("environment"),
+        sources=before.get("sources"),
+    )
+    return Resume(step=step, differs=differs, before=earlier)
 
 
 def warn_of_changed_data(config: Config, identity: Identity) -> None:

@@ -32,7 +32,8 @@ from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.inference.load import read_checkpoint
 from gptexp.interchange import microgpt
-from gptexp.interchange.microgpt import Defect, MicroGPT
+from gptexp.interchange.defects import SIZES, Defect
+from gptexp.interchange.microgpt import MicroGPT
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import Store
@@ -122,7 +123,7 @@ def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
         fix = "data=names, or data=documents data.path=FILE, and tokenizer=char"
         raise ConfigError(Problem("data", "microGPT reads documents, character by character", fix))
     assert isinstance(config.model, GPTConfig)
-    sizes = {key: getattr(stored, key) for key in microgpt.SIZES}
+    sizes = {key: getattr(stored, key) for key in SIZES}
     config.model = replace(config.model, **sizes)
     steps = max(stored.num_steps, 1)
     config.trainer = replace(config.trainer, max_steps=steps, dtype=Dtype.float32)
@@ -202,7 +203,7 @@ def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
     wanted = flat(to_dict(from_overrides([PRESET])))
     values = flat(to_dict(config))
     free = {"model.name", "model.dropout", "model.init_std", "model.scale_residuals"}
-    free |= {f"model.{key}" for key in microgpt.SIZES}
+    free |= {f"model.{key}" for key in SIZES}
     keys = [key for key in wanted if key.startswith("model.") and key not in free]
     keys += ["tokenizer.name", "data.documents"]
     fix = f"train one by {PRESET}"

@@ -13,6 +13,7 @@ from small_runs import ONE_LINE, problem_lines
 from gptexp import reference
 from gptexp.errors import CheckpointError
 from gptexp.interchange import microgpt
+from gptexp.interchange.defects import shapes
 from gptexp.interchange.microgpt import MicroGPT, filename, from_state, parse, render, to_state
 from gptexp.models.build import build_model
 
@@ -67,7 +68,7 @@ def test_the_round_trips_are_exact_to_the_bit():
     assert written["state_dict"] == made["state_dict"]
     assert written["config"] == {k: v for k, v in made["config"].items() if k != "init_std"}
     assert (written["chars"], written["training"]) == (made["chars"], made["training"])
-    assert list(written["state_dict"]) == list(microgpt.shapes(4, 2, 3, 4))
+    assert list(written["state_dict"]) == list(shapes(4, 2, 3, 4))
 
 
 @pytest.mark.parametrize("training", [{"num_steps": 0}, {"num_steps": 0, "final_loss": None}])
@@ -88,7 +89,7 @@ def test_the_weights_go_to_the_gpt_and_back(network):
     m = parse(json.dumps(stored()), WHERE)
     network.load_state_dict(to_state(m))  # strict: the names and shapes are the model's
     back = from_state(network.state_dict(), n_layer=2)
-    assert list(back) == list(microgpt.shapes(4, 2, 3, 4))
+    assert list(back) == list(shapes(4, 2, 3, 4))
     assert all(torch.equal(back[name], weight) for name, weight in m.weights.items())
     network.token_table.weight.data.zero_()
     assert not torch.equal(back["wte"], torch.zeros(5, 4, dtype=torch.float64))  # a copy
