@@ -9,6 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 import random
 import runpy
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -41,6 +42,17 @@ ENVIRONMENT: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # by overrides
 FINISHED: list[Path] = []  # the one run of the fixture `finished`
 CHOSEN: dict[tuple[str, ...], DictConfig] = {}  # by choices; composing takes a tenth of a second
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_as_a_terminal_sends_them() -> None:
+    """Whoever starts the tests in the background, as nohup does, has some of them ignored."""
+    for number, handler in [
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ]:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)
