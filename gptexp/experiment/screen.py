@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptexp.config import UNITS, flat
+from gptexp.config import UNITS
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.schema import Fall, Summary
 from gptexp.runs.state import Outcome
@@ -71,7 +71,10 @@ def describe_ngrams(losses: list[float], config: dict[str, object]) -> str:
     """The losses of n-grams in a line: `3.3473, 2.4857 by counting 1, 2 characters`."""
     orders = ", ".join(str(order) for order in range(1, len(losses) + 1))
     shown = ", ".join(f"{loss:.4f}" for loss in losses)
-    unit = UNITS.get(str(flat(config).get("tokenizer.name")), "tokens")
+    unit = "tokens"
+    match config:  # of a file
+        case {"tokenizer": {"name": str(name)}}:
+            unit = UNITS.get(name, unit)
     return f"{shown} by counting {orders} {unit}"
 
 

@@ -1,4 +1,4 @@
-"""D4: kills at random moments of a training, by the hundred, of runs and of sweeps."""
+"""D4: kills at random moments of a training, by the hundred."""
 
 import os
 import random
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from interruptions import check_pointers, left, only_run, uninterrupted
-from sweep_runs import run_py, small_grid
 
 from gptexp.experiment.run import run_experiment
 from gptexp.runs.entries import LAST, read_entry
@@ -68,29 +67,3 @@ def test_D4_a_hundred_kills_in_training_change_no_bit_of_a_run(small, tmp_path):
         if kills >= 100:
             break
     assert kills >= 100
-
-
-@pytest.mark.slow
-def test_D4_G3_kills_in_a_sweep_change_no_bit_of_its_points(small, text_file, tmp_path):
-    rng, kills = random.Random(1), 0
-    for name in range(40):
-        folder = tmp_path / f"{name}"
-        folder.mkdir()
-        outputs = folder / "outputs"
-        words = small_grid(text_file, "seed=0,1,2", *LONG)
-
-        def work() -> int:
-            return run_py(words, folder, folder / "shown")  # noqa: B023
-
-        while killed_in_training(work, outputs, rng):
-            kills += 1
-            check_pointers(outputs)
-        assert "3 points: 3 " in (folder / "shown").read_text()
-        runs = sorted(outputs.glob("*/*"))
-        wanted = [
-            uninterrupted(small(f"seed={seed}", *LONG), tmp_path / "straight") for seed in range(3)
-        ]
-        assert [left(run) for run in runs] == wanted
-        if kills >= 25:
-            break
-    assert kills >= 25
