@@ -3,6 +3,7 @@
 That is for a change that is meant to move bits; fixtures/golden_runs.json keeps its reason.
 """
 
+import hashlib
 import json
 import platform
 import sys
@@ -68,7 +69,8 @@ def here() -> dict[str, Any]:
     """What decides on the bits of a run in one thread of this machine."""
     now = environment(Runtime(torch.device("cpu"), torch.float32))
     versions = {name: now["packages"][name] for name in ("torch", "numpy")}
-    kept = {key: now[key] for key in ("cpu_capability", "torch_build")}
+    built = hashlib.sha256(now["torch_build"].encode()).hexdigest()  # a page of compiler options
+    kept = {"cpu_capability": now["cpu_capability"], "torch_build_sha256": built}
     return {**versions, **kept, "machine": platform.machine()}
 
 
