@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import yaml
 
-from gptexp.config import Config, from_dict, run_name
+from gptexp.config import Config, from_dict, parse_yaml, run_name
 from gptexp.errors import ConfigError, Problem
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
-from gptexp.files import sha256
+from gptexp.files import open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.entries import BEST, LAST, Entry
-from gptexp.runs.schema import Manifest
+from gptexp.runs.schema import MOST_BYTES, Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
 from gptexp.runs.state import RunState
 
@@ -138,7 +138,7 @@ def _json(record: Record, name: str) -> dict[str, Any] | None:
 
 def _read_config(record: Record) -> None:
     values = _parsed(
-        record, "config.yaml", yaml.safe_load, lambda value: yaml.safe_dump(value, sort_keys=False)
+        record, "config.yaml", parse_yaml, lambda value: yaml.safe_dump(value, sort_keys=False)
     )
     if values is None:
         return
@@ -159,7 +159,7 @@ def _parsed(
         record.differs(name, "no such file")
         return None
     try:
-        text = path.read_bytes().decode()
+        text = read_regular(path, MOST_BYTES).decode()
         value = parse(text)
         whole = isinstance(value, dict) and write(value) == text
     except OSError as error:
@@ -176,7 +176,7 @@ def _parsed(
 def _read_journal(record: Record, name: str) -> Iterator[dict[str, Any]]:
     """The lines of a journal; those that are damaged are noted."""
     path = record.path / name
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         record.differs(name, "no such file")
         return
     ending = "status.json" if record.summary is None else "summary.json"
@@ -184,7 +184,7 @@ def _read_journal(record: Record, name: str) -> Iterator[dict[str, Any]]:
     if wanted is not None and sha256(path) != wanted:
         record.differs(name, f"changed since its end: its SHA-256 is not that in {ending}")
     before = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for number, raw in enumerate(file, start=1):
             if not raw.endswith(b"\n") and record.state in WORKED_IN:
                 return  # torn by the end of its process; a resume takes it out

@@ -195,3 +195,10 @@ def test_what_is_no_run_directory_is_refused(finished: Path, tmp_path: Path) -> 
 def test_a_file_that_may_not_be_read_is_one_line(finished: Path, judge: Judge) -> None:
     (finished / "metrics.jsonl").chmod(0)
     assert judge(finished)[0] == 5
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "summary.json", "metrics.jsonl"])
+def test_I2_a_link_in_the_place_of_a_file_is_named(finished: Path, name: str) -> None:
+    (finished / name).rename(finished / "elsewhere")
+    (finished / name).symlink_to("elsewhere")
+    assert name in {found.subject for found in integrity.read_record(finished).damage}
