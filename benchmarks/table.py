@@ -1,12 +1,11 @@
 """What was measured, as a table."""
 
-import platform
 import statistics
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from gptexp.runs.provenance import cpu
 from gptexp.runtime.device import Runtime
 
 HEADER = f"{'what':46} {'median':>8} {'':8} {'spread':>18} {'runs':>5}  target"
@@ -37,13 +36,8 @@ class Row:
 
 def machine(where: Runtime) -> str:
     """One line: what the numbers were taken on."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
     threads = torch.get_num_threads()
-    return f"{model}, {threads} threads, torch {torch.__version__}, on {where.describe()}"
+    return f"{cpu()}, {threads} threads, torch {torch.__version__}, on {where.describe()}"
 
 
 def _number(value: float) -> str:

@@ -58,25 +58,13 @@ def claim(record: Record) -> Claim:
     config, manifest = record.config(), record.manifest
     with cpu_threads(config.trainer.threads):
         now = provenance.environment(resolve_here(config))
-    reasons = environment_differences(manifest["environment"], now)
+    reasons = provenance.differences(manifest["environment"], now)
     if config.trainer.compile:
         reasons.append("trainer.compile, whose kernels are built anew")
     for resume in manifest["resumes"]:
         if differs := resume.get("differs"):
             reasons.append(f"resumed at step {resume.get('step')} with {', '.join(differs)}")
     return Claim(reasons, provenance.changed(manifest["sources"]))
-
-
-def environment_differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What can change bits and differs between two environments, as `threads 2 -> 1`."""
-    flat = [{**env, **(env.get("packages") or {})} for env in (before, now)]
-    keys = [key for key in provenance.EXACT if key != "packages"]
-    keys += [*provenance.PACKAGES, "cuda"]
-    old, new = flat
-    lines = [f"{k} {old.get(k)} -> {new.get(k)}" for k in keys if old.get(k) != new.get(k)]
-    if old.get("torch_build") != new.get("torch_build"):
-        lines.append("torch_build")
-    return lines
 
 
 def restore(record: Record, weights: dict[int, str]) -> Restored:

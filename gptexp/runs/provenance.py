@@ -1,6 +1,7 @@
 """What is needed to repeat a run: code, packages, machine. Torch-free but for `environment`."""
 
 import hashlib
+import platform
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -25,15 +26,21 @@ WINGS = (  # of the package: what can change a weight or a metric
 )
 PATCH_LIMIT = 1_000_000  # characters of uncommitted changes that a manifest takes in
 
-EXACT = (  # what can change bits
+EXACT = (  # what can change bits, beside PACKAGES and the build of torch
     "python",
-    "packages",
     "platform",
     "threads",
+    "cpu",
     "cpu_capability",
     "device",
     "dtype",
+    "cuda",
     "gpu",
+)
+
+CPU = (  # what /proc/cpuinfo says of a processor and not of its moment
+    *("vendor_id", "cpu family", "model", "cache size", "flags"),
+    *("CPU implementer", "CPU part", "Features"),  # of ARM
 )
 
 
@@ -52,8 +59,6 @@ def sources() -> dict[str, str]:
 
 def environment(runtime: "Runtime") -> dict[str, Any]:
     """Versions and machine: what can change the bits of a result though the code is the same."""
-    import platform
-
     import torch
 
     on_cuda = runtime.device.type == "cuda"
@@ -64,11 +69,28 @@ def environment(runtime: "Runtime") -> dict[str, Any]:
         "packages": _versions(),
         "platform": platform.platform(),
         "threads": torch.get_num_threads(),
+        "cpu": cpu(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch_build": torch.__config__.show(),
         "cuda": torch.version.cuda,
         "gpu": torch.cuda.get_device_name(runtime.device) if on_cuda else None,
     }
+
+
+@cache
+def cpu() -> str:
+    """The processor's name and a digest of what it is: math libraries choose their sums by it.
+
+    Processors of two makers with the same instructions do not add in the same order.
+    """
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
+        return platform.processor() or platform.machine()
+    first = file.read_text(encoding="utf-8", errors="replace").partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    fields = {key.strip(): value.strip() for key, _, value in pairs}
+    digest = json_sha256({key: fields.get(key) for key in CPU})
+    return f"{fields.get('model name', platform.machine())} ({digest[:8]})"
 
 
 @cache
@@ -112,9 +134,17 @@ def changed(before: dict[str, str]) -> list[str]:
     return sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
 
 
-def differences(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """The parts of two environments that differ and can change bits, as `threads 2 -> 1`."""
-    return [f"{k} {before.get(k)} -> {now[k]}" for k in EXACT if before.get(k) != now[k]]
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two environments and can change bits, as `threads 2 -> 1`."""
+    old, new = ({**env, **(env.get("packages") or {})} for env in (before, now))
+    lines = [
+        f"{key} {old.get(key, 'unknown')} -> {new.get(key, 'unknown')}"
+        for key in (*EXACT, *PACKAGES)
+        if old.get(key) != new.get(key)
+    ]
+    if old.get("torch_build") != new.get("torch_build"):
+        lines.append("torch_build")  # a page of compiler options, so not shown
+    return lines
 
 
 def _git(*arguments: str) -> str | None:

@@ -151,6 +151,7 @@ class Environment(TypedDict, total=False):
     packages: dict[str, str]
     platform: str
     threads: Count
+    cpu: str
     cpu_capability: str
     torch_build: str
     cuda: str | None

@@ -21,6 +21,7 @@ from gptexp.experiment import verify
 from gptexp.experiment.reproduce import reproduce
 from gptexp.experiment.run import run_experiment
 from gptexp.interchange.convert import import_file
+from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.state import RunState
 from gptexp.runtime.device import Hardware
@@ -134,14 +135,15 @@ def test_R8_each_part_of_the_environment_that_can_change_bits_is_named() -> None
         "gpu": None,
     }
     now = {**before, "threads": 2, "packages": {"torch": "3", "numpy": "2"}, "torch_build": "b"}
-    now |= {"cpu_capability": "AVX2"}
-    assert verify.environment_differences(before, now) == [
+    now |= {"cpu_capability": "AVX2", "cpu": "of another maker"}
+    assert provenance.differences(before, now) == [
         "threads 1 -> 2",
-        "cpu_capability None -> AVX2",
+        "cpu unknown -> of another maker",
+        "cpu_capability unknown -> AVX2",
         "torch 1 -> 3",
         "torch_build",
     ]
-    assert verify.environment_differences(now, now) == []
+    assert provenance.differences(now, now) == []
 
 
 def test_other_code_is_said_and_compared_all_the_same(finished: Path, judge: Judge) -> None:

@@ -5,7 +5,6 @@ That is for a change that is meant to move bits; fixtures/golden_runs.json keeps
 
 import hashlib
 import json
-import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -70,8 +69,8 @@ def here() -> dict[str, Any]:
     now = environment(Runtime(torch.device("cpu"), torch.float32))
     versions = {name: now["packages"][name] for name in ("torch", "numpy")}
     built = hashlib.sha256(now["torch_build"].encode()).hexdigest()  # a page of compiler options
-    kept = {"cpu_capability": now["cpu_capability"], "torch_build_sha256": built}
-    return {**versions, **kept, "machine": platform.machine()}
+    machine = {key: now[key] for key in ("cpu", "cpu_capability")}
+    return {**versions, **machine, "torch_build_sha256": built}
 
 
 def record(reason: str) -> None:
