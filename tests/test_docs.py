@@ -51,11 +51,15 @@ def test_the_readme_is_read_in_a_sitting():
     assert (ROOT / "README.md").stat().st_size <= 9000
 
 
-def test_the_readme_names_every_file_of_every_wing():
-    table = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_every_file_of_every_wing_is_named():
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = table.partition("## The files of each wing")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)/` \| (.+) \|$", table, re.MULTILINE))
     assert set(rows) == {path.parent.name for path in (ROOT / "gptexp").glob("*/__init__.py")}
     for wing, words in rows.items():
         files = {path.stem for path in (ROOT / "gptexp" / wing).glob("*.py")}
         named = set(re.findall(r"`(\w+)`", words))
         assert files - {"__init__", "__main__"} == named, wing
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    tree = "\n".join(re.findall(r"^\| (`\w+/`.*?) \|", readme, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)/`", tree)) == set(rows)

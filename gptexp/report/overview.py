@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gptexp.analysis import groups
+from gptexp.analysis.labels import short_label
 from gptexp.analysis.records import mixed, varying
 from gptexp.report.ngram_baselines import NgramBaselines
-from gptexp.report.results import Record, Results, short_label
+from gptexp.report.results import Record, Results
 from gptexp.runs.schema import Checkout, Environment, Text
 from gptexp.runs.secrets import masked
 from gptexp.text import duration

@@ -7,11 +7,12 @@ baseline, a fitted law) is gathered here, as one more function of Results.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gptexp.analysis import cliff, groups, records
 from gptexp.analysis.cliff import CurvePoint
 from gptexp.analysis.groups import Group, Statistic
+from gptexp.analysis.labels import short_label, telling
 from gptexp.analysis.records import Run
 from gptexp.errors import ConfigError, DamagedError, Problem, StorageError
 from gptexp.runs.lines import Lines
@@ -101,32 +102,6 @@ def read_results(folder: Path) -> Results:
     by = telling(runs)
     by_path = {run.path: _record(run, notes) for run in runs}
     return Results(folder, by, by_path, groups.group(runs, by), damaged, notes)
-
-
-def telling(runs: Sequence[Run]) -> list[str]:
-    """The config keys that tell the runs apart but for their seeds.
-
-    Those that follow from earlier ones are left out, as the layers of a preset do from its name;
-    but the dataset's size is always told.
-    """
-    told = records.mixed(runs)
-    keys = [key for key in told if key != "data.fraction"]
-    count = _combinations(runs, keys)
-    for key in reversed(keys):
-        rest = [other for other in keys if other != key]
-        if _combinations(runs, rest) == count:
-            keys = rest
-    return [key for key in told if key in keys or key == "data.fraction"]
-
-
-def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
-    """A group in words, `n_layer=2 optim=sgd`: keys without their section, where none are alike.
-
-    The name in a section is what was chosen for it, so it goes by the section's.
-    """
-    leaves = [key.removesuffix(".name").rpartition(".")[2] for key in by]
-    names = [leaf if leaves.count(leaf) == 1 else key for leaf, key in zip(leaves, by, strict=True)]
-    return groups.label(names, values)
 
 
 def bundles(results: Results) -> tuple[list[Bundle], int]:
@@ -273,7 +248,3 @@ def _label_without(by: Sequence[str], group: Group, left_out: Sequence[str]) -> 
     """The group's label without the keys in `left_out`; empty where no other varies."""
     pairs = [(k, v) for k, v in zip(by, group.values, strict=True) if k not in left_out]
     return short_label(*zip(*pairs, strict=True)) if pairs else ""
-
-
-def _combinations(runs: Sequence[Run], keys: Sequence[str]) -> int:
-    return len({tuple(run.config.get(key) for key in keys) for run in runs})
