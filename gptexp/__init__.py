@@ -17,12 +17,13 @@ __version__ = "0.1.0"
 def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
     """Model (best weights, evaluation mode), tokenizer, config and metrics of a run directory.
 
-    `run` may also be a checkpoint file; `device` is a torch device, such as cuda:0. Raises
-    CheckpointError when there is no checkpoint that can be verified.
+    `run` may also be a checkpoint file, or say which run as it does after a verb, best:outputs/lr;
+    `device` is a torch device, such as cuda:0. Raises ConfigError when no run, or more than one, is
+    meant, and CheckpointError when there is no checkpoint that can be verified.
     """
-    from gptexp.files import at_home
+    from gptexp.analysis.find import find_run
     from gptexp.inference.load import (
         load_run,  # imports torch, which `--cfg` and completion must not
     )
 
-    return load_run(at_home(run), device)
+    return load_run(find_run(run).path, device)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gptexp.analysis import paired, records
+from gptexp.analysis.find import find_run
 from gptexp.analysis.records import Run
 from gptexp.config import is_hashed
 from gptexp.errors import ConfigError, Problem
@@ -51,15 +52,15 @@ class Parting:
 def report(a: Path, b: Path) -> str:
     """Where two runs part, or how two folders of runs differ seed by seed, as lines of text.
 
-    Raises ConfigError for paths that cannot be compared, DamagedError for what cannot be read.
+    A folder beside a run is the one run that it holds. Raises ConfigError for paths that cannot be
+    compared, DamagedError for what cannot be read.
     """
     for path in (a, b):
         if not path.is_dir():
             raise ConfigError(Problem(path, "not there, or no folder", "name a run or a folder"))
-    if records.is_run(a) != records.is_run(b):
-        run, folder = (a, b) if records.is_run(a) else (b, a)
-        raise ConfigError(Problem(folder, f"a folder, and {run} is one run", "name two of a kind"))
-    return "\n".join(_compare_runs(a, b) if records.is_run(a) else paired.report(a, b))
+    if records.is_run(a) or records.is_run(b):
+        return "\n".join(_compare_runs(find_run(a).path, find_run(b).path))
+    return "\n".join(paired.report(a, b))
 
 
 def part(

@@ -76,7 +76,7 @@ def _told_apart(labels: dict[Path, str]) -> dict[Path, str]:
     """The labels; where some are alike, with the first of folder, hash and path that differs."""
     told: dict[Path, str] = {}
     for label, paths in gathered(labels, lambda path: labels[path]).items():
-        for part in (_nothing, _folder, _hash, str):
+        for part in (_nothing, _folder, hash_of, str):
             parts = [part(path) for path in paths]
             if len(set(parts)) == len(parts):
                 break
@@ -92,7 +92,8 @@ def _folder(path: Path) -> str:
     return path.parent.name
 
 
-def _hash(path: Path) -> str:
+def hash_of(path: Path) -> str:
+    """The digits of the hash that end the name of a run's directory; other names, or their end."""
     return path.name.rpartition("-")[2]
 
 

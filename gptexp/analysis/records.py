@@ -81,8 +81,25 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether `path` is a run directory."""
-    return any((path / name).exists() for name in ("summary.json", "status.json", "config.yaml"))
+    """Whether `path` is a run directory; one that cannot be looked into is none."""
+    names = ("summary.json", "status.json", "config.yaml")
+    return any(os.path.exists(path / name) for name in names)  # noqa: PTH110  # it raises nothing
+
+
+def inner_folders(folder: Path) -> list[tuple[bool, Path]]:
+    """The folders in a folder that may be runs or hold some; raises OSError.
+
+    Each with whether it is a link: those come last. Hidden ones and those that were moved aside are
+    left out.
+    """
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  # no loop
+        inner = sorted((entry.is_symlink(), entry.name) for entry in found)
+    return [
+        (is_link, folder / name)
+        for is_link, name in inner
+        if not name.startswith(".") and not MOVED_ASIDE.search(name)
+    ]
 
 
 def read(path: Path) -> Run | None:
@@ -138,15 +155,11 @@ def _below(folder: Path, notes: list[Problem], seen: list[str]) -> Iterator[Run]
     """
     seen.append(os.path.realpath(folder))
     try:
-        with os.scandir(folder) as entries:
-            found = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  # no loop
-            inner = sorted((entry.is_symlink(), entry.name) for entry in found)
+        inner = inner_folders(folder)
     except OSError as error:
         raise ConfigError(Problem(folder, f"{error.strerror}", "make it readable")) from error
-    for is_link, name in inner:
-        if name.startswith(".") or MOVED_ASIDE.search(name):
-            continue
-        noted, path = len(notes), folder / name
+    for is_link, path in inner:
+        noted = len(notes)
         run = _read_or_note(path, notes)
         if run is not None:
             yield run

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gptexp.cli.paths import home
+from gptexp.cli.paths import RUN, home, run_or_folder
 from gptexp.console import show
 from gptexp.errors import DamagedError
 from gptexp.text import printable
@@ -80,8 +80,11 @@ def table(
 
 
 def diff(
-    a: Annotated[Path, typer.Argument(help="A run directory, or a folder of runs.", callback=home)],
-    b: Annotated[Path, typer.Argument(help="Another one.", callback=home)],
+    a: Annotated[
+        Path,
+        typer.Argument(help=f"A folder of runs, or a run: {RUN}", callback=run_or_folder),
+    ],
+    b: Annotated[Path, typer.Argument(help="Another one.", callback=run_or_folder)],
 ) -> None:
     """Where two runs part; of two folders, the difference between runs of the same seed."""
     from gptexp.analysis.diff import report

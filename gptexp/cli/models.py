@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 import gptexp
-from gptexp.cli.paths import home
-from gptexp.config import check, from_overrides
+from gptexp.cli.paths import RUN, home, one_run, said
+from gptexp.config import check, choices, from_overrides
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 
 
 def sample(
     run: Annotated[
-        Path, typer.Argument(help="A run directory, or a checkpoint file.", callback=home)
+        Path, typer.Argument(help=f"A checkpoint file, or a run: {RUN}", callback=one_run)
     ],
     prompt: Annotated[
         str | None, typer.Option(help="What to continue; a line break if left out.")
@@ -45,7 +45,7 @@ def explain(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="names, shakespeare or another choice of data; or else a run or checkpoint.",
+            help=f"names, shakespeare or other data; else a checkpoint file, or a run: {RUN}",
         ),
     ],
     overrides: Annotated[
@@ -64,8 +64,11 @@ def explain(
     with their experiment=ladder_mlp and ladder_bigram; another experiment=... is taken as given).
     Names are read whole, of a text a few tokens. Nothing is written, and the run is not changed.
     """
+    from gptexp.analysis.find import look_up
     from gptexp.explain.command import explain
 
+    if what not in choices("data") and (found := look_up(what)) is not None:
+        what = str(said(found))
     show(explain(what, overrides or [], text))
 
 
@@ -109,7 +112,7 @@ def params(
 
 def evaluate(
     run: Annotated[
-        Path, typer.Argument(help="A run directory, or a checkpoint file.", callback=home)
+        Path, typer.Argument(help=f"A checkpoint file, or a run: {RUN}", callback=one_run)
     ],
     overrides: Annotated[
         list[str] | None,
@@ -126,7 +129,9 @@ def evaluate(
 
 
 def reproduce(
-    run: Annotated[Path, typer.Argument(help="A run directory, wherever it was copied.")],
+    run: Annotated[
+        Path, typer.Argument(help=f"A run, wherever it was copied: {RUN}", callback=one_run)
+    ],
     level: Annotated[
         str, typer.Option(help="verify its files, make a prefix again, or make it again in full.")
     ] = "verify",
@@ -150,7 +155,8 @@ def reproduce(
 
 def export(
     run: Annotated[
-        Path, typer.Argument(help="A run directory; for microgpt, or a checkpoint.", callback=home)
+        Path,
+        typer.Argument(help=f"For microgpt a checkpoint file, or a run: {RUN}", callback=one_run),
     ],
     to: Annotated[str, typer.Option(help="tensorboard, wandb or microgpt.")],
     file: Annotated[

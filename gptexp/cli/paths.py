@@ -1,10 +1,22 @@
-"""Paths that are typed after a verb: a shell leaves the `~` of `--to=~/page` to the program."""
+"""Paths and runs that are typed after a verb: a shell leaves the `~` of `--to=~/page` as it is."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import typer
 
 from gptexp.files import at_home
+from gptexp.text import printable
+
+if TYPE_CHECKING:
+    from gptexp.analysis.find import Found
+
+log = logging.getLogger(__name__)
+
+# What may stand where a run is asked for; the end of a help text.
+RUN = "its directory, latest:FOLDER, best:FOLDER, a FOLDER of one, or how its name or hash begins."
 
 
 def home(value: Path | Sequence[Path] | None) -> Any:
@@ -12,3 +24,26 @@ def home(value: Path | Sequence[Path] | None) -> Any:
     if value is None or isinstance(value, Path):
         return value and at_home(value)
     return [at_home(path) for path in value]
+
+
+def one_run(context: typer.Context, value: Path) -> Path:
+    """The run, or file, that an argument means; which one is said on standard error."""
+    if context.resilient_parsing:  # a shell completes words
+        return value
+    from gptexp.analysis.find import find_run
+
+    return said(find_run(value))
+
+
+def run_or_folder(context: typer.Context, value: Path) -> Path:
+    """The run that an argument means, or the folder that it names."""
+    return at_home(value) if at_home(value).is_dir() else one_run(context, value)
+
+
+def said(found: "Found") -> Path:
+    """The path of what was found, shown where it is not what was typed; standard output is free."""
+    for note in found.notes:
+        log.warning("%s", note)
+    if found.why:
+        typer.echo(printable(f"run     {found.path} ({found.why})"), err=True)
+    return found.path

@@ -160,6 +160,12 @@ def test_real_runs_are_equal_bit_for_bit_and_part_by_a_seed(small, tmp_path, qui
     assert "losses part at step 0" in shown
 
 
+def test_beside_a_run_a_folder_of_one_is_that_run(tmp_path):
+    a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    for words in ((a, tmp_path / "b"), (tmp_path / "a", b)):
+        assert lines(*words)[:2] == [f"a {a} (done)", f"b {b} (done)"]
+
+
 # Two groups
 
 
@@ -239,10 +245,12 @@ def test_groups_without_a_common_seed_are_refused(tmp_path):
 def test_what_cannot_be_compared_is_one_line(tmp_path):
     run = write_run(tmp_path / "a")
     assert refuse(run, tmp_path / "none").startswith(f"{tmp_path / 'none'}: not there")
-    assert refuse(run, tmp_path).startswith(f"{tmp_path}: a folder, and {run} is one run.")
     (tmp_path / "empty").mkdir()
     empty = tmp_path / "empty"
     assert refuse(tmp_path / "a", empty).startswith(f"{empty}: holds no runs")
+    write_run(tmp_path / "two", 0)
+    write_run(tmp_path / "two", 1)
+    assert refuse(run, tmp_path / "two").startswith(f"{tmp_path / 'two'}: holds 2 runs: ")
     (run / "summary.json").write_text("{")
     assert re.match(rf"{run}/summary.json: damaged: .*\. Fix: ", refuse(run, run))
     (run / "summary.json").unlink()

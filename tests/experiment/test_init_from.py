@@ -45,6 +45,20 @@ def test_init_from_starts_from_the_best_weights_of_a_run(small: Small, tmp_path:
     assert run_experiment(config, tmp_path).state == "already done"  # by content, not by name
 
 
+def test_words_that_may_mean_another_run_later_are_answered_with_its_path(
+    small: Small, tmp_path: Path, trained: Path
+) -> None:
+    """The same command is to stay the same run, though the best of a folder may change."""
+    config, folder = small("seed=1"), trained.parent
+    for words in (f"best:{folder}", f"latest:{folder}", str(folder), str(trained)[:-5]):
+        config.init_from = words
+        [line] = refusal(config, tmp_path)
+        assert line.startswith(f"init_from: {words} may mean another run later; now it is ")
+        assert line.endswith(f" Fix: init_from={trained}")
+    config.init_from = str(trained)
+    assert run_experiment(config, tmp_path).state == "done"
+
+
 def test_init_from_is_resumed_as_any_run(small: Small, tmp_path: Path) -> None:
     config = small()
     config.init_from = str(run_experiment(config, tmp_path / "first").directory)

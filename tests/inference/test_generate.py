@@ -140,9 +140,9 @@ def test_an_empty_prompt_is_refused(run):
 
 
 def test_a_run_that_is_not_there_is_one_clear_line(tmp_path):
-    with pytest.raises(CheckpointError, match="not there.*Fix:"):
+    with pytest.raises(ConfigError, match="not there.*Fix:"):
         gptexp.load(tmp_path / "none")
-    with pytest.raises(CheckpointError, match="not a run directory"):
+    with pytest.raises(ConfigError, match="holds no runs"):
         gptexp.load(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match="no best checkpoint"):

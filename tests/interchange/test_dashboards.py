@@ -100,8 +100,9 @@ def test_F6_nan_points_are_rebuilt(small: Small, tmp_path: Path, gptexp: Any) ->
     ("prepare", "to", "code", "line"),
     [
         (None, "excel", 2, r"--to: 'excel' is not known. Fix: one of tensorboard, wandb"),
-        ("no run", "tensorboard", 2, "holds no metrics.jsonl. Fix: name a run, outputs/NAME/RUN"),
-        ("no folder", "tensorboard", 2, "holds no metrics.jsonl"),
+        ("no run", "tensorboard", 2, "samples: holds no runs. Fix: name a folder such as"),
+        ("no folder", "tensorboard", 2, "nowhere: not there, and no run goes by that"),
+        ("no journal", "tensorboard", 2, "holds no metrics.jsonl. Fix: name a run, outputs/NAME"),
         ("in use", "tensorboard", 6, "in use by process 7 on there"),
         ("no config", "tensorboard", 2, "config.yaml: No such file or directory. Fix: restore it"),
         ("broken yaml", "tensorboard", 2, "config.yaml: line 2: "),
@@ -115,9 +116,12 @@ def test_F6_what_cannot_be_exported_is_one_line(
     where, lock = run, FileLock(run / ".lock")
     match prepare:
         case "no run":
-            where = run.parent
+            where = run / "samples"
+            where.mkdir()
         case "no folder":
             where = run / "nowhere"
+        case "no journal":
+            (run / "metrics.jsonl").unlink()
         case "in use":
             (run / "status.json").write_text('{"state": "running", "pid": 7, "host": "there"}')
             lock.acquire()

@@ -67,6 +67,8 @@ def test_J4_so_may_what_a_verb_takes(home, finished, verb):
         ["sample", run, "--tokens=1"],
         ["evaluate", f"{run}/checkpoints/step-12.pt"],
         ["diff", run, run],
+        ["sample", "best:~/outputs", "--tokens=1"],
+        ["reproduce", "latest:~/outputs"],
     ):
         code, shown = verb(*words)
         assert code == 0, shown
