@@ -1,4 +1,4 @@
-"""`gptexp diff`: where two runs part; two groups of seeds go to paired.py."""
+"""`gptexp diff`: where two runs part; two folders go to paired.py."""
 
 import heapq
 import re
@@ -49,18 +49,21 @@ class Parting:
     ends: tuple[int | None, int | None]  # last steps; None without any line
 
 
-def report(a: Path, b: Path) -> str:
-    """Where two runs part, or how two folders of runs differ seed by seed, as lines of text.
+def report(a: Path, b: Path) -> tuple[str, list[Problem]]:
+    """Where two runs part, or how two folders of runs differ point by point, as lines of text.
 
-    A folder beside a run is the one run that it holds. Raises ConfigError for paths that cannot be
-    compared, DamagedError for what cannot be read.
+    With what is damaged in the folders. A folder beside a run is the one run that it holds. Raises
+    ConfigError for paths that cannot be compared, DamagedError for what cannot be read.
     """
     for path in (a, b):
         if not path.is_dir():
             raise ConfigError(Problem(path, "not there, or no folder", "name a run or a folder"))
+    damaged: list[Problem] = []
     if records.is_run(a) or records.is_run(b):
-        return "\n".join(_compare_runs(find_run(a).path, find_run(b).path))
-    return "\n".join(paired.report(a, b))
+        lines = _compare_runs(find_run(a).path, find_run(b).path)
+    else:
+        lines, damaged = paired.report(a, b)
+    return "\n".join(lines), damaged
 
 
 def part(

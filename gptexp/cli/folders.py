@@ -86,7 +86,9 @@ def diff(
     ],
     b: Annotated[Path, typer.Argument(help="Another one.", callback=run_or_folder)],
 ) -> None:
-    """Where two runs part; of two folders, the difference between runs of the same seed."""
+    """Where two runs part; of two folders, the difference between runs of the same point."""
     from gptexp.analysis.diff import report
 
-    show(report(a, b))
+    text, damaged = report(a, b)
+    show(text)
+    DamagedError.raise_for(damaged)

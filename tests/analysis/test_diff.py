@@ -1,4 +1,4 @@
-"""`gptexp diff`: where two runs part, and what a paired difference over seeds is."""
+"""`gptexp diff` of two runs: where they part."""
 
 import json
 import math
@@ -9,7 +9,6 @@ from run_directories import ENVIRONMENT, SOURCES, curve, write_run
 from small_runs import ONE_LINE, problem_lines
 from typer.testing import CliRunner
 
-from gptexp.analysis import paired
 from gptexp.analysis.diff import part, report
 from gptexp.cli.app import app
 from gptexp.errors import ConfigError, DamagedError
@@ -164,79 +163,6 @@ def test_beside_a_run_a_folder_of_one_is_that_run(tmp_path):
     a, b = write_run(tmp_path / "a"), write_run(tmp_path / "b")
     for words in ((a, tmp_path / "b"), (tmp_path / "a", b)):
         assert lines(*words)[:2] == [f"a {a} (done)", f"b {b} (done)"]
-
-
-# Two groups
-
-
-def group(folder, losses, **keys):
-    for seed, loss in losses.items():
-        write_run(folder, seed, loss, **keys)
-    return folder
-
-
-def test_the_paired_interval_is_that_of_the_textbook(tmp_path):
-    """Differences 0.1, 0.2, 0.3: mean 0.2, s 0.1, t(0.975, 2) = 4.302653; seeds vary far more."""
-    a = group(tmp_path / "a", {0: 1.0, 1: 2.0, 2: 3.0})
-    b = group(tmp_path / "b", {2: 3.3, 1: 2.2, 0: 1.1}, optim__lr=0.5)
-    found = paired.pair(a, b)
-    assert found.pairs == [(0, 1.0, 1.1), (1, 2.0, 2.2), (2, 3.0, 3.3)]
-    assert found.difference.mean == pytest.approx(0.2)
-    assert found.difference.ci95 == pytest.approx(4.302652730 * 0.1 / math.sqrt(3), rel=1e-9)
-    shown = lines(a, b)
-    assert shown[0] == f"a {a} (3 runs)"
-    assert "optim.lr 0.001 0.5" in shown
-    assert "2 3.0000 3.3000 +0.3000" in shown
-    assert shown[-1] == (
-        "best validation loss, b - a: +0.2000 ± 0.2484 nats per token (95%, 3 pairs)"
-    )
-
-
-def test_one_pair_has_a_difference_without_an_interval(tmp_path):
-    shown = lines(group(tmp_path / "a", {0: 1.0}), group(tmp_path / "b", {0: 1.5}))
-    assert shown[-1] == (
-        "best validation loss, b - a: +0.5000 nats per token; one pair gives no interval"
-    )
-
-
-def test_seeds_without_a_partner_are_named_and_left_out(tmp_path):
-    a = group(tmp_path / "a", {0: 1.0, 1: 2.0, 3: 9.0, 4: 1.0})
-    b = group(tmp_path / "b", {0: 1.5, 1: 2.5, 5: 9.0})
-    failed = write_run(b, 4, state="failed")
-    shown = lines(a, b)
-    assert f"seed 3 unpaired: only in {a}" in shown
-    assert f"seed 5 unpaired: only in {b}" in shown
-    assert f"seed 4 unpaired: {failed} failed" in shown
-    assert any("+0.5000 ± 0.0000 nats per token (95%, 2 pairs)" in line for line in shown)
-
-
-def test_G6_groups_of_other_code_or_data_say_so(tmp_path):
-    a = group(tmp_path / "a", {0: 1.0, 1: 2.0})
-    b = group(tmp_path / "b", {0: 1.0}, data_sha256="d" * 64)
-    write_run(b, 1, 2.0, sources={"model.py": "9" * 64})
-    shown = "\n".join(lines(a, b))
-    assert "other data than the rest: 1 of 4" in shown
-    assert "other code than the rest: 1 of 4" in shown
-
-
-def test_a_group_that_mixes_another_key_says_so(tmp_path):
-    a = group(tmp_path / "a", {0: 1.0})
-    write_run(a, 1, 2.0, optim__lr=0.5)
-    b = group(tmp_path / "b", {0: 1.0, 1: 2.0})
-    assert "a mixes values of optim.lr: more than the seed differs" in lines(a, b)
-
-
-def test_a_seed_of_several_runs_cannot_be_paired(tmp_path):
-    a = group(tmp_path / "a", {0: 1.0})
-    write_run(a, 0, 2.0, optim__lr=0.5)
-    b = group(tmp_path / "b", {0: 1.0})
-    for two in ((a, b), (b, a)):
-        assert refuse(*two).startswith(f"{a}: seed 0 is that of several runs, ")
-
-
-def test_groups_without_a_common_seed_are_refused(tmp_path):
-    a, b = group(tmp_path / "a", {0: 1.0}), group(tmp_path / "b", {1: 1.0})
-    assert "no seed is done in both" in refuse(a, b)
 
 
 # Mistakes
