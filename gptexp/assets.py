@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gptexp.errors import DataError, Problem, StorageError
-from gptexp.files import at_home, write_bytes
+from gptexp.files import at_home, user_cache, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def cache_folder() -> Path:
     """`$GPTEXP_DATA_DIR`, or `gptexp` in the user's cache folder."""
     if folder := os.environ.get("GPTEXP_DATA_DIR"):
         return at_home(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gptexp"
+    return user_cache()
 
 
 def known(name: str) -> Asset:

@@ -115,6 +115,11 @@ def at_home(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  # Path's own raises for ~nobody
 
 
+def user_cache() -> Path:
+    """The package's folder in the user's cache: what is there can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gptexp"
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the system can (Windows cannot)."""
     if os.name == "posix":

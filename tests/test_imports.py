@@ -49,7 +49,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
     },
     "interchange": {
-        *("data", "experiment", "inference", "models", "runs", "runtime", "tokenizers", "tracking"),
+        *("analysis", "data", "experiment", "inference", "models", "runs", "runtime", "tokenizers"),
+        "tracking",
     },
     "cli": {
         *("analysis", "data", "experiment", "explain", "inference", "interchange", "models"),
@@ -135,10 +136,14 @@ STAGES = {
         set(),
     ),
     "tables and differences": ("gptexp.analysis.diff, gptexp.analysis.table", set()),
-    "reports": ("gptexp.report.page", {"matplotlib"}),
+    "links and the curve of a sweep, for TensorBoard": (
+        "gptexp.interchange.board, gptexp.interchange.links, gptexp.report.scaling_curve",
+        {"tensorboard"},
+    ),
+    "reports": ("gptexp.report.page", {"matplotlib", "tensorboard"}),
     "training and imports": (
         "gptexp.experiment.train, gptexp.interchange.convert",
-        {"matplotlib", "torch"},
+        {"matplotlib", "tensorboard", "torch"},
     ),
 }
 

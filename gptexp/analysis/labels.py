@@ -10,6 +10,7 @@ from typing import Any
 
 from gptexp.analysis.groups import gathered
 from gptexp.analysis.records import Run, mixed
+from gptexp.config import flat, is_hashed
 
 
 def label_runs(runs: Sequence[Run]) -> dict[Path, str]:
@@ -18,14 +19,27 @@ def label_runs(runs: Sequence[Run]) -> dict[Path, str]:
     The values that tell the runs apart, then the seed where there are several; the directory's name
     where nothing varies.
     """
-    keys = [key for key in telling(runs) if len({run.config.get(key) for run in runs}) > 1]
-    seeds = len({run.seed for run in runs}) > 1
-    labels = {}
-    for run in runs:
-        words = words_of(keys, [run.config.get(key) for key in keys])
-        words += [f"s{run.seed}"] if seeds else []
-        labels[run.path] = " ".join(words) or run.path.name
+    keys = label_keys(runs)
+    labels = {run.path: _words(keys, run.config) or run.path.name for run in runs}
     return _told_apart(labels)
+
+
+def label_keys(runs: Sequence[Run]) -> list[str]:
+    """The config keys whose values stand in the labels of the runs; the seed last."""
+    return [k for k in [*telling(runs), "seed"] if len({run.config.get(k) for run in runs}) > 1]
+
+
+def label_of_command(config: dict[str, Any], overrides: Sequence[str]) -> str:
+    """What a command set of what can change a result: `n_layer=2 s1`; empty where it set nothing.
+
+    All that is known of a run before there are others. `config` is the run's, in plain values; the
+    text's path is left out, and so is what a group's choice brings.
+    """
+    values = flat(config)
+    typed = [word.lstrip("+").partition("=")[0] for word in overrides]
+    keys = dict.fromkeys(key if key in values else f"{key}.name" for key in typed)
+    known = [k for k in keys if k in values and is_hashed(k) and k not in ("data.path", "seed")]
+    return _words([*known, *(["seed"] if "seed" in keys else [])], values)
 
 
 def telling(runs: Sequence[Run]) -> list[str]:
@@ -55,9 +69,20 @@ def words_of(by: Sequence[str], values: Sequence[Any]) -> list[str]:
     A key goes without its section where no other ends alike. The name in a section is what was
     chosen for it, so it goes by the section's.
     """
+    return [f"{n}={_plain(value)}" for n, value in zip(short_names(by), values, strict=True)]
+
+
+def short_names(by: Sequence[str]) -> list[str]:
+    """The keys as they stand in labels: `n_layer` for model.n_layer, `optim` for optim.name."""
     leaves = [key.removesuffix(".name").rpartition(".")[2] for key in by]
-    names = [leaf if leaves.count(leaf) == 1 else key for leaf, key in zip(leaves, by, strict=True)]
-    return [f"{name}={_plain(value)}" for name, value in zip(names, values, strict=True)]
+    return [leaf if leaves.count(leaf) == 1 else key for leaf, key in zip(leaves, by, strict=True)]
+
+
+def _words(keys: Sequence[str], config: dict[str, Any]) -> str:
+    """A run in words, by a flat config; its seed, where it is among the keys, as `s1`."""
+    by = [key for key in keys if key != "seed"]
+    words = words_of(by, [config.get(key) for key in by])
+    return " ".join([*words, *([f"s{config.get('seed')}"] if "seed" in keys else [])])
 
 
 def _plain(value: Any) -> str:

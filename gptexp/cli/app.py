@@ -52,6 +52,7 @@ app.command()(models.export)
 app.command("import")(models.import_)
 app.command()(folders.table)
 app.command()(folders.diff)
+app.command(context_settings={"ignore_unknown_options": True})(folders.tensorboard)
 
 
 def main() -> NoReturn:

@@ -1,4 +1,4 @@
-"""The verbs about folders of runs: plan, plot, report, table, diff."""
+"""The verbs about folders of runs: plan, plot, report, table, diff, tensorboard."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,8 @@ import typer
 
 from gptexp.cli.paths import RUN, home, run_or_folder
 from gptexp.console import show
-from gptexp.errors import DamagedError
+from gptexp.errors import ConfigError, DamagedError, Problem
+from gptexp.files import at_home
 from gptexp.text import printable
 
 
@@ -92,3 +93,32 @@ def diff(
     text, damaged = report(a, b)
     show(text)
     DamagedError.raise_for(damaged)
+
+
+def tensorboard(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FOLDERS...",
+            help="Folders of runs; and TensorBoard's own options, such as --bind_all.",
+        ),
+    ],
+    port: Annotated[
+        int | None, typer.Option(help="Of the server; if left out, the first free one from 6006.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Where it listens; this machine alone if left out.")
+    ] = None,
+) -> None:
+    """TensorBoard, where each run goes by what tells it from the others; Ctrl-C ends it."""
+    from gptexp.interchange.board import show_board
+
+    folders = [at_home(word) for word in words if not word.startswith("-")]
+    if not folders:
+        problem = Problem("gptexp tensorboard", "no folder", "name one, such as outputs/default")
+        raise ConfigError(problem)
+    options = [word for word in words if word.startswith("-")]
+    options += [f"--port={port}"] if port is not None else []
+    options += [f"--host={host}"] if host is not None else []
+    if show_board(folders, options):
+        raise typer.Exit(DamagedError.exit_code)

@@ -50,7 +50,7 @@ def show_summary(summary: Summary, folder: Path) -> None:
     log.info("run     %s", folder)
     log.info("next    gptexp sample %s --num 3 --temperature 0.8", folder)
     if any(folder.glob("events.out.tfevents.*")):
-        log.info("        tensorboard --logdir %s", folder.parents[1])
+        log.info("        gptexp tensorboard %s    (smoothing above 0 hides cliffs)", folder.parent)
 
 
 def describe_cliff(fall: Fall) -> str:

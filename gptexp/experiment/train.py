@@ -1,5 +1,6 @@
 """One training run in its directory: build each part once, fit, sum up."""
 
+from gptexp.analysis.labels import label_of_command
 from gptexp.config import Config, to_dict
 from gptexp.experiment.compatibility import check_resume
 from gptexp.experiment.finish import TrainingResult, finish
@@ -42,7 +43,9 @@ def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[st
         parameters = total_parameters(config.model, inputs.tokenizer.vocab_size)
         announce(config.model.name, parameters, inputs, directory.path, step)
         write_manifest(config, identity, inputs, overrides, step)
-        with open_tracker(config.logger, directory.path, to_dict(config), step) as tracker:
+        values = to_dict(config)
+        label = label_of_command(values, overrides)
+        with open_tracker(config.logger, directory.path, values, step, label) as tracker:
             trainer = build_trainer(config, identity, inputs, store, tracker)
             result = fit(trainer, resumed)
             return finish(config, directory.path, inputs.text, tracker, result)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from gptexp.analysis.labels import label_runs
+from gptexp.analysis.records import MOVED_ASIDE, collect, is_run
 from gptexp.config import Config, LoggerConfig, to_dict
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem
 from gptexp.runs.directory import RunDirectory
@@ -70,7 +72,7 @@ def wandb(config: Config, run: Path, lines: Lines, samples: Samples) -> Dashboar
 
     Whose account it goes to, and which project, is not for the run to say: it may be another's.
     """
-    info = RunInfo(run, config.name, to_dict(config), None, [], [])
+    info = RunInfo(run, config.name, to_dict(config), None, [], [], label=label_beside(run))
     entity = os.environ.get("WANDB_ENTITY")
     project = os.environ.get("WANDB_PROJECT") or PROJECT
     log.info(
@@ -85,6 +87,15 @@ def wandb(config: Config, run: Path, lines: Lines, samples: Samples) -> Dashboar
     for sample in samples:
         dashboard.sample(sample)
     return dashboard
+
+
+def label_beside(run: Path) -> str:
+    """What tells a run from those in the same folder; empty where nothing does."""
+    run = run.resolve()
+    beside = [path for path in run.parent.iterdir() if is_run(path)]
+    runs, _ = collect(sorted(path for path in beside if not MOVED_ASIDE.search(path.name)))
+    label = label_runs(runs).get(run, "")
+    return "" if label == run.name else label
 
 
 def opened(cfg: LoggerConfig, info: RunInfo) -> Dashboard:

@@ -9,7 +9,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from gptexp.analysis.groups import gathered, statistic
 from gptexp.analysis.records import Run, mixed
-from gptexp.tracking.tensorboard import EventFile
+from gptexp.tracking.event_file import EventFile
 
 log = logging.getLogger(__name__)
 

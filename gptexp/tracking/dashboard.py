@@ -5,11 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from gptexp.config import flat
 from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample
-
-NOT_SHOWN = ("name", "rerun", "logger")  # keys of the config that change no result
 
 
 @dataclass(frozen=True)
@@ -23,11 +20,7 @@ class RunInfo:
     lines: Iterable[dict[str, Any]]  # of metrics.jsonl, up to resume_step; read at each pass
     samples: Iterable[Sample]  # of samples.jsonl, up to resume_step
     over: bool = False  # nothing more will be drawn: see interchange/dashboards.py
-
-    def hyperparameters(self) -> dict[str, bool | int | float | str]:
-        """The config values that can change a result, with dotted keys; None as `null`."""
-        shown = {key: self.config[key] for key in self.config if key not in NOT_SHOWN}
-        return {key: "null" if value is None else value for key, value in flat(shown).items()}
+    label: str = ""  # what tells it from other runs, in words; empty where that is not known
 
 
 @dataclass(frozen=True)

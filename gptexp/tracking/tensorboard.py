@@ -4,28 +4,21 @@ They are written with TensorBoard's own protocol and without torch's SummaryWrit
 second to import, adds a thread that prints tracebacks, and whose `add_hparams` makes a second run.
 """
 
-import os
-import socket
-import time
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as layout_metadata
-from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.plugins.hparams import metadata as hparams_metadata
-from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample, curves
-from gptexp.tracking import pictures
+from gptexp.tracking import hparams, pictures
 from gptexp.tracking.dashboard import FinalResult, RunInfo
+from gptexp.tracking.event_file import EventFile
 from gptexp.tracking.past_events import PastEvents
 
 # TensorBoard's axis counts in whole steps, so these curves have axes of their own.
@@ -34,10 +27,12 @@ AXES = {"by_tokens": ("tokens", 1), "by_milliepochs": ("epoch", 1000)}
 LOSSES = {"train/eval_loss": "train_loss", "val/loss": "val_loss"}
 
 CHARTS = {
-    "training and validation": list(LOSSES),
+    "by step": list(LOSSES),
     "by tokens": [f"by_tokens/{name}" for name in LOSSES.values()],
     "by thousandths of an epoch": [f"by_milliepochs/{name}" for name in LOSSES.values()],
 }
+
+CHART = "validation; the shade ends at training"
 
 SAMPLE = "sample/text_summary"
 
@@ -55,7 +50,7 @@ class TensorBoard:
         self.events = EventFile(info.folder)
         # A server that is running drops what it has read of the files before this one.
         self.events.add(step=0, session_log=SessionLog(status=SessionLog.START))
-        self.summary(0, hparams_pb(info.hyperparameters(), trial_id=info.folder.name))
+        self.summary(0, hparams.session_start(info.config))
         self.summary(0, layout())
         for line in info.lines:
             self.scalars(line)
@@ -103,37 +98,8 @@ class TensorBoard:
         self.events.flush()
 
     def close(self, exit_code: int) -> None:
-        status = api_pb2.STATUS_SUCCESS if exit_code == 0 else api_pb2.STATUS_FAILURE
-        self.summary(0, session_end(status))
+        self.summary(0, hparams.session_end(exit_code))
         self.events.close()
-
-
-class EventFile:
-    """One event file, written in order; the caller owns the thread."""
-
-    def __init__(self, folder: Path) -> None:
-        now, host = time.time(), socket.gethostname()
-        # The name by which TensorBoard finds and orders the files of one run.
-        name = f"events.out.tfevents.{now:017.6f}.{host}.{os.getpid()}"
-        self.path = folder / name
-        self.file = self.path.open("xb")
-        self.records = RecordWriter(self.file)
-        self.add(file_version="brain.Event:2")
-
-    def add(self, wall_time: float | None = None, **fields: Any) -> None:
-        self.write(Event(wall_time=wall_time or time.time(), **fields))
-
-    def write(self, event: Event) -> None:
-        self.records.write(event.SerializeToString())
-
-    def flush(self) -> None:
-        """Flush the file; raises FileNotFoundError when it was removed, which writing would not."""
-        self.file.flush()
-        self.path.stat()
-
-    def close(self) -> None:
-        self.flush()
-        self.file.close()
 
 
 def points(line: dict[str, Any]) -> dict[int, dict[str, float]]:
@@ -149,29 +115,22 @@ def points(line: dict[str, Any]) -> dict[int, dict[str, float]]:
 
 
 def layout() -> Summary:
-    """Charts of the custom-scalars page that lay training and validation over each other."""
-    charts = [
-        layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=tags))
-        for title, tags in CHARTS.items()
-    ]
-    page = layout_pb2.Layout(category=[layout_pb2.Category(title="losses", chart=charts)])
+    """The custom-scalars page: a chart of validation for each axis, with a shade down to training.
+
+    TensorBoard draws both losses of a run in one colour, and smooths lines but no such chart. It
+    turns the charts of one category around, so each has its own.
+    """
+    categories = []
+    for title, (train, val) in CHARTS.items():
+        series = layout_pb2.MarginChartContent.Series(value=val, lower=train, upper=val)
+        content = layout_pb2.MarginChartContent(series=[series])
+        chart = layout_pb2.Chart(title=CHART, margin=content)
+        categories.append(layout_pb2.Category(title=title, chart=[chart]))
+    page = layout_pb2.Layout(category=categories)
     value = Summary.Value(
         tag=layout_metadata.CONFIG_SUMMARY_TAG,
         metadata=layout_metadata.create_summary_metadata(),
         tensor=make_tensor_proto(page.SerializeToString()),
-    )
-    return Summary(value=[value])
-
-
-def session_end(status: int) -> Summary:
-    """The end of the run for the hyper-parameters page; its start is `hparams_pb`."""
-    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    value = Summary.Value(
-        tag=hparams_metadata.SESSION_END_INFO_TAG,
-        metadata=hparams_metadata.create_summary_metadata(
-            plugin_data_pb2.HParamsPluginData(session_end_info=end)
-        ),
-        tensor=hparams_metadata.NULL_TENSOR,
     )
     return Summary(value=[value])
 

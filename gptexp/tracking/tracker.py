@@ -73,15 +73,19 @@ class Tracker:
 
 
 def open_tracker(
-    cfg: LoggerConfig, folder: Path, config: dict[str, Any], resume_step: int | None
+    cfg: LoggerConfig,
+    folder: Path,
+    config: dict[str, Any],
+    resume_step: int | None,
+    label: str = "",
 ) -> Tracker:
     """Begin, or go on after `resume_step`: later lines, and a torn last one, are taken out.
 
-    `config` is the run's, in plain values, for dashboards to show.
+    Dashboards show `config`, the run's in plain values, and `label`, which tells it from others.
     """
     lines = rewind(folder / "metrics.jsonl", resume_step)
     samples = Samples(rewind(folder / "samples.jsonl", resume_step))
-    info = RunInfo(folder, config["name"], config, resume_step, lines, samples)
+    info = RunInfo(folder, config["name"], config, resume_step, lines, samples, label=label)
     return Tracker(folder, open_dashboards(cfg, info))
 
 

@@ -30,6 +30,8 @@ FINISH = 8.0  # seconds for its last uploads; what is left can be sent with `wan
 
 AXES = ("step", "tokens", "epoch", "seconds")  # any of them can be a chart's x axis
 
+NAME_LENGTH = 128  # characters of a run's name
+
 SAMPLE_COLUMNS: list[int | str] = ["step", "prompt", "text", "temperature", "top_k", "seed"]
 
 
@@ -135,7 +137,7 @@ def init(
         group=cfg.group or info.group,
         job_type=cfg.job_type,
         tags=cfg.tags,
-        name=info.folder.name,
+        name=title(info),
         id=run_id(info),
         resume="allow" if mode == "online" else None,
         config=info.config,
@@ -146,6 +148,12 @@ def init(
             silent=True, console="off", init_timeout=INIT, finish_timeout=FINISH
         ),
     )
+
+
+def title(info: RunInfo) -> str:
+    """The run's label, cut where it is long, and the name of its directory."""
+    label = info.label[: NAME_LENGTH - 1 - len(info.folder.name)]
+    return f"{label} {info.folder.name}".lstrip()
 
 
 def run_id(info: RunInfo) -> str:

@@ -1,8 +1,8 @@
 """Labels lead with what differs, whatever is looked at together."""
 
-from run_directories import write_run
+from run_directories import CONFIG, write_run
 
-from gptexp.analysis.labels import label_runs, words_of
+from gptexp.analysis.labels import label_of_command, label_runs, words_of
 from gptexp.analysis.records import collect
 
 
@@ -51,3 +51,13 @@ def test_values_stand_as_one_would_type_them():
     words = words_of(keys, ["sgd", "text", True, None, 1e-4])
     assert words == ["optim=sgd", "data=text", "bias=true", "max_tokens=null", "lr=0.0001"]
     assert words_of(["optim.a", "schedule.a"], [1, 2]) == ["optim.a=1", "schedule.a=2"]
+
+
+def test_a_run_by_itself_goes_by_what_its_command_set():
+    """In the command's order, the seed last; without what changes no result, or is no key."""
+    words = ["seed=3", "name=mine", "optim.lr=1e-3", "data=text", "data.path=my.txt"]
+    words += ["+model.n_layer=2", "logger=wandb", "experiment=microgpt", "trainer.log_interval=5"]
+    config = {**CONFIG, "seed": 3, "model": {**CONFIG["model"], "n_layer": 2}}
+    assert label_of_command(config, words) == "lr=0.001 data=text n_layer=2 s3"
+    assert label_of_command(config, ["-m", "name=mine"]) == ""
+    assert label_of_command(config, []) == ""

@@ -82,6 +82,24 @@ def write_run(
     return path
 
 
+def write_board(folder: Path, seed: int = 0, **keys: Any) -> Path:
+    """A run directory below `folder`, as write_run makes it, with an event file."""
+    from gptexp.runs.journal import read_journal
+    from gptexp.runs.schema import read_summary
+    from gptexp.runs.summary import scalars
+    from gptexp.tracking.dashboard import RunInfo
+    from gptexp.tracking.tensorboard import TensorBoard
+
+    run = write_run(folder, seed, **keys)
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    lines = read_journal(run / "metrics.jsonl")
+    board = TensorBoard(RunInfo(run, folder.name, config, None, lines, []))
+    if (summary := read_summary(run)) is not None:
+        board.values(summary["steps"], scalars(summary))
+    board.close(0)
+    return run
+
+
 def put(path: Path, name: str, text: str) -> None:
     (path / name).write_text(text, encoding="utf-8")
 

@@ -12,6 +12,8 @@ import pytest
 from event_files import board, event_file, expected_curves, images, scalars, values
 from filelock import FileLock
 from interruptions import Small
+from run_directories import put as put_text
+from run_directories import write_run
 from small_runs import Result, put
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import metadata as hparams
@@ -178,6 +180,19 @@ def uploaded(run: Path, monkeypatch: pytest.MonkeyPatch, gptexp: Any) -> tuple[A
     monkeypatch.setattr(dashboards, "opened", opened)
     result = gptexp("export", run, "--to", "wandb")
     return (*seen, *[None] * (2 - len(seen)), result)
+
+
+def test_an_export_is_labelled_by_what_varies_beside_it(run: Path, tmp_path: Path) -> None:
+    assert dashboards.label_beside(run) == ""
+    shutil.copytree(run, run.with_name(f"{run.name}.old1"))
+    assert dashboards.label_beside(run) == "", "moved aside, it counts for nothing"
+    for layers, seed in ((2, 0), (1, 1)):
+        other = write_run(tmp_path / "elsewhere", seed, model__n_layer=layers)
+        config = (run / "config.yaml").read_text().replace("n_layer: 1", f"n_layer: {layers}")
+        put_text(other, "config.yaml", config.replace("seed: 0", f"seed: {seed}"))
+        (other / "summary.json").unlink()
+        shutil.move(other, run.parent)
+    assert dashboards.label_beside(run) == "n_layer=1 s0"
 
 
 @pytest.mark.parametrize("name", ["/etc/hostname", "../../secret.txt", "../config.yaml", "x.pt"])

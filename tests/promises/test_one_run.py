@@ -31,7 +31,7 @@ def run_py(folder, *arguments):
     )
 
 
-def test_what_to_type_next_names_tensorboard_where_there_is_a_board(finished, tmp_path, caplog):
+def test_what_to_type_next_names_tensorboard_where_there_is_a_board(finished, caplog):
     run = finished
     caplog.set_level("INFO", "gptexp")
     for board in (False, True):
@@ -40,7 +40,8 @@ def test_what_to_type_next_names_tensorboard_where_there_is_a_board(finished, tm
         caplog.clear()
         show_summary(json.loads((run / "summary.json").read_text()), run)
         said = [record.getMessage() for record in caplog.records]
-        shown = f"        tensorboard --logdir {tmp_path / 'outputs'}" in said
+        hint = "    (smoothing above 0 hides cliffs)"
+        shown = f"        gptexp tensorboard {run.parent}{hint}" in said
         assert shown is board
 
 

@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from wandb_runs import (
 from gptexp.experiment.run import run_experiment
 from gptexp.interchange.dashboards import export_dashboard
 from gptexp.runs.journal import curves, read_journal
+from gptexp.tracking.dashboard import RunInfo
 
 pytestmark = pytest.mark.usefixtures("quick", "wandb_process")
 
@@ -46,7 +48,8 @@ ONCE: dict[str, tuple[Path, list[dict[str, Any]]]] = {}
 def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     """A finished run and all that W&B recorded of it."""
     if "whole" not in ONCE:
-        run = run_experiment(small(*WANDB), tmp_path_factory.mktemp("whole")).directory
+        folder, words = tmp_path_factory.mktemp("whole"), ["data=text", "model.n_embd=16", *WANDB]
+        run = run_experiment(small(*WANDB), folder, words).directory
         assert run is not None
         [folder] = offline_folders(run)
         ONCE["whole"] = run, records(folder)
@@ -103,12 +106,22 @@ def test_the_run_has_its_names_and_its_whole_config(whole: Any) -> None:
     [about] = of(found, "run")
     assert about["project"] == "small" and about["run_group"] == "together"
     assert about["job_type"] == "test" and about["tags"] == ["one", "two"]
-    assert about["display_name"] == run.name
+    assert about["display_name"] == f"data=text n_embd=16 {run.name}"
     assert about["run_id"] == (run / "wandb-id").read_text()
     assert about["config"]["update"]["model"]["n_embd"] == 16
     assert about["config"]["update"]["optim"]["lr"] == 1e-3
     [end] = of(found, "exit")
     assert end.get("exit_code", 0) == 0
+
+
+def test_a_long_label_leaves_room_for_the_name_of_the_directory(tmp_path: Path) -> None:
+    from gptexp.tracking.wandb import title
+
+    info = RunInfo(tmp_path / "laptop-text-f1-s0-7a91c4c2", "group", {}, None, [], [])
+    assert title(info) == info.folder.name
+    assert title(replace(info, label="n_layer=2 s0")) == f"n_layer=2 s0 {info.folder.name}"
+    long = title(replace(info, label="x" * 200))
+    assert len(long) == 128 and long.endswith(f"x {info.folder.name}")
 
 
 @pytest.mark.usefixtures("no_pictures")
