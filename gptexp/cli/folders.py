@@ -99,7 +99,7 @@ def tensorboard(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="FOLDERS...",
+            metavar="FOLDER",
             help="Folders of runs; and TensorBoard's own options, such as --bind_all.",
         ),
     ],
