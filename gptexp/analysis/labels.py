@@ -69,7 +69,7 @@ def words_of(by: Sequence[str], values: Sequence[Any]) -> list[str]:
     A key goes without its section where no other ends alike. The name in a section is what was
     chosen for it, so it goes by the section's.
     """
-    return [f"{n}={_plain(value)}" for n, value in zip(short_names(by), values, strict=True)]
+    return [f"{n}={plain(value)}" for n, value in zip(short_names(by), values, strict=True)]
 
 
 def short_names(by: Sequence[str]) -> list[str]:
@@ -85,7 +85,7 @@ def _words(keys: Sequence[str], config: dict[str, Any]) -> str:
     return " ".join([*words, *([f"s{config.get('seed')}"] if "seed" in keys else [])])
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
     """A value of the config as one would type it."""
     match value:
         case None:

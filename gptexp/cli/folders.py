@@ -28,15 +28,24 @@ def plot(
         list[Path], typer.Argument(help="Run directories, or folders of them.", callback=home)
     ],
     to: Annotated[
-        Path, typer.Option(help="The picture: .png, .svg or .pdf.", callback=home)
-    ] = Path("cliffs.png"),
-    by: Annotated[str, typer.Option(help="step, tokens or epochs.")] = "step",
+        Path | None,
+        typer.Option(
+            help="The picture: .png, .svg or .pdf; else named by what it shows.", callback=home
+        ),
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="step, tokens or epochs: curves. A key such as optim.lr: best loss over "
+            "it. Two keys, optim.lr,model.dropout: a map."
+        ),
+    ] = "step",
 ) -> None:
-    """Draw the overfit cliffs of runs over each other: training dashed, validation solid."""
-    from gptexp.report.plot import plot_cliffs
+    """Draw loss curves of runs over each other, or their best loss over what varies."""
+    from gptexp.report import plot
 
-    damaged = plot_cliffs(runs, to, by)
-    show(f"wrote {to}")
+    picture, damaged = plot.plot(runs, by, to)
+    show(f"wrote {picture}")
     DamagedError.raise_for(damaged)
 
 

@@ -1,15 +1,17 @@
-"""The figures of a report: what each shows, in words and as a drawing."""
+"""The figures of a report, in words and as drawings; and the overfit cliffs among them."""
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from gptexp.report import charts, results
-from gptexp.report.charts import AXES, MARKERS, NARROW, WIDE
+from gptexp.analysis.labels import label_runs
+from gptexp.report import charts, style
+from gptexp.report.charts import AXES
 from gptexp.report.ngram_baselines import NgramBaselines
-from gptexp.report.results import Bundle, Size
+from gptexp.report.results import Bundle, Record
+from gptexp.report.style import MARKERS, NARROW, WIDE, Styled
+from gptexp.text import listed
 
 LOSS_AXIS = (
     "The loss axis ends where the first steep fall does, after a twentieth of a run, and never "
@@ -30,26 +32,31 @@ class ReportFigure:
     shapes: tuple[tuple[float, float], ...] = (WIDE, NARROW)  # drawn for; one alone scrolls
 
     def png(self) -> bytes:
-        return charts.png(self.draw(WIDE, True))
+        return style.png(self.draw(WIDE, True))
 
     def svgs(self) -> list[str]:
         """The drawing as an `<svg>` for each of its shapes, without its legend."""
         return [
-            charts.svg(self.draw(shape, False), f"{self.name}-{number}")
+            style.svg(self.draw(shape, False), f"{self.name}-{number}")
             for number, shape in enumerate(self.shapes)
         ]
 
 
 def cliffs(
-    bundles: Sequence[Bundle], groups: int, runs: int, baselines: NgramBaselines | None = None
+    bundles: Sequence[Bundle],
+    groups: int,
+    records: Sequence[Record],
+    baselines: NgramBaselines | None = None,
 ) -> list[ReportFigure]:
-    """The overfit cliffs over each axis, of so many groups and runs; none without a curve."""
+    """The overfit cliffs over each axis, of so many groups; none without a curve."""
     if not bundles:
         return []
     best = min(p.val_loss for bundle in bundles for curve in bundle.curves for p in curve)
     caption = "Training dashed, validation solid, the best of each marked. "
-    caption += _lines_note(bundles, groups, runs) + LOSS_AXIS + _ngrams_note(baselines)
-    legend = _legend([bundle.label for bundle in bundles])
+    caption += _lines_note(bundles, groups, len(records)) + _unfinished_note(records)
+    caption += LOSS_AXIS + _ngrams_note(baselines)
+    styled = style.styles([bundle.values for bundle in bundles])
+    legend = legend_rows([charts.legend_words(bundle) for bundle in bundles], styled)
     ngrams = baselines.losses if baselines else []
     counting = f"; that of counting {baselines.orders} is {baselines.words}" if baselines else ""
     return [
@@ -68,84 +75,6 @@ def cliffs(
     ]
 
 
-def cliff_map(sizes: Sequence[Size]) -> list[ReportFigure]:
-    """The map of the cliff over model size and dataset size, where both vary."""
-    cells = results.grid(sizes)
-    if not _varies(sizes, "params") or not _varies(sizes, "tokens"):
-        return []
-    numbers = "; ".join(
-        f"{cell.params:,} parameters, {cell.tokens:,} tokens: "
-        f"{'no height' if cell.height is None else f'+{cell.height.mean:.3f}'}, "
-        f"best {cell.best.mean:.3f}"
-        for cell in cells
-    )
-    caption = (
-        "How far the validation loss is above its best at the end, and below it that best; means "
-        "over the seeds, in nats per token. Empty: no finished run."
-    )
-    if len(cells) < len(sizes):
-        caption += " Where several groups have one size, the cell is that of the lowest best loss."
-    return [
-        ReportFigure(
-            name="cliff_map",
-            title="The cliff over model size and dataset size",
-            alt=f"Heat map of the height of the overfit cliff. {numbers}",
-            caption=caption,
-            legend=[],
-            draw=lambda size, legend: charts.cliff_map(cells),
-            shapes=(WIDE,),
-        )
-    ]
-
-
-def losses(sizes: Sequence[Size]) -> list[ReportFigure]:
-    """The best loss over each size that varies: parameters, training tokens."""
-    drawn = []
-    for name, what, x, other in (
-        ("loss_by_params", "parameters", "params", "other_than_params"),
-        ("loss_by_tokens", "training tokens", "tokens", "other_than_tokens"),
-    ):
-        if not _varies(sizes, x):
-            continue
-        together = defaultdict(list)
-        for size in sizes:
-            together[getattr(size, other)].append((float(getattr(size, x)), size.best))
-        chosen = results.spread(list(together), results.MOST_GROUPS)
-        series = {label: together[label] for label in chosen}
-        fewer = f" {len(series)} of {len(together)} series are drawn."
-        lowest = min(sizes, key=lambda size: size.best.mean)
-        drawn.append(
-            ReportFigure(
-                name=name,
-                title=f"Best loss by {what}",
-                alt=f"Best validation loss over {what}, {len(series)} series; the lowest is "
-                f"{lowest.best.mean:.4f} nats per token at {getattr(lowest, x):,} {what}",
-                caption="Means over the seeds with the 95% interval of Student's t; a line joins "
-                "the lowest means. Intervals far longer than the means differ are cut off."
-                + (fewer if len(series) < len(together) else ""),
-                legend=_legend(chosen) if any(chosen) else [],
-                draw=lambda size, legend, series=series, what=what: charts.losses(  # type: ignore[misc]
-                    series, f"{what}, log scale", size, legend
-                ),
-            )
-        )
-    return drawn
-
-
-def left_out(sizes: Sequence[Size]) -> str:
-    """A sentence on why some of the figures over size are not there; empty when all are."""
-    if not sizes:
-        return "No group with a finite loss says how many parameters and training tokens it has."
-    words = {"params": "parameters", "tokens": "training tokens"}
-    fixed = [
-        f"{getattr(sizes[0], x):,} {what}" for x, what in words.items() if not _varies(sizes, x)
-    ]
-    if not fixed:
-        return ""
-    missing = "figures over size are" if len(fixed) == 2 else "map of the cliff is"
-    return f"All groups have {' and '.join(fixed)}, so the {missing} left out."
-
-
 def _lines_note(bundles: Sequence[Bundle], groups: int, runs: int) -> str:
     """Sentences on what a line is, and on how many groups are drawn where not all are."""
     fewer = ""
@@ -155,11 +84,25 @@ def _lines_note(bundles: Sequence[Bundle], groups: int, runs: int) -> str:
             "highest at equal distances in that order. "
         )
     if bundles[0].band is None:
-        return f"Each line is a run; seeds share a colour. {fewer}"
+        return (
+            "Each line is a run; seeds share a colour, and beside its name is the mean of their "
+            f"best validation losses. {fewer}"
+        )
     return (
         f"{runs} runs are too many to draw one by one: each line is a mean over the seeds, as far "
         f"as all of them went, and the band lies between the lowest and the highest. {fewer}"
     )
+
+
+def _unfinished_note(records: Sequence[Record]) -> str:
+    """A sentence on the runs that are not done, as far as their curves go."""
+    going = [record for record in records if record.curve and not record.run.done]
+    if not going:
+        return ""
+    labels = label_runs([record.run for record in records])
+    each = listed(sorted(f"{labels[record.run.path]} ({record.progress})" for record in going))
+    are = "1 run is" if len(going) == 1 else f"{len(going)} runs are"
+    return f"{are} not done, and an open circle ends each of their curves that is drawn: {each}. "
 
 
 def _ngrams_note(baselines: NgramBaselines | None) -> str:
@@ -171,12 +114,8 @@ def _ngrams_note(baselines: NgramBaselines | None) -> str:
     )
 
 
-def _legend(labels: Sequence[str]) -> list[tuple[str, str, str]]:
-    styles = charts.styles(len(labels))
+def legend_rows(labels: Sequence[str], styled: Sequence[Styled]) -> list[tuple[str, str, str]]:
+    """A legend for the page: colour, marker and label."""
     return [
-        (color, MARKERS[mark], label) for label, (color, mark) in zip(labels, styles, strict=True)
+        (color, MARKERS[mark], label) for label, (color, mark) in zip(labels, styled, strict=True)
     ]
-
-
-def _varies(sizes: Sequence[Size], name: str) -> bool:
-    return len({getattr(size, name) for size in sizes}) > 1

@@ -25,7 +25,7 @@ def facts(results: Results, baselines: NgramBaselines | None = None) -> dict[str
     flops = [record.flops for record in records if record.flops is not None]
     seconds = [record.seconds for record in records if record.seconds is not None]
     named = {
-        "folder": [str(results.folder)],
+        "folder": [str(folder) for folder in results.folders],
         "runs": [
             f"{len(records)}: {count}; in {len(results.groups)} groups of the same config but for "
             "the seed"
@@ -33,7 +33,7 @@ def facts(results: Results, baselines: NgramBaselines | None = None) -> dict[str
         "corpus": _distinct(_corpus(record) for record in records),
         "varies": _varying(records),
         "compute": [
-            f"{sum(flops):.3g} FLOPs in the {len(flops)} finished runs",
+            *([f"{sum(flops):.3g} FLOPs in the {len(flops)} finished runs"] if flops else []),
             f"{duration(sum(seconds))} of training in {len(seconds)} runs, one after another",
         ],
         "best": [_best(results)],

@@ -14,14 +14,17 @@ from markupsafe import Markup
 from gptexp.analysis import table
 from gptexp.analysis.cliff import best_of
 from gptexp.analysis.table import Table
-from gptexp.errors import Problem, StorageError
-from gptexp.files import storage_errors, write_bytes, write_text
-from gptexp.report import figures, ngram_baselines, overview
+from gptexp.errors import ConfigError, Problem, StorageError
+from gptexp.files import read_regular, storage_errors, write_bytes, write_text
+from gptexp.report import figures, interactive, loss_figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
 from gptexp.report.ngram_baselines import NgramBaselines
-from gptexp.report.results import Bundle, Record, Results, Size, bundles, read_results, sizes
+from gptexp.report.points import Point, factors
+from gptexp.report.points import points as group_points
+from gptexp.report.results import Bundle, Record, Results, bundles, read_results
 from gptexp.runs.lines import Lines
 from gptexp.runs.state import RunState
+from gptexp.text import listed
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
@@ -35,14 +38,11 @@ MOST_CHARACTERS = 2000  # of a sample
 
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # which no page may hold
 
-# As figures.py names them; by name, since the folder may hold pictures of somebody else.
-PICTURES = frozenset(
-    f"{name}.png"
-    for name in (
-        *("cliffs_step", "cliffs_tokens", "cliffs_epochs"),
-        *("cliff_map", "loss_by_params", "loss_by_tokens"),
-    )
-)
+NUMBERS = "report.json"
+
+MOST_NUMBERS = 2**28  # bytes of it
+
+PICTURE = re.compile(r"\w+\.png")  # as figures are named
 
 
 def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Problem]]:
@@ -51,17 +51,19 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     Returns the page, and what is damaged among the runs, which the page tells too.
 
     Beside the page lie the figures as PNG, runs.csv, groups.csv, and the numbers behind the figures
-    as report.json. Raises ConfigError for a folder without a finished run, StorageError.
+    as report.json. Raises ConfigError for a folder without a curve or a finished run, StorageError.
     """
     results = read_results(folder)
+    _require_something(results, folder)
     target = to or folder / "report"
     with storage_errors(target):
         target.mkdir(parents=True, exist_ok=True)
     drawn, with_curves = bundles(results)
-    points = sizes(results)
+    points = group_points(results)
+    varied = factors(points, results.by)
     baselines = ngram_baselines.of(results)
-    cliffs = figures.cliffs(drawn, with_curves, len(results.records), baselines)
-    others = [*figures.cliff_map(points), *figures.losses(points)]
+    cliffs = figures.cliffs(drawn, with_curves, list(results.records.values()), baselines)
+    others = loss_figures.drawn(points, varied)
     runs = [record.run for record in results.records.values()]
     per_run, per_group = table.per_run(runs), table.per_group(runs, results.by)
     facts = overview.facts(results, baselines)
@@ -69,8 +71,9 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         facts=facts,
         commands=overview.commands(results),
         cliffs=[_figure(figure) for figure in cliffs],
+        hover=interactive.curves(drawn, "hover"),
         others=[_figure(figure) for figure in others],
-        left_out=figures.left_out(points),
+        left_out=loss_figures.left_out(points, varied, len(others)),
         samples=_samples(results),
         groups=_rows(per_group, [bool(row["runs"].marks) for row in per_group.rows]),
         runs=_rows(per_run, [row["state"] != RunState.done for row in per_run.rows]),
@@ -82,9 +85,20 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         write_bytes(target / name, picture)
     write_text(target / "runs.csv", table.render_table(per_run, "csv") + "\n")
     write_text(target / "groups.csv", table.render_table(per_group, "csv") + "\n")
-    write_text(target / "report.json", _numbers(facts, drawn, points, per_group, baselines))
+    numbers = _numbers(facts, list(pictures), drawn, points, per_group, baselines)
+    write_text(target / NUMBERS, numbers)
     write_text(target / PAGE, text)
     return target / PAGE, results.damaged
+
+
+def _require_something(results: Results, folder: Path) -> None:
+    """Raise ConfigError where no run is done and none has a curve."""
+    records = results.records.values()
+    if not any(record.run.done or record.curve for record in records):
+        why = listed([f"{record.run.path.name} {record.run.state}" for record in records])
+        fix = f"see why with gptexp table {folder}, and run their commands again"
+        what = f"no run is done or has an evaluation, of {len(records)} ({why})"
+        raise ConfigError(Problem(folder, what, fix))
 
 
 def _samples(results: Results) -> list[dict[str, str]]:
@@ -132,7 +146,7 @@ def _figure(figure: ReportFigure) -> dict[str, Any]:
     values = {key: getattr(figure, key) for key in ("name", "title", "alt", "caption", "legend")}
     svgs = figure.svgs()
     box = VIEW_BOX.search(svgs[0])
-    assert box is not None, "charts.svg writes one"
+    assert box is not None, "style.svg writes one"
     return {**values, "svgs": [Markup(svg) for svg in svgs], "points": float(box[1])}
 
 
@@ -156,24 +170,31 @@ def _page(**values: Any) -> str:
 
 def _numbers(
     facts: dict[str, list[str]],
+    pictures: Sequence[str],
     drawn: Sequence[Bundle],
-    points: Sequence[Size],
+    points: Sequence[Point],
     groups: Table,
     baselines: NgramBaselines | None,
 ) -> str:
     """The numbers behind every figure, as JSON."""
     values = {
         "facts": facts,
+        "pictures": pictures,
         "cliffs": [asdict(bundle) for bundle in drawn],
         "ngrams": None if baselines is None else asdict(baselines),
-        "sizes": [asdict(size) for size in points],
+        "points": [asdict(point) for point in points],
         "groups": json.loads(table.render_table(groups, "json")),
     }
     return json.dumps(values, indent=1, allow_nan=False) + "\n"
 
 
 def _remove_stale(folder: Path, written: Collection[str]) -> None:
-    """Delete the pictures of an earlier report that this one does not have."""
+    """Delete the pictures of an earlier report, as its numbers name them, that this one lacks."""
+    try:
+        earlier = json.loads(read_regular(folder / NUMBERS, MOST_NUMBERS))["pictures"]
+        names = {name for name in earlier if PICTURE.fullmatch(name)}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return  # there is none that could be told from pictures of somebody else
     with storage_errors(folder):
-        for name in PICTURES.difference(written):
+        for name in names.difference(written):
             (folder / name).unlink(missing_ok=True)

@@ -1,56 +1,85 @@
-"""`gptexp plot`: the evaluation curves of runs in one picture."""
+"""`gptexp plot`: one figure of the report as a picture of its own."""
 
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gptexp.analysis import cliff
-from gptexp.analysis.records import collect
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import storage_errors
+from gptexp.report import figures, loss_figures
+from gptexp.report.charts import AXES
+from gptexp.report.figures import ReportFigure
+from gptexp.report.points import COUNTED, Factor, Point, factor, names_of, points
+from gptexp.report.results import Results, bundles, read_results
+from gptexp.report.style import WIDE
+from gptexp.text import listed, unknown_name
 
 log = logging.getLogger(__name__)
 
 FORMATS = (".png", ".svg", ".pdf")
 
 
-def plot_cliffs(runs: Sequence[Path], to: Path, by: str) -> list[Problem]:
-    """Draw the evaluations of `runs`, which may be folders of runs, over `by` into the file `to`.
+def plot(paths: Sequence[Path], by: str, to: Path | None = None) -> tuple[Path, list[Problem]]:
+    """Draw runs, or folders of them, into the file `to`, which is named after the figure if None.
 
-    Returns what is damaged among them. Raises ConfigError for an axis, a kind of picture or a run
-    that cannot be drawn, StorageError.
+    `by` is one of AXES, for the curves; or one or two things that vary, for the best loss over
+    them: config keys, or their last words where these say it all, or one of COUNTED. Returns the
+    file, and what is damaged among the runs. Raises ConfigError, StorageError.
     """
-    from gptexp.report import charts  # matplotlib: half a second
-
-    if by not in charts.AXES:
-        known = f"one of {', '.join(charts.AXES)}"
-        raise ConfigError(Problem("--by", f"{by!r} is not known", known))
-    if to.suffix not in FORMATS:
+    if to is not None and to.suffix not in FORMATS:
         known = f"a name with {', '.join(FORMATS)}"
         raise ConfigError(Problem("--to", f"{to} is no picture", known))
-    curves: dict[Path, list[cliff.CurvePoint]] = {}
-    collected, damaged = collect(runs)
-    for path in (run.path for run in collected):
-        curve, damage = cliff.read_curve(path)
-        for words in damage:
-            log.warning("%s", words)
-        if not curve and not damage:
+    results = read_results(*paths)
+    for words in results.notes:
+        log.warning("%s", words)
+    figure = _curves(results, by) if by in AXES else _losses(results, by)
+    target = to or Path("cliffs.png" if by in AXES else f"{figure.name}.png")
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        figure.draw(WIDE, True).savefig(target)
+    return target, results.damaged
+
+
+def _curves(results: Results, by: str) -> ReportFigure:
+    records = list(results.records.values())
+    for record in records:
+        path = record.run.path
+        if not record.curve and not any(str(path) in words for words in results.notes):
             log.warning("%s: holds no evaluation yet, so it is left out", path)
-        if curve:
-            curves[path] = curve
-    if not curves:
+    drawn, groups = bundles(results)
+    if not drawn:
         problem = Problem("runs", "none holds an evaluation", "name a run that has got that far")
         raise ConfigError(problem)
-    with storage_errors(to):
-        to.parent.mkdir(parents=True, exist_ok=True)
-        charts.cliffs(labelled(curves), by).savefig(to)
-    return damaged
+    return dict(zip(AXES, figures.cliffs(drawn, groups, records), strict=True))[by]
 
 
-def labelled(curves: dict[Path, list[cliff.CurvePoint]]) -> dict[str, list[cliff.CurvePoint]]:
-    """The curves by folder and name, or by the whole path where two runs share these."""
-    short = [f"{path.parent.name}/{path.name}" for path in curves]
-    alone = {name for name, count in Counter(short).items() if count == 1}
-    names = [n if n in alone else str(path) for n, path in zip(short, curves, strict=True)]
-    return {n.replace("$", r"\$"): c for n, c in zip(names, curves.values(), strict=True)}
+def _losses(results: Results, by: str) -> ReportFigure:
+    some, names = points(results), [name.strip() for name in by.split(",")]
+    if not some:
+        what = "no run is done with a finite loss"
+        raise ConfigError(Problem("--by", what, f"one of {', '.join(AXES)} draws what there is"))
+    over = [_factor(results, some, name, [] if names[1:] else list(AXES)) for name in names]
+    if len(over) == 1:
+        return loss_figures.losses(some, over[0])
+    if len(over) > 2 or over[0].key == over[1].key:
+        raise ConfigError(Problem("--by", f"{by} is not one key, or two", "name one or two"))
+    made = loss_figures.maps(some, *over)
+    if not made:
+        most = f"at most {loss_figures.MOST_SIDE} values each"
+        raise ConfigError(Problem("--by", f"{by} have too many values for a map", most))
+    return made[-1]
+
+
+def _factor(results: Results, some: Sequence[Point], name: str, axes: Sequence[str]) -> Factor:
+    """What varies and goes by that name; raises ConfigError, with `axes` as names that would do."""
+    by = results.by
+    counts = [count for count in COUNTED if len({point.at.get(count) for point in some}) > 1]
+    known = [*by, *(count for count in counts if all(count in point.at for point in some))]
+    keys = dict(zip([*names_of(by), *known], [*by, *known], strict=True))
+    if name in keys:
+        return factor(some, by, keys[name])
+    config = {key for record in results.records.values() for key in record.run.config}
+    if not keys or any(f".{key}".endswith(f".{name}") for key in config):
+        what = f"{name} does not tell these runs apart"
+        raise ConfigError(Problem("--by", what, f"use one of {listed([*axes, *known])}"))
+    raise ConfigError(unknown_name("--by", name, [*axes, *known]))

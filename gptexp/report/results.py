@@ -1,4 +1,4 @@
-"""The runs of a folder together: curves by group, sizes, samples, and how to repeat them.
+"""The runs of a folder together: curves by group, samples, and how to repeat them.
 
 From the files of the runs alone. What another kind of result adds to the report (the level of a
 baseline, a fitted law) is gathered here, as one more function of Results.
@@ -7,17 +7,17 @@ baseline, a fitted law) is gathered here, as one more function of Results.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gptexp.analysis import cliff, groups, records
 from gptexp.analysis.cliff import CurvePoint
-from gptexp.analysis.groups import Group, Statistic
-from gptexp.analysis.labels import short_label, telling
+from gptexp.analysis.groups import Group
+from gptexp.analysis.labels import label_runs, short_label, telling
 from gptexp.analysis.records import Run
-from gptexp.errors import ConfigError, DamagedError, Problem, StorageError
+from gptexp.config import BUDGETS
+from gptexp.errors import DamagedError, Problem, StorageError
 from gptexp.runs.lines import Lines
 from gptexp.runs.schema import Checkout, Manifest, Summary, Text, read_manifest, read_summary
-from gptexp.text import listed
 
 MOST_RUNS = 40  # that are drawn one by one; of more, the means of their groups
 
@@ -26,8 +26,6 @@ MOST_GROUPS = 20  # that one figure can tell apart
 MOST_POINTS = 400  # of a drawn curve
 
 Item = TypeVar("Item")
-
-SIZE_KEYS = ("model.name", "model.n_layer", "model.n_head", "model.n_embd")
 
 
 @dataclass(frozen=True)
@@ -48,34 +46,33 @@ class Record:
         tokens = self.manifest.get("data", Text()).get("tokens", {}).get("train")
         return None if tokens is None else int(tokens)
 
+    @property
+    def progress(self) -> str:
+        """How far an unfinished run with a curve has come: `running, step 300 of 2,000`."""
+        config, step = self.run.config, self.curve[-1].step
+        budgets = [config.get(f"trainer.{key}") for key in BUDGETS]  # each takes the steps' place
+        steps = config.get("trainer.max_steps")
+        known = budgets.count(None) == len(budgets) and isinstance(steps, int)
+        return f"{self.run.state}, step {step:,}{f' of {steps:,}' if known else ''}"
+
 
 @dataclass(frozen=True)
 class Bundle:
     """The curves of one group: one for each run, or their mean alone."""
 
     label: str
+    values: tuple[Any, ...]  # that tell it from the others, which its colour follows
+    best: float  # mean of the lowest validation losses
     curves: list[list[CurvePoint]]
+    unfinished: list[bool]  # by curve: whether its run is not done
     band: tuple[list[float], list[float]] | None  # of a mean: lowest and highest validation loss
-
-
-@dataclass(frozen=True)
-class Size:
-    """A group as a point over model size and dataset size; losses in nats per token."""
-
-    label: str
-    params: int
-    tokens: int  # in the training set
-    best: Statistic
-    height: Statistic | None  # of the cliff
-    other_than_params: str  # label of what else tells it from other groups
-    other_than_tokens: str
 
 
 @dataclass(frozen=True)
 class Results:
     """The runs of a folder."""
 
-    folder: Path
+    folders: Sequence[Path]  # or run directories
     by: list[str]  # config keys that tell the groups apart
     records: dict[Path, Record]  # by run directory
     groups: list[Group]
@@ -83,25 +80,22 @@ class Results:
     notes: list[str]  # of curves that are left out
 
     def label(self, group: Group) -> str:
-        return short_label(self.by, group.values)
+        """The group in words; a run that is the only one by its name."""
+        alone = len(self.records) == 1
+        return group.runs[0].path.name if alone else short_label(self.by, group.values)
 
     def of(self, group: Group) -> list[Record]:
         """The records of the group's runs."""
         return [self.records[run.path] for run in group.runs]
 
 
-def read_results(folder: Path) -> Results:
-    """The runs of a folder; raises ConfigError where there is none, or none that is done."""
-    runs, damaged = records.collect([folder])
+def read_results(*folders: Path) -> Results:
+    """The runs of folders, or of run directories; raises ConfigError where there is none."""
+    runs, damaged = records.collect(folders)
     notes: list[str] = []
-    if not any(run.done for run in runs):
-        why = listed([f"{run.path.name} {run.state}" for run in runs])
-        fix = f"see why with gptexp table {folder}, and run their commands again"
-        what = f"none of its runs is done, of {len(runs)} ({why})"
-        raise ConfigError(Problem(folder, what, fix))
     by = telling(runs)
     by_path = {run.path: _record(run, notes) for run in runs}
-    return Results(folder, by, by_path, groups.group(runs, by), damaged, notes)
+    return Results(folders, by, by_path, groups.group(runs, by), damaged, notes)
 
 
 def bundles(results: Results) -> tuple[list[Bundle], int]:
@@ -110,57 +104,11 @@ def bundles(results: Results) -> tuple[list[Bundle], int]:
     Of more groups, some are taken at equal distances in the order of their best losses, so that
     the best and the worst are among them. With more than MOST_RUNS runs, each is a mean.
     """
-    curves = {}
-    for group in results.groups:
-        records = [record for record in results.of(group) if record.curve]
-        if records:
-            curves[results.label(group)] = records
-    lowest = {name: min(map(_lowest, records)) for name, records in curves.items()}
-    drawn = spread(sorted(curves, key=lambda name: lowest[name]), MOST_GROUPS)
-    chosen = {name: records for name, records in curves.items() if name in drawn}
-    if sum(map(len, curves.values())) > MOST_RUNS:
-        return [_mean(name, records) for name, records in chosen.items()], len(curves)
-    one_by_one = [
-        Bundle(name, [thinned(record.curve) for record in records], None)
-        for name, records in chosen.items()
-    ]
-    return one_by_one, len(curves)
-
-
-def sizes(results: Results) -> list[Size]:
-    """The groups with a best loss whose number of parameters and training tokens are known."""
-    points = []
-    kinds = {record.run.config.get("model.kind") for record in results.records.values()}
-    for group in results.groups:
-        kind = str(group.runs[0].config.get("model.kind")) if len(kinds) > 1 else ""
-        params, best = group.params(), group.statistic("best")
-        counts = {record.tokens for record in results.of(group) if record.run.done}
-        tokens = counts.pop() if len(counts) == 1 else None
-        if params is None or tokens is None or best is None:
-            continue
-        points.append(
-            Size(
-                label=results.label(group),
-                params=params,
-                tokens=tokens,
-                best=best,
-                height=group.statistic("height"),
-                # A line joins the sizes of one kind of model.
-                other_than_params=f"{kind} {_label_without(results.by, group, SIZE_KEYS)}".strip(),
-                other_than_tokens=_label_without(results.by, group, ("data.fraction",)),
-            )
-        )
-    return points
-
-
-def grid(points: Sequence[Size]) -> list[Size]:
-    """One point for each pair of parameters and tokens: of several, that of the lowest loss."""
-    cells: dict[tuple[int, int], Size] = {}
-    for size in points:
-        other = cells.setdefault((size.params, size.tokens), size)
-        if size.best.mean < other.best.mean:
-            cells[size.params, size.tokens] = size
-    return [cells[place] for place in sorted(cells)]
+    gathered = _with_curves(results)
+    one_by_one = sum(len(records) for *_, records in gathered) <= MOST_RUNS
+    made = [(_one_by_one if one_by_one else _mean)(*of_group) for of_group in gathered]
+    by_loss = sorted(range(len(made)), key=lambda number: made[number].best)
+    return [made[number] for number in sorted(spread(by_loss, MOST_GROUPS))], len(made)
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
@@ -215,11 +163,50 @@ def _seconds(run: Run, summary: Summary | None) -> float | None:
     return last if last is not None else summary["seconds"] if summary else None
 
 
-def _mean(label: str, records: Sequence[Record]) -> Bundle:
+def _with_curves(results: Results) -> list[tuple[str, tuple[Any, ...], list[Record]]]:
+    """The groups with their runs that have a curve, each with a label and values of its own.
+
+    Where a seed has several runs in a group, as two folders of one sweep have, a group is what has
+    one folder too.
+    """
+    gathered: dict[tuple[Any, ...], tuple[str, list[Record]]] = {}
+    twice = any(group.repeated() for group in results.groups)
+    for group in results.groups:
+        words = _apart(group.runs) if twice else {}
+        for record in results.of(group):
+            word = words.get(record.run.path, "")
+            label = " ".join(filter(None, [results.label(group) if results.by else "", word]))
+            if record.curve:
+                values = (*group.values, word)
+                gathered.setdefault(values, (label or results.label(group), []))[1].append(record)
+    return [(label, values, records) for values, (label, records) in gathered.items()]
+
+
+def _apart(runs: Sequence[Run]) -> dict[Path, str]:
+    """Words that tell runs of one seed apart, by directory: their folder's, where that does."""
+    if len({(run.path.parent.name, run.seed) for run in runs}) == len(runs):
+        return {run.path: run.path.parent.name for run in runs}
+    return label_runs(runs)
+
+
+def _one_by_one(label: str, values: tuple[Any, ...], records: Sequence[Record]) -> Bundle:
+    return Bundle(
+        label=label,
+        values=values,
+        best=_best(records),
+        curves=[thinned(record.curve) for record in records],
+        unfinished=[not record.run.done for record in records],
+        band=None,
+    )
+
+
+def _mean(label: str, values: tuple[Any, ...], records: Sequence[Record]) -> Bundle:
     """The mean of the finished runs, or of all where none is, at the steps that all have."""
-    members = [record for record in records if record.run.done] or records
+    members = _finished(records)
     rows = [{point.step: point for point in record.curve} for record in members]
     steps = [step for step in rows[0] if all(step in row for row in rows)]
+    if not steps:
+        rows, steps = rows[:1], list(rows[0])
     curve, low, high = [], [], []
     for step in spread(steps, MOST_POINTS):
         points = [row[step] for row in rows]
@@ -231,20 +218,20 @@ def _mean(label: str, records: Sequence[Record]) -> Bundle:
         )
         low.append(min(losses))
         high.append(max(losses))
-    return Bundle(label, [curve], (low, high))
+    unfinished = [not members[0].run.done]
+    return Bundle(label, values, _best(records), [curve], unfinished, (low, high))
+
+
+def _finished(records: Sequence[Record]) -> Sequence[Record]:
+    """The finished ones, or all where none is."""
+    return [record for record in records if record.run.done] or records
+
+
+def _best(records: Sequence[Record]) -> float:
+    return _average(cliff.best_of(record.curve).val_loss for record in _finished(records))
 
 
 def _average(values: Iterable[float]) -> float:
     statistic = groups.statistic(values)
     assert statistic is not None
     return statistic.mean
-
-
-def _lowest(record: Record) -> float:
-    return cliff.best_of(record.curve).val_loss
-
-
-def _label_without(by: Sequence[str], group: Group, left_out: Sequence[str]) -> str:
-    """The group's label without the keys in `left_out`; empty where no other varies."""
-    pairs = [(k, v) for k, v in zip(by, group.values, strict=True) if k not in left_out]
-    return short_label(*zip(*pairs, strict=True)) if pairs else ""
