@@ -62,7 +62,7 @@ def _logarithms(values: Sequence[float]) -> list[float]:
     """The natural logarithms; empty where there can be none."""
     positive = [value for value in values if value > 0]
     zeros = len(values) - len(positive)
-    if values[0] < 0 or len(positive) < 2:
+    if len(positive) < 2 or values[0] < 0:
         return []
     log = [math.log(value) for value in positive]
     if not zeros:

@@ -102,7 +102,10 @@ def _unfinished_note(records: Sequence[Record]) -> str:
     labels = label_runs([record.run for record in records])
     each = listed(sorted(f"{labels[record.run.path]} ({record.progress})" for record in going))
     are = "1 run is" if len(going) == 1 else f"{len(going)} runs are"
-    return f"{are} not done, and an open circle ends each of their curves that is drawn: {each}. "
+    return (
+        f"{are} not done, and an open circle ends each of their curves that is drawn: {each}. "
+        "The losses beside the names are of finished runs where a group has one. "
+    )
 
 
 def _ngrams_note(baselines: NgramBaselines | None) -> str:

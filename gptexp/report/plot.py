@@ -4,12 +4,13 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from gptexp.analysis.labels import short_names
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import storage_errors
 from gptexp.report import figures, loss_figures
 from gptexp.report.charts import AXES
 from gptexp.report.figures import ReportFigure
-from gptexp.report.points import COUNTED, Factor, Point, factor, names_of, points
+from gptexp.report.points import COUNTED, Factor, Point, factor, points
 from gptexp.report.results import Results, bundles, read_results
 from gptexp.report.style import WIDE
 from gptexp.text import listed, unknown_name
@@ -75,7 +76,7 @@ def _factor(results: Results, some: Sequence[Point], name: str, axes: Sequence[s
     by = results.by
     counts = [count for count in COUNTED if len({point.at.get(count) for point in some}) > 1]
     known = [*by, *(count for count in counts if all(count in point.at for point in some))]
-    keys = dict(zip([*names_of(by), *known], [*by, *known], strict=True))
+    keys = dict(zip([*short_names(by), *known], [*by, *known], strict=True))
     if name in keys:
         return factor(some, by, keys[name])
     config = {key for record in results.records.values() for key in record.run.config}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptexp.analysis.groups import Statistic, gathered
-from gptexp.analysis.labels import short_label, words_of
+from gptexp.analysis.labels import short_label, short_names
 from gptexp.analysis.optimum import Optimum, optimum
 from gptexp.analysis.scale import Scale, scale_of
 from gptexp.report.results import Results
@@ -104,13 +104,8 @@ def factor(some: Sequence[Point], by: Sequence[str], key: str) -> Factor:
     without = COUNTED.get(key, (key,))
     kind = ["model.kind"] if key == PARAMETERS and _values(some, "model.kind") > 1 else []
     others = [other for other in dict.fromkeys([*by, *kind]) if other not in without]
-    names = dict(zip(by, names_of(by), strict=True))
+    names = dict(zip(by, short_names(by), strict=True))
     return Factor(key, names.get(key, key), scale_of(p.at[key] for p in some), tuple(others))
-
-
-def names_of(keys: Sequence[str]) -> list[str]:
-    """The keys as short as they can be told apart."""
-    return [word.rpartition("=")[0] for word in words_of(keys, [""] * len(keys))]
 
 
 def series(some: Sequence[Point], over: Factor) -> list[Series]:

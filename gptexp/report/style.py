@@ -132,7 +132,7 @@ def svg(figure: Figure, name: str) -> str:
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*">', "<g>", text)  # twice in a page with several figures
+    text = re.sub(r'<g id="[^"]*"(/?)>', r"<g\1>", text)  # twice in a page with several figures
     text = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', r"<svg \1>", text, count=1)
     # Hundredths of a point are seen by nobody; text, which stands between tags, is left alone.
     text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)

@@ -6,9 +6,10 @@ import re
 from run_directories import valley, write_run
 
 COMMAND = ["/somewhere/run.py", "-m", "model.n_embd=32,64", "data.fraction=0.1,0.5"]
-PICTURES = {
-    *("cliffs_step.png", "cliffs_tokens.png", "cliffs_epochs.png", "cliff_map.png"),
-    *("loss_by_params.png", "loss_by_tokens.png"),
+CURVES = {"cliffs_step.png", "cliffs_tokens.png", "cliffs_epochs.png"}
+PICTURES = CURVES | {
+    *("cliff_map.png", "loss_map.png"),
+    *("loss_by_parameters.png", "loss_by_training_tokens.png"),
 }
 NASTY = '<script>alert(1)</script> & "quoted" \x00\x1b[31m {{ 7 * 7 }}'
 

@@ -23,7 +23,7 @@ from gptexp.experiment.run import run_experiment
 from gptexp.experiment.screen import show_again, show_summary
 from gptexp.interchange.dashboards import export_dashboard
 from gptexp.report.page import write_report
-from gptexp.report.plot import plot_cliffs
+from gptexp.report.plot import plot
 from gptexp.report.results import read_results
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import Outcome, RunState
@@ -49,7 +49,7 @@ READERS: dict[str, Door] = {
 
 SLOW_READERS: dict[str, Door] = {
     "report": lambda run, _: write_report(run.parent, run.parents[1] / "page"),
-    "plot": lambda run, _: plot_cliffs([run.parent], run.parents[1] / "a.png", "step"),
+    "plot": lambda run, _: plot([run.parent], "step", run.parents[1] / "a.png"),
     "sample": lambda run, _: gptexp.load(run).sample(tokens=2),
     "evaluate": lambda run, _: evaluate_run(run, "val", []),
     "export": lambda run, _: export_dashboard(run, "tensorboard"),

@@ -3,8 +3,16 @@
 import pytest
 from report_pages import COMMAND, NASTY, add, grid
 
-from gptexp.report import figures
+from gptexp.report import figures, interactive
 from gptexp.report.page import write_report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_script():
+    """The page as it is without the extra, which has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interactive, "curves", lambda bundles, target: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,24 @@
-"""The figures of a report: the numbers behind them, the map, bands, thinned curves."""
+"""The curves of a report: the numbers behind them, bands, thinned curves, runs not done."""
 
 import csv
 import json
 import math
-import re
 
 import pytest
 from report_pages import PICTURES, add, grid, page_of, words
 from run_directories import valley, write_run
 
 from gptexp.analysis import cliff
-from gptexp.report import charts, results
+from gptexp.report import charts, figures, results, style
 from gptexp.report.page import write_report
 
 
 def test_the_numbers_behind_the_figures_lie_beside_the_page(written):
     numbers = json.loads((written / "report.json").read_text())
-    first = numbers["sizes"][0]
-    assert (first["params"], first["tokens"], first["best"]["n"]) == (32000, 100, 3)
+    first = numbers["points"][0]
+    sizes = {"parameters": 32000, "training tokens": 100}
+    assert first["at"] == {"model.n_embd": 32, "data.fraction": 0.1, **sizes}
+    assert first["best"]["n"] == 3
     assert math.isclose(first["best"]["mean"], (0.42 + 0.52 + 0.3) / 3)
     assert first["height"] == {"n": 3, "mean": 0.5, "ci95": 0.0}
     curve = numbers["cliffs"][0]["curves"][0]
@@ -32,36 +33,6 @@ def test_every_figure_is_a_picture_beside_the_page(written):
     assert not list(written.glob(".*"))
     for name in PICTURES:
         assert (written / name).read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-
-
-def test_the_map_has_a_cell_for_each_size_and_says_height_and_best(written):
-    sizes = results.sizes(results.read_results(written.parent))
-    figure = charts.cliff_map(results.grid(sizes))
-    shown = [text.get_text() for text in figure.axes[0].texts]
-    assert shown[:2] == ["+0.500", "best 0.413"]
-    assert len(shown) == 8
-    assert "64,000 parameters, 500 tokens: +0.500, best 1.190" in page_of(written)
-    # In the drawing too, where coordinates are cut to two decimals.
-    assert re.search(r"<text[^>]*>\+0\.500</text>", page_of(written))
-
-
-def test_where_groups_share_a_size_the_map_shows_the_lowest(tmp_path):
-    for lr, best in ((0.1, 2.0), (0.2, 1.0)):
-        add(tmp_path / "a", 32, 0.1, 0, best, optim__lr=lr)
-    [cell] = results.grid(results.sizes(results.read_results(tmp_path / "a")))
-    assert (cell.label, cell.best.mean) == ("lr=0.2", 1.0)
-
-
-def test_with_one_size_alone_the_map_is_left_out_with_a_word(tmp_path, undrawn):
-    for n_embd in (32, 64):
-        add(tmp_path / "a", n_embd, 0.1, 0, 1.0)
-    written = write_report(tmp_path / "a")[0].parent
-    assert {path.name for path in written.glob("*.png")} == PICTURES - {
-        *("cliff_map.png", "loss_by_tokens.png"),
-    }
-    assert "All groups have 100 training tokens, so the map of the cliff is left out." in words(
-        page_of(written)
-    )
 
 
 def test_many_runs_are_drawn_as_means_with_bands(tmp_path, undrawn, monkeypatch):
@@ -89,7 +60,7 @@ def test_a_group_that_ended_at_once_is_drawn_beside_long_ones(monkeypatch, tmp_p
         add(tmp_path / "a", 32 * (number + 1), 0.1, 0, 1.0, metrics=rows)
     bundles, _ = results.bundles(results.read_results(tmp_path / "a"))
     figure = charts.overlay(bundles, "step")
-    charts.svg(figure, "a")
+    style.svg(figure, "a")
     assert figure.axes[0].get_xscale() == "log"
     assert len(figure.axes[0].collections) == 3  # bands of those that have more than a start
 
@@ -109,12 +80,55 @@ def test_keys_that_follow_from_others_do_not_tell_groups_apart(tmp_path):
     assert results.read_results(tmp_path / "a").by == ["model.name", "data.fraction"]
 
 
-def test_sizes_of_different_kinds_of_models_are_not_joined(tmp_path):
-    folder = tmp_path / "kinds"
-    write_run(folder, 0, params=100, model__kind="gpt", model__name="one")
-    write_run(folder, 0, params=200, model__kind="gpt", model__name="two")
-    write_run(folder, 0, params=300, model__kind="mlp", model__name="three")
-    labels = {
-        size.params: size.other_than_params for size in results.sizes(results.read_results(folder))
-    }
-    assert labels == {100: "gpt", 200: "gpt", 300: "mlp"}
+def test_runs_that_are_not_done_are_drawn_and_marked(tmp_path):
+    add(tmp_path / "a", 32, 0.1, 0, 1.0)
+    add(tmp_path / "a", 32, 0.1, 1, 1.5, state="interrupted", metrics=valley(1.5, 9)[:4])
+    read = results.read_results(tmp_path / "a")
+    [bundle], _ = results.bundles(read)
+    assert (bundle.unfinished, bundle.best) == ([False, True], 1.0)
+    axes = charts.overlay([bundle], "step").axes[0]
+    [ring] = [line for line in axes.lines if line.get_fillstyle() == "none"]
+    assert ring.get_xydata().tolist() == [[300, bundle.curves[1][-1].val_loss]]
+    [figure, *_] = figures.cliffs([bundle], 1, list(read.records.values()))
+    assert "1 run is not done, and an open circle" in figure.caption
+    assert "s1 (interrupted, step 300 of 2,000)" in figure.caption
+    assert figure.legend[0][2] == "all runs: 1.000 (1 unfinished)"
+
+
+def test_a_budget_leaves_the_steps_open(tmp_path):
+    keys = {"trainer__max_tokens": 5, "trainer__max_steps": None}
+    add(tmp_path / "a", 32, 0.1, 1, 1.5, state="failed", **keys)
+    [record] = results.read_results(tmp_path / "a").records.values()
+    assert record.progress == "failed, step 800"
+
+
+def test_groups_by_a_number_are_drawn_in_the_order_of_its_colours(tmp_path):
+    for lr in (0.1, 0.001, 0.01):
+        add(tmp_path / "a", 32, 0.1, 0, 1.0, optim__lr=lr)
+    bundles, _ = results.bundles(results.read_results(tmp_path / "a"))
+    drawn = [line.get_color() for line in charts.overlay(bundles, "step").axes[0].lines[::3]]
+    assert drawn == [style.to_hex(style.ORDERED(share)) for share in (0.0, 0.5, 1.0)]
+
+
+def test_a_seed_that_two_folders_have_is_told_by_them(tmp_path):
+    for name in ("old", "new"):
+        for seed in (0, 1):
+            add(tmp_path / name, 32, 0.1, seed, 1.0)
+    read = results.read_results(tmp_path / "old", tmp_path / "new")
+    bundles, _ = results.bundles(read)
+    assert [(bundle.label, len(bundle.curves)) for bundle in bundles] == [("old", 2), ("new", 2)]
+
+
+def test_the_band_of_a_mean_lies_within_the_loss_axis(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "MOST_RUNS", 1)
+    bundles, _ = results.bundles(results.read_results(grid(tmp_path / "a")))
+    low, _ = charts.loss_range(bundles)
+    assert low < min(min(bundle.band[0]) for bundle in bundles)
+
+
+def test_curves_with_no_step_in_common_have_no_mean(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "MOST_RUNS", 1)
+    add(tmp_path / "a", 32, 0.1, 0, 1.0, metrics=valley(1.0, 9)[:4])
+    add(tmp_path / "a", 32, 0.1, 1, 1.0, metrics=valley(1.0, 9)[4:])
+    [bundle], _ = results.bundles(results.read_results(tmp_path / "a"))
+    assert [point.step for point in bundle.curves[0]] == [0, 100, 200, 300]

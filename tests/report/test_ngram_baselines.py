@@ -12,7 +12,7 @@ from gptexp.analysis import ngrams
 from gptexp.data.load import load_corpus
 from gptexp.experiment.run import run_experiment
 from gptexp.experiment.screen import show_summary
-from gptexp.report import charts, figures, ngram_baselines, results
+from gptexp.report import charts, figures, ngram_baselines, results, style
 from gptexp.report.page import write_report
 
 COUNTED = [3.0, 2.0, 1.75, 1.5, 1.25]
@@ -30,10 +30,10 @@ def of(folder):
     return ngram_baselines.of(results.read_results(folder))
 
 
-def drawn(folder, counted, size=charts.WIDE, axis="step"):
+def drawn(folder, counted, size=style.WIDE, axis="step"):
     """The axes of a figure of the cliffs with these lines, as the report has it."""
     bundles, _ = results.bundles(results.read_results(folder))
-    figure = charts.overlay(bundles, axis, size, size == charts.WIDE, counted)
+    figure = charts.overlay(bundles, axis, size, size == style.WIDE, counted)
     figure.draw_without_rendering()  # so that all has its place
     return figure.axes[0]
 
@@ -180,7 +180,7 @@ def test_each_order_is_a_line_with_its_name_in_every_shape(tmp_path):
     assert sorted((line.get_ydata()[0] for line in dotted), reverse=True) == COUNTED
 
 
-@pytest.mark.parametrize("size", [charts.WIDE, charts.NARROW])
+@pytest.mark.parametrize("size", [style.WIDE, style.NARROW])
 @pytest.mark.parametrize("counted", [COUNTED, [2.0, 1.99, 1.98, 1.97, 1.96], [2.5, 2.47, 1.2, 1.0]])
 @pytest.mark.parametrize("longest", [81, 900], ids=["linear", "log"])
 def test_names_lie_in_the_axes_and_over_nothing_else(tmp_path, size, counted, longest):

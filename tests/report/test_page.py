@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import pytest
-from report_pages import PICTURES, add, page_of, table_of, words
+from report_pages import CURVES, add, page_of, table_of, words
 from run_directories import put, valley, write_run
 from small_runs import ONE_LINE
 
@@ -121,7 +121,7 @@ def test_one_run_alone_is_a_report(tmp_path):
     run = add(tmp_path / "a", 32, 0.1, 0, 1.5)
     page = page_of(write_report(run, tmp_path / "to")[0].parent)
     assert "runs 1: 1 done" in words(page)
-    assert "so the figures over size are left out" in words(page)
+    assert "No config key but the seed varies between the groups that have a loss." in words(page)
     assert page.count("<svg") == 6
     assert [cells[0] for _, cells in table_of(page, 0)] == ["1"]
 
@@ -144,7 +144,7 @@ def test_runs_without_any_curve_or_size_are_a_report(tmp_path):
     text = words(page_of(write_report(tmp_path / "a")[0].parent))
     assert "No run holds an evaluation with a finite loss." in text
     assert "no finished run has a finite validation loss" in text
-    assert "No group with a finite loss says how many parameters" in text
+    assert "No group has a finished run with a finite loss yet." in text
 
 
 def test_a_damaged_curve_is_left_out_and_named(tmp_path, undrawn):
@@ -182,14 +182,35 @@ def test_the_same_runs_are_the_same_bytes(written, tmp_path):
 
 
 def test_pictures_that_a_new_report_lacks_go_away(tmp_path, undrawn):
-    (tmp_path / "to").mkdir()
-    for name in ("cliff_map.png", "mine.png", "cliffs_mine.png"):
+    for lr in (0.1, 0.2):
+        add(tmp_path / "lr", 32, 0.1, 0, 1.0, optim__lr=lr)
+    add(tmp_path / "one", 32, 0.1, 0, 1.0)
+    write_report(tmp_path / "lr", tmp_path / "to")
+    assert (tmp_path / "to" / "loss_by_lr.png").exists()
+    for name in ("mine.png", "loss_by_mine.png", "cliff_map.png"):
         (tmp_path / "to" / name).touch()
+    write_report(tmp_path / "one", tmp_path / "to")
+    kept = {path.name for path in (tmp_path / "to").glob("*.png")}
+    assert kept == CURVES | {"mine.png", "loss_by_mine.png", "cliff_map.png"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"pictures": 3}', '{"pictures": ["../a.png", [1]]}'])
+def test_foreign_numbers_of_an_earlier_report_delete_nothing(tmp_path, undrawn, text):
     add(tmp_path / "a", 32, 0.1, 0, 1.0)
+    (tmp_path / "to").mkdir()
+    (tmp_path / "a.png").touch()
+    put(tmp_path / "to", "report.json", text)
     write_report(tmp_path / "a", tmp_path / "to")
-    kept = {path.name for path in (tmp_path / "to").glob("*.png")} - PICTURES
-    assert kept == {"mine.png", "cliffs_mine.png"}
-    assert not (tmp_path / "to" / "cliff_map.png").exists()
+    assert (tmp_path / "a.png").exists()
+
+
+def test_a_sweep_that_has_just_begun_is_a_page(tmp_path, undrawn):
+    add(tmp_path / "a", 32, 0.1, 0, 1.0, state="running", metrics=valley(1.0, 9)[:3])
+    text = words(page_of(write_report(tmp_path / "a")[0].parent))
+    assert "runs 1: 1 killed" in text or "runs 1: 1 running" in text
+    assert "step 200 of 2,000" in text
+    assert "FLOPs" not in text
+    assert "No group has a finished run with a finite loss yet." in text
 
 
 # Refusals
@@ -202,10 +223,10 @@ def test_a_mistake_is_one_line(refused, tmp_path):
 
 
 def test_failed_runs_alone_are_no_report(refused, tmp_path):
-    run = write_run(tmp_path / "a", 0, state="failed", reason="disk full")
+    run = write_run(tmp_path / "a", 0, state="failed", reason="disk full", metrics=[])
     code, line = refused(tmp_path / "a")
     assert code == 2
-    assert f"none of its runs is done, of 1 ({run.name} failed)" in line
+    assert f"no run is done or has an evaluation, of 1 ({run.name} failed)" in line
     assert not (tmp_path / "a" / "report").exists()
 
 
@@ -246,7 +267,7 @@ def test_a_browser_shows_all_of_it(written, width):
             assert box["width"] > 0.8 * width or box["width"] > 1000
             assert box["height"] > 200
             assert page.locator(".axes > figure:visible").count() == 1
-        for name in ("cliff_map", "loss_by_params", "loss_by_tokens"):
+        for name in ("cliff_map", "loss_map", "loss_by_parameters", "loss_by_training_tokens"):
             assert page.locator(f"#{name} svg:visible path").count() > 4
         page.get_by_text("All runs, one by one").click()
         assert page.locator("table:visible").count() == 2
