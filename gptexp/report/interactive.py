@@ -41,9 +41,9 @@ class Interactive:
 
 
 def curves(bundles: Sequence[Bundle], target: str) -> Interactive | None:
-    """The curves over steps, to be shown in the element `target`; None where there is no Bokeh.
+    """The curves over steps for the element `target`; the same ones give the same text.
 
-    The same bundles give the same text.
+    None where there is no Bokeh.
     """
     found = importlib.util.find_spec("bokeh")
     if found is None or found.origin is None or not bundles:
@@ -76,17 +76,13 @@ def _figure(bundles: Sequence[Bundle]) -> Any:
         lines = []
         for curve in bundle.curves:
             columns = {field: [getattr(point, field) for point in curve] for field in FIELDS}
-            label = [_label(bundle)] * len(curve)
-            line = {"x": "step", "source": ColumnDataSource({**columns, "label": label})}
-            line |= {"color": color}
+            line = {"x": "step", "source": ColumnDataSource(columns), "color": color}
+            line |= {"name": _label(bundle)}
             hovered.append(plot.line(y="val_loss", line_width=1.5, **line))
             lines += [hovered[-1], plot.line(y="train_loss", line_dash="dashed", **line)]
         items.append(LegendItem(label={"value": _label(bundle)}, renderers=lines))
-    rows = [
-        ("", "@label"),
-        *((words, f"@{field}{{{form}}}") for field, (words, form) in FIELDS.items()),
-    ]
-    plot.add_tools(HoverTool(renderers=hovered, tooltips=[("", "@label"), *rows]), WheelZoomTool())
+    rows = [(words, f"@{field}{{{form}}}") for field, (words, form) in FIELDS.items()]
+    plot.add_tools(HoverTool(renderers=hovered, tooltips=[("", "$name"), *rows]), WheelZoomTool())
     legend = Legend(items=items, name="legend", click_policy="hide", location="top_left")
     plot.add_layout(legend, "below")
     _for_any_paper(plot, legend)
@@ -120,7 +116,7 @@ def _renumbered(item: Any, seen: dict[str, str]) -> Any:
         case dict():
             return {
                 key: seen.setdefault(part, f"p{len(seen)}")
-                if key in ("id", "root_id") and isinstance(part, str)
+                if key in ("id", "root_id")
                 else _renumbered(part, seen)
                 for key, part in item.items()
             }

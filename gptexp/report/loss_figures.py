@@ -37,7 +37,8 @@ def drawn(points: Sequence[Point], factors: Sequence[Factor]) -> list[ReportFigu
     """
     made = [figure for pair in _pairs(factors) for figure in maps(points, *pair)]
     over = [f for f in factors if f.is_count or f.is_curve or len(factors) == 1]
-    return made + [losses(points, factor) for factor in over[:MOST_FIGURES]]
+    made += [losses(points, factor) for factor in over[:MOST_FIGURES]]
+    return list({figure.name: figure for figure in made}.values())  # foreign keys may share a name
 
 
 def losses(points: Sequence[Point], over: Factor) -> ReportFigure:
@@ -76,7 +77,7 @@ def maps(points: Sequence[Point], rows: Factor, columns: Factor) -> list[ReportF
     fewer = fewer if len(cells) < len(points) else ""
     numbers = "; ".join(
         f"{_at(rows, point)}, {_at(columns, point)}: best {point.best.mean:.3f}"
-        + (f", +{point.height.mean:.3f}" if point.height else "")
+        + (f", {point.height.mean:+.3f}" if point.height else "")
         for point in cells.values()
     )
     made = []

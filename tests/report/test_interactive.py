@@ -73,11 +73,20 @@ def test_a_browser_draws_them_without_a_network(folder, with_bokeh, width):
         figure = page.locator("#hover .bk-Figure")
         figure.wait_for()
         assert figure.bounding_box()["width"] > 0.8 * min(width, 1100)
-        hidden = """() => {
+        lines = """() => {
           const model = Bokeh.documents[0].get_model_by_name("legend");
           return model.items.map((item) => item.renderers.length);
         }"""
-        assert page.evaluate(hidden) == [4, 4]  # training and validation of two seeds
+        assert page.evaluate(lines) == [4, 4]  # training and validation of two seeds
+        figure.scroll_into_view_if_needed()
+        box, tooltip = figure.bounding_box(), page.locator(".bk-tooltip-row-value")
+        for share in range(10, 90):  # somewhere there is a curve
+            page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] * share / 100)
+            page.wait_for_timeout(20)  # it is drawn in the next frame
+            if tooltip.count():
+                break
+        shown = "".join(tooltip.all_inner_texts())
+        assert "plain" in shown or "</script>" in shown
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert page.locator("img").count() == 0
         browser.close()

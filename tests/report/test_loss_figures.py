@@ -159,8 +159,7 @@ def test_foreign_keys_and_values_stay_words(tmp_path):
     for number in range(3):
         keys = {"model__../a/<b>$x$": f"</svg>$y$ {number}" + "z" * 99}
         add(tmp_path / "a", 32, 0.1, 0, 1.0 + number, **keys)
-    some, _ = of(tmp_path / "a")
-    assert len(some) in (1, 3)  # keys that are not of a config may be left out
     page = page_of(write_report(tmp_path / "a")[0].parent)
+    assert "&lt;/svg&gt;$y$ 0" in page
     assert "</svg>$y$" not in page
     assert all(re.fullmatch(r"\w+\.png", path.name) for path in tmp_path.glob("a/report/*.png"))

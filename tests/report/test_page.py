@@ -194,12 +194,12 @@ def test_pictures_that_a_new_report_lacks_go_away(tmp_path, undrawn):
     assert kept == CURVES | {"mine.png", "loss_by_mine.png", "cliff_map.png"}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"pictures": 3}', '{"pictures": ["../a.png", [1]]}'])
-def test_foreign_numbers_of_an_earlier_report_delete_nothing(tmp_path, undrawn, text):
+@pytest.mark.parametrize("names", ["", "3", '["../a.png"]', "[[1]]"])
+def test_foreign_numbers_of_an_earlier_report_delete_nothing(tmp_path, undrawn, names):
     add(tmp_path / "a", 32, 0.1, 0, 1.0)
     (tmp_path / "to").mkdir()
     (tmp_path / "a.png").touch()
-    put(tmp_path / "to", "report.json", text)
+    put(tmp_path / "to", "report.json", f'{{"pictures": {names}}}')
     write_report(tmp_path / "a", tmp_path / "to")
     assert (tmp_path / "a.png").exists()
 
