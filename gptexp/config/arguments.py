@@ -45,7 +45,7 @@ def option_problems(arguments: Sequence[str]) -> list[Problem]:
 def dashed(words: Sequence[str]) -> list[Problem]:
     """The words that are overrides behind dashes, as W&B's agents send them."""
     problems = []
-    for word, following in zip(words, [*words[1:], "-"], strict=True):
+    for word, following in zip(words, [*words, "-"][1:], strict=True):
         key, equals, _ = (bare := word.lstrip("-")).partition("=")
         if word == bare or (kind_of(key) is None and key.partition(".")[0] not in SECTIONS):
             continue

@@ -4,6 +4,9 @@ import pytest
 from small_runs import only
 
 from gptexp.cli.app import main
+from gptexp.config import from_overrides
+from gptexp.experiment import run
+from gptexp.runs.state import Outcome, RunState
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,18 @@ def test_J3_dashes_before_an_override_of_a_verb_likewise(verb, monkeypatch, caps
         main()
     assert ended.value.code == 2
     assert "leave the dashes out: optim.lr=1e-3" in only(capsys.readouterr().err.splitlines())
+
+
+def test_J3_a_command_of_no_words_trains_the_config_as_it_is(command, monkeypatch):
+    given = []
+
+    def instead(config, overrides):
+        given.append((config, overrides))
+        return Outcome(RunState.done)
+
+    monkeypatch.setattr(run, "run_experiment", instead)
+    assert command().code == 0
+    assert given == [(from_overrides([]), [])]
 
 
 @pytest.mark.parametrize("words", [["table", "--seed=3", "x"], ["sample", "x", "--seed"]])
