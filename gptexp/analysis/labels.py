@@ -74,8 +74,8 @@ def words_of(by: Sequence[str], values: Sequence[Any]) -> list[str]:
 
 def short_names(by: Sequence[str]) -> list[str]:
     """The keys as they stand in labels: `n_layer` for model.n_layer, `optim` for optim.name."""
-    leaves = [key.removesuffix(".name").rpartition(".")[2] for key in by]
-    return [leaf if leaves.count(leaf) == 1 else key for leaf, key in zip(leaves, by, strict=True)]
+    short = leaves(by)
+    return [leaf if short.count(leaf) == 1 else key for leaf, key in zip(short, by, strict=True)]
 
 
 def _words(keys: Sequence[str], config: dict[str, Any]) -> str:
@@ -83,6 +83,11 @@ def _words(keys: Sequence[str], config: dict[str, Any]) -> str:
     by = [key for key in keys if key != "seed"]
     words = words_of(by, [config.get(key) for key in by])
     return " ".join([*words, *([f"s{config.get('seed')}"] if "seed" in keys else [])])
+
+
+def leaves(keys: Sequence[str]) -> list[str]:
+    """The keys without their sections: `lr` of optim.lr, `optim` of optim.name."""
+    return [key.removesuffix(".name").rpartition(".")[2] for key in keys]
 
 
 def plain(value: Any) -> str:

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ from gptexp.config import BUDGETS, flat, is_hashed, parse_yaml
 from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.files import read_regular
 from gptexp.runs.directory import MOST_CONFIG, RunDirectory, code_digest
-from gptexp.runs.schema import Summary, read_manifest, read_status, read_summary
+from gptexp.runs.lines import is_whole
+from gptexp.runs.schema import Manifest, Summary, read_manifest, read_status, read_summary
 from gptexp.runs.state import RunState
+
+FIX = "name a run directory or a folder of them"
 
 MOVED_ASIDE = re.compile(r"\.old\d+$")  # see RunDirectory.move_aside
 
@@ -33,6 +36,8 @@ class Run:
     final: float | None = None  # validation loss at the end
     height: float | None = None  # of the cliff
     test: float | None = None  # loss of the best weights
+    max_steps: int | None = None  # updates that one that is not done is to have
+    summary: Summary | None = field(default=None, repr=False)  # of one that is done
 
     @property
     def seed(self) -> Any:
@@ -54,30 +59,59 @@ class Run:
         return values
 
 
+@dataclass(frozen=True)
+class Found:
+    """What stands at a path: a run, or none, and a note of what is damaged."""
+
+    run: Run | None
+    note: Problem | None = None
+
+
+Reader = Callable[[Path], Found]  # as `look` is
+
+
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
     """The runs that `paths` are or hold, at any depth, each once; and notes about damaged ones.
 
     Runs that were moved aside are left out, unless a path names one. Raises ConfigError for a path
     that is not there or holds no run.
     """
-    runs: dict[str, Run] = {}
+    runs: list[Run] = []
     notes: list[Problem] = []
     for path in paths:
-        if not path.is_dir():
-            what = "not a folder" if path.exists() else "not there"
-            raise ConfigError(Problem(path, what, "name a run directory or a folder of them"))
-        noted = len(notes)
-        run = _read_or_note(path, notes)
-        at_path = [run] if run is not None else list(_below(path, notes, []))
-        if not at_path and len(notes) == noted:
+        if not path.exists():
+            raise ConfigError(Problem(path, "not there", FIX))
+        at_path, noted = beneath(path, look)
+        if not at_path and not noted:
             fix = "name a folder such as outputs/default"
             raise ConfigError(Problem(path, "holds no runs", fix))
-        for item in at_path:
-            runs.setdefault(os.path.realpath(item.path), item)
+        runs += at_path
+        notes += noted
     notes = list(dict.fromkeys(notes))
     if not runs:
         raise ConfigError(*notes)
-    return list(runs.values()), notes
+    return distinct(runs), notes
+
+
+def beneath(path: Path, reader: Reader) -> tuple[list[Run], list[Problem]]:
+    """The runs that `path` is or holds, none where it is not there; and notes of damage.
+
+    Raises ConfigError for what is no folder, or cannot be read.
+    """
+    if path.exists() and not path.is_dir():
+        raise ConfigError(Problem(path, "not a folder", FIX))
+    here = reader(path)
+    found = [here] if here.run or here.note else list(_below(path, reader, []))
+    notes = [item.note for item in found if item.note is not None]
+    return [item.run for item in found if item.run is not None], notes
+
+
+def distinct(runs: Sequence[Run]) -> list[Run]:
+    """The runs, each directory once, whatever links lead to it."""
+    once: dict[str, Run] = {}
+    for run in runs:
+        once.setdefault(os.path.realpath(run.path), run)
+    return list(once.values())
 
 
 def is_run(path: Path) -> bool:
@@ -100,6 +134,25 @@ def inner_folders(folder: Path) -> list[tuple[bool, Path]]:
         for is_link, name in inner
         if not name.startswith(".") and not MOVED_ASIDE.search(name)
     ]
+
+
+def look(path: Path) -> Found:
+    """The run at `path`, with a note of what is damaged; such a run has its config and no figures.
+
+    One whose config is damaged is left out.
+    """
+    try:
+        return Found(read(path))
+    except DamagedError as error:
+        problem = error.problems[0]
+    try:
+        config = read_config(path)
+    except DamagedError as error:
+        cause = error.problems[0]
+        return Found(None, Problem(cause.subject, f"{cause.what}, so its run is left out", cause.fix))
+    reason = f"{Path(problem.subject).name}: {problem.what}"
+    run = Run(path, RunState.damaged, reason, config, code=None, data_sha256=None)
+    return Found(run, problem)
 
 
 def read(path: Path) -> Run | None:
@@ -148,49 +201,29 @@ def mixed(runs: Sequence[Run]) -> list[str]:
     return [key for key in keys if len({values.get(key) for values in identities}) > 1]
 
 
-def _below(folder: Path, notes: list[Problem], seen: list[str]) -> Iterator[Run]:
-    """The runs in a folder, at any depth, in the order of their names; damaged ones go to `notes`.
+def _below(folder: Path, reader: Reader, seen: list[str]) -> Iterator[Found]:
+    """The runs in a folder, at any depth, in the order of their names, and what is damaged.
 
     Links come last, and are followed to what was not `seen` and does not hold it all.
     """
     seen.append(os.path.realpath(folder))
     try:
         inner = inner_folders(folder)
+    except FileNotFoundError:  # not there, or no more
+        return
     except OSError as error:
         raise ConfigError(Problem(folder, f"{error.strerror}", "make it readable")) from error
     for is_link, path in inner:
-        noted = len(notes)
-        run = _read_or_note(path, notes)
-        if run is not None:
-            yield run
-        elif len(notes) == noted and not (is_link and _around(os.path.realpath(path), seen)):
-            yield from _below(path, notes, seen)
+        here = reader(path)
+        if here.run or here.note:
+            yield here
+        elif not (is_link and _around(os.path.realpath(path), seen)):
+            yield from _below(path, reader, seen)
 
 
 def _around(target: str, seen: list[str]) -> bool:
     """Whether a folder was seen, or holds the one that the search began with."""
     return target in seen or Path(seen[0]).is_relative_to(target)
-
-
-def _read_or_note(path: Path, notes: list[Problem]) -> Run | None:
-    """The run at `path`; None where there is none, or its config is damaged.
-
-    With a note of what is damaged; such a run has its config and no figures.
-    """
-    try:
-        return read(path)
-    except DamagedError as error:
-        problem = error.problems[0]
-    try:
-        config = read_config(path)
-    except DamagedError as error:
-        cause = error.problems[0]
-        what = f"{cause.what}, so its run is left out"
-        notes.append(Problem(cause.subject, what, cause.fix))
-        return None
-    notes.append(problem)
-    reason = f"{Path(problem.subject).name}: {problem.what}"
-    return Run(path, RunState.damaged, reason, config, code=None, data_sha256=None)
 
 
 def _done(path: Path, summary: Summary) -> Run:
@@ -209,16 +242,20 @@ def _done(path: Path, summary: Summary) -> Run:
         final=summary["final"]["val_loss"],
         height=fall["height"] if fall else None,
         test=test["loss"] if test else None,
+        summary=summary,
     )
 
 
-def _provenance(path: Path, summary: Summary | None = None) -> tuple[dict[str, Any], Any, Any]:
+def _provenance(path: Path, summary: Summary) -> tuple[dict[str, Any], Any, Any]:
     """Flat config, digest of the code and digest of the text; older summaries hold none of them."""
-    if summary is not None and "config" in summary:
+    if "config" in summary:
         file, fix = path / "summary.json", "delete it and run its command again"
         config = _flat(summary["config"], file, fix)
         return config, summary.get("code"), summary.get("data_sha256")
-    manifest = read_manifest(path)
+    return _from_manifest(path, read_manifest(path))
+
+
+def _from_manifest(path: Path, manifest: Manifest) -> tuple[dict[str, Any], Any, Any]:
     return read_config(path), code_digest(manifest), manifest.get("data", {}).get("sha256")
 
 
@@ -237,14 +274,21 @@ def _flat(values: Any, file: Path, fix: str) -> dict[str, Any]:
 
 def _unfinished(path: Path) -> Run | None:
     """The run at `path` without summary.json, which has not ended; None where there is no run."""
-    status = read_status(path)
-    if status is None and not (path / "config.yaml").exists():
+    status, is_there = read_status(path), (path / "config.yaml").exists()
+    if status is None and not is_there:
         return None
     state = RunDirectory(path).state() or RunState.unknown
+    if state is RunState.running and not is_there:
+        return None  # its process has just begun, and writes the config next
     reason = status.get("reason", "").partition("\n")[0] if status else ""
     if state is RunState.killed:
         reason = "its process is gone"
     elif state in (RunState.done, RunState.unknown):
         state, reason = RunState.unknown, "there is no summary.json"
-    config, code, data_sha256 = _provenance(path)
-    return Run(path, state, reason, config, code, data_sha256)
+    manifest = read_manifest(path)
+    config, code, data_sha256 = _from_manifest(path, manifest)
+    steps = manifest.get("max_steps")
+    if steps is None and not any(config.get(f"trainer.{key}") for key in BUDGETS):
+        steps = config.get("trainer.max_steps")
+    max_steps = steps if is_whole(steps) else None
+    return Run(path, state, reason, config, code, data_sha256, max_steps=max_steps)

@@ -53,6 +53,7 @@ def write_manifest(
                 "environment": now,
                 "sources": provenance.sources(),
                 "resumes": resumes,
+                "max_steps": inputs.trainer.max_steps,
             }
         ),
     )

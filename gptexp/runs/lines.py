@@ -24,6 +24,8 @@ LONGEST = 1 << 22  # bytes of a line; one of metrics.jsonl has some hundred
 
 BLOCK = 1 << 16  # bytes that are read at once, where a file is read backwards
 
+NEAR = 1 << 12  # bytes among which a step is looked for line by line
+
 GREATEST = 1e100  # of a curve's values, so that sums of squares are finite
 
 FARTHEST = 1 << 53  # of steps and positions, which a float64 still tells apart
@@ -67,10 +69,34 @@ class Lines:
             last = _last_step(file, file.seek(0, os.SEEK_END))
         return last if last >= 0 else None
 
+    def newest_first(self) -> Iterator[dict[str, Any]]:
+        """The whole lines from the last on, each by itself: none is compared with its neighbours."""
+        with self._opened() as file:
+            for _, raw in backward(file, file.seek(0, os.SEEK_END)):
+                line = parsed(raw) if raw and self.having in raw else None
+                if line is not None and line.keys() >= {*self.needs}:
+                    yield line
+
     def last(self) -> dict[str, Any]:
         """The last whole line, found without a pass; empty without any."""
+        return next(self.newest_first(), {})
+
+    def since(self, step: int) -> Iterator[dict[str, Any]]:
+        """The whole lines from the first of that step or a later one, found by bisection."""
         with self._opened() as file:
-            return next(_whole(file, file.seek(0, os.SEEK_END)), {})
+            end = file.seek(0, os.SEEK_END)
+            low, high = 0, end  # the first of them lies behind `low`, and not far behind `high`
+            while high - low > NEAR:
+                middle = (low + high) // 2
+                begin, line = _next_whole(file, middle, high)
+                if line is None or line["step"] >= step:
+                    high = middle
+                else:
+                    low = begin
+            for raw in forward(file, end, low):
+                line = parsed(raw) if raw and self.having in raw else None
+                if line is not None and line["step"] >= step and line.keys() >= {*self.needs}:
+                    yield line
 
     def damage(self) -> list[str]:
         """What the last pass left out, as a line for a person, if it did."""
@@ -146,9 +172,10 @@ def is_number(value: Any, most: float = GREATEST) -> bool:
     return type(value) in (int, float) and -most <= value <= most
 
 
-def forward(file: IO[bytes], end: int) -> Iterator[bytes | None]:
-    """The lines in the first `end` bytes, with their breaks; None for a too long one."""
-    file.seek(0)
+def forward(file: IO[bytes], end: int, begin: int = 0) -> Iterator[bytes | None]:
+    """The lines in the bytes from `begin` to `end`, with their breaks; None for a too long one."""
+    file.seek(begin)
+    end -= begin
     while end > 0 and (raw := file.readline(min(LONGEST, end))):
         end -= len(raw)
         too_long = len(raw) == LONGEST and not raw.endswith(b"\n")
@@ -185,6 +212,16 @@ def _whole(file: IO[bytes], end: int) -> Iterator[dict[str, Any]]:
     """The whole lines from the last to the first."""
     lines = (parsed(raw) for _, raw in backward(file, end) if raw)
     return (line for line in lines if line is not None)
+
+
+def _next_whole(file: IO[bytes], begin: int, end: int) -> tuple[int, dict[str, Any] | None]:
+    """The first whole line that begins in the bytes after `begin`, and where; None without any."""
+    file.seek(begin)
+    file.readline()  # the rest of a line that begins before
+    while (begin := file.tell()) < end:
+        if (line := parsed(file.readline(LONGEST))) is not None:
+            return begin, line
+    return end, None
 
 
 def _last_step(file: IO[bytes], end: int) -> int:

@@ -189,6 +189,7 @@ class Manifest(TypedDict, total=False):
     environment: Environment
     sources: dict[str, str]
     resumes: list[Resume]
+    max_steps: Count  # updates that the budget comes to
     seal: str
 
 

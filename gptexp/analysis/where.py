@@ -1,0 +1,93 @@
+"""`--where`: conditions such as lr=1e-3..3e-3, best<2 or state!=done, which the rows shown meet."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from gptexp.errors import ConfigError, Problem
+
+CONDITION = re.compile(r"\s*([^!<>=]+?)\s*(!=|<=|>=|==|=|<|>)(.*)", re.DOTALL)
+
+RANGE = re.compile(r"(.*?)\.\.(.*)")  # both ends are in it, and either may be left out
+
+NOTHING = ("null", "none")  # words for a value that there is not
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What one value has to be."""
+
+    name: str  # of a column
+    operator: str  # one of != <= >= = < >
+    wanted: str  # as it was typed
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.operator}{self.wanted}"
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value meets it; one that there is not is neither above nor below anything."""
+        match self.operator:
+            case "=":
+                return self._is(value)
+            case "!=":
+                return not self._is(value)
+        found, limit = _number(value), _number(self.wanted)
+        if found is None or limit is None:
+            return False
+        match self.operator:
+            case "<":
+                return found < limit
+            case "<=":
+                return found <= limit
+            case ">":
+                return found > limit
+        return found >= limit
+
+    def _is(self, value: Any) -> bool:
+        """Whether the value is what is wanted, or one of several with commas between them."""
+        return any(_equal(value, word.strip()) for word in (self.wanted, *self.wanted.split(",")))
+
+
+def parse(text: str) -> Condition:
+    """The condition in words; raises ConfigError."""
+    found = CONDITION.fullmatch(text)
+    if found is None:
+        fix = "write KEY=VALUE, or with < <= > >= !=, as 'best<2' or lr=1e-3..3e-3"
+        raise ConfigError(Problem("--where", f"{text or 'an empty word'} compares nothing", fix))
+    name, operator, wanted = found[1], found[2].replace("==", "="), found[3].strip()
+    if operator in ("<", "<=", ">", ">=") and _number(wanted) is None:
+        what = f"{text}: {wanted or 'nothing'} is no number"
+        raise ConfigError(Problem("--where", what, f"a number, as {name}{operator}2"))
+    return Condition(name, operator, wanted)
+
+
+def _equal(value: Any, wanted: str) -> bool:
+    match value:
+        case None:
+            return wanted.lower() in NOTHING
+        case bool():
+            return wanted.lower() == str(value).lower()
+        case int() | float():
+            return _number(wanted) == value or _within(value, wanted)
+        case list():
+            return wanted in value
+    return str(value) == wanted
+
+
+def _within(value: float, wanted: str) -> bool:
+    if (found := RANGE.fullmatch(wanted)) is None or wanted == "..":
+        return False
+    low, high = (_number(end) for end in found.groups())
+    if (low is None and found[1]) or (high is None and found[2]):
+        return False
+    return (low is None or low <= value) and (high is None or value <= high)
+
+
+def _number(value: Any) -> float | None:
+    """The number that a value is or that a word spells; None where it is none."""
+    if isinstance(value, bool | list) or value is None:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
