@@ -6,7 +6,7 @@ curve of metrics.jsonl (`val/bpb`), of which the newest value counts.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints, is_typeddict
 
 from gptexp.analysis.groups import Statistic
 from gptexp.analysis.labels import leaves
@@ -107,7 +107,8 @@ OF_GROUPS = ("runs",)  # columns that groups have and runs have not
 SO_FAR = {"steps": "step", "tokens": "tokens", "epochs": "epoch", "seconds": "seconds"}
 BEST_SO_FAR = {
     **{f"best.{name}": name for name in ("step", "tokens")},
-    **{"best.epochs": "epoch", "best.train_loss": "train/eval_loss"},
+    "best.epochs": "epoch",
+    "best.train_loss": "train/eval_loss",
     **{f"best.val_{name}": f"val/{name}" for name in ("loss", "bpb")},
 }
 
@@ -145,6 +146,8 @@ def _of_summary(facts: Facts, name: str) -> Any:
         if name == "steps" and facts.progress is not None:
             return facts.progress.step
         return run.reason or None if name == "stop_reason" else _newest(facts, SO_FAR.get(name, ""))
+    if name in ("code", "data_sha256"):
+        return getattr(run, name)  # older summaries have them in manifest.json
     found: Any = run.summary
     for part in name.split("."):
         found = found.get(part) if isinstance(found, dict) else None
@@ -182,24 +185,36 @@ class Names:
         self.config = list(dict.fromkeys(key for run in runs for key in run.config))
         self.leaves = leaves(self.config)
 
-    def resolve(self, option: str, word: str) -> str:
-        """The name behind a word: `optim.lr` for `lr`, as in labels; raises ConfigError."""
-        known = (*OWN, *self.config, *SUMMARY)
-        if word in known or word in OF_GROUPS:
+    def resolve(self, option: str, words: Iterable[str]) -> list[str]:
+        """The names behind words, `optim.lr` for `lr` as in labels; raises ConfigError."""
+        return _each(words, lambda word: self._column(option, word))
+
+    def keys(self, option: str, words: Iterable[str]) -> list[str]:
+        """The keys of the config behind words, likewise; raises ConfigError."""
+        return _each(words, lambda word: self._key(option, word) or self._unknown(option, word))
+
+    def _column(self, option: str, word: str) -> str:
+        if word in OWN or word in OF_GROUPS or word in SUMMARY:
+            return word
+        if (key := self._key(option, word)) is not None:
+            return key
+        curves = list(self.curves())
+        return word if word in curves else self._unknown(option, word, *OWN, *SUMMARY, *curves)
+
+    def _key(self, option: str, word: str) -> str | None:
+        if word in self.config:
             return word
         keys = [key for key, leaf in zip(self.config, self.leaves, strict=True) if leaf == word]
         if len(keys) > 1:
             varying = set(differing(self.runs))
             keys = [key for key in keys if key in varying] or keys
-        if len(keys) == 1:
-            return keys[0]
-        if keys:
+        if len(keys) > 1:
             what = f"{word} may be {' or '.join(keys)}"
             raise ConfigError(Problem(option, what, f"name it in full, as {keys[0]}"))
-        curves = list(self.curves())
-        if word in curves:
-            return word
-        raise ConfigError(unknown_name(option, word, [*known, *curves]))
+        return keys[0] if keys else None
+
+    def _unknown(self, option: str, word: str, *others: str) -> NoReturn:
+        raise ConfigError(unknown_name(option, word, [*others, *self.config]))
 
     def short(self, names: Sequence[str]) -> list[str]:
         """The names as heads of columns: keys of the config as short as `resolve` takes them."""
@@ -212,3 +227,16 @@ class Names:
             else name
             for name in names
         ]
+
+
+def _each(words: Iterable[str], find: Callable[[str], str]) -> list[str]:
+    """What `find` makes of each word; raises all of its ConfigErrors as one."""
+    names: list[str] = []
+    problems: list[Problem] = []
+    for word in words:
+        try:
+            names.append(find(word))
+        except ConfigError as error:
+            problems += error.problems
+    ConfigError.raise_for(problems)
+    return names

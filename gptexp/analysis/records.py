@@ -108,9 +108,13 @@ def beneath(path: Path, reader: Reader) -> tuple[list[Run], list[Problem]]:
 
 def distinct(runs: Sequence[Run]) -> list[Run]:
     """The runs, each directory once, whatever links lead to it."""
-    once: dict[str, Run] = {}
+    once: dict[Any, Run] = {}
     for run in runs:
-        once.setdefault(os.path.realpath(run.path), run)
+        try:
+            found = os.stat(run.path)  # noqa: PTH116  # as fast as a watch needs
+        except OSError:  # it has gone since
+            continue
+        once.setdefault((found.st_dev, found.st_ino), run)
     return list(once.values())
 
 
@@ -149,7 +153,9 @@ def look(path: Path) -> Found:
         config = read_config(path)
     except DamagedError as error:
         cause = error.problems[0]
-        return Found(None, Problem(cause.subject, f"{cause.what}, so its run is left out", cause.fix))
+        return Found(
+            None, Problem(cause.subject, f"{cause.what}, so its run is left out", cause.fix)
+        )
     reason = f"{Path(problem.subject).name}: {problem.what}"
     run = Run(path, RunState.damaged, reason, config, code=None, data_sha256=None)
     return Found(run, problem)

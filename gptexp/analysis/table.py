@@ -1,41 +1,49 @@
-"""`gptexp table`: runs, or groups of seeds, as text, CSV, Markdown or JSON."""
+"""`gptexp table`: runs, or groups of seeds, as rows of a table."""
 
-import csv
-import io
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from os.path import commonpath, relpath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gptexp.analysis import groups, records
+from gptexp.analysis.columns import (
+    OWN,
+    Count,
+    Facts,
+    Names,
+    from_journal,
+    sortable,
+    value,
+)
 from gptexp.analysis.groups import FIGURES, Group, Statistic
+from gptexp.analysis.labels import telling
+from gptexp.analysis.memory import Memory
 from gptexp.analysis.records import Run
-from gptexp.errors import ConfigError
+from gptexp.analysis.where import Condition, parse
+from gptexp.errors import Problem
 from gptexp.runs.state import RunState
-from gptexp.text import aligned, unknown_name
+from gptexp.text import listed, plural
 
-FORMATS = ("text", "csv", "markdown", "json")
+MOST_KEYS = 6  # that differ, before those that follow from others are left out
 
-FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the begin of one
+UNFINISHED = ("step", "val")  # columns that say nothing of runs that are all done
 
-LOSSES = ("best", "final", "height", "test")  # nats per token; the other figures count things
+T = TypeVar("T")
+
+Row = dict[str, Any]  # by column: a plain value, a list of words, Steps, a Statistic or a Count
 
 
 @dataclass(frozen=True)
-class Count:
-    """How many runs stand behind a row."""
+class Query:
+    """What of the runs is shown, and how; each name in words, see Names.resolve."""
 
-    runs: int  # that are done
-    expected: int
-    marks: list[str]  # see Group.marks
-
-    def __str__(self) -> str:
-        share = "" if self.runs == self.expected else f" of {self.expected}"
-        return ", ".join([f"{self.runs}{share}", *self.marks])
-
-
-Row = dict[str, Any]  # by column: a plain value, a list of words, a Statistic or a Count
+    by: Sequence[str] | None = None  # config keys: a row for each group of equal values of them
+    where: Sequence[str] = ()  # conditions, all of which a run has to meet; see where.parse
+    columns: Sequence[str] = ()  # in place of those that are shown by themselves
+    sort: Sequence[str] = ()  # columns, the first one first; `-best` begins with the largest
+    descending: bool = False  # all of `sort` the other way round
+    limit: int | None = None  # rows
 
 
 @dataclass(frozen=True)
@@ -45,216 +53,226 @@ class Table:
     columns: list[str]
     rows: list[Row]
     notes: list[str]
+    heads: list[str]  # the columns as short as people type them
+    quiet: frozenset[str] = frozenset()  # columns for programs, which tell a person nothing
+    means: frozenset[str] = frozenset()  # columns of means over seeds
     damaged: bool = False  # whether a note tells of damage
 
 
-def build_table(paths: Sequence[Path], by: Sequence[str] = (), sort: str | None = None) -> Table:
-    """One row for each run, or for each group with the same values of the keys in `by`.
+def build_table(paths: Sequence[Path], query: Query | None = None) -> Table:
+    """One row for each run, or for each group with the same values of the keys in `query.by`.
 
     Raises ConfigError.
     """
     runs, damaged = records.collect(paths)
-    table = per_group(runs, by) if by else per_run(runs)
-    if sort is not None:
-        if sort not in table.columns:
-            raise ConfigError(unknown_name("--sort", sort, table.columns))
-        table.rows.sort(key=lambda row: groups.sort_key(_sortable(row[sort])))
-    notes = [*table.notes, *map(str, damaged)]
-    return Table(table.columns, table.rows, notes, bool(damaged))
+    return View(runs, query or Query(), Memory()).table(damaged)
 
 
 def per_run(runs: Sequence[Run]) -> Table:
     """One row for each of the runs, of which there is at least one, in order of what differs."""
-    flags, odd = groups.strangers(runs)
-    keys = records.varying(runs, records.differing(runs))
-    runs = sorted(runs, key=lambda run: [groups.sort_key(run.config.get(k)) for k in keys])
-    rows = [
-        {
-            **{key: run.config.get(key) for key in keys},
-            "state": run.state,
-            "params": run.params,
-            **{figure: getattr(run, figure) for figure in FIGURES},
-            "flags": flags.get(run.path, []),
-            "run": str(run.path),
-        }
-        for run in runs
-    ]
-    notes = [f"{run.path}: {run.state}: {run.reason}" for run in runs if _worth_a_note(run)]
-    return Table(list(rows[0]), rows, [*notes, *odd])
+    return View(runs, Query(), Memory()).table()
 
 
 def per_group(runs: Sequence[Run], by: Sequence[str]) -> Table:
     """One row for each group with the same values of the keys in `by`; raises ConfigError."""
-    flags, odd = groups.strangers(runs)
-    grouped = groups.group(runs, by)
-    rows = [_group_row(group, by, flags) for group in grouped]
-    return Table(list(rows[0]), rows, [*groups.notes(grouped, by), *odd])
+    return View(runs, Query(by=by), Memory()).table()
+
+
+class View:
+    """A query over these runs, its names resolved; raises ConfigError for one that is unknown."""
+
+    def __init__(self, runs: Sequence[Run], query: Query, memory: Memory) -> None:
+        self.runs = runs
+        self.query = query
+        self.memory = memory
+        self.names = Names(runs, self._curves)
+        self._known: tuple[list[Run], _Keys] | None = None
+        self.flags, self.odd = groups.strangers(runs)
+        self.folders = _folders(runs)
+        self.by = None if query.by is None else self.names.keys("--by", query.by)
+        self.columns = self.names.resolve("--columns", query.columns)
+        self.sort = self._orders(query)
+        self.conditions = self._conditions(query)
+        asked = [*self.columns, *(name for name, _ in self.sort)]
+        asked += [condition.name for condition in self.conditions]
+        self.reads_journals = any(map(from_journal, asked))
+
+    def facts(self) -> list[Facts]:
+        """The runs that meet all conditions, with what their journals say by now."""
+        facts = map(self._facts, self.runs)
+        return [
+            item
+            for item in facts
+            if all(condition.holds(_compared(item, condition)) for condition in self.conditions)
+        ]
+
+    def table(self, damaged: Iterable[Problem] = ()) -> Table:
+        """The rows, with notes of what is `damaged` beside what the runs say."""
+        facts = self.facts()
+        made = self._runs(facts) if self.by is None else self._groups(facts, self.by)
+        hurt = [*damaged, *self.memory.damage()]
+        notes = [*made.notes, *([] if facts else [self._why_none()]), *map(str, hurt)]
+        return replace(made, notes=notes, damaged=bool(hurt))
+
+    def in_order(self, facts: Sequence[Facts]) -> list[Facts]:
+        """The runs as they are to be sorted; else by the values of what differs between them."""
+        if self.sort:
+            return self._sorted(facts, value)
+        keys = self._keys([item.run for item in facts]).all
+        return sorted(facts, key=lambda i: [groups.sort_key(i.run.config.get(k)) for k in keys])
+
+    def shown(self, facts: Sequence[Facts], everyone: Sequence[Facts]) -> Table:
+        """A row for each of these runs, in their order; the columns are those of `everyone`."""
+        keys = self._keys([item.run for item in everyone])
+        columns, quiet = self.columns, frozenset[str]()
+        if not columns:
+            several = len({item.folder for item in everyone}) > 1
+            columns = [*keys.all, *(name for name in OWN if name != "folder" or several)]
+            all_done = all(item.run.done for item in everyone)
+            quiet = keys.quiet.union(UNFINISHED if all_done else ())
+        rows = [{name: value(item, name) for name in columns} for item in facts]
+        return Table(columns, rows, [], self.names.short(columns), quiet)
+
+    def _runs(self, facts: Sequence[Facts]) -> Table:
+        shown = self.in_order(facts)[: self.query.limit]
+        notes = [
+            f"{i.run.path}: {i.run.state}: {i.run.reason}" for i in shown if _needs_note(i.run)
+        ]
+        return replace(
+            self.shown(shown, facts), notes=[*notes, *self.odd, *self._cut(facts, "run")]
+        )
+
+    def _groups(self, facts: Sequence[Facts], by: Sequence[str]) -> Table:
+        by_path = {item.run.path: item for item in facts}
+        grouped = groups.group([item.run for item in facts], by) if facts else []
+
+        def of_group(group: Group, name: str) -> Any:
+            if name in by:
+                return group.values[by.index(name)]
+            return _of_group(group, name, [by_path[run.path] for run in group.runs])
+
+        shown = self._sorted(grouped, of_group)[: self.query.limit]
+        columns = self.columns or [*by, "runs", "params", *FIGURES, "flags"]
+        rows = [{name: of_group(group, name) for name in columns} for group in shown]
+        means = {
+            c for c in columns if c in FIGURES or any(isinstance(r[c], Statistic) for r in rows)
+        }
+        notes = [*groups.notes(shown, by), *self.odd, *self._cut(grouped, "group")]
+        return Table(columns, rows, notes, self.names.short(columns), means=frozenset(means))
+
+    def _facts(self, run: Run) -> Facts:
+        journal = self.reads_journals or run.state not in (RunState.done, RunState.damaged)
+        progress = self.memory.progress(run) if journal else None
+        return Facts(run, self.folders[run.path], self.flags.get(run.path, []), progress)
+
+    def _keys(self, runs: list[Run]) -> "_Keys":
+        """The config keys of the columns; found once for the same runs."""
+        if self._known is None or self._known[0] != runs:
+            self._known = runs, _keys(runs)
+        return self._known[1]
+
+    def _orders(self, query: Query) -> list[tuple[str, bool]]:
+        """The columns to sort by, each with whether its largest comes first."""
+        names = self.names.resolve("--sort", [word.removeprefix("-") for word in query.sort])
+        falling = [word.startswith("-") != query.descending for word in query.sort]
+        return list(zip(names, falling, strict=True))
+
+    def _sorted(self, items: Sequence[T], read: Callable[[T, str], Any]) -> list[T]:
+        """The items by each column of `sort`; those without a value come last either way."""
+        found = list(items)
+        for name, from_largest in reversed(self.sort):
+            values = [groups.sort_key(sortable(read(item, name))) for item in found]
+            order = sorted(range(len(found)), key=values.__getitem__, reverse=from_largest)
+            nothing = [i for i in order if values[i][0] == 2]
+            found = [found[i] for i in order if values[i][0] != 2] + [found[i] for i in nothing]
+        return found
+
+    def _conditions(self, query: Query) -> list[Condition]:
+        parsed = [parse(text) for text in query.where]
+        names = self.names.resolve("--where", [condition.name for condition in parsed])
+        return [replace(one, name=name) for one, name in zip(parsed, names, strict=True)]
+
+    def _curves(self) -> list[str]:
+        """The curves that the journals of the runs hold."""
+        came = [self.memory.progress(run) for run in self.runs]
+        names = dict.fromkeys(name for one in came if one is not None for name in one.newest)
+        return [name for name in names if "/" in name]
+
+    def _cut(self, items: Sequence[object], noun: str) -> list[str]:
+        """A note of rows beyond the limit."""
+        if self.query.limit is None or len(items) <= self.query.limit:
+            return []
+        return [f"{self.query.limit:,} of {plural(len(items), noun)} shown"]
+
+    def _why_none(self) -> str:
+        """A note that no run meets the conditions, and what there is instead."""
+        everyone = [self._facts(run) for run in self.runs]
+        for condition in self.conditions:
+            values = [_compared(item, condition) for item in everyone]
+            if not any(map(condition.holds, values)):
+                there = dict.fromkeys(sorted(values, key=groups.sort_key))
+                what = listed(["null" if v is None else v for v in there])
+                return f"no run of {len(self.runs)} has {condition}: {condition.name} is {what}"
+        return f"no run of {len(self.runs)} meets {' and '.join(map(str, self.conditions))}"
 
 
 @dataclass(frozen=True)
-class Cells:
-    """A table as it is read: figures rounded, columns without any value left out."""
+class _Keys:
+    """The config keys of the columns, and those of them that tell a person nothing."""
 
-    columns: list[str]
-    rows: list[list[str]]
-    numeric: list[bool]  # by column: figures go to the right
-
-
-def cells(table: Table) -> Cells:
-    """The cells of a table with at least one row; a run has its name alone where that is unique."""
-    columns = [c for c in table.columns if any(row[c] not in (None, []) for row in table.rows)]
-    named = _named(table)
-    rows = [[_text(column, row) for column in columns] for row in named.rows]
-    return Cells(columns, rows, [_is_numeric(table, column) for column in columns])
+    all: list[str]
+    quiet: frozenset[str]
 
 
-def render_table(table: Table, form: str) -> str:
-    """The table in one of FORMATS, without a line break at the end; CSV has no place for notes."""
-    match form:
-        case "text":
-            return "\n".join([*_aligned(table), *_notes(table, "")])
-        case "markdown":
-            return "\n".join([*_markdown(table), *_notes(table, "- ")])
-        case "csv":
-            return _csv(table)
-    rows = [_plain(row) for row in table.rows]
-    return json.dumps({"rows": rows, "notes": table.notes}, indent=2, ensure_ascii=False)
+def _keys(runs: Sequence[Run]) -> _Keys:
+    """The keys in which the runs differ; quiet is what changes no result.
+
+    Of many keys, so are those that follow from others, as the layers of a preset do from its name.
+    """
+    keys = records.varying(runs, records.differing(runs))
+    told = {"seed", *records.mixed(runs)}
+    if len(told.intersection(keys)) > MOST_KEYS:
+        told = {"seed", *telling(runs)}
+    return _Keys(keys, frozenset(keys) - told)
 
 
-def check_format(form: str) -> None:
-    """Raise ConfigError for what is none of FORMATS."""
-    if form not in FORMATS:
-        raise ConfigError(unknown_name("--format", form, FORMATS))
+def _of_group(group: Group, name: str, facts: Sequence[Facts]) -> Any:
+    """What a group has in a column: of what was measured a mean, else the values of its runs."""
+    match name:
+        case "runs":
+            return Count(len(group.done), group.expected, group.marks())
+        case "params":
+            return group.params()
+        case "flags":
+            return list(dict.fromkeys(flag for item in facts for flag in item.flags))
+    if name in FIGURES:
+        return group.statistic(name)
+    if name not in facts[0].run.config:
+        measured = [sortable(value(item, name)) for item in facts if item.run.done]
+        numbers = [number for number in measured if isinstance(number, int | float)]
+        if numbers:
+            return groups.statistic(numbers)
+    values = list(dict.fromkeys(sortable(value(item, name)) for item in facts))
+    return values[0] if len(values) == 1 else [str(item) for item in values]
 
 
-def _worth_a_note(run: Run) -> bool:
+def _compared(item: Facts, condition: Condition) -> Any:
+    """The value that a condition is about; a run goes by its path and by its name alone."""
+    if condition.name == "run":
+        return [str(item.run.path), item.run.path.name]
+    found = value(item, condition.name)
+    return found if isinstance(found, list) else sortable(found)
+
+
+def _folders(runs: Sequence[Run]) -> dict[Path, str]:
+    """The folder of each run, as short as they can be told apart."""
+    above = {run.path: str(run.path.parent.absolute()) for run in runs}
+    if len(set(above.values())) < 2:
+        return {path: Path(folder).name for path, folder in above.items()}
+    common = commonpath(above.values())
+    return {path: relpath(folder, common) for path, folder in above.items()}
+
+
+def _needs_note(run: Run) -> bool:
     """Whether a run needs a note: of a damaged one, reading it has made one already."""
     return not run.done and bool(run.reason) and run.state is not RunState.damaged
-
-
-def _group_row(group: Group, by: Sequence[str], flags: dict[Path, list[str]]) -> Row:
-    of_runs = [flag for run in group.runs for flag in flags.get(run.path, [])]
-    return {
-        **dict(zip(by, group.values, strict=True)),
-        "runs": Count(len(group.done), group.expected, group.marks()),
-        "params": group.params(),
-        **{figure: group.statistic(figure) for figure in FIGURES},
-        "flags": list(dict.fromkeys(of_runs)),
-    }
-
-
-def _aligned(table: Table) -> list[str]:
-    shown = cells(table)
-    return aligned([shown.columns, *shown.rows], shown.numeric)
-
-
-def _markdown(table: Table) -> list[str]:
-    shown = cells(table)
-    rules = ["---:" if numeric else "---" for numeric in shown.numeric]
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in shown.rows]
-    return [f"| {' | '.join(row)} |" for row in (shown.columns, rules, *escaped)]
-
-
-def _csv(table: Table) -> str:
-    """The table as CSV with exact numbers: a mean in two columns, a count in three."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    statistics = FIGURES if "runs" in table.columns else ()
-    heads: list[str] = []
-    for column in table.columns:
-        parts = [f"{column}_ci95"] if column in statistics else []
-        heads += [column, *(["expected", "marks"] if column == "runs" else parts)]
-    writer.writerow(map(_harmless, heads))
-    for row in table.rows:
-        cells: list[Any] = []
-        for column in table.columns:
-            match row[column]:
-                case Statistic() as statistic:
-                    cells += [statistic.mean, statistic.ci95]
-                case Count() as count:
-                    cells += [count.runs, count.expected, "; ".join(count.marks)]
-                case list() as words:
-                    cells.append("; ".join(words))
-                case value:
-                    cells += [value, None] if column in statistics else [value]
-        writer.writerow(map(_harmless, cells))
-    return file.getvalue().rstrip("\n")
-
-
-def _harmless(cell: Any) -> Any:
-    """The cell, marked as text where a spreadsheet would compute it."""
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
-
-
-def _notes(table: Table, bullet: str) -> list[str]:
-    return ["", *(bullet + note for note in table.notes)] if table.notes else []
-
-
-def _named(table: Table) -> Table:
-    """The table with runs by their names alone, where the names tell them apart."""
-    names = [Path(row["run"]).name for row in table.rows if "run" in row]
-    if not names or len(set(names)) < len(names):
-        return table
-    rows = [{**row, "run": name} for row, name in zip(table.rows, names, strict=True)]
-    return Table(table.columns, rows, table.notes)
-
-
-def _is_numeric(table: Table, column: str) -> bool:
-    values = [row[column] for row in table.rows if row[column] is not None]
-    if column == "runs":
-        return not any(count.marks for count in values)
-    return all(isinstance(v, int | float | Statistic) and not isinstance(v, bool) for v in values)
-
-
-def _text(column: str, row: Row) -> str:
-    value = row[column]
-    match value:
-        case None:
-            return "-"
-        case Statistic():
-            return _with_interval(column, value, row)
-        case list():
-            return ", ".join(value)
-        case bool():
-            return str(value).lower()
-        case int() | float():
-            return _rounded(column, value)
-    return str(value).replace("\n", "\\n")  # a row is a line
-
-
-def _with_interval(column: str, statistic: Statistic, row: Row) -> str:
-    """`1.8804 ± 0.0205`; with the number of values where it is not that of the runs."""
-    interval = "" if statistic.ci95 is None else f" ± {_rounded(column, statistic.ci95)}"
-    fewer = f" ({statistic.n})" if statistic.n != row["runs"].runs else ""
-    return f"{_rounded(column, statistic.mean)}{interval}{fewer}"
-
-
-def _rounded(column: str, value: float) -> str:
-    if column in LOSSES:
-        return f"{value:.4f}"
-    if column in ("params", "best_step"):
-        return f"{value:,.0f}"
-    return f"{value:.12g}"  # a value of the config, as it was given
-
-
-def _plain(row: Row) -> Row:
-    """A row for JSON: a statistic as an object, a count and its marks side by side."""
-    plain: Row = {}
-    for column, value in row.items():
-        if isinstance(value, Count):
-            plain |= asdict(value)
-        else:
-            plain[column] = asdict(value) if isinstance(value, Statistic) else value
-    return plain
-
-
-def _sortable(value: Any) -> Any:
-    """The value of a cell to sort by: of a statistic the mean, of a count the runs."""
-    match value:
-        case Statistic():
-            return value.mean
-        case Count():
-            return value.runs
-        case list():
-            return ", ".join(value)
-    return value

@@ -70,23 +70,56 @@ def table(
         typer.Argument(help="Run directories, and folders that hold some.", callback=home),
     ],
     by: Annotated[
-        str, typer.Option(help="Config keys, as model.n_embd,data.fraction: means over the seeds.")
+        str, typer.Option(help="Config keys, as n_embd,data.fraction: means over the seeds.")
     ] = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Only runs with lr=1e-3..3e-3, 'best<2', state!=done; repeatable."),
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(help="These alone, as lr,val/bpb,flops: keys of configs and results.")
+    ] = "",
+    sort: Annotated[
+        str, typer.Option(help="By columns, smallest first; the largest first with -best.")
+    ] = "",
+    descending: Annotated[bool, typer.Option("--descending", help="Sort the other way.")] = False,
+    limit: Annotated[int | None, typer.Option(help="At most so many rows.", min=1)] = None,
     form: Annotated[str, typer.Option("--format", help="text, csv, markdown or json.")] = "text",
-    sort: Annotated[str | None, typer.Option(help="A column, smallest first.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it anew until all runs have ended.")
+    ] = False,
 ) -> None:
     """Runs side by side, or means over seeds with 95% intervals; losses in nats per token."""
-    from gptexp.analysis import table
+    from gptexp.analysis import render
+    from gptexp.analysis.table import Query, build_table
 
-    table.check_format(form)
-    keys = [key.strip() for key in by.split(",")] if by else []
-    made = table.build_table(folders, keys, sort)
-    show(table.render_table(made, form))
+    render.check_format(form)
+    query = Query(
+        _words(by) or None,
+        where or [],
+        _words(columns),
+        _words(sort),
+        descending=descending,
+        limit=limit,
+    )
+    if watch:
+        from gptexp.analysis.watch import watch_runs
+
+        if form != "text":
+            raise ConfigError(Problem("--watch", f"shows text and no {form}", "leave out --format"))
+        raise typer.Exit(watch_runs(folders, query))
+    made = build_table(folders, query)
+    show(render.render_table(made, form))
     if form == "csv":  # which holds rows alone
         for note in made.notes:
             typer.echo(printable(note), err=True)
     if made.damaged:
         raise typer.Exit(DamagedError.exit_code)
+
+
+def _words(text: str) -> list[str]:
+    """The words between commas; none of an empty text."""
+    return [word.strip() for word in text.split(",")] if text else []
 
 
 def diff(

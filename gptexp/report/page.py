@@ -11,9 +11,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from gptexp.analysis import table
 from gptexp.analysis.cliff import best_of
-from gptexp.analysis.table import Table
+from gptexp.analysis.render import cells, render_table
+from gptexp.analysis.table import Table, per_group, per_run
 from gptexp.errors import ConfigError, Problem, StorageError
 from gptexp.files import read_regular, storage_errors, write_bytes, write_text
 from gptexp.report import figures, interactive, loss_figures, ngram_baselines, overview
@@ -65,7 +65,7 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     cliffs = figures.cliffs(drawn, with_curves, list(results.records.values()), baselines)
     others = loss_figures.drawn(points, varied)
     runs = [record.run for record in results.records.values()]
-    per_run, per_group = table.per_run(runs), table.per_group(runs, results.by)
+    by_run, by_group = per_run(runs), per_group(runs, results.by)
     facts = overview.facts(results, baselines)
     text = _page(
         facts=facts,
@@ -75,17 +75,17 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         others=[_figure(figure) for figure in others],
         left_out=loss_figures.left_out(points, varied, len(others)),
         samples=_samples(results),
-        groups=_rows(per_group, [bool(row["runs"].marks) for row in per_group.rows]),
-        runs=_rows(per_run, [row["state"] != RunState.done for row in per_run.rows]),
-        notes=[*per_group.notes, *map(str, results.damaged), *results.notes],
+        groups=_rows(by_group, [bool(row["runs"].marks) for row in by_group.rows]),
+        runs=_rows(by_run, [row["state"] != RunState.done for row in by_run.rows]),
+        notes=[*by_group.notes, *map(str, results.damaged), *results.notes],
     )
     pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others)}
     _remove_stale(target, pictures)
     for name, picture in pictures.items():
         write_bytes(target / name, picture)
-    write_text(target / "runs.csv", table.render_table(per_run, "csv") + "\n")
-    write_text(target / "groups.csv", table.render_table(per_group, "csv") + "\n")
-    numbers = _numbers(facts, list(pictures), drawn, points, per_group, baselines)
+    write_text(target / "runs.csv", render_table(by_run, "csv") + "\n")
+    write_text(target / "groups.csv", render_table(by_group, "csv") + "\n")
+    numbers = _numbers(facts, list(pictures), drawn, points, by_group, baselines)
     write_text(target / NUMBERS, numbers)
     write_text(target / PAGE, text)
     return target / PAGE, results.damaged
@@ -152,11 +152,11 @@ def _figure(figure: ReportFigure) -> dict[str, Any]:
 
 def _rows(shown: Table, marked: Sequence[bool]) -> dict[str, Any]:
     """A table for the template, with the rows to mark, since not all of their runs are done."""
-    cells = table.cells(shown)
+    made = cells(shown)
     return {
-        "columns": cells.columns,
-        "numeric": cells.numeric,
-        "rows": list(zip(cells.rows, marked, strict=True)),
+        "columns": made.heads,
+        "numeric": made.numeric,
+        "rows": list(zip(made.rows, marked, strict=True)),
     }
 
 
@@ -183,7 +183,7 @@ def _numbers(
         "cliffs": [asdict(bundle) for bundle in drawn],
         "ngrams": None if baselines is None else asdict(baselines),
         "points": [asdict(point) for point in points],
-        "groups": json.loads(table.render_table(groups, "json")),
+        "groups": json.loads(render_table(groups, "json")),
     }
     return json.dumps(values, indent=1, allow_nan=False) + "\n"
 

@@ -70,7 +70,7 @@ class Lines:
         return last if last >= 0 else None
 
     def newest_first(self) -> Iterator[dict[str, Any]]:
-        """The whole lines from the last on, each by itself: none is compared with its neighbours."""
+        """The whole lines from the last on, each taken by itself: see Order."""
         with self._opened() as file:
             for _, raw in backward(file, file.seek(0, os.SEEK_END)):
                 line = parsed(raw) if raw and self.having in raw else None

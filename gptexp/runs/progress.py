@@ -16,6 +16,7 @@ class Progress:
 
     step: int  # updates done
     newest: dict[str, Any]  # the newest value of each curve and position, by its name
+    evaluated: int | None  # the step of the newest evaluation
     best: dict[str, Any] | None  # the evaluation of the lowest validation loss
     pace: float | None  # seconds that an update took of late, evaluations included
 
@@ -37,7 +38,8 @@ def read_progress(run: Path) -> Progress | None:
     evaluation = next(evaluations(run).newest_first(), None)
     logged = next(Lines(run / "metrics.jsonl", having=b'"train/loss"').newest_first(), {})
     newest = {**_values(logged), **_values(evaluation or {}), **_values(last)}
-    return Progress(last["step"], newest, _best(run, evaluation), _pace(run, last))
+    evaluated = None if evaluation is None else evaluation["step"]
+    return Progress(last["step"], newest, evaluated, _best(run, evaluation), _pace(run, last))
 
 
 def _values(line: dict[str, Any]) -> dict[str, Any]:

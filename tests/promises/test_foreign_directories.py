@@ -14,7 +14,8 @@ from run_directories import write_run
 
 import gptexp
 from gptexp.analysis import diff
-from gptexp.analysis.table import build_table, render_table
+from gptexp.analysis.render import render_table
+from gptexp.analysis.table import Query, build_table
 from gptexp.cli.app import main
 from gptexp.config import Config
 from gptexp.errors import GptexpError
@@ -41,7 +42,9 @@ def table(run: Path, _: Config) -> None:
 
 READERS: dict[str, Door] = {
     "table": table,
-    "groups": lambda run, _: render_table(build_table([run.parent], ["model.n_embd"]), "text"),
+    "groups": lambda run, _: render_table(
+        build_table([run.parent], Query(by=["model.n_embd"])), "text"
+    ),
     "diff": lambda run, _: diff.report(run, next(run.parent.glob("*whole*"))),
     "results": lambda run, _: read_results(run.parent),
     "plan": lambda run, config: progress(config, RunDirectory(run), 12),
