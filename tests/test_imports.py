@@ -135,7 +135,7 @@ STAGES = {
         "gptexp.experiment.reproduce, gptexp.experiment.at_commit",
         set(),
     ),
-    "tables and differences": ("gptexp.analysis.diff, gptexp.analysis.table", set()),
+    "tables and differences": ("gptexp.analysis.diff, gptexp.analysis.watch", set()),
     "links and the curve of a sweep, for TensorBoard": (
         "gptexp.interchange.board, gptexp.interchange.links, gptexp.report.scaling_curve",
         {"tensorboard"},

@@ -169,7 +169,7 @@ def sortable(found: Any) -> Any:
         case Steps():
             return found.step
         case list():
-            return ", ".join(found)
+            return ", ".join(map(str, found))
     return found
 
 
@@ -185,16 +185,19 @@ class Names:
         self.config = list(dict.fromkeys(key for run in runs for key in run.config))
         self.leaves = leaves(self.config)
 
-    def resolve(self, option: str, words: Iterable[str]) -> list[str]:
-        """The names behind words, `optim.lr` for `lr` as in labels; raises ConfigError."""
-        return _each(words, lambda word: self._column(option, word))
+    def resolve(self, option: str, words: Iterable[str], others: Sequence[str] = ()) -> list[str]:
+        """The names behind words, `optim.lr` for `lr` as in labels; raises ConfigError.
+
+        `others` are known beside those of runs.
+        """
+        return _each(words, lambda word: word if word in others else self._column(option, word))
 
     def keys(self, option: str, words: Iterable[str]) -> list[str]:
         """The keys of the config behind words, likewise; raises ConfigError."""
         return _each(words, lambda word: self._key(option, word) or self._unknown(option, word))
 
     def _column(self, option: str, word: str) -> str:
-        if word in OWN or word in OF_GROUPS or word in SUMMARY:
+        if word in OWN or word in SUMMARY:
             return word
         if (key := self._key(option, word)) is not None:
             return key

@@ -43,15 +43,8 @@ class Cells:
 
 
 def cells(table: Table) -> Cells:
-    """The cells of a table; a run has its name alone where that is unique.
-
-    Left out are quiet columns, and those without any value.
-    """
-    columns = [
-        column
-        for column in table.columns
-        if column not in table.quiet and any(row[column] not in (None, []) for row in table.rows)
-    ]
+    """The cells of a table but for quiet columns; a run has its name alone where that is unique."""
+    columns = [column for column in table.columns if column not in table.quiet]
     heads = dict(zip(table.columns, table.heads, strict=True))
     named = _named(table)
     return Cells(
@@ -131,7 +124,7 @@ def _exact(table: Table, column: str, row: Row) -> list[Any]:
         case Steps() as steps:
             return [steps.step, steps.max_steps]
         case list() as words:
-            return ["; ".join(words)]
+            return ["; ".join(map(str, words))]
     return [row[column], *[None] * (len(_parts(table, column)) - 1)]
 
 
@@ -165,7 +158,7 @@ def _text(column: str, row: Row) -> str:
         case Statistic():
             return _with_interval(column, value, row)
         case list():
-            return ", ".join(value)
+            return ", ".join(map(str, value))
         case bool():
             return str(value).lower()
         case int() | float():

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from gptexp.analysis import groups, records
 from gptexp.analysis.columns import (
+    OF_GROUPS,
     OWN,
     Count,
     Facts,
@@ -54,7 +55,7 @@ class Table:
     rows: list[Row]
     notes: list[str]
     heads: list[str]  # the columns as short as people type them
-    quiet: frozenset[str] = frozenset()  # columns for programs, which tell a person nothing
+    quiet: frozenset[str] = frozenset()  # columns for programs: they tell a person nothing
     means: frozenset[str] = frozenset()  # columns of means over seeds
     damaged: bool = False  # whether a note tells of damage
 
@@ -90,8 +91,9 @@ class View:
         self.flags, self.odd = groups.strangers(runs)
         self.folders = _folders(runs)
         self.by = None if query.by is None else self.names.keys("--by", query.by)
-        self.columns = self.names.resolve("--columns", query.columns)
-        self.sort = self._orders(query)
+        others = () if self.by is None else OF_GROUPS
+        self.columns = self.names.resolve("--columns", query.columns, others)
+        self.sort = self._orders(query, others)
         self.conditions = self._conditions(query)
         asked = [*self.columns, *(name for name, _ in self.sort)]
         asked += [condition.name for condition in self.conditions]
@@ -122,25 +124,22 @@ class View:
         return sorted(facts, key=lambda i: [groups.sort_key(i.run.config.get(k)) for k in keys])
 
     def shown(self, facts: Sequence[Facts], everyone: Sequence[Facts]) -> Table:
-        """A row for each of these runs, in their order; the columns are those of `everyone`."""
+        """A row for each of these runs, in their order; the keys are those of `everyone`."""
         keys = self._keys([item.run for item in everyone])
-        columns, quiet = self.columns, frozenset[str]()
-        if not columns:
-            several = len({item.folder for item in everyone}) > 1
-            columns = [*keys.all, *(name for name in OWN if name != "folder" or several)]
-            all_done = all(item.run.done for item in everyone)
-            quiet = keys.quiet.union(UNFINISHED if all_done else ())
+        several = len({item.folder for item in everyone}) > 1
+        own = [name for name in OWN if name != "folder" or several]
+        columns = self.columns or [*keys.all, *own]
         rows = [{name: value(item, name) for name in columns} for item in facts]
-        return Table(columns, rows, [], self.names.short(columns), quiet)
+        all_done = all(item.run.done for item in facts)
+        quiet = keys.quiet.union(UNFINISHED if all_done else ())
+        return self._made(columns, rows, quiet)
 
     def _runs(self, facts: Sequence[Facts]) -> Table:
         shown = self.in_order(facts)[: self.query.limit]
-        notes = [
-            f"{i.run.path}: {i.run.state}: {i.run.reason}" for i in shown if _needs_note(i.run)
-        ]
-        return replace(
-            self.shown(shown, facts), notes=[*notes, *self.odd, *self._cut(facts, "run")]
-        )
+        runs = [item.run for item in shown]
+        notes = [f"{run.path}: {run.state}: {run.reason}" for run in runs if _needs_note(run)]
+        notes += [*self._odd(shown), *self._cut(facts, "run")]
+        return replace(self.shown(shown, facts), notes=notes)
 
     def _groups(self, facts: Sequence[Facts], by: Sequence[str]) -> Table:
         by_path = {item.run.path: item for item in facts}
@@ -154,11 +153,21 @@ class View:
         shown = self._sorted(grouped, of_group)[: self.query.limit]
         columns = self.columns or [*by, "runs", "params", *FIGURES, "flags"]
         rows = [{name: of_group(group, name) for name in columns} for group in shown]
-        means = {
-            c for c in columns if c in FIGURES or any(isinstance(r[c], Statistic) for r in rows)
-        }
-        notes = [*groups.notes(shown, by), *self.odd, *self._cut(grouped, "group")]
-        return Table(columns, rows, notes, self.names.short(columns), means=frozenset(means))
+        means = [c for c in columns if any(isinstance(row[c], Statistic) for row in rows)]
+        notes = [*groups.notes(shown, by), *self._odd(facts), *self._cut(grouped, "group")]
+        table = self._made(columns, rows, frozenset())
+        return replace(table, notes=notes, means=frozenset([*means, *FIGURES]))
+
+    def _made(self, columns: Sequence[str], rows: list[Row], quiet: frozenset[str]) -> Table:
+        """The table; where its columns were not asked for, those without values are quiet too."""
+        empty = [c for c in columns if all(row[c] in (None, []) for row in rows)]
+        quiet = frozenset() if self.columns else quiet.union(empty)
+        return Table(list(columns), rows, [], self.names.short(columns), quiet)
+
+    def _odd(self, facts: Sequence[Facts]) -> list[str]:
+        """The notes about code and data, unless they are about other runs than these alone."""
+        concerned = not self.conditions or any(item.flags for item in facts)
+        return self.odd if concerned else []
 
     def _facts(self, run: Run) -> Facts:
         journal = self.reads_journals or run.state not in (RunState.done, RunState.damaged)
@@ -171,9 +180,10 @@ class View:
             self._known = runs, _keys(runs)
         return self._known[1]
 
-    def _orders(self, query: Query) -> list[tuple[str, bool]]:
+    def _orders(self, query: Query, others: Sequence[str]) -> list[tuple[str, bool]]:
         """The columns to sort by, each with whether its largest comes first."""
-        names = self.names.resolve("--sort", [word.removeprefix("-") for word in query.sort])
+        words = [word.removeprefix("-") for word in query.sort]
+        names = self.names.resolve("--sort", words, others)
         falling = [word.startswith("-") != query.descending for word in query.sort]
         return list(zip(names, falling, strict=True))
 
@@ -253,7 +263,7 @@ def _of_group(group: Group, name: str, facts: Sequence[Facts]) -> Any:
         if numbers:
             return groups.statistic(numbers)
     values = list(dict.fromkeys(sortable(value(item, name)) for item in facts))
-    return values[0] if len(values) == 1 else [str(item) for item in values]
+    return values[0] if len(values) == 1 else values
 
 
 def _compared(item: Facts, condition: Condition) -> Any:

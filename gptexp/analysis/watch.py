@@ -96,8 +96,9 @@ class Watch:
         if self.view is None:
             return f"{listed(self.paths)}: no run yet; waits for the first one, Ctrl-C ends it"
         states = Counter(item.run.state for item in self.facts)
-        counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        return f"{listed(self.paths)}: {plural(len(self.facts), 'run')}: {counts}"
+        running = {RunState.running: states.pop(RunState.running, 0)}
+        counts = ", ".join(f"{n} {state}" for state, n in {**running, **states}.items() if n)
+        return f"{listed(self.paths)}: {plural(len(self.facts), 'run')}, {counts}"
 
 
 def draw(watch: Watch) -> None:

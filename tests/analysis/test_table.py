@@ -1,4 +1,4 @@
-"""`gptexp table`: its rows, every form that it can take, and mistakes."""
+"""`gptexp table`: its rows and columns, every form that it can take, and mistakes."""
 
 import csv
 import io
@@ -6,11 +6,12 @@ import json
 import math
 
 import pytest
-from run_directories import write_run
+from run_directories import valley, write_run
 from small_runs import ONE_LINE
 from table_runs import grid
 
 from gptexp.experiment.run import run_experiment
+from gptexp.runs.directory import RunDirectory
 
 # One row for each run
 
@@ -20,16 +21,16 @@ def test_each_run_is_a_row_with_the_keys_that_differ(gptexp, tmp_path):
     write_run(tmp_path / "a", 2, state="diverged", reason="step 7: loss nan", optim__lr=0.2)
     code, out, _ = gptexp("table", tmp_path / "a")
     head, *lines = out.partition("\n\n")[0].splitlines()
-    names = "optim.lr seed state params best best_step final height test run"
+    names = "lr seed state step params val best best_step final height test run"
     assert code == 0
     assert head.split() == names.split()
-    found = {tuple(line.split()[:-1]) for line in lines}
+    found = {" ".join(line.split()[:-1]) for line in lines}
     assert found == {
-        ("0.1", "0", "done", "809,856", "1.1000", "1,000", "1.6000", "0.5000", "2.0000"),
-        ("0.1", "1", "done", "809,856", "1.2000", "1,001", "1.7000", "0.5000", "2.1000"),
-        ("0.2", "0", "done", "809,856", "1.2000", "1,000", "1.7000", "0.5000", "2.0000"),
-        ("0.2", "1", "done", "809,856", "1.3000", "1,001", "1.8000", "0.5000", "2.1000"),
-        ("0.2", "2", "diverged", "-", "-", "-", "-", "-", "-"),
+        "0.1 0 done 2,000 809,856 1.6000 1.1000 1,000 1.6000 0.5000 2.0000",
+        "0.1 1 done 2,000 809,856 1.7000 1.2000 1,001 1.7000 0.5000 2.1000",
+        "0.2 0 done 2,000 809,856 1.7000 1.2000 1,000 1.7000 0.5000 2.0000",
+        "0.2 1 done 2,000 809,856 1.8000 1.3000 1,001 1.8000 0.5000 2.1000",
+        "0.2 2 diverged 50 of 2,000 - - - - - - -",
     }
     assert out.splitlines()[-1].endswith(": diverged: step 7: loss nan")
 
@@ -57,15 +58,57 @@ def test_a_column_without_values_is_left_out_of_the_text_and_kept_for_programs(g
     assert ",test," in gptexp("table", tmp_path / "a", "--format", "csv")[1]
 
 
-def test_runs_of_the_same_name_in_two_folders_are_shown_with_them(table, tmp_path):
+def test_runs_of_several_folders_are_told_apart_by_them(gptexp, rows, tmp_path):
     for name in ("a", "b"):
-        write_run(tmp_path / name, 0)
-    lines, _ = table(tmp_path)
-    assert [line.split()[-1].rpartition("/")[0] for line in lines] == [
-        str(tmp_path / "a"),
-        str(tmp_path / "b"),
-    ]
-    assert [line.split()[0] for line in lines] == ["a", "b"], "name differs"
+        path = write_run(tmp_path / name, 0)
+    head, *lines = gptexp("table", tmp_path)[1].splitlines()
+    assert head.split()[0] == "folder", "name differs too, and says nothing more"
+    assert [line.split()[0] for line in lines] == ["a", "b"]
+    assert lines[1].split()[-1] == path.name
+    assert [row["run"] for row in rows(tmp_path)["rows"]][1] == str(path)
+    assert " folder " not in gptexp("table", tmp_path / "a")[1]
+
+
+def test_of_many_keys_those_that_follow_from_others_are_for_programs_alone(gptexp, rows, tmp_path):
+    """A preset's name tells its layers, and a key that changes no result tells nothing."""
+    presets = {"tiny": 1, "small": 2}
+    for name, size in presets.items():
+        sizes = {f"model__{key}": size for key in ("n_layer", "n_head", "n_embd", "block_size")}
+        steps = {"trainer__batch_size": size, "trainer__eval_interval": size}
+        write_run(tmp_path / "a", 0, model__name=name, trainer__log_interval=size, **sizes, **steps)
+    head = gptexp("table", tmp_path / "a")[1].splitlines()[0]
+    assert head.split()[:2] == ["model", "state"]
+    assert rows(tmp_path / "a")["rows"][0].keys() >= {"model.n_layer", "trainer.log_interval"}
+    assert [row["model.name"] for row in rows(tmp_path / "a")["rows"]] == ["small", "tiny"]
+
+
+def test_a_run_that_is_not_done_shows_how_far_it_is(gptexp, rows, tmp_path):
+    last = {"step": 1130, "tokens": 10170, "epoch": 11.3, "seconds": 1130 / 40, "train/loss": 2.0}
+    last |= {"train/tokens_per_second": 15234.0}
+    write_run(tmp_path / "a", 0, 1.5)
+    run = write_run(tmp_path / "a", 1, state="running", metrics=[*valley(2.0, 12), last])
+    write_run(tmp_path / "a", 2, state="diverged", metrics=valley(2.0, 12))
+    with RunDirectory(run).locked():
+        lines = gptexp("table", tmp_path / "a")[1].splitlines()
+        found = rows(tmp_path / "a")["rows"][1]
+    seen = "1 running 1,130 of 2,000 - 2.4167 2.0000 500 - - 15.2k 0:22"
+    assert lines[0].split()[-3:] == ["tok/s", "left", "run"]
+    assert " ".join(lines[2].split()[:-1]) == seen.replace("500", "600")
+    assert lines[3].split()[-2] == "-", "one that diverged does not go on"
+    assert (found["step"], found["max_steps"], found["tok/s"]) == (1130, 2000, 15234.0)
+    assert found["left"] == pytest.approx(870 / 40)
+    assert found["final"] is None
+
+
+def test_I1_a_journal_that_is_none_is_a_note_beside_the_other_runs(gptexp, tmp_path):
+    write_run(tmp_path / "a", 0)
+    hurt = write_run(tmp_path / "a", 1, state="interrupted")
+    (hurt / "metrics.jsonl").unlink()
+    (hurt / "metrics.jsonl").mkdir()
+    code, out, _ = gptexp("table", tmp_path / "a")
+    assert code == 2
+    assert [line.split()[1] for line in out.splitlines()[1:3]] == ["done", "interrupted"]
+    assert f"{hurt}/metrics.jsonl: not a regular file. Fix: remove it" in out
 
 
 # Forms
@@ -105,7 +148,7 @@ def test_markdown_is_a_table_and_a_list(gptexp, tmp_path):
     grid(tmp_path / "a")
     _, out, _ = gptexp("table", tmp_path / "a", "--by", "model.n_embd", "--format", "markdown")
     head, rule, row, blank, note = out.splitlines()
-    assert head.startswith("| model.n_embd | runs | params | best | best_step |")
+    assert head.startswith("| n_embd | runs | params | best | best_step |")
     assert rule.startswith("| ---: | --- | ---: | ---: |")
     assert row.startswith("| 128 | 6, mixed | 809,856 | 1.2500 ± ")
     assert (blank, note) == ("", "- groups mix values of optim.lr: add it to --by")
@@ -129,7 +172,7 @@ def test_rows_are_sorted_by_a_column(rows, tmp_path, key):
     ("arguments", "line"),
     [
         (["--by", "model.n_embdd"], "--by: model.n_embdd is not known. Fix: did you mean mo"),
-        (["--by", "n_embd"], "--by: n_embd is not known. Fix: did you mean model.n_embd?"),
+        (["--by", "best"], "--by: best is not known. Fix: did you mean "),
         (["--by", "optim.lr,"], "--by: an empty word is not known. Fix: use one of name, "),
         (["--sort", "bset"], "--sort: bset is not known. Fix: did you mean best?"),
         (["--format", "xml"], "--format: xml is not known. Fix: use one of text, csv, markd"),
