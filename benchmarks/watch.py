@@ -73,7 +73,7 @@ def log(live: list[RunDirectory]) -> None:
 
 
 def cpu_seconds(runs: Path, seconds: float, on_terminal: bool) -> float:
-    """The CPU time of the command, ended by Ctrl-C after so many seconds."""
+    """The CPU time of the command, ended by SIGTERM after so many seconds."""
     if on_terminal:
         child, screen = pty.fork()
     else:
@@ -88,7 +88,7 @@ def cpu_seconds(runs: Path, seconds: float, on_terminal: bool) -> float:
         fcntl.ioctl(screen, termios.TIOCSWINSZ, WINDOW)
     else:
         os.close(end)
-    threading.Timer(seconds, os.kill, (child, signal.SIGINT)).start()
+    threading.Timer(seconds, os.kill, (child, signal.SIGTERM)).start()
     with contextlib.suppress(OSError):  # a terminal's way to say that it is over
         while os.read(screen, 1 << 16):
             pass
