@@ -46,7 +46,8 @@ def watch_runs(paths: Sequence[Path], query: Query) -> int:
     watch = Watch(paths, query)
     try:
         with _ended_by_signals():
-            draw(watch) if _is_terminal() else tell(watch)
+            follow = draw if _is_terminal() else tell
+            follow(watch)
     except _Ended as end:
         if watch.frame:
             show("\n".join(watch.frame))
@@ -95,6 +96,9 @@ class Watch:
         """What is watched, and how many runs are in which state."""
         if self.view is None:
             return f"{listed(self.paths)}: no run yet; waits for the first one, Ctrl-C ends it"
+        if not self.facts:
+            runs = plural(len(self.view.runs), "run")
+            return f"{listed(self.paths)}: none of {runs} meets the conditions"
         states = Counter(item.run.state for item in self.facts)
         running = {RunState.running: states.pop(RunState.running, 0)}
         counts = ", ".join(f"{n} {state}" for state, n in {**running, **states}.items() if n)

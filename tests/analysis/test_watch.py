@@ -167,6 +167,9 @@ def test_columns_rows_and_groups_are_those_of_the_options(tmp_path, running):
 def test_a_folder_may_be_empty_or_not_there_yet(tmp_path):
     assert "no run yet" in seen(tmp_path / "nowhere")[0]
     assert "no run yet" in seen(tmp_path)[0]
+    write_run(tmp_path / "a", 0)
+    [head, *_] = seen(tmp_path / "a", where=["lr=7"])
+    assert head.endswith("a: none of 1 run meets the conditions")
 
 
 def test_a_terminal_is_drawn_anew_at_a_change_and_left_as_it_was(
