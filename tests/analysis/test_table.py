@@ -12,6 +12,7 @@ from table_runs import grid
 
 from gptexp.experiment.run import run_experiment
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.state import RunState
 
 # One row for each run
 
@@ -98,6 +99,21 @@ def test_a_run_that_is_not_done_shows_how_far_it_is(gptexp, rows, tmp_path):
     assert (found["step"], found["max_steps"], found["tok/s"]) == (1130, 2000, 15234.0)
     assert found["left"] == pytest.approx(870 / 40)
     assert found["final"] is None
+
+
+def test_the_steps_of_a_budget_are_those_of_the_manifest(rows, small, tmp_path, quick):
+    """Of a run of before, whose manifest does not say, no steps are guessed."""
+    outcome = run_experiment(small("trainer.max_tokens=100"), tmp_path)
+    run = outcome.directory
+    (run / "summary.json").unlink()
+    RunDirectory(run).set_status(RunState.failed)
+    [row] = rows(tmp_path)["rows"]
+    assert row["step"] == row["max_steps"] > 0
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["max_steps"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    [row] = rows(tmp_path)["rows"]
+    assert (row["max_steps"], row["left"]) == (None, None)
 
 
 def test_I1_a_journal_that_is_none_is_a_note_beside_the_other_runs(gptexp, tmp_path):
