@@ -16,6 +16,7 @@ from event_files import board, ends, expected_curves, scalars
 from small_runs import ROOT, Result, metrics, only, summary
 
 from gptexp.cli.app import main
+from gptexp.runs.journal import evaluations
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -103,7 +104,11 @@ def gptexp(
 
 def test_they_stand_in_a_table_with_their_states_and_losses(gptexp):
     table = json.loads("\n".join(gptexp("table", "outputs", "--format", "json")))
-    assert {row["run"]: (row["state"], row["best"], row["final"]) for row in table["rows"]} == {
+    runs = {row["run"]: row for row in table["rows"]}
+    for run in (COUNTED, INTERRUPTED):  # their best so far
+        losses = [line["val/loss"] for line in evaluations(run)]
+        assert runs[str(run)].pop("best") == min(losses)
+    assert {name: (row["state"], row.get("best"), row["final"]) for name, row in runs.items()} == {
         str(COUNTED): ("interrupted", None, None),
         str(DONE): ("done", 2.7487610797492827, 2.7487610797492827),
         str(INTERRUPTED): ("interrupted", None, None),
@@ -115,7 +120,7 @@ def test_they_stand_in_a_table_with_their_states_and_losses(gptexp):
 
 def test_means_over_seeds_are_those_of_then(gptexp):
     head, row = gptexp("table", "outputs/sweep", "--by", "optim.lr")
-    assert " ".join(head.split()) == "optim.lr runs params best best_step final height"
+    assert " ".join(head.split()) == "lr runs params best best_step final height"
     best = "2.6301 ± 0.1164"
     assert " ".join(row.split()) == f"0.01 2 1,080 {best} 12 ± 0 {best} 0.0000 ± 0.0000"
 
