@@ -67,6 +67,13 @@ def _bar() -> "type[tqdm]":  # type: ignore[type-arg]
     return Bar
 
 
+def _on_terminal() -> bool:
+    """Whether standard error is a terminal; one that is closed or missing is none."""
+    with contextlib.suppress(ValueError):
+        return sys.stderr is not None and sys.stderr.isatty()
+    return False
+
+
 class _RunLog(logging.FileHandler):
     """A file of messages that a full or broken disk keeps from nothing else: see metrics.jsonl."""
 
@@ -173,7 +180,7 @@ class Progress:
         self.bar = _bar()(
             total=self.max_steps,
             initial=step,
-            disable=sys.stderr is None or not sys.stderr.isatty(),
+            disable=not _on_terminal(),
             leave=False,
             unit="step",
             dynamic_ncols=True,

@@ -30,6 +30,12 @@ def verb(monkeypatch, *words: str) -> int:
     return int(ended.value.code or 0)
 
 
+def closed_file() -> io.StringIO:
+    file = io.StringIO()
+    file.close()
+    return file
+
+
 def states() -> list[object]:
     return [RunDirectory(path.parent).state() for path in Path("outputs").glob("*/*/status.json")]
 
@@ -43,10 +49,11 @@ def test_J5_a_run_and_a_sweep_go_on_without_streams(command, monkeypatch, text_f
     assert states() == ["done"] * (2 if sweep else 1)
 
 
-def test_J5_a_library_without_a_screen_trains(small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("screen", [None, closed_file()], ids=["none", "closed"])
+def test_J5_a_library_without_a_screen_trains(small, tmp_path, monkeypatch, screen):
     console.setup()
     for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, None)
+        monkeypatch.setattr(sys, name, screen)
     assert run_experiment(small("trainer.max_steps=2"), tmp_path).state == "done"
 
 
