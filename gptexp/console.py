@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
@@ -43,10 +45,33 @@ class _Screen(logging.Handler):
 
 def _write(text: str, stream: IO[str]) -> None:
     """A line, above the bar where there is one: there can be none before tqdm is imported."""
-    if (bars := sys.modules.get("tqdm")) is not None:
-        bars.tqdm.write(text, file=stream)
+    if "tqdm" in sys.modules:
+        _bar().write(text, file=stream)
     else:
         print(text, file=stream)
+
+
+@cache
+def _bar() -> "type[tqdm]":  # type: ignore[type-arg]
+    """tqdm with a lock that no other process shares.
+
+    Its own is shared with all forked processes: one that is killed as it writes a line would never
+    let it go, and each of the others would wait for ever at its next line.
+    """
+    from tqdm import tqdm  # not for a run that is over
+
+    class Bar(tqdm):  # type: ignore[type-arg]
+        pass
+
+    Bar.set_lock(threading.RLock())
+    return Bar
+
+
+def _on_terminal() -> bool:
+    """Whether standard error is a terminal; one that is closed or missing is none."""
+    with contextlib.suppress(ValueError):
+        return sys.stderr is not None and sys.stderr.isatty()
+    return False
 
 
 class _RunLog(logging.FileHandler):
@@ -148,16 +173,14 @@ class Progress:
     @contextmanager
     def running(self, step: int) -> Iterator[None]:
         """Show the head of the table, and the bar where standard error is a terminal."""
-        from tqdm import tqdm  # not for a run that is over
-
         log.info("")
         log.info(HEADER)
         self.first_step = step
         self.started = self.shown = time.monotonic()
-        self.bar = tqdm(
+        self.bar = _bar()(
             total=self.max_steps,
             initial=step,
-            disable=sys.stderr is None or not sys.stderr.isatty(),
+            disable=not _on_terminal(),
             leave=False,
             unit="step",
             dynamic_ncols=True,

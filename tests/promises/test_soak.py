@@ -41,13 +41,17 @@ def killed_in_training(work: Callable[[], object], outputs: Path, rng: random.Ra
     before = journals(outputs)
     child = os.fork()
     if child == 0:
+        code = 99
         try:
             signal.alarm(120)
             work()
+            code = 0
         finally:
-            os._exit(0)
+            os._exit(code)
     while not trains_on(outputs, before):
-        if os.waitpid(child, os.WNOHANG)[0]:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert os.waitstatus_to_exitcode(status) == 0, "neither killed nor done"
             return False
         time.sleep(0.001)
     time.sleep(rng.uniform(0, 0.05))

@@ -1,12 +1,15 @@
 """Screens that are closed, gone, full or short of characters: a run goes on, a verb just ends."""
 
+import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from interruptions import Small, die, forked
 from small_runs import ROOT, SMALL
 
 from gptexp import console
@@ -27,6 +30,12 @@ def verb(monkeypatch, *words: str) -> int:
     return int(ended.value.code or 0)
 
 
+def closed_file() -> io.StringIO:
+    file = io.StringIO()
+    file.close()
+    return file
+
+
 def states() -> list[object]:
     return [RunDirectory(path.parent).state() for path in Path("outputs").glob("*/*/status.json")]
 
@@ -40,10 +49,11 @@ def test_J5_a_run_and_a_sweep_go_on_without_streams(command, monkeypatch, text_f
     assert states() == ["done"] * (2 if sweep else 1)
 
 
-def test_J5_a_library_without_a_screen_trains(small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("screen", [None, closed_file()], ids=["none", "closed"])
+def test_J5_a_library_without_a_screen_trains(small, tmp_path, monkeypatch, screen):
     console.setup()
     for name in ("stdout", "stderr"):
-        monkeypatch.setattr(sys, name, None)
+        monkeypatch.setattr(sys, name, screen)
     assert run_experiment(small("trainer.max_steps=2"), tmp_path).state == "done"
 
 
@@ -90,6 +100,26 @@ def test_J5_a_screen_that_is_full_is_a_line_of_a_verb_and_nothing_to_a_run(
         monkeypatch.setattr(sys, "stdout", full)
         assert command(*SHORT, f"data.path={text_file}").code == 0
         monkeypatch.undo()
+
+
+def test_a_process_that_is_killed_as_it_writes_a_line_does_not_block_another(
+    small: Small, tmp_path: Path
+) -> None:
+    """Both forked, as the workers of a pool may be, from one that has trained."""
+
+    class Deadly(io.StringIO):
+        def write(self, text: str) -> int:
+            die()
+            return len(text)
+
+    def work(screen: io.StringIO, seed: int) -> int:
+        with contextlib.redirect_stdout(screen):
+            return run_experiment(small(f"seed={seed}", "trainer.max_steps=2"), tmp_path).exit_code
+
+    console.setup()
+    assert work(io.StringIO(), 0) == 0
+    assert forked(lambda: work(Deadly(), 1)) == -signal.SIGKILL
+    assert forked(lambda: work(io.StringIO(), 1)) == 0
 
 
 @pytest.mark.slow
