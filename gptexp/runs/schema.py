@@ -175,6 +175,13 @@ class Resume(TypedDict):
     before: NotRequired[Process]
 
 
+class Origin(TypedDict):
+    """The run whose files a run was made of; see experiment.reuse."""
+
+    run: str  # its directory, as it was then
+    command: list[str]
+
+
 class Manifest(TypedDict, total=False):
     """manifest.json; see experiment.manifest.write_manifest."""
 
@@ -189,6 +196,7 @@ class Manifest(TypedDict, total=False):
     environment: Environment
     sources: dict[str, str]
     resumes: list[Resume]
+    reused: Origin
     seal: str
 
 
