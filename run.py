@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
 
     Our own sweeper takes its outcome; a search sweeper, its best validation loss.
     """
-    from gptexp.experiment.run import run_experiment
+    from gptexp.sweep.points import told, train_point
 
     global multirun
     multirun = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -49,7 +49,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
         if any(done.state is RunState.interrupted for done in outcomes):
             outcome = NOT_STARTED  # Ctrl-C ends a search too
         else:
-            outcome = run_experiment(config, overrides=overrides)
+            outcome = train_point(config, overrides, told(os.environ))
     outcomes.append(outcome)
     ours = HydraConfig.get().sweeper._target_ == compose.SWEEPER
     return outcome if ours else outcome.best_val_loss
@@ -70,6 +70,9 @@ def cli() -> int:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors arrive as exceptions, not as text
     typed = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))
+    for word in {"-v", "--verbose"}.intersection(typed):  # ours, and not Hydra's
+        typed.remove(word)
+        os.environ["GPTEXP_VERBOSE"] = "1"  # see sweep/points.py
     try:
         ConfigError.raise_for(arguments.override_problems(typed))
         if (config := compose.single_run(typed)) is not None:

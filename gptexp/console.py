@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
@@ -27,14 +28,66 @@ HEADER = (
 
 QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
 
+BRIEF = logging.INFO + 1  # the level of `brief`
+
+
+@dataclass(frozen=True)
+class Lead:
+    """One run among several, as the screen tells it from the others: see `led_by`."""
+
+    words: str  # what its lines begin with, as ` 3/12  lr=0.003 s1`
+    first: bool = False  # whether it says what holds for all of them
+    details: bool = False  # whether the screen shows all that a single run says
+    shared: bool = False  # whether other processes write to the same screen
+
+    def line(self, text: str) -> str:
+        """The text behind these words."""
+        return f"{self.words}  {text}".rstrip()
+
+
+_lead: Lead | None = None  # of the run that this process is in
+
+
+@contextmanager
+def led_by(lead: Lead) -> Iterator[None]:
+    """Show of the run inside what is `brief`, warnings and errors, each behind the words of `lead`.
+
+    Its details go to run.log as ever, and with `lead.details` to the screen too.
+    """
+    global _lead
+    before, _lead = _lead, lead
+    try:
+        yield
+    finally:
+        _lead = before
+
+
+def brief(text: str, *values: object, once: bool = False) -> None:
+    """Say what a sweep shows of a run in place of its details; a single run shows those.
+
+    `once` is for what holds for all runs of a sweep: the first of them says it.
+    """
+    if _lead is not None and (_lead.first or not once):
+        log.log(BRIEF, text, *values)
+
 
 class _Screen(logging.Handler):
     """INFO to standard output as it is, warnings and errors to standard error with the name."""
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is to be seen."""
+        in_short = _lead is not None and not _lead.details
+        if record.levelno >= logging.WARNING:
+            return True
+        return in_short if record.levelno == BRIEF else not in_short
+
     def emit(self, record: logging.LogRecord) -> None:
         text, stream = record.getMessage(), sys.stdout
         if record.levelno >= logging.WARNING:
-            text, stream = f"gptexp: {record.levelname.lower()}: {text}", sys.stderr
+            whose = "" if _lead is None else f"{' '.join(_lead.words.split())}: "
+            text, stream = f"gptexp: {record.levelname.lower()}: {whose}{text}", sys.stderr
+        elif _lead is not None and (_lead.shared or not _lead.details):
+            text = "\n".join(map(_lead.line, text.split("\n")))
         if stream is None:  # as in a program without a console
             return
         # The reader may go away, as `| head` does, or the screen lack a character: the run goes on.
@@ -76,6 +129,10 @@ def _on_terminal() -> bool:
 
 class _RunLog(logging.FileHandler):
     """A file of messages that a full or broken disk keeps from nothing else: see metrics.jsonl."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is to be kept: what is brief stands there in full."""
+        return record.levelno != BRIEF
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):  # it opens the file
@@ -177,10 +234,12 @@ class Progress:
         log.info(HEADER)
         self.first_step = step
         self.started = self.shown = time.monotonic()
+        shared = _lead is not None and _lead.shared
         self.bar = _bar()(
+            desc=None if _lead is None else " ".join(_lead.words.split()),
             total=self.max_steps,
             initial=step,
-            disable=not _on_terminal(),
+            disable=shared or not _on_terminal(),
             leave=False,
             unit="step",
             dynamic_ncols=True,
@@ -207,6 +266,12 @@ class Progress:
         """A row of the table, with a star where the validation loss is the best so far."""
         evaluation = f"{values['val/loss']:>8.4f} {best:>8.4f}"
         self._row(step, values, values["train/eval_loss"], evaluation, "  *" if improved else "")
+        left = self._left(step)
+        brief(
+            f"step {step:>{len(f'{self.max_steps:,}')},} of {self.max_steps:,}  "
+            f"train {values['train/eval_loss']:.4f}  val {values['val/loss']:.4f}"
+            f"{' *' if improved else '  '}{f'  {left} left' if left else ''}"
+        )
 
     def _row(
         self,

@@ -91,6 +91,23 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Put the content of a regular file in the place of `target`; raises OSError, StorageError."""
+    with open_regular(source) as file:
+        write_atomic(target, lambda new: shutil.copyfileobj(file, new))
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file that nobody writes in place a second name; a copy where no link can reach.
+
+    Raises OSError, StorageError.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another disk, or one that has no links
+        copy_file(source, target)
+
+
 def read_regular(path: Path, most: int) -> bytes:
     """The content of a regular file of at most so many bytes; raises OSError."""
     with open_regular(path) as file:

@@ -11,7 +11,7 @@ from gptexp.errors import GptexpError, Problem
 from gptexp.runs.state import Outcome
 
 if TYPE_CHECKING:
-    from gptexp.sweep.run import SweepPoint
+    from gptexp.sweep.points import SweepPoint
 
 
 class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to mypy
@@ -19,7 +19,8 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Ends the process by SystemExit, since hydra.main() hands nothing of a sweep back."""
-        from gptexp.sweep.run import SweepPoint, run_sweep, train_here
+        from gptexp.sweep.points import SweepPoint
+        from gptexp.sweep.run import run_sweep
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
@@ -27,7 +28,7 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         configs = grid.configs(loader, self.config, overrides)
         points = [SweepPoint(*both) for both in zip(overrides, configs, strict=True)]
         if isinstance(self.launcher, BasicLauncher):
-            raise SystemExit(run_sweep(points, train_here, 1))
+            raise SystemExit(run_sweep(points, None, 1))
         raise SystemExit(run_sweep(points, self.launch, self.max_batch_size or len(points)))
 
     def launch(self, points: "Sequence[SweepPoint]", first: int) -> Sequence[Outcome | None]:
@@ -37,7 +38,7 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         """
         assert self.launcher is not None
         try:
-            jobs = [point.overrides for point in points]
+            jobs = [point.job() for point in points]
             returned = self.launcher.launch(jobs, initial_job_idx=first)
         except Exception as error:
             if hydra_errors.is_config_error(error):

@@ -20,7 +20,7 @@ def label_runs(runs: Sequence[Run]) -> dict[Path, str]:
     where nothing varies.
     """
     keys = label_keys(runs)
-    labels = {run.path: _words(keys, run.config) or run.path.name for run in runs}
+    labels = {run.path: in_words(keys, run.config) or run.path.name for run in runs}
     return _told_apart(labels)
 
 
@@ -39,7 +39,7 @@ def label_of_command(config: dict[str, Any], overrides: Sequence[str]) -> str:
     typed = [word.lstrip("+").partition("=")[0] for word in overrides]
     keys = dict.fromkeys(key if key in values else f"{key}.name" for key in typed)
     known = [k for k in keys if k in values and is_hashed(k) and k not in ("data.path", "seed")]
-    return _words([*known, *(["seed"] if "seed" in keys else [])], values)
+    return in_words([*known, *(["seed"] if "seed" in keys else [])], values)
 
 
 def telling(runs: Sequence[Run]) -> list[str]:
@@ -78,7 +78,7 @@ def short_names(by: Sequence[str]) -> list[str]:
     return [leaf if short.count(leaf) == 1 else key for leaf, key in zip(short, by, strict=True)]
 
 
-def _words(keys: Sequence[str], config: dict[str, Any]) -> str:
+def in_words(keys: Sequence[str], config: dict[str, Any]) -> str:
     """A run in words, by a flat config; its seed, where it is among the keys, as `s1`."""
     by = [key for key in keys if key != "seed"]
     words = words_of(by, [config.get(key) for key in by])

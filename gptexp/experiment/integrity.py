@@ -72,6 +72,11 @@ class Record:
         """Whether more than one process worked on it, which may have looked more often or less."""
         return bool(self.manifest.get("resumes"))
 
+    @property
+    def reused(self) -> bool:
+        """Whether it was trained under another name, and with another logger."""
+        return bool(self.manifest.get("reused"))
+
     def config(self) -> Config:
         """The config of config.yaml; raises ConfigError."""
         return from_dict(self.values)

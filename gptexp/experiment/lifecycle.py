@@ -19,6 +19,7 @@ from gptexp.errors import (
     StorageError,
 )
 from gptexp.experiment.identity import identify
+from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_summary
 from gptexp.runs import provenance
 from gptexp.runs.directory import OUTPUTS, RunDirectory
@@ -94,18 +95,18 @@ def complete(directory: RunDirectory, cfg: TrainerConfig, fill: Callable[[], Sum
     return Outcome(RunState.done, directory.path, best_val_loss(summary))
 
 
-def outcome_before(config: Config, outputs: Path = OUTPUTS) -> Outcome:
+def outcome_before(config: Config, overrides: list[str], outputs: Path = OUTPUTS) -> Outcome:
     """The outcome of a sweep's point before its turn; `not started` if it is to be trained.
 
-    Shows one line for a point that is over, or whose corpus or init_from cannot be read.
+    Shows the error of a point whose directory, corpus or init_from cannot be read.
     """
     path = None
     try:
-        directory = identify(config, outputs).directory
-        path = directory.path
+        identity = identify(config, outputs)
+        directory, path = identity.directory, identity.directory.path
         if not to_be_replaced(config, directory) and (over := standing_outcome(config, directory)):
-            best = "" if over.best_val_loss is None else f", best {over.best_val_loss:.4f}"
-            log.info("already done  %s%s%s", path, best, f", {over.note}" if over.note else "")
+            return over
+        if (over := reused(config, identity, overrides)) is not None:
             return over
     except GptexpError as error:
         return ended_with(error, path=path)

@@ -8,6 +8,7 @@ from gptexp.config import Config
 from gptexp.errors import GptexpError
 from gptexp.experiment.identity import identify
 from gptexp.experiment.lifecycle import standing_outcome, to_be_replaced
+from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_again
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import Outcome, RunState, ended_with
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 def run_experiment(
     config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = None
 ) -> Outcome:
-    """Train `config`, or take it up where it stopped, or return what stands.
+    """Train `config`, or take it up where it stopped, or return what stands, here or elsewhere.
 
     Shows errors and raises none; the outcome carries the exit code.
     """
@@ -28,6 +29,9 @@ def run_experiment(
         path = identity.directory.path
         replaces = to_be_replaced(config, identity.directory)
         if not replaces and (outcome := standing_outcome(config, identity.directory)) is not None:
+            show_again(outcome, identity.directory)
+            return outcome
+        if (outcome := reused(config, identity, overrides or [])) is not None:
             show_again(outcome, identity.directory)
             return outcome
         from gptexp.experiment.prepare import prepare  # torch

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptexp.config import UNITS
+from gptexp.console import brief
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.schema import Fall, Summary
-from gptexp.runs.state import Outcome
+from gptexp.runs.state import Outcome, RunState
 from gptexp.text import duration
 
 if TYPE_CHECKING:
@@ -84,9 +85,10 @@ def _number(value: float | None) -> float:
 
 
 def show_again(over: Outcome, directory: RunDirectory) -> None:
-    """Show the last lines of a run that was over before its command."""
-    code = f", {over.note}" if over.note else ""
-    log.info("already done%s (rerun=true trains it anew)", code)
+    """Show the last lines of a run that was not trained by this command."""
+    if over.state is RunState.already_done:
+        code = f", {over.note}" if over.note else ""
+        log.info("already done%s (rerun=true trains it anew)", code)
     summary = directory.summary()
     assert summary is not None, "it is over"
     show_summary(summary, directory.path)
@@ -97,6 +99,8 @@ def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: in
     machine = inputs.runtime.describe()
     log.info("model   %s: %s parameters, on %s", model, f"{parameters:,}", machine)
     log.info("data    %s", inputs.text.describe())
+    brief("on %s", machine, once=True)
+    brief("%s", inputs.text.describe(), once=True)
     log.info("run     %s", path)
     if step is not None:
         log.info("resume  at step %s of %s", f"{step:,}", f"{inputs.trainer.max_steps:,}")

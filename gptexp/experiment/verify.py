@@ -154,6 +154,8 @@ def _other_keys(record: Record, state: State) -> str:
     rows = differences(from_dict(state["config"]), record.config())
     stored, own = flat(state["config"]), flat(record.values)
     unlike = [key for key in own if stored.get(key) != own[key] and not record.resumed]
+    if record.reused:
+        unlike = [key for key in unlike if key != "name" and not key.startswith("logger.")]
     return ", ".join(dict.fromkeys([*(row.key for row in rows), *unlike]))
 
 

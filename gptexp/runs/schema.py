@@ -175,6 +175,13 @@ class Resume(TypedDict):
     before: NotRequired[Process]
 
 
+class Origin(TypedDict):
+    """The run whose files a run was made of; see experiment.reuse."""
+
+    run: str  # its directory, as it was then
+    command: list[str]
+
+
 class Manifest(TypedDict, total=False):
     """manifest.json; see experiment.manifest.write_manifest."""
 
@@ -190,6 +197,7 @@ class Manifest(TypedDict, total=False):
     sources: dict[str, str]
     resumes: list[Resume]
     max_steps: Count  # updates that the budget comes to
+    reused: Origin
     seal: str
 
 

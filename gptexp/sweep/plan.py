@@ -7,13 +7,14 @@ from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText, load_corpus
 from gptexp.errors import ConfigError, GptexpError
-from gptexp.experiment.identity import identify
+from gptexp.experiment.identity import Identity, identify
 from gptexp.experiment.lifecycle import to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory
+from gptexp.experiment.reuse import others
 from gptexp.models.build import build_model
 from gptexp.models.counts import flops_per_token, total_parameters, training_memory
 from gptexp.optim.build import build_optimizer
-from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.entries import LAST, read_entry
 from gptexp.runs.state import RunState
 from gptexp.runtime.device import (
@@ -23,7 +24,7 @@ from gptexp.runtime.device import (
     probe_hardware,
     resolve_runtime,
 )
-from gptexp.sweep.run import SweepPoint, changes
+from gptexp.sweep.points import SweepPoint, number
 from gptexp.text import aligned, duration, short
 from gptexp.training import throughput
 from gptexp.training.step import UpdateStep
@@ -72,8 +73,7 @@ class Planner:
         trainer = budgeted(config, vocab_size, corpus)
         check_memory(config, vocab_size, runtime.device)
         tokens = corpus.tokens_seen(trainer.max_steps)
-        directory = identify(config, self.outputs).directory
-        state, left = progress(config, directory, trainer.max_steps)
+        state, left = progress(config, identify(config, self.outputs), trainer.max_steps)
         speed = self.speed(config, runtime, corpus, vocab_size)
         return Cost(
             state=state,
@@ -120,11 +120,12 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
     points = [SweepPoint(*point) for point in grid.of_command(words)]
     if all(isinstance(point.config, ConfigError) for point in points):
         raise ConfigError(*(p for point in points for p in point.config.problems))  # type: ignore[union-attr]
+    number(points)
     planner = Planner(outputs)
     rows: list[tuple[str, ...]] = [HEADER]
     costs: list[Cost] = []
     for point in points:
-        name = changes(point, points)
+        name = point.label
         try:
             if isinstance(point.config, ConfigError):
                 raise point.config
@@ -136,12 +137,15 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
     return "\n".join([*aligned(rows, right), "", total(points, costs)])
 
 
-def progress(config: Config, directory: RunDirectory, steps: int) -> tuple[str, float]:
+def progress(config: Config, identity: Identity, steps: int) -> tuple[str, float]:
     """The state of a run of so many steps, and the share of it that is left.
 
-    The state is new, done or RunDirectory.state, with the share that is trained, or with a
-    word that the run is to start anew.
+    The state is new, done or RunDirectory.state, with the share that is trained, with a word that
+    the run is to start anew, or with the folder that has the same run.
     """
+    directory = identity.directory
+    for other in others(config, identity):
+        return f"{RunState.done} in {other.parent.name}", 0.0
     done = directory.summary() is not None
     state = str(RunState.done if done else directory.state() or "new")
     if to_be_replaced(config, directory):

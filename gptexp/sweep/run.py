@@ -1,13 +1,14 @@
-"""The points of a sweep: looked at before the first job, and listed after the last. Torch-free."""
+"""A sweep: its points looked at before the first job, trained, and listed. Torch-free."""
 
 import logging
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import NoReturn
 
 from gptexp.config import Config, problems
+from gptexp.console import led_by
 from gptexp.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -22,56 +23,38 @@ from gptexp.experiment.lifecycle import outcome_after, outcome_before
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 from gptexp.runtime.interrupt import endings
+from gptexp.sweep.pace import Pace
+from gptexp.sweep.points import SweepPoint, number, train_point
+from gptexp.sweep.screen import show_end, show_over
 
 log = logging.getLogger(__name__)
 
 IN_USE = InUseError.exit_code
 
 
-@dataclass
-class SweepPoint:
-    """One combination of a sweep's overrides."""
-
-    overrides: list[str]
-    config: Config | ConfigError  # or why there is none
-    outcome: Outcome = NOT_STARTED
-    stamp: tuple[int, int] | None = None  # of its status.json before the first job
-
-
 # Some points and the number of the first -> their outcomes; None for one that is lost
 Launch = Callable[[Sequence[SweepPoint], int], Sequence[Outcome | None]]
 
 
-def train_here(points: Sequence[SweepPoint], first: int) -> list[Outcome]:
-    """The launch of points in this process: Hydra's own would compose each of them once more."""
-    from gptexp.experiment.run import run_experiment
-
-    return [
-        run_experiment(point.config, overrides=point.overrides)
-        for point in points
-        if isinstance(point.config, Config)
-    ]
-
-
-def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int:
+def run_sweep(points: Sequence[SweepPoint], launch: Launch | None, at_once: int) -> int:
     """Train what is to be trained, `at_once` points to a launch; returns the exit code.
 
-    What no process tells of its points, the disk tells: a worker may be killed, and another sweep
-    may work in the same folder.
+    Without a launch they are trained in this process: Hydra's own would compose each of them once
+    more. What no process tells of its points, the disk tells: a worker may be killed, and another
+    sweep may work in the same folder.
     """
+    number(points)
     check(points)
     jobs, interrupted = waiting(points), EXIT_OK
+    show_over(points)
+    pace = Pace(len(points), jobs)
     former_handlers = {number: signal.signal(number, _terminated) for number in endings()}
     try:
-        for first in range(0, len(jobs), at_once):
-            batch = jobs[first : first + at_once]
-            if at_once == 1:
-                announce(batch[0], points)
-            outcomes = launch(batch, first)
-            for point, outcome in zip(batch, outcomes, strict=True):
-                point.outcome = outcome or point.outcome
-            if exit_code(batch) > EXIT_SIGNAL:
-                break  # no new one starts
+        if launch is None:
+            train_here(jobs, pace)
+        else:
+            with pace.watched():
+                have_trained(jobs, launch, at_once)
     except GptexpError as error:
         ended_with(error)
     except _Terminated as error:
@@ -79,12 +62,38 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch, at_once: int) -> int
     except KeyboardInterrupt:
         interrupted = EXIT_INTERRUPTED
     finally:
-        for number, handler in former_handlers.items():
-            signal.signal(number, handler)
+        for signal_number, handler in former_handlers.items():
+            signal.signal(signal_number, handler)
     settle(points)
     draw(points)
-    log.info("\n%s", table(points))
+    show_end(points)
     return interrupted or exit_code(points)
+
+
+def train_here(jobs: Sequence[SweepPoint], pace: Pace) -> None:
+    """Train each point in this process, until one is interrupted."""
+    for place, point in enumerate(jobs):
+        assert isinstance(point.config, Config)
+        pace.begin(place)
+
+        def over(outcome: Outcome, place: int = place) -> str:
+            pace.end(place, trained=outcome.state is RunState.done and not outcome.note)
+            return str(pace)
+
+        point.outcome = train_point(point.config, point.overrides, point.lead, over)
+        if point.outcome.exit_code > EXIT_SIGNAL:
+            break  # no new one starts
+
+
+def have_trained(jobs: Sequence[SweepPoint], launch: Launch, at_once: int) -> None:
+    """Have each point trained, `at_once` to a launch, until one is interrupted."""
+    for first in range(0, len(jobs), at_once):
+        batch = jobs[first : first + at_once]
+        outcomes = launch(batch, first)
+        for point, outcome in zip(batch, outcomes, strict=True):
+            point.outcome = outcome or point.outcome
+        if exit_code(batch) > EXIT_SIGNAL:
+            break
 
 
 class _Terminated(KeyboardInterrupt):
@@ -107,7 +116,7 @@ def check(points: Sequence[SweepPoint]) -> None:
         reasons = list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg)
         if reasons:
             point.outcome = Outcome(RunState.refused, error=str(reasons[0]))
-            log.info("refused       %s", changes(point, points))
+            log.info("refused       %s", point.lead.line("") if point.lead else point.label)
         for problem in reasons:
             if problem not in shown:
                 log.error("%s", problem)
@@ -115,20 +124,18 @@ def check(points: Sequence[SweepPoint]) -> None:
 
 
 def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
-    """The points that are to be trained; one line for each that is over."""
+    """The points that are to be trained; the errors of those that cannot be are shown."""
     legal = [point for point in points if point.outcome is NOT_STARTED]
     for point in legal:
         assert isinstance(point.config, Config)
-        point.outcome = outcome_before(point.config)
+        with nullcontext() if point.lead is None else led_by(point.lead):
+            point.outcome = outcome_before(point.config, point.overrides)
         if (path := point.outcome.directory) is not None:
             point.stamp = RunDirectory(path).status_stamp()
-    return [point for point in legal if point.outcome.state is RunState.not_started]
-
-
-def announce(point: SweepPoint, points: Sequence[SweepPoint]) -> None:
-    """Log which point begins."""
-    number = next(i for i, other in enumerate(points, start=1) if other is point)
-    log.info("\npoint   %d of %d: %s", number, len(points), changes(point, points))
+    jobs = [point for point in legal if point.outcome.state is RunState.not_started]
+    if jobs and jobs[0].lead is not None:
+        jobs[0].lead = replace(jobs[0].lead, first=True)
+    return jobs
 
 
 def settle(points: Iterable[SweepPoint]) -> None:
@@ -166,24 +173,3 @@ def exit_code(points: Iterable[SweepPoint]) -> int:
     if interrupted := [code for code in codes if code > EXIT_SIGNAL]:
         return max(interrupted)
     return EXIT_BUG if codes - {IN_USE} else IN_USE if codes else EXIT_OK
-
-
-def table(points: Sequence[SweepPoint]) -> str:
-    """The last lines of a sweep: what each point changes, and what became of it."""
-    counts = Counter(point.outcome.state for point in points)
-    summed = ", ".join(f"{count} {state}" for state, count in counts.items())
-    lines = [f"{len(points)} point{'s' if len(points) != 1 else ''}: {summed}"]
-    lines.append(f"{'state':12} {'best val':>8}  point")
-    for point in points:
-        outcome = point.outcome
-        best = "" if outcome.best_val_loss is None else f"{outcome.best_val_loss:.4f}"
-        name = outcome.directory.name if outcome.directory else ""
-        note = outcome.error or ", ".join(filter(None, [name, outcome.note]))
-        lines.append(f"{outcome.state:12} {best:>8}  {changes(point, points)}  {note}".rstrip())
-    return "\n".join(lines)
-
-
-def changes(point: SweepPoint, points: Sequence[SweepPoint]) -> str:
-    """The overrides of `point` that not all points share."""
-    common = set(points[0].overrides).intersection(*(other.overrides for other in points))
-    return " ".join(item for item in point.overrides if item not in common)

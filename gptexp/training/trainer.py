@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 
 from gptexp.config import OnOverfit, TrainerConfig
-from gptexp.console import Progress
+from gptexp.console import Progress, brief
 from gptexp.data.corpus import Corpus
 from gptexp.errors import CheckpointError, DivergedError, InterruptedRunError, Problem
 from gptexp.inference.evaluation import Evaluator
@@ -23,7 +23,7 @@ from gptexp.runtime.clock import Clock
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.interrupt import Interrupt
 from gptexp.runtime.random import rng_state, seed_dropout, set_rng_state
-from gptexp.text import duration
+from gptexp.text import duration, plural
 from gptexp.tracking.tracker import Tracker
 from gptexp.training import throughput
 from gptexp.training.early_stopping import EarlyStopping
@@ -102,6 +102,8 @@ class Trainer:
         steps = self.cfg.max_steps - self.step
         left = throughput.seconds(self.cfg, corpus, speed) * steps / self.cfg.max_steps
         log.info("estimated time about %s for %d steps", duration(left), steps)
+        start = f"goes on at step {self.step:,}" if self.step else "starts"
+        brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
         self.lap_step = self.step
         self.clock.start()
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import re
 import runpy
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra.core.global_hydra import GlobalHydra
 from small_runs import ROOT, SMALL
@@ -36,16 +38,34 @@ def run_py(arguments: list[str], folder: Path, shown: Path) -> int:
     return 99
 
 
-def table(shown: str) -> list[str]:
-    """The rows of a sweep's table, without its head."""
+class Row(NamedTuple):
+    """One line of a sweep's table."""
+
+    state: str
+    best: str  # validation loss
+    number: int  # of the point
+    rest: str  # its label, then its run or its error
+
+
+ROW = re.compile(r"([a-z]+(?: [a-z]+)?) +(\d+\.\d{4})? +(\d+)  (.*)")
+
+
+def rows(shown: str) -> list[Row]:
+    """The rows of a sweep's table, as they stand there."""
     lines = shown.splitlines()
     head = max(i for i, line in enumerate(lines) if line.startswith("state "))
-    # ray shows lines of its workers late, each behind their name
-    return [line for line in lines[head + 1 :] if "(_run_job" not in line and line.strip()]
+    found = map(ROW.fullmatch, lines[head + 1 :])
+    return [Row(f[1], f[2] or "", int(f[3]), f[4]) for f in found if f is not None]
+
+
+def table(shown: str) -> list[Row]:
+    """The rows of a sweep's table, in the order of the points."""
+    return sorted(rows(shown), key=lambda row: row.number)
 
 
 def states(shown: str) -> list[str]:
-    return [row[:12].strip() for row in table(shown)]
+    """What became of the points, in their order."""
+    return [row.state for row in table(shown)]
 
 
 def only_path(pattern: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from event_files import board, ends, expected_curves, scalars
 from small_runs import ROOT, Result, metrics, only, summary
+from sweep_runs import states, table
 
 from gptexp.cli.app import main
 from gptexp.runs.journal import evaluations
@@ -230,8 +231,8 @@ def test_G4_a_sweep_typed_again_with_a_seed_more_keeps_its_points(run_py):
     result = run_py("-m", *SMALL, "name=sweep", "logger=none", "optim.lr=1e-2", "seed=0,1,2")
     assert result.code == 0, result.err
     assert "3 points: 2 already done, 1 done\n" in result.out
-    rows = result.out[result.out.index("state  ") :].splitlines()[1:]
-    assert [row[:12].strip() for row in rows] == ["already done", "already done", "done"]
-    assert [", by other code: " in row for row in rows] == [True, True, False]
+    assert states(result.out) == ["already done", "already done", "done"]
+    notes = [", by other code: " in row.rest for row in table(result.out)]
+    assert notes == [True, True, False]
     assert {path: path.read_bytes() for run in POINTS for path in run.rglob("*.*")} == kept
     assert len(list(Path("outputs/sweep").glob("laptop-*"))) == 3

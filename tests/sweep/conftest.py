@@ -9,7 +9,8 @@ from sweep_runs import run_name, small_grid
 
 from gptexp import console
 from gptexp.sweep import run as sweep_run
-from gptexp.sweep.run import SweepPoint, run_sweep, train_here
+from gptexp.sweep.points import SweepPoint
+from gptexp.sweep.run import run_sweep
 from gptexp.training.trainer import Trainer
 
 
@@ -43,7 +44,7 @@ def runs(small, tmp_path, monkeypatch, capsys):
 
     def call(*arguments: str) -> Result:
         capsys.readouterr()
-        code = run_sweep(sweep_points(small, *arguments), train_here, at_once=1)
+        code = run_sweep(sweep_points(small, *arguments), None, at_once=1)
         shown = capsys.readouterr()
         return Result(code, shown.out, shown.err)
 

@@ -54,9 +54,7 @@ def test_a_grid_is_listed_with_what_each_point_changes_and_a_total(words):
     given = [*without(words, "model.n_layer"), "-m", "model.n_layer=1,2", "seed=3,4"]
     text = plan_sweep(given)
     changes = [row.split("  ")[-1] for row in rows(text)]
-    assert changes == [
-        f"model.n_layer={layers} seed={seed}" for layers in (1, 2) for seed in (3, 4)
-    ]
+    assert changes == [f"n_layer={layers} s{seed}" for layers in (1, 2) for seed in (3, 4)]
     total = text.splitlines()[-1]
     assert total.startswith("4 points, 0 done; to train 4: ")
 
@@ -161,6 +159,13 @@ def test_documents_of_another_length_are_timed_anew(words, monkeypatch, tmp_path
     both = f"data.path={paths[0]},{paths[1]}"
     plan_sweep([*without(without(words, "data"), "data.path"), "data=documents", "-m", both])
     assert len(timed) == 2
+
+
+def test_what_is_done_under_another_name_costs_nothing(small, words, tmp_path):
+    run_experiment(small("seed=3", "name=first"), tmp_path / "outputs")
+    text = plan_sweep([*words, "-m", "seed=3,4"])
+    assert [re.split(r"  +", row)[0] for row in rows(text)] == ["done in first", "new"]
+    assert text.splitlines()[-1].startswith("2 points, 1 done; to train 1: ")
 
 
 @pytest.mark.parametrize(

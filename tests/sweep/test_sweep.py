@@ -10,9 +10,9 @@ from hydra.core.plugins import Plugins
 from interruptions import before
 from sweep_runs import only_path, states, table
 
-from gptexp.experiment import run as experiment_run
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import RunState
+from gptexp.sweep import points
 from gptexp.training.trainer import Trainer
 
 
@@ -23,8 +23,9 @@ def test_G1_bad_relations_are_listed_before_the_first_job_and_the_others_run(run
     assert len(trained) == 2
     errors = [line for line in result.errors if line.startswith("model.n_embd: 16 is not a ")]
     assert len(result.errors) == len(errors) == 2, "each distinct problem once"
-    assert result.out.index("refused       model.n_head=5") < result.out.index("point   3 of 6")
-    bad = [row for row in table(result.out) if row.startswith("refused")]
+    listed = result.out.index("refused       5/6  n_head=5 dropout=0.1")
+    assert listed < result.out.index("3/6  n_head=1 dropout=0.1  starts")
+    bad = [row.rest for row in table(result.out) if row.state == "refused"]
     assert all("model.n_embd: 16 is not a multiple of model.n_head=" in row for row in bad)
 
 
@@ -38,8 +39,7 @@ def test_G1_a_point_that_fails_in_training_leaves_the_others_running(runs, monke
         result = runs("seed=0,1,2")
     assert result.code == 1
     assert states(result.out) == ["done", "failed", "done"]
-    row = table(result.out)[1]
-    assert "a bug in gptexp, ZeroDivisionError: oops" in row
+    assert "a bug in gptexp, ZeroDivisionError: oops" in table(result.out)[1].rest
     log = RunDirectory(only_path("*-s1-*")).log.read_text()
     assert "Traceback" in log
     assert "ZeroDivisionError: oops" in log
@@ -53,23 +53,20 @@ def test_a_diverged_point_is_kept_and_listed_unless_it_is_to_be_retried(runs, tr
     assert (first.code, second.code) == (1, 1)
     assert states(first.out) == ["done", "diverged"]
     assert states(second.out) == ["already done", "diverged"]
-    assert "diverged before" in table(second.out)[1]
+    assert "diverged before" in table(second.out)[1].rest
     assert len(trained) == 2
     assert runs(*given, "trainer.retry_failed=true").code == 1
     assert len(trained) == 3
 
 
-def test_a_finished_sweep_again_shows_a_line_a_point_and_starts_no_job(command_runs, trained):
+def test_a_finished_sweep_again_is_one_line_and_the_table_and_starts_no_job(command_runs, trained):
     first = command_runs("seed=0,1")
     second = command_runs("seed=0,1")
     assert (first.code, second.code) == (0, 0)
     assert len(trained) == 2
     assert states(second.out) == ["already done"] * 2
-    assert second.out.count("already done  outputs/default/") == 2
-    assert "sample" not in second.out
-    assert len(second.out.splitlines()) <= 7
-    rows = zip(table(first.out), table(second.out), strict=True)
-    assert all(a[12:] == b[12:] for a, b in rows)
+    assert second.out.startswith("already done  2 of 2 points\n\n2 points: 2 already done\n")
+    assert [row[1:] for row in table(first.out)] == [row[1:] for row in table(second.out)]
 
 
 def test_G4_a_grid_extended_or_reordered_keeps_its_finished_points(runs, trained):
@@ -105,10 +102,9 @@ def test_G6_code_that_changed_is_named_in_the_table(runs):
     (path / "manifest.json").write_text(json.dumps(manifest))
     again = runs("seed=0,1")
     assert again.code == 0
-    assert [row.endswith(", by other code: models/gpt.py changed") for row in table(again.out)] == [
-        False,
-        True,
-    ]
+    assert "already done  2 of 2 points, 1 by other code\n" in again.out
+    changed = ", by other code: models/gpt.py changed"
+    assert [row.rest.endswith(changed) for row in table(again.out)] == [False, True]
 
 
 def test_G6_a_text_that_changed_makes_new_points_and_is_named(runs, trained, text_file):
@@ -135,7 +131,7 @@ def test_G8_ctrl_c_saves_the_current_point_and_starts_no_new_one(
     assert (only_path("*-s1-*") / "checkpoints" / "step-7.pt").exists()
     again = command_runs("seed=0,1,2")
     assert (again.code, states(again.out)) == (0, ["already done", "done", "done"])
-    assert "resume  at step 7 of 12" in again.out
+    assert "2/3  s1  goes on at step 7: 5 steps, " in again.out
     assert len(trained) == 4
 
 
@@ -147,7 +143,7 @@ def test_G8_a_signal_between_two_points_ends_the_sweep_with_its_table(
         if config.seed == 1:
             signal.raise_signal(number)
 
-    before(experiment_run, "run_experiment", press, monkeypatch)
+    before(points, "run_experiment", press, monkeypatch)
     result = command_runs("seed=0,1,2")
     assert result.code == 128 + number
     assert states(result.out) == ["done", "not started", "not started"]

@@ -1,0 +1,108 @@
+"""The points of a sweep: what tells them apart, and how one is trained. Torch-free."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from gptexp.analysis.labels import in_words
+from gptexp.config import Config, flat, to_dict
+from gptexp.config.words import in_quotes, literal, unquoted
+from gptexp.console import Lead, led_by
+from gptexp.errors import ConfigError
+from gptexp.experiment.run import run_experiment
+from gptexp.runs.state import NOT_STARTED, Outcome
+
+log = logging.getLogger(__name__)
+
+LEAD = "GPTEXP_LEAD"  # in the environment of a job that a launcher starts
+VERBOSE = "GPTEXP_VERBOSE"  # 1 shows on the screen all that a single run says; so does -v
+
+WIDEST = 40  # characters up to which labels are filled up, so that what follows is a column
+
+
+@dataclass
+class SweepPoint:
+    """One combination of a sweep's overrides."""
+
+    overrides: list[str]
+    config: Config | ConfigError  # or why there is none
+    outcome: Outcome = NOT_STARTED
+    stamp: tuple[int, int] | None = None  # of its status.json before the first job
+    label: str = ""  # what it changes, in words that no other point has
+    lead: Lead | None = None  # of its lines; None for the only point of a sweep
+
+    def job(self) -> list[str]:
+        """The overrides of its job in another process, which is told of its lead by Hydra."""
+        if self.lead is None:
+            return self.overrides
+        lead = json.dumps(asdict(self.lead) | {"shared": True})
+        return [*self.overrides, f"+hydra.job.env_set.{LEAD}={in_quotes(literal(lead))}"]
+
+
+def number(points: Sequence[SweepPoint]) -> None:
+    """Give each point its label, and its lead: number and label."""
+    details = os.environ.get(VERBOSE, "") not in ("", "0")
+    named = labels(points)
+    width = min(WIDEST, max(map(len, named), default=0))
+    for place, (point, label) in enumerate(zip(points, named, strict=True), start=1):
+        point.label = label
+        if len(points) > 1:
+            count = f"{place:>{len(str(len(points)))}}/{len(points)}"
+            point.lead = Lead(f"{count}  {label:<{width}}", details=details)
+
+
+def labels(points: Sequence[SweepPoint]) -> list[str]:
+    """What each point changes, as `lr=0.003 n_layer=2 s1`: the keys that the sweep varies.
+
+    As it was typed where two points would be called the same.
+    """
+    common = set(points[0].overrides).intersection(*(point.overrides for point in points))
+    varied = [[word for word in point.overrides if word not in common] for point in points]
+    named = [_label(words, point.config) for words, point in zip(varied, points, strict=True)]
+    counts = Counter(named)
+    return [
+        label if counts[label] == 1 else " ".join(words)
+        for label, words in zip(named, varied, strict=True)
+    ]
+
+
+def _label(overrides: Sequence[str], config: Config | ConfigError) -> str:
+    known = flat(to_dict(config)) if isinstance(config, Config) else {}
+    values = {}
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.lstrip("+~")
+        values[key] = known.get(key, unquoted(value))
+    return in_words(list(values), values)
+
+
+def told(environment: Mapping[str, str]) -> Lead | None:
+    """The lead of the point that this process is to train; None where no sweep of ours sent it."""
+    given = environment.get(LEAD)
+    return None if given is None else Lead(**json.loads(given))
+
+
+def train_point(
+    config: Config,
+    overrides: list[str],
+    lead: Lead | None,
+    whole: Callable[[Outcome], str] | None = None,
+) -> Outcome:
+    """Train a point, with what is brief and its end behind its lead; all of it without one.
+
+    `whole`, told of the outcome, says how far the sweep is.
+    """
+    if lead is None:
+        return run_experiment(config, overrides=overrides)
+    if lead.details and not lead.shared:
+        log.info("\n%s", lead.words)
+    with led_by(lead):
+        outcome = run_experiment(config, overrides=overrides)
+    best = outcome.best_val_loss
+    said = [str(outcome.state), "" if best is None else f"best {best:.4f}", outcome.note]
+    end = ", ".join(filter(None, said))
+    log.info("%s", lead.line(end if whole is None else f"{end}; {whole(outcome)}"))
+    return outcome

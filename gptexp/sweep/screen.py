@@ -1,0 +1,75 @@
+"""What a sweep says before its first job and after its last. Torch-free."""
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from gptexp.config import Config
+from gptexp.runs.directory import OUTPUTS
+from gptexp.runs.state import Outcome, RunState
+from gptexp.sweep.points import SweepPoint
+from gptexp.text import aligned, listed
+
+log = logging.getLogger(__name__)
+
+
+def show_over(points: Sequence[SweepPoint]) -> None:
+    """One line for the points that were done before, and one for those of another folder."""
+    done = [p.outcome for p in points if p.outcome.state is RunState.already_done]
+    other = sum(bool(outcome.note) for outcome in done)
+    if done:
+        by = f", {other} by other code" if other else ""
+        log.info("already done  %d of %d points%s", len(done), len(points), by)
+    reused = [p.outcome for p in points if p.outcome.state is RunState.done]
+    if reused:
+        notes = listed(sorted({outcome.note for outcome in reused}))
+        log.info("done          %d of %d points, %s", len(reused), len(points), notes)
+
+
+def table(points: Sequence[SweepPoint]) -> str:
+    """What became of each point, the best first, and those without a result last."""
+    counts = Counter(point.outcome.state for point in points)
+    summed = ", ".join(f"{count} {state}" for state, count in counts.items())
+    title = f"{len(points)} point{'s' if len(points) != 1 else ''}: {summed}"
+    rows = [("state", "best val", "#", "point", "run")]
+    for number, point in sorted(enumerate(points, start=1), key=lambda both: _rank(both[1])):
+        outcome = point.outcome
+        name = outcome.directory.name if outcome.directory else ""
+        said = outcome.error or ", ".join(filter(None, [name, outcome.note]))
+        rows.append((outcome.state, _best(outcome), str(number), point.label, said))
+    return "\n".join([title, *aligned(rows, [False, True, True, False, False])])
+
+
+def show_end(points: Sequence[SweepPoint]) -> None:
+    """The table; of several points the best one too, and what to type next."""
+    log.info("\n%s", table(points))
+    finished = [point for point in points if point.outcome.best_val_loss is not None]
+    if len(points) == 1 or not finished:
+        return
+    best = min(finished, key=_rank)
+    run = best.outcome.directory
+    log.info("\nbest    %s at %s: %s", _best(best.outcome), best.label, run)
+    for place, line in enumerate(_next(finished, run)):
+        log.info("%-7s %s", "" if place else "next", line)
+
+
+def _next(points: Sequence[SweepPoint], best: Path | None) -> list[str]:
+    """What to type to look at the runs of these points."""
+    configs = [point.config for point in points if isinstance(point.config, Config)]
+    names = {config.name for config in configs}
+    folder = OUTPUTS / names.pop() if len(names) == 1 else OUTPUTS
+    lines = [f"gptexp table {folder}", f"gptexp report {folder}", f"gptexp sample {best}"]
+    if any(config.logger.tensorboard for config in configs):
+        lines.append(f"gptexp tensorboard {folder}")
+    online = {f"W&B project {c.logger.project}" for c in configs if c.logger.wandb}
+    return [*lines, *sorted(online)]
+
+
+def _rank(point: SweepPoint) -> tuple[bool, float]:
+    best = point.outcome.best_val_loss
+    return best is None, best or 0.0
+
+
+def _best(outcome: Outcome) -> str:
+    return "" if outcome.best_val_loss is None else f"{outcome.best_val_loss:.4f}"
