@@ -116,3 +116,7 @@ class LoggerConfig:
                 f"{self.project!r} cannot name a W&B project",
                 "at most 128 characters, without spaces and / \\ # ? % :",
             )
+        tags: object = self.tags  # which a ${...} can make anything
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            what = f"{tags!r} is no list of texts"
+            yield Problem("logger.tags", what, "list them: 'logger.tags=[a,b]'")
