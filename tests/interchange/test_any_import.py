@@ -87,6 +87,7 @@ def assert_read_right(text: str) -> bool:
     stored = json.loads(text)
     for name, weight in found.weights.items():
         rows = stored["state_dict"][name]
+        assert all(type(number) in (int, float) for row in rows for number in row)
         assert weight.tolist() == [[float(number) for number in row] for row in rows]
     assert found.weights.keys() == stored["state_dict"].keys()
     assert list(found.chars) == stored["chars"]
@@ -103,6 +104,7 @@ def test_the_file_that_is_changed_is_one():
 
 @example(TEXT.replace("2.5", "9" * 400))
 @example(TEXT.replace('"n_head": 2', '"n_head": true'))
+@example(edited([(("state_dict", "wte", 0, 0), "true")]))
 @examples(150)
 @given(FILES)
 def test_I1_any_microgpt_file_is_read_right_or_refused_in_lines(text):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import any_words
 import pytest
-from fuzzing import examples, in_a_process, unshrunk
+from fuzzing import in_a_process, unshrunk
 from hypothesis import example, given
 from hypothesis import strategies as st
 from small_runs import Result, only
@@ -83,7 +83,7 @@ def assert_documented(words: list[str], result: Result) -> None:
 
 @example(["plan"])
 @example(["params"])
-@examples(30)
+@unshrunk(30)
 @given(QUICK)
 def test_J3_any_words_after_a_verb_end_by_a_documented_code(called, words):
     assert_documented(words, called(words))

@@ -9,7 +9,7 @@ from pathlib import Path
 import any_words
 import pytest
 from any_words import COMMANDS, TYPEABLE
-from fuzzing import assert_one_line_each, examples, in_a_process, unshrunk
+from fuzzing import assert_one_line_each, in_a_process, unshrunk
 from hypothesis import example, given
 from small_runs import ROOT, only
 
@@ -90,7 +90,7 @@ def with_found(test: Callable[..., None]) -> Callable[..., None]:
 
 
 @with_found
-@examples(50)
+@unshrunk(50)
 @given(COMMANDS)
 def test_A5_A11_J3_any_config_is_stored_as_it_is_or_is_refused_in_lines(accepted, words):
     accepted(words)

@@ -135,7 +135,7 @@ def test_C1_C2_any_change_to_the_bytes_of_a_checkpoint_is_found(folder, whole, c
     assert same(store.best(), state_of(whole, 4, folder))
 
 
-@examples(40)
+@examples(300)
 @given(CHANGES)
 def test_C1_C2_of_a_copy_without_its_entry_it_is_found_or_changes_nothing(folder, whole, changes):
     folder.mkdir(exist_ok=True)

@@ -52,7 +52,12 @@ NAMES = st.sampled_from(
         "x/",
     ]
 )
-OBJECTS = st.dictionaries(NAMES, JSON, max_size=5).map(lambda line: json.dumps(line).encode())
+STEPS = st.sampled_from([0, 3, 10, 12, 30, 31, 10**30, -1, 2.0, True, "3", [3], None])
+OBJECTS = st.builds(
+    lambda line, step: json.dumps({**line, "step": step}).encode(),
+    st.dictionaries(NAMES, JSON, max_size=3),
+    STEPS,
+)
 TORN = st.builds(
     lambda line, at: json.dumps(line).encode()[: 1 + at % (len(json.dumps(line)) - 1)],
     st.sampled_from(GOOD),
