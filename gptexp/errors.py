@@ -3,6 +3,7 @@
 Each class carries the exit code of `run.py` and `gptexp`. Anything else that is raised is a bug.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ EXIT_BUG = 1
 EXIT_MISMATCH = 5  # of `gptexp reproduce`: the run is not what it says
 EXIT_SIGNAL = 128  # and the number of the signal
 EXIT_INTERRUPTED = 130
+
+LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Problem:
 
     def __str__(self) -> str:
         end = "" if self.what.endswith("?") else "."
-        return f"{self.subject}: {self.what}{end} Fix: {self.fix}"
+        line = f"{self.subject}: {self.what}{end} Fix: {self.fix}"
+        return LINE_BREAKS.sub(lambda found: repr(found[0])[1:-1], line)  # those that were typed
 
 
 class GptexpError(Exception):

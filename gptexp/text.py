@@ -36,6 +36,11 @@ def short(number: float, digits: int = 0) -> str:
     return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """The text; of one longer than that, its beginning and its length."""
+    return text if len(text) <= most else f"{text[:40]}... ({len(text)} characters)"
+
+
 def duration(seconds: float) -> str:
     """Seconds as `41:10` or `2:03:00`."""
     minutes, rest = divmod(round(seconds), 60)

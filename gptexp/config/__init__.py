@@ -50,10 +50,19 @@ from gptexp.config.optim import (
     long_warmup,
 )
 from gptexp.config.schema import Config, check, problems
-from gptexp.config.trainer import BUDGETS, Dtype, Keep, LoggerConfig, OnOverfit, TrainerConfig
+from gptexp.config.trainer import (
+    BUDGETS,
+    MOST_TEXTS,
+    Dtype,
+    Keep,
+    LoggerConfig,
+    OnOverfit,
+    TrainerConfig,
+)
 
 __all__ = [
     "BUDGETS",
+    "MOST_TEXTS",
     "UNITS",
     "Activation",
     "AdamConfig",

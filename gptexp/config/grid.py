@@ -5,6 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -25,6 +26,8 @@ from gptexp.config.words import as_typed
 from gptexp.errors import ConfigError, Problem
 
 log = logging.getLogger(__name__)
+
+MOST_POINTS = 100_000  # of a sweep; more of them fill the memory before the first is trained
 
 
 def configs(
@@ -74,15 +77,27 @@ def grid(
 
 def _without_values(overrides: list[Override]) -> Iterator[Problem]:
     """The sweeps over nothing, or over more than can be listed."""
+    points = 1
     for override in overrides:
         key, value = override.key_or_group, override.value()
         if isinstance(value, IntervalSweep):
             fix = f"list values, as in {key}={value.start},{value.end}"
             yield Problem(key, "a grid has no intervals", fix)
-        elif override.is_discrete_sweep() and not list(override.sweep_string_iterator()):
-            what = f"{(override.input_line or '').partition('=')[2]} holds no value"
-            some = choices(key)[:2] or ["1", "2"]
-            yield Problem(key, what, f"list some, as in {key}={','.join(some)}")
+        elif override.is_discrete_sweep():
+            points *= (count := _count(override))
+            if count == 0:
+                what = f"{(override.input_line or '').partition('=')[2]} holds no value"
+                some = choices(key)[:2] or ["1", "2"]
+                yield Problem(key, what, f"list some, as in {key}={','.join(some)}")
+            elif points > MOST_POINTS:
+                what = f"a sweep of more than {MOST_POINTS:,} points, with those of this key"
+                yield Problem(key, what, "take fewer values")
+                return
+
+
+def _count(override: Override) -> int:
+    """How many values a sweep over one key has, counted only as far as a sweep can go."""
+    return sum(1 for _ in islice(override.sweep_string_iterator(), MOST_POINTS + 1))
 
 
 def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]:

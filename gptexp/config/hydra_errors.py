@@ -1,20 +1,25 @@
 """What Hydra, OmegaConf and YAML complain about, in one line: key or file, what is wrong, fix."""
 
 import dataclasses
+import errno
 import re
 import shlex
+import traceback
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from gptexp.config.schema import SINGLE, VARIANTS, Config
+from gptexp.config.schema import NAME_MAX, SINGLE, VARIANTS, Config
 from gptexp.config.words import (
+    PLAIN,
     TEXTS,
+    as_typed,
     given,
     is_group,
     is_text,
@@ -24,7 +29,7 @@ from gptexp.config.words import (
     unquoted,
 )
 from gptexp.errors import Problem
-from gptexp.text import nearest
+from gptexp.text import nearest, shortened
 
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
@@ -47,7 +52,27 @@ def is_config_error(error: BaseException) -> bool:
     """Whether `error` is a user's mistake that `explain` can word."""
     known = HydraException | OmegaConfBaseException | yaml.YAMLError | UnicodeDecodeError
     words = ("Config group override must be", ONE_OPTION)
-    return isinstance(error, known) or any(word in str(error) for word in words)
+    return (
+        isinstance(error, known) or any(word in str(error) for word in words) or _of_reading(error)
+    )
+
+
+def _of_reading(error: BaseException) -> bool:
+    """Whether Hydra raised it while it read words or files: it checks few before it uses them.
+
+    The system's refusals are none, but for a name that no file can have.
+    """
+    if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+        return False
+    frames = traceback.walk_tb(error.__traceback__)
+    called = [frame.f_globals.get("__name__", "") for frame, _ in frames]
+    theirs = False
+    for module in reversed(called):
+        if module.startswith(("hydra.", "omegaconf.")):
+            theirs = True
+        elif module == "__main__" or module.startswith(("gptexp.", "hydra_plugins.")):
+            return theirs and (module == "__main__" or module.startswith("gptexp.config."))
+    return theirs
 
 
 def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
@@ -75,6 +100,25 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=", text):
         return _several_values(several[1].lstrip("+"), words)
     return _wrong_value(error, causes, text, words)
+
+
+def _unreadable_word(error: BaseException, words: Sequence[str]) -> Problem:
+    """The first word that Hydra cannot take, where what it raises says nothing of words."""
+    parser = OverridesParser.create()
+    for word, quoted_word in zip(words, as_typed(words), strict=True):
+        key, _, value = word.lstrip("+~").partition("=")
+        if is_group(key) and (not PLAIN.fullmatch(value) or len(value) > NAME_MAX):
+            known = choices(key.partition("@")[0])
+            fix = f"{key}={known[0]}, for one" if known else "leave it out"
+            return Problem(key, f"{shortened(value)} is no choice", fix)
+        try:
+            parser.parse_override(quoted_word)
+        except HydraException:
+            continue
+        except Exception:
+            what = f"{shortened(value)} is too long, or nested too deeply, to be read"
+            return Problem(key, what, _example(key, None))
+    return Problem("config", _first_line(error) or type(error).__name__, "leave out what is odd")
 
 
 def _several_values(key: str, words: Sequence[str]) -> Problem:
@@ -118,13 +162,15 @@ def _wrong_value(
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
     if absent := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
-        return _unknown_key(absent[1], "", _all_keys())
+        return _unknown_key(absent[1], "", all_keys())
     if left_out := re.search(r"The value of '(.+?)' is|keyword-only argument: '(\w+)'", text):
         name = left_out[1] or left_out[2]
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
     if added := re.search(r"An item is already at '(.+?)'", text):
         word = f"{added[1]}={given(added[1], words) or 'VALUE'}"
         return Problem(added[1], "is a key that there is", f"without the +, {shlex.quote(word)}")
+    if not isinstance(error, HydraException | OmegaConfBaseException) and not key:
+        return _unreadable_word(error, words)
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
     return Problem(subject, first or _first_line(error), fix)
 
@@ -154,7 +200,7 @@ def _text_example(key: str, value: str) -> str:
 
 def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
     key, equals, value = override.partition("=")
-    key = key.strip("+ ")
+    key, override = key.strip("+ "), shortened(override)
     if not equals:
         if kind_of(key) is None and {"/", ".", "~"} & set(key):
             fix = f"for a text: data=text {shlex.quote(f'data.path={override}')}"
@@ -162,7 +208,7 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
         fix = f"{key}=VALUE" if key else "leave it out"
         return Problem(override or "''", "not of the form KEY=VALUE", fix)
     if kind_of(key) is None:
-        near = _unknown_key(key, "", _all_keys())
+        near = _unknown_key(key, "", all_keys())
         return Problem(override, "not of the form KEY=VALUE", near.fix)
     what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
     return Problem(override, what, _example(key, given(key, words) or value))
@@ -206,7 +252,7 @@ def _keys_of(class_name: str) -> list[str]:
     return [field.name for field in dataclasses.fields(Config)]
 
 
-def _all_keys() -> list[str]:
+def all_keys() -> list[str]:
     """Full names of all keys, of all variants."""
     keys = [
         f"{group}.{leaf}"
@@ -217,8 +263,8 @@ def _all_keys() -> list[str]:
     return list(dict.fromkeys([*(field.name for field in dataclasses.fields(Config)), *keys]))
 
 
-def _leaves(node: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(node)}
+def _leaves(node: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(node)]
 
 
 def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
@@ -233,7 +279,7 @@ def no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
     if group == "data" and {"/", "."} & set(choice):
         fix = f"data=text {shlex.quote(f'data.path={choice}')}"
         return Problem(f"data={choice}", "a file is no choice", fix)
-    near = nearest(choice, known)
+    near, choice = nearest(choice, known), shortened(choice)
     alone = next((name for name in known if name not in NOT_ALONE), known[0])
     fix = f"did you mean {group}={near}?" if near else f"{group}={alone}, for one"
     return Problem(f"{group}={choice}", f"not among the choices {', '.join(known)}", fix)

@@ -63,15 +63,19 @@ class GPTConfig(ModelConfig):
         if self.n_head > 0 and self.n_embd > 0 and self.n_embd % self.n_head:
             below = self.n_embd // self.n_head * self.n_head
             legal = [str(n) for n in (below, below + self.n_head) if n > 0]
-            outwards = (self.n_head + sign * off for off in range(self.n_head) for sign in (-1, 1))
-            nearest = next(heads for heads in outwards if self.n_embd % heads == 0)
             yield Problem(
                 "model.n_embd",
                 f"{self.n_embd} is not a multiple of model.n_head={self.n_head}",
-                f"model.n_embd={' or '.join(legal)}, or model.n_head={nearest}",
+                f"model.n_embd={' or '.join(legal)}, or model.n_head={self._nearest_heads()}",
             )
         yield from share("model.dropout", self.dropout, "0.1")
         yield from above_zero("model.init_std", self.init_std, "0.02")
+
+    def _nearest_heads(self) -> int:
+        """The number of heads nearest to n_head that divides n_embd; 1 where none is near."""
+        wanted = min(self.n_head, self.n_embd)
+        outwards = (wanted + sign * off for off in range(min(wanted, FAR)) for sign in (-1, 1))
+        return next((heads for heads in outwards if self.n_embd % heads == 0), 1)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -104,5 +108,6 @@ class BigramConfig(ModelConfig):
 
 
 SMALLEST = 1e-30  # smoothing
+FAR = 10_000  # heads, from those that were asked for
 
 MODELS: dict[str, type[ModelConfig]] = {"gpt": GPTConfig, "mlp": MLPConfig, "bigram": BigramConfig}

@@ -7,6 +7,7 @@ given by a YAML file. A field added after a release gets a default that means th
 that old run directories and checkpoints keep their identity.
 """
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from gptexp.config.optim import (
 )
 from gptexp.config.trainer import LoggerConfig, TrainerConfig
 from gptexp.errors import ConfigError, Problem
+from gptexp.text import shortened
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,6 +59,7 @@ SINGLE: dict[str, type] = {
     "logger": LoggerConfig,
 }
 SECTIONS = ("model", "data", "tokenizer", "optim", "schedule", "trainer", "logger")
+HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs: bytes of a name that are not UTF-8
 NAME_MAX = 80  # each of three labels and a hash share one file name of at most 255 bytes
 
 
@@ -75,7 +78,7 @@ def check(config: Config) -> None:
 
 def problems(config: Config) -> list[Problem]:
     """Everything that is wrong with the values of a config; empty when all is well."""
-    listed = [*_names(config)]
+    listed = [*_names(config), *_texts(config)]
     for section in SECTIONS:
         listed += getattr(config, section).problems()
     return [*listed, *_warmup(config), *_counting(config)]
@@ -87,14 +90,23 @@ def _names(config: Config) -> Iterator[Problem]:
     labels = {"name": config.name, "model.name": config.model.name, "data.name": config.data.name}
     for key, value in labels.items():
         if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", value) or len(value) > NAME_MAX:
-            shown = value if len(value) <= 40 else f"{value[:40]}... ({len(value)} characters)"
             fix = f"use at most {NAME_MAX} letters, digits, '_', '-', '+' or '.'"
-            yield Problem(key, f"{shown!r} cannot name a folder", fix)
+            yield Problem(key, f"{shortened(value, 40)!r} cannot name a folder", fix)
     for group, variants in VARIANTS.items():
         section = getattr(config, group)
         key = "kind" if group == "model" else "name"
         if not isinstance(section, variants.get(value := getattr(section, key), ())):
             yield Problem(f"{group}.{key}", f"{value!r} is fixed by the choice", f"{group}=...")
+
+
+def _texts(config: Config) -> Iterator[Problem]:
+    """The texts without a UTF-8 form, as the name of a file may be: no file of a run holds them."""
+    for name, section in dataclasses.asdict(config).items():
+        values = section if isinstance(section, dict) else {"": section}
+        for field, value in values.items():
+            if HALVES.search(" ".join(map(str, value if isinstance(value, list) else [value]))):
+                key = f"{name}.{field}".rstrip(".")
+                yield Problem(key, f"{value!r} is not UTF-8", "give it another name")
 
 
 def _warmup(config: Config) -> Iterator[Problem]:

@@ -27,6 +27,7 @@ class Dtype(Enum):
 
 BUDGETS = ("max_tokens", "max_epochs", "max_flops")  # of TrainerConfig, for max_steps
 MOST_THREADS = 1024  # far more, and torch ends the process by a segmentation fault
+MOST_TEXTS = 1_000_000  # of one sample, drawn side by side
 POSITIVE = (  # of TrainerConfig: from 1, where they are not null
     *("max_steps", "batch_size", "grad_accum", "eval_interval", "eval_batch_size", "log_interval"),
     *("sample_tokens", "sample_documents", "patience"),
@@ -82,6 +83,9 @@ class TrainerConfig:
         if (self.threads or 0) > MOST_THREADS:
             what = f"{self.threads} is more than any machine has of use"
             yield Problem("trainer.threads", what, f"trainer.threads={MOST_THREADS} at most")
+        if self.sample_documents > MOST_TEXTS:
+            what = f"{self.sample_documents} is more than are drawn at once"
+            yield Problem("trainer.sample_documents", what, f"{MOST_TEXTS} at most")
         for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):
             yield from not_negative(f"trainer.{key}", getattr(self, key))
         for key in self.budgets:
@@ -116,3 +120,7 @@ class LoggerConfig:
                 f"{self.project!r} cannot name a W&B project",
                 "at most 128 characters, without spaces and / \\ # ? % :",
             )
+        tags: object = self.tags  # which a ${...} can make anything
+        if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+            what = f"{tags!r} is no list of texts"
+            yield Problem("logger.tags", what, "list them: 'logger.tags=[a,b]'")

@@ -63,6 +63,9 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
     flops = flops_per_token(config.model, vocab_size)
     steps = budget.steps(config.trainer, corpus, flops)
     for key in config.trainer.budgets:
+        if steps >= 2**63:
+            what = f"{getattr(config.trainer, key)} is more steps than can be counted"
+            raise ConfigError(Problem(f"trainer.{key}", what, "a smaller budget"))
         words = f"{steps} steps by trainer.{key}={getattr(config.trainer, key)}"
         ConfigError.raise_for(long_warmup(config.schedule, steps, words))
     return replace(config.trainer, max_steps=steps)
@@ -70,7 +73,10 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
 
 def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
     """Raises ConfigError when the least that training takes is more than there is."""
-    needed = training_memory(config.model, vocab_size, config.trainer.batch_size)
+    cfg = config.trainer
+    needed = training_memory(config.model, vocab_size, cfg.batch_size)
+    # Of all sequences of an update, where they begin; of a text each token, and its place.
+    needed += cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
     available = memory.available_memory(device)
     if needed > available:
         width = ""
@@ -80,5 +86,6 @@ def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
             f"training it takes at least {needed / 1e9:,.1f} GB, and {device} has "
             f"{available / 1e9:,.1f} GB available"
         )
-        fix = f"lower trainer.batch_size, now {config.trainer.batch_size}{width}"
+        accum = f", trainer.grad_accum, now {cfg.grad_accum}" if cfg.grad_accum > 1 else ""
+        fix = f"lower trainer.batch_size, now {cfg.batch_size}{accum}{width}"
         raise ConfigError(Problem("model", what, fix))

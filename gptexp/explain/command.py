@@ -15,11 +15,14 @@ from gptexp.files import at_home
 from gptexp.inference.load import load_run
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
+from gptexp.models.counts import total_parameters
 from gptexp.optim.schedule import build_schedule
 from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
 from gptexp.text import nearest
 from gptexp.tokenizers.base import Tokenizer
+
+MOST_PARAMETERS = 100_000_000  # of an untrained model, whose numbers nobody could follow
 
 PIECE = 8  # tokens of a text that are read where none is given: as many as are shown
 
@@ -68,6 +71,9 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
         fix = f"gptexp explain {file}"
         raise ConfigError(Problem("init_from", f"{file} is no untrained model", fix))
     loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
+    if (count := total_parameters(config.model, loaded.tokenizer.vocab_size)) > MOST_PARAMETERS:
+        fix = f"a model of at most {MOST_PARAMETERS:,}, as model=micro"
+        raise ConfigError(Problem("model", f"{count:,} parameters are too many to explain", fix))
     seed = stream_seed(config.seed, "init")  # as experiment/train.py draws them
     return Subject(
         build_model(config.model, loaded.tokenizer.vocab_size, seed),

@@ -8,13 +8,15 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor, nn
 
-from gptexp.config import TrainerConfig
+from gptexp.config import MOST_TEXTS, TrainerConfig
 from gptexp.data.corpus import Format
 from gptexp.errors import Problem
 from gptexp.inference.probe import Probe, probe_model
 from gptexp.runs.journal import Sample
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
+
+COLDEST = 1e-30  # a lower temperature is as good as 0, which float32 makes of the least of them
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Sampling:
                 yield Problem(name, f"{value!r} is no whole number", f"{name} of 1 or more")
             elif value < 1:
                 yield Problem(name, f"{value} is below 1", f"{name} of 1 or more")
+        if _is_a(Integral, num) and num > MOST_TEXTS:
+            yield Problem("num", f"{num} is more than are drawn at once", f"{MOST_TEXTS} at most")
         if not (_is_a(Real, self.temperature) and 0 <= self.temperature < math.inf):
             what = f"{self.temperature!r} is not a finite number of at least 0"
             yield Problem("temperature", what, "0.8")
@@ -86,7 +90,7 @@ def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
 
     Temperature 0 is greedy. `top_k` leaves exactly the k highest logits in the draw.
     """
-    if sampling.temperature == 0:
+    if sampling.temperature < COLDEST:
         return logits.argmax(dim=-1, keepdim=True)
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         highest, index = logits.topk(sampling.top_k, dim=-1)

@@ -25,16 +25,19 @@ from gptexp.runs.schema import Count, read_json
 BEST, LAST = "best.json", "last.json"
 
 
+Digest = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]  # SHA-256, hexadecimal
+
+
 @dataclass(frozen=True)
 class Entry:
     """All that is known of one checkpoint file before it is opened."""
 
-    file: Annotated[str, msgspec.Meta(pattern=r"^step-\d+\.pt$")]  # of the same folder
+    file: Annotated[str, msgspec.Meta(pattern=r"^step-[0-9]+\.pt\Z")]  # of the same folder
     size: Count  # bytes
-    sha256: str  # of the file
+    sha256: Digest  # of the file
     step: Count
     best_step: Count  # the step of the lowest validation loss, as it stood at `step`
-    weights_sha256: str | None = None  # see checkpoint.digest; None of an earlier gptexp
+    weights_sha256: Digest | None = None  # see checkpoint.digest; None of an earlier gptexp
 
 
 class Entries:

@@ -3,14 +3,17 @@
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
+from fuzzing import in_a_process
 from interruptions import only_run, stop_before_step
 from mutations import Mutation, of_bytes, of_values
 from run_directories import write_run
+from small_runs import ROOT, SMALL
 
 import gptexp
 from gptexp.analysis import diff
@@ -155,6 +158,34 @@ def test_I1_I2_every_mutation_of_every_file(original, copied, config, caplog):
         count += 1
     assert count * every > 1500
     assert "bug" not in caplog.text, caplog.text
+
+
+@pytest.mark.slow
+def test_I1_I2_a_hundred_mutations_as_processes(small, tmp_path):
+    """So is what stands around the readers, which takes a process of its own to see."""
+    config = small("name=mutated")
+    original = run_experiment(config, tmp_path / "original").directory
+    (whole := write_run(tmp_path / "outputs" / "mutated")).rename(whole.with_name("whole"))
+    run, codes = whole.with_name(original.name), Counter()
+    again = [ROOT / "run.py", f"data.path={config.data.path}", "name=mutated", *SMALL]
+    commands = [
+        ["-m", "gptexp.cli", "table", whole.parent],
+        ["-m", "gptexp.cli", "diff", run, whole.with_name("whole")],
+        ["-m", "gptexp.cli", "table", run, "--by", "model.n_embd", "--format", "json"],
+        again,
+    ]
+    mutations = [*islice(of_bytes(original), 0, None, 5), *islice(of_values(original), 0, None, 21)]
+    for mutation, command in zip(mutations, cycle(commands), strict=False):
+        mutation.apply(Path(shutil.copytree(original, run)))
+        result = in_a_process(*command, cwd=tmp_path)
+        assert result.code in (0, 2, 4), (mutation.label, result.err)
+        assert "Traceback" not in result.err and "a bug" not in result.err, mutation.label
+        if command is commands[0]:
+            assert "whole" in result.out, mutation.label
+        codes[result.code] += 1
+        shutil.rmtree(run)
+    print(f"\nmutated directories, by the exit code of a process: {dict(codes)}")
+    assert codes.total() >= 100 and codes[0] and codes[2]
 
 
 def test_I7_a_sample_gives_a_terminal_no_orders(small, tmp_path, monkeypatch, capsys):
