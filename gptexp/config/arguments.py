@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
@@ -14,6 +15,8 @@ from gptexp.errors import ConfigError, Problem
 
 # What these functions of Hydra's give is read anew, whatever quotes it had.
 REORDERED = re.compile(r"\s*(sort|shuffle)\s*\((.*)\)\s*", re.DOTALL)
+
+COMPLETION, SHELLS = ("install", "uninstall", "query"), ("bash", "fish", "zsh")  # Hydra's
 
 
 def override_problems(arguments: Sequence[str]) -> list[Problem]:
@@ -36,10 +39,28 @@ def option_problems(arguments: Sequence[str]) -> list[Problem]:
 
     parser.error = error
     try:
-        parser.parse_args([word for word in arguments if word != "--version"])
+        args = parser.parse_args([word for word in arguments if word != "--version"])
     except ConfigError as wrong:
         return list(wrong.problems)
-    return []
+    return list(_useless(args))
+
+
+def _useless(args: Namespace) -> Iterator[Problem]:
+    """The options that Hydra would answer with a traceback, or obey at the user's peril."""
+    if args.experimental_rerun is not None:
+        what = "a pickle can hold any program"
+        yield Problem("--experimental-rerun", what, "the command in the run's manifest.json")
+    if args.resolve and args.cfg is None and not args.help:
+        yield Problem("--resolve", "it is about what --cfg shows", "add --cfg job")
+    known = args.package in (None, "_global_", "hydra") or kind_of(args.package) is not None
+    if args.cfg is not None and not known:
+        what = f"{args.package} is no section or key"
+        yield Problem("--package", what, f"one of {', '.join(SECTIONS)}")
+    if args.shell_completion:
+        asked = [w.partition("=") for w in args.overrides if w.partition("=")[0] in COMPLETION]
+        if len(asked) != 1 or asked[0][2] not in SHELLS:
+            what = f"it takes one of {', '.join(COMPLETION)}, with one of {', '.join(SHELLS)}"
+            yield Problem("--shell-completion", what, "-sc install=bash")
 
 
 def dashed(words: Sequence[str]) -> list[Problem]:

@@ -97,6 +97,10 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
         nulls = [w for w in words if is_group(w) and w.partition("=")[2].lower() == "null"]
         subject = nulls[0] if nulls else "model, data and the others"
         return Problem(subject, "null is no choice", "leave it out, or name one, as in model=tiny")
+    if "object_type=ChoiceSweep" in text:
+        word = next((w for w in words if re.search(r"=\w+\(.*\w+\(", w)), "a sweep")
+        key = word.partition("=")[0]
+        return Problem(word, "one sweep in another", f"list the values, as in {key}=1,2")
     if several := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=']+)=", text):
         return _several_values(several[1].lstrip("+"), words)
     return _wrong_value(error, causes, text, words)
@@ -107,6 +111,8 @@ def _unreadable_word(error: BaseException, words: Sequence[str]) -> Problem:
     parser = OverridesParser.create()
     for word, quoted_word in zip(words, as_typed(words), strict=True):
         key, _, value = word.lstrip("+~").partition("=")
+        if kind_of(key) is None and len(key) > NAME_MAX:  # it was looked for as a file
+            return _unknown_key(shortened(key), "", all_keys())
         if is_group(key) and (not PLAIN.fullmatch(value) or len(value) > NAME_MAX):
             known = choices(key.partition("@")[0])
             fix = f"{key}={known[0]}, for one" if known else "leave it out"
@@ -152,6 +158,9 @@ def _wrong_value(
         return _unknown_key(_section_of(unknown[1]) + unknown[2], in_file, _keys_of(unknown[1]))
     if no_group := re.search(r"config group '([^']+)' does not exist", text):
         return Problem(no_group[1], "no such group of choices", "leave out the @ and what follows")
+    if unlisted := re.search(r"Could not (?:override|delete) '(\S*?)'", text):
+        fix = "leave out the @ and what follows" if "@" in unlisted[1] else "leave it out"
+        return Problem(unlisted[1] or "~", "no choice that there is", fix)
     if isinstance(error, MissingMandatoryValue):
         return Problem(subject, "has no value", f"give one, as in {name}=...")
     fix = _example(name, given(name, words))
@@ -184,7 +193,8 @@ def _example(key: str, value: str | None) -> str:
     examples = {int: "4, a whole number", float: "0.1, a number", bool: "true or false"}
     for one in kinds:
         if isinstance(one, type) and issubclass(one, Enum):
-            options = [str(option.value) for option in one]
+            # Hydra's own have numbers for values.
+            options = [o.value if isinstance(o.value, str) else o.name for o in one]
             return f"{key}={nearest(value or '', options) or options[0]}"
     return f"{key}={next((examples[one] for one in kinds if one in examples), 'VALUE')}"
 
@@ -205,11 +215,13 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
         if kind_of(key) is None and {"/", ".", "~"} & set(key):
             fix = f"for a text: data=text {shlex.quote(f'data.path={override}')}"
             return Problem(override, "not of the form KEY=VALUE", fix)
-        fix = f"{key}=VALUE" if key else "leave it out"
+        fix = f"{key}=VALUE" if kind_of(key) else "leave it out"
+        if kind_of(key) is None and (near := nearest(key, all_keys())):
+            fix = f"did you mean {near}=VALUE?"
         return Problem(override or "''", "not of the form KEY=VALUE", fix)
     if kind_of(key) is None:
-        near = _unknown_key(key, "", all_keys())
-        return Problem(override, "not of the form KEY=VALUE", near.fix)
+        unknown = _unknown_key(key, "", all_keys())
+        return Problem(override, "not of the form KEY=VALUE", unknown.fix)
     what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
     return Problem(override, what, _example(key, given(key, words) or value))
 

@@ -22,7 +22,7 @@ from gptexp.config.schema import SINGLE, VARIANTS, Config
 TEXT, TEXT_OR_NULL, TEXTS = str, str | None, list[str]
 
 OWN_GROUPS = ("experiment", "recipe", "sweeps")  # choices that are no sections
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")  # of Hydra, which does not know `~`
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "--config-dir")  # of Hydra, which knows no `~`
 
 QUOTED = r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*\'"""
 REFERENCE = r"\$\{(?:[^{}]|\$\{[^{}]*\})*\}"
@@ -43,6 +43,9 @@ def as_typed(words: Iterable[str]) -> list[str]:
 
 def _as_typed(word: str) -> str:
     key, equals, value = word.partition("=")
+    if key in FOLDERS and value.startswith("~"):
+        value = os.path.expanduser(value)  # noqa: PTH111  # as files.at_home does
+        word = f"{key}={value}"
     name = key.lstrip("+")
     lists_choices = is_group(name) and value.lstrip().startswith("[")
     if not equals or not is_text(name) or lists_choices:
@@ -50,8 +53,6 @@ def _as_typed(word: str) -> str:
     kind = kind_of(name)
     if listed := CHOICE.fullmatch(value):
         value = listed[1]
-    if key in FOLDERS and value.startswith("~"):
-        value = os.path.expanduser(value)  # noqa: PTH111  # as files.at_home does
     return f"{key}={_lists(value) if kind == TEXTS else _texts(value, kind)}"
 
 

@@ -175,6 +175,11 @@ def test_J3_a_point_that_refers_to_nothing_is_refused_with_its_own_fix():
     assert [config.name for _, config in named] == ["s1", "s2"]
 
 
+def test_J3_a_sweep_over_nothing_is_the_one_run_it_would_be():
+    [(overrides, config)] = grid.of_command(["-m"])
+    assert (overrides, config) == ([], from_overrides([]))
+
+
 def test_J3_a_point_that_is_given_twice_is_one_and_that_is_said(caplog):
     assert len(grid.of_command(["-m", "seed=1,1,2", "name=a,a"])) == 2
     assert "4 of 6 points repeat another one" in caplog.text

@@ -1,5 +1,8 @@
 """Options, dashes and sweeps without points: what W&B's agents and tired people type."""
 
+import pickle
+from pathlib import Path
+
 import pytest
 from small_runs import only
 
@@ -28,6 +31,20 @@ from gptexp.runs.state import Outcome, RunState
         (["-m", "optim.lr=interval(1e-4,1e-3)"], "list values, as in optim.lr=0.0001,0.001"),
         (["hydra/sweeper=optuna"], "hydra/sweeper=optuna: not among the choices basic, points"),
         (["trainer.threads=100000"], "trainer.threads: 100000 is more"),
+        (["--resolve"], "--resolve: it is about what --cfg shows. Fix: add --cfg job"),
+        (["-sc"], "--shell-completion: it takes one of install, uninstall, query"),
+        (["-sc", "install=ksh"], "with one of bash, fish, zsh. Fix: -sc install=bash"),
+        (["--cfg", "job", "--package", "model.nope"], "model.nope is no section or key. Fix: one"),
+        (["hydra.mode=nope"], "expected one of [RUN, MULTIRUN]. Fix: hydra.mode=RUN"),
+        (["-m", "seed=choice(choice(1,2),3)"], "list the values, as in seed=1,2"),
+        (["-m", "seed=range(0,100000000)"], "seed: a sweep of more than 100,000 points"),
+        (["-m", "seed=range(0,999)", "optim.lr=range(1,999)"], "more than 100,000 points"),
+        (["~"], "~: no choice that there is. Fix: leave it out"),
+        (["model@x=tiny"], "model@x: no choice that there is. Fix: leave out the @"),
+        (["null"], "null: not of the form KEY=VALUE. Fix: leave it out"),
+        (["sede"], "sede: not of the form KEY=VALUE. Fix: did you mean seed=VALUE?"),
+        (["x" * 5000 + "=1"], "(5000 characters): no such key. Fix: use one of name, seed"),
+        (["model=" + "x" * 5000], "(5000 characters) is no choice. Fix: model="),
     ],
 )
 @pytest.mark.parametrize("full", [None, "true", "0", ""])
@@ -38,6 +55,19 @@ def test_J3_each_is_one_line_and_exit_code_2(refused, monkeypatch, words, line, 
     if full is not None:
         monkeypatch.setenv("HYDRA_FULL_ERROR", full)
     assert line in only(list(dict.fromkeys(refused(*words))))
+
+
+def test_P3_the_option_of_hydra_s_that_reads_a_pickle_is_refused(refused, tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "executed",)
+
+    path = tmp_path / "config.pickle"
+    path.write_bytes(pickle.dumps(Bomb()))
+    assert "a pickle can hold any program" in only(refused("--experimental-rerun", str(path)))
+    assert not (tmp_path / "executed").exists()
+    pickle.loads(path.read_bytes())
+    assert (tmp_path / "executed").exists(), "the bomb was a dud"
 
 
 @pytest.mark.parametrize("verb", ["plan", "params", "evaluate x", "explain names", "import x"])
