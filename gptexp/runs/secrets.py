@@ -26,7 +26,9 @@ IN_URL = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 
 
 def masked(word: str) -> str:
-    """The word with stars for each secret in it."""
+    """The word with stars for each secret in it, and bytes that are no UTF-8, which no JSON can
+    hold, spelled out."""
+    word = word.encode(errors="backslashreplace").decode()
     word = NAMED.sub(rf"\1{MASK}", ENVIRONMENT.sub(rf"\1{MASK}", word))
     return IN_URL.sub(MASK, SHAPED.sub(MASK, word))
 

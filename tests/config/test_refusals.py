@@ -115,7 +115,7 @@ OUT_OF_RANGE = {
 @pytest.mark.parametrize(
     ("key", "value"), [(key, value) for key, values in OUT_OF_RANGE.items() for value in values]
 )
-def test_A5_a_value_out_of_range_is_refused_with_its_key_and_value_and_a_fix_that_helps(
+def test_P6_A5_a_value_out_of_range_is_refused_with_its_key_and_value_and_a_fix_that_helps(
     composed, key, value
 ):
     config = put(composed(), "data.test_fraction", 0.05)
@@ -272,6 +272,16 @@ def test_A10_the_longest_labels_still_fit_one_file_name(composed):
     config.model.name = config.data.name = config.name = "x" * 80
     assert problems(config) == []
     assert len(run_name(config, "f" * 64)) + len(".old12") <= 255
+
+
+@pytest.mark.parametrize("key", ["init_from", "data.path", "logger.project", "logger.tags"])
+def test_P8_bytes_that_no_file_of_a_run_can_hold_are_refused(composed, key):
+    """As of a file name that is not UTF-8, from the command line."""
+    value = "caf\udce9.txt"
+    config = composed("data=text", "data.path=text.txt")
+    line = only(lines_of(put(config, key, [value] if key == "logger.tags" else value)))
+    assert line.startswith(f"{key}: ") and r"'caf\udce9.txt'" in line
+    assert ONE_LINE.fullmatch(line)
 
 
 def test_A12_a_model_that_cannot_fit_is_refused_with_the_estimate_and_what_there_is(

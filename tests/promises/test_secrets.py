@@ -50,6 +50,10 @@ def test_J6_what_is_none_is_left_as_it_is(word):
     assert masked(word) == word
 
 
+def test_P8_bytes_that_no_json_can_hold_are_spelled_out():
+    assert masked("hydra.run.dir=caf\udce9").encode() == rb"hydra.run.dir=caf\udce9"
+
+
 @pytest.fixture
 def trained(command, text_file, monkeypatch):
     """`trained("logger=none")`: a run and a sweep of two, with a secret on their command lines."""
