@@ -35,6 +35,8 @@ class Sampling:
                 yield Problem(name, f"{value!r} is no whole number", f"{name} of 1 or more")
             elif value < 1:
                 yield Problem(name, f"{value} is below 1", f"{name} of 1 or more")
+            elif name != "num" and value >= 2**63:
+                yield Problem(name, f"{value} is not below 2^63", f"{name} below that")
         if _is_a(Integral, num) and num > MOST_TEXTS:
             yield Problem("num", f"{num} is more than are drawn at once", f"{MOST_TEXTS} at most")
         if not (_is_a(Real, self.temperature) and 0 <= self.temperature < math.inf):

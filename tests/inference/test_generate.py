@@ -20,7 +20,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1e-4, 1e-30])
+@pytest.mark.parametrize("temperature", [0.0, 1e-4, 1e-30, 1e-40, 5e-324])
 def test_temperature_to_zero_is_greedy(temperature):
     assert choose(LOGITS, Sampling(temperature, None, 0), generator()).item() == 1
 
@@ -159,6 +159,7 @@ def test_an_entry_stands_for_its_checkpoint(run):
     [
         *({"temperature": -1}, {"tokens": -1}, {"num": 0}, {"seed": -1}, {"top_k": 0}),
         *({"temperature": "0.8"}, {"temperature": None}, {"tokens": 1.5}, {"tokens": True}),
+        *({"tokens": 2**63}, {"num": 10**30}, {"top_k": 2**64}),
         *({"num": "2"}, {"seed": None}, {"seed": 1.0}, {"top_k": 2.0}, {"top_k": [1]}),
     ],
     ids=str,
