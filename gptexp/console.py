@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
-from gptexp.errors import EXIT_OK, GptexpError
+from gptexp.errors import EXIT_OK, GptexpError, Problem, StorageError
 from gptexp.text import duration, printable, short
 
 if TYPE_CHECKING:
@@ -134,6 +135,9 @@ class _RunLog(logging.FileHandler):
         """Whether it is to be kept: what is brief stands there in full."""
         return record.levelno != BRIEF
 
+    def _open(self) -> TextIOWrapper:
+        return open_log(Path(self.baseFilename))
+
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):  # it opens the file
             super().emit(record)
@@ -146,6 +150,18 @@ class _RunLog(logging.FileHandler):
             super().close()
 
 
+def open_log(path: Path) -> TextIOWrapper:
+    """Open a run.log to write at its end, waiting for nobody in the place of a file.
+
+    Raises OSError.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+    return open(path, "a", encoding="utf-8", errors="backslashreplace", opener=opener)
+
+
 def program(main: Callable[[], int]) -> NoReturn:
     """Call `main` and exit with its code, whatever becomes of the streams it writes to.
 
@@ -156,7 +172,7 @@ def program(main: Callable[[], int]) -> NoReturn:
     setup()
     code = EXIT_OK
     try:
-        code = main()
+        code = main() if (gone := _gone()) is None else fail(gone)
     except BrokenPipeError:
         pass
     finally:
@@ -167,6 +183,16 @@ def program(main: Callable[[], int]) -> NoReturn:
                 with contextlib.suppress(OSError, ValueError):  # or Python would tell at its end
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(code)
+
+
+def _gone() -> GptexpError | None:
+    """What is wrong where the current folder was removed: torch would end the process."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        what = f"not there any more ({error.strerror})"
+        return StorageError(Problem("the current folder", what, "cd to one that is"))
+    return None
 
 
 def show(text: str) -> None:
@@ -205,7 +231,7 @@ def setup() -> None:
 @contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Write the package's messages to `path` too, with their times, for as long as this is open."""
-    handler = _RunLog(path, encoding="utf-8", errors="backslashreplace", delay=True)
+    handler = _RunLog(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("gptexp")
     logger.setLevel(logging.INFO)

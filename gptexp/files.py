@@ -127,14 +127,26 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def readable(error: OSError, otherwise: str) -> str:
+    """The fix for a file that was not read: what one may not look at need not be damaged."""
+    return "make it readable" if isinstance(error, PermissionError) else otherwise
+
+
 def at_home(path: str | Path) -> Path:
     """The path, in which a leading `~` is the user's own folder: not every shell says so."""
     return Path(os.path.expanduser(path))  # noqa: PTH111  # Path's own raises for ~nobody
 
 
 def user_cache() -> Path:
-    """The package's folder in the user's cache: what is there can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gptexp"
+    """The package's folder in the user's cache: what is there can be made again.
+
+    Raises StorageError where there is no such folder to be.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gptexp"
+    except RuntimeError as error:  # a user whom the system does not know
+        what, fix = "not set, and there is no home folder", "export XDG_CACHE_HOME=FOLDER"
+        raise StorageError(Problem("XDG_CACHE_HOME", what, fix)) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -174,6 +186,8 @@ def refusal(error: OSError, path: Path) -> Problem:
         fix = "free some space and run the same command again"
     elif isinstance(error, NotRegularError):
         fix = "remove it"
+    elif error.errno in (errno.EISDIR, errno.ELOOP):
+        fix = "move it away"
     return Problem(path, reason, fix)
 
 

@@ -279,6 +279,17 @@ def test_the_cache_is_the_variable_or_the_user_s_cache_folder(monkeypatch, tmp_p
     assert assets.cache_folder() == tmp_path / "home" / ".cache" / "gptexp"
 
 
+def test_without_any_home_the_variable_is_asked_for(monkeypatch):
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("GPTEXP_DATA_DIR", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(StorageError, match=r"^XDG_CACHE_HOME: not set, .* Fix: export XDG_CACHE_"):
+        assets.cache_folder()
+
+
 @pytest.mark.parametrize("asset", assets.ASSETS.values(), ids=lambda asset: asset.name)
 def test_every_shipped_asset_has_a_digest_and_an_address(asset):
     assert assets.known(asset.name) is asset

@@ -9,7 +9,7 @@ from typing import Any
 
 from gptexp.config import BUDGETS, flat, is_hashed, parse_yaml
 from gptexp.errors import ConfigError, DamagedError, Problem
-from gptexp.files import read_regular
+from gptexp.files import read_regular, readable
 from gptexp.runs.directory import MOST_CONFIG, RunDirectory, code_digest
 from gptexp.runs.lines import is_whole
 from gptexp.runs.schema import Manifest, Summary, read_manifest, read_status, read_summary
@@ -173,7 +173,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         values = parse_yaml(read_regular(file, MOST_CONFIG).decode())
     except OSError as error:
-        raise DamagedError(Problem(file, f"{error.strerror}", fix)) from error
+        raise DamagedError(Problem(file, f"{error.strerror}", readable(error, fix))) from error
     except ValueError as error:
         raise DamagedError(Problem(file, f"damaged: {error}", fix)) from error
     return _flat(values, file, fix)

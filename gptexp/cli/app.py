@@ -74,10 +74,17 @@ def _verb() -> int:
             return console.fail(ConfigError(*problems))
         what = " ".join(error.format_message().split()).rstrip(".")
         command = error.ctx.command_path if error.ctx else "gptexp"
-        return console.fail(ConfigError(Problem(command, what, f"see {command} --help")))
+        fix = "make it readable" if what.endswith("not readable") else f"see {command} --help"
+        return console.fail(ConfigError(Problem(command, what, fix)))
     except GptexpError as error:
         return console.fail(error)
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
         return console.fail(StorageError(refusal(error, Path(error.filename or "output"))))
+    except (MemoryError, RuntimeError) as error:
+        from gptexp.runtime.memory import is_out_of_memory  # torch
+
+        if not is_out_of_memory(error):
+            raise
+        return console.fail(ConfigError(Problem("memory", "there is not enough", "ask for less")))

@@ -8,6 +8,7 @@ from gptexp import assets
 from gptexp.config import DataConfig
 from gptexp.data.read import source
 from gptexp.errors import DataError, Problem
+from gptexp.files import at_home
 from gptexp.files import sha256 as digest_of
 
 MOST = 1000  # files that are looked at in a folder
@@ -54,11 +55,11 @@ def _candidates(data: DataConfig, near: Path) -> Iterator[Path]:
     above = list(near.resolve().parents)
     folders = [Path.cwd(), Path.cwd() / "data", assets.cache_folder(), *above[:4]]
     folders += [folder / "data" for folder in above[:4]]
-    own = Path(str(data.path)).expanduser()
+    own = at_home(str(data.path))
     yield own
     if not own.is_absolute():
         yield from (folder / own for folder in above)
-    yield from (folder / own.name for folder in [*folders, Path.home() / "Downloads"])
+    yield from (folder / own.name for folder in [*folders, at_home("~/Downloads")])
     for folder in (assets.cache_folder(), Path.cwd() / "data"):
         if folder.is_dir():
             yield from sorted(folder.iterdir())[:MOST]

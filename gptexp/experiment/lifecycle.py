@@ -164,7 +164,7 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
 def ended(directory: RunDirectory, state: RunState, problem: Problem, trace: str = "") -> None:
     """Write down how the run ended, as far as the disk still lets it be written."""
     with contextlib.suppress(StorageError, OSError):
-        with directory.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        with console.open_log(directory.log) as file:
             file.write(f"{state}: {problem}\n{trace}")
         what = f"{problem.subject}: {problem.what}"
         directory.set_status(state, str(problem), what, journal_digests(directory.path))

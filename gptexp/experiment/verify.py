@@ -16,6 +16,7 @@ from gptexp.experiment.finish import TrainingResult, build_summary, count_ngrams
 from gptexp.experiment.identity import init_digest
 from gptexp.experiment.integrity import Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
+from gptexp.files import at_home
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.models.build import construct
@@ -272,7 +273,7 @@ def _beside(
 
 def _find_init(record: Record, init_from: str) -> Path:
     """The weights that the run started from, wherever they are; raises ReproduceError."""
-    own = Path(init_from).expanduser()
+    own = at_home(init_from)
     for path in [own, *(folder / own for folder in record.path.resolve().parents)]:
         try:
             if path.exists() and _check_hash(record, init_digest(path)) is None:

@@ -80,7 +80,7 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     )
     path, text = to or Path(microgpt.filename(stored)), microgpt.render(stored)
     with storage_errors(path):
-        if path.is_dir() or (path.exists() and path.read_bytes() != text.encode()):
+        if path.exists() and not (path.is_file() and path.read_bytes() == text.encode()):
             raise ConfigError(Problem(path, "is there already, and differs", "--file OTHER.json"))
     write_text(path, text)
     return path

@@ -38,7 +38,7 @@ def export_dashboard(run: Path, to: str) -> None:
         raise ConfigError(Problem("--to", f"{to!r} is not known", f"one of {known}"))
     directory = RunDirectory(run)
     lines = Lines(run / "metrics.jsonl")
-    last = lines.last_step()
+    last = lines.last_step() if run.is_dir() else None
     if last is None:
         fix = "name a run, outputs/NAME/RUN"
         raise CheckpointError(Problem(run, "holds no metrics.jsonl", fix))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gptexp.analysis.labels import short_names
 from gptexp.errors import ConfigError, Problem
-from gptexp.files import storage_errors
+from gptexp.files import storage_errors, write_atomic
 from gptexp.report import figures, loss_figures
 from gptexp.report.charts import AXES
 from gptexp.report.figures import ReportFigure
@@ -37,7 +37,8 @@ def plot(paths: Sequence[Path], by: str, to: Path | None = None) -> tuple[Path, 
     target = to or Path("cliffs.png" if by in AXES else f"{figure.name}.png")
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        figure.draw(WIDE, True).savefig(target)
+    picture, form = figure.draw(WIDE, True), target.suffix.removeprefix(".")
+    write_atomic(target, lambda file: picture.savefig(file, format=form))
     return target, results.damaged
 
 

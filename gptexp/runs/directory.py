@@ -13,6 +13,7 @@ from gptexp.errors import ConfigError, DamagedError, InUseError, Problem
 from gptexp.files import (
     json_sha256,
     read_regular,
+    readable,
     storage_errors,
     sweep_temporaries,
     write_json,
@@ -106,7 +107,7 @@ class RunDirectory:
         try:
             text = read_regular(path, MOST_CONFIG).decode()
         except OSError as error:
-            raise ConfigError(Problem(path, f"{error.strerror}", fix)) from error
+            raise ConfigError(Problem(path, f"{error.strerror}", readable(error, fix))) from error
         except ValueError as error:
             raise ConfigError(Problem(path, f"not readable: {error}", fix)) from error
         with stored_config(str(path), fix):
@@ -155,7 +156,8 @@ class RunDirectory:
 
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=LOCK_SECONDS)
+        lock = FileLock(self.path / ".lock", timeout=LOCK_SECONDS)
+        with storage_errors(self.path / ".lock"):
             try:
                 lock.acquire()
             except Timeout as error:

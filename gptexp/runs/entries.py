@@ -180,10 +180,11 @@ def weights_digest(run: Path) -> str | None:
 
     None where their entry does not hold it, or the file is not what the entry says.
     """
-    folder, entry = run.parent, read_entry(run.with_suffix(".json"))
     if run.is_dir():
         folder = run / "checkpoints"
         entry = read_entry(folder / BEST)
+    else:
+        folder, entry = run.parent, read_entry(run.with_suffix(".json"))
     if entry is None or entry.weights_sha256 is None:
         return None
     try:

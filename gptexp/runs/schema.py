@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 import msgspec
 
 from gptexp.errors import DamagedError, Problem
-from gptexp.files import read_regular
+from gptexp.files import read_regular, readable
 
 Count = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]  # -1 is the step of what there is not
 Number = Annotated[float, msgspec.Meta(ge=-1e39, le=1e39)]  # all that float32 holds
@@ -232,7 +232,7 @@ def read_json(path: Path, kind: type[T], fix: str) -> T | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        what = f"cannot be read, {error.strerror}"
+        what, fix = f"cannot be read, {error.strerror}", readable(error, fix)
     except RecursionError:
         what = "damaged: nested too deeply"
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

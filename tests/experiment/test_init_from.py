@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 from interruptions import Small, finish, stop_before_step, uninterrupted
-from small_runs import ONE_LINE, metrics, problem_lines, put, summary
+from small_runs import ONE_LINE, metrics, only, problem_lines, put, summary
 
 from gptexp.config import Config
 from gptexp.errors import GptexpError
@@ -57,6 +57,11 @@ def test_words_that_may_mean_another_run_later_are_answered_with_its_path(
         assert line.endswith(f" Fix: init_from={trained}")
     config.init_from = str(trained)
     assert run_experiment(config, tmp_path).state == "done"
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/"])
+def test_init_from_a_folder_without_a_name_is_refused(small: Small, tmp_path: Path, path) -> None:
+    assert "not a run directory" in only(refusal(put(small(), "init_from", path), tmp_path))
 
 
 def test_init_from_is_resumed_as_any_run(small: Small, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def test_F6_nan_points_are_rebuilt(small: Small, tmp_path: Path, gptexp: Any) ->
     [
         (None, "excel", 2, r"--to: 'excel' is not known. Fix: one of tensorboard, wandb"),
         ("no run", "tensorboard", 2, "samples: holds no runs. Fix: name a folder such as"),
+        ("a file", "tensorboard", 2, "config.yaml: holds no metrics.jsonl. Fix: name a run"),
         ("no folder", "tensorboard", 2, "nowhere: not there, and no run goes by that"),
         ("no journal", "tensorboard", 2, "holds no metrics.jsonl. Fix: name a run, outputs/NAME"),
         ("in use", "tensorboard", 6, "in use by process 7 on there"),
@@ -120,6 +121,8 @@ def test_F6_what_cannot_be_exported_is_one_line(
         case "no run":
             where = run / "samples"
             where.mkdir()
+        case "a file":
+            where = run / "config.yaml"
         case "no folder":
             where = run / "nowhere"
         case "no journal":

@@ -1,6 +1,8 @@
 """Claim 12: microGPT's JSON written from a run."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -58,6 +60,14 @@ def test_an_export_never_overwrites_what_is_no_text(trained, tmp_path):
     assert "differs" in refusal(export_run, trained, path)
     assert "differs" in refusal(export_run, trained, tmp_path)
     assert "Fix: " in refusal(export_run, trained, tmp_path / "no" / "x.json")
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device without end"])
+def test_I2_no_file_is_neither_compared_nor_replaced(trained, tmp_path, kind):
+    path = Path("/dev/zero") if kind == "a device without end" else tmp_path / "x.json"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    assert "is there already, and differs" in refusal(export_run, trained, path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,13 +11,15 @@ from pathlib import Path
 
 import pytest
 from fuzzing import in_a_process
-from interruptions import only_run, stop_before_step
+from interruptions import forked, only_run, stop_before_step
 from mutations import Mutation, of_bytes, of_values
 from run_directories import write_run
-from small_runs import ROOT, SMALL
+from small_runs import ROOT, SMALL, refusal
 
 import gptexp
+from gptexp import files
 from gptexp.analysis import diff
+from gptexp.analysis.records import read_config
 from gptexp.analysis.render import render_table
 from gptexp.analysis.table import Query, build_table
 from gptexp.cli.app import main
@@ -199,6 +202,37 @@ def test_I7_a_sample_gives_a_terminal_no_orders(small, tmp_path, monkeypatch, ca
     assert (ended.value.code, "[2J" in shown) == (0, True)
     assert "\\x1b" in shown or "\\u009b" in shown
     assert not {"\x1b", "\x9b", "\u202e"} & set(shown)
+
+
+def test_J2_what_may_not_be_read_is_not_to_be_deleted(finished, monkeypatch):
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(files, "open_regular", refuse)
+    directory = RunDirectory(finished)
+    for read in (
+        directory.summary,
+        directory.manifest,
+        directory.config,
+        lambda: read_config(finished),
+    ):
+        assert refusal(read).endswith("Permission denied. Fix: make it readable")
+
+
+@pytest.mark.parametrize("name", [".lock", "run.log", "status.json", "manifest.json"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_I2_what_a_run_writes_is_waited_for_nowhere(small, tmp_path, name, make):
+    config = small()
+    stop_before_step(config, tmp_path, 7)
+    run = only_run(config, tmp_path)
+    (run / name).unlink(missing_ok=True)
+    make(run / name)
+    assert forked(lambda: run_experiment(config, tmp_path).exit_code) in (0, 2, 4)
+    if (run / name).is_dir() and name != "run.log":
+        said = run_experiment(config, tmp_path).error
+        assert f"{name}: " in said
+        (run / name).rmdir()
+        assert run_experiment(config, tmp_path).state == "done", said
 
 
 @pytest.mark.parametrize("tokenizer", ["x", [], {"name": []}, {"name": "nobody's"}, None])

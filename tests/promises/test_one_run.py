@@ -17,6 +17,7 @@ from gptexp.cli.app import app, main
 from gptexp.experiment import prepare
 from gptexp.experiment.run import run_experiment
 from gptexp.experiment.screen import show_summary
+from gptexp.inference import load
 from gptexp.training.trainer import Trainer
 
 
@@ -216,6 +217,21 @@ def test_D9_out_of_memory_names_the_key_to_lower(small, tmp_path, monkeypatch, e
     outcome = run_experiment(small(), tmp_path / "outputs")
     assert (outcome.state, outcome.exit_code) == ("failed", 2)
     assert outcome.error.startswith("trainer.batch_size: out of memory. Fix: halve it")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")]
+)
+def test_D9_a_verb_that_asks_for_too_much_is_one_line(finished, capsys, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(load, "generate", fail)
+    monkeypatch.setattr(sys, "argv", ["gptexp", "sample", str(finished)])
+    with pytest.raises(SystemExit) as exit:
+        main()
+    line = "gptexp: error: memory: there is not enough. Fix: ask for less\n"
+    assert (exit.value.code, capsys.readouterr().err) == (2, line)
 
 
 def test_checkpoints_of_another_config_are_not_taken_up(small, tmp_path):

@@ -11,7 +11,10 @@ from gptexp import assets
 from gptexp.cli.app import main
 from gptexp.config import grid
 from gptexp.config.words import as_typed
+from gptexp.data.find import find_corpus
+from gptexp.data.read import corpus_digest
 from gptexp.experiment.run import run_experiment
+from gptexp.runs.directory import RunDirectory
 
 SHORT = [word.replace("max_steps=12", "max_steps=2") for word in SMALL]
 
@@ -69,12 +72,28 @@ def test_J4_so_may_what_a_verb_takes(home, finished, verb):
         ["diff", run, run],
         ["sample", "best:~/outputs", "--tokens=1"],
         ["reproduce", "latest:~/outputs"],
+        ["export", run, "--to=tensorboard"],
     ):
         code, shown = verb(*words)
         assert code == 0, shown
     assert gptexp.load(run).step == 12
     assert verb("table", "~nobody-here/outputs")[0] == 2
     assert verb("import", "~/none.json")[1].count("\n") == 1
+
+
+def test_J4_so_may_a_folder_of_configs(command, home):
+    (home / "own" / "model").mkdir(parents=True)
+    (home / "own" / "model" / "mine.yaml").write_text("defaults: [tiny, _self_]\nn_embd: 24\n")
+    shown = command("--config-dir=~/own", "model=mine", "--cfg", "job")
+    assert (shown.code, "n_embd: 24" in shown.out) == (0, True)
+
+
+def test_J4_a_text_of_nobody_s_home_is_looked_for_elsewhere(finished, tmp_path):
+    config = RunDirectory(finished).config()
+    sha256 = corpus_digest(config.data)
+    shutil.copy(str(config.data.path), tmp_path / "text.txt")
+    config.data.path = "~nobody-here/text.txt"
+    assert find_corpus(config.data, sha256, finished).path == str(tmp_path / "text.txt")
 
 
 @pytest.mark.slow
@@ -107,6 +126,17 @@ def test_D7_outputs_that_are_no_folder_are_called_what_they_are(command, text_fi
     assert len(rows) == 2 and all(line in row and "Fix: move it" in row for row in rows)
     option = command("--config-dir=.", *SHORT, f"data.path={text_file}")
     assert (option.code, option.errors[0][: len(line)]) == (4, line)
+
+
+@pytest.mark.parametrize("door", ["a run", "a verb"])
+def test_D7_a_current_folder_that_was_removed_is_one_line(command, verb, tmp_path, door):
+    (tmp_path / "work").rmdir()
+    if door == "a run":
+        code, shown = (result := command("seed=1")).code, result.err
+    else:
+        code, shown = verb("table", str(tmp_path))
+    assert (code, shown.count("\n")) == (4, 1)
+    assert "the current folder: not there any more" in shown
 
 
 def test_B3_a_linked_folder_of_runs_is_found_and_cycles_are_not_followed(

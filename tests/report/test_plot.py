@@ -1,15 +1,18 @@
 """`gptexp plot`: the picture, its labels and its refusals."""
 
+import errno
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 from report_pages import add
 from small_runs import ONE_LINE, metrics, problem_lines
 from typer.testing import CliRunner
 
 from gptexp.cli.app import app
-from gptexp.errors import ConfigError, GptexpError
+from gptexp.errors import ConfigError, GptexpError, StorageError
 from gptexp.experiment.run import run_experiment
 from gptexp.report import charts, results
 from gptexp.report.plot import plot
@@ -54,6 +57,22 @@ def test_the_curves_are_those_of_metrics_jsonl(run, axis, field):
     rows = [row for row in metrics(run) if "val/loss" in row]
     assert line_of(figure, "-") == [(row[field], row["val/loss"]) for row in rows]
     assert line_of(figure, "--") == [(row[field], row["train/eval_loss"]) for row in rows]
+
+
+def test_a_picture_is_replaced_whole_or_not_at_all(run, tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    plot([run], "step", path)
+    whole = path.read_bytes()
+
+    def fill(figure: Any, file: Any, **_: object) -> None:
+        file.write(b"half a picture")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", fill)
+    with pytest.raises(StorageError, match=r"a\.png: No space left on device"):
+        plot([run], "step", path)
+    assert path.read_bytes() == whole
+    assert [p.name for p in tmp_path.glob("*.tmp")] == []
 
 
 def test_the_best_evaluation_is_marked(run):
