@@ -73,6 +73,23 @@ def test_a_stored_config_with_a_part_missing_is_refused(composed, damage):
         from_dict(values)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "name: !!python/object/apply:pathlib.Path.touch [MARKER]",
+        "name: !!python/object/apply:os.system ['touch MARKER']",
+        "callbacks: {_target_: os.system, command: 'touch MARKER'}",
+        "hydra: {job: {chdir: true}}",
+    ],
+)
+def test_P3_a_stored_config_runs_no_code_and_names_none(small, tmp_path, line):
+    stored = to_yaml(small()).replace("name: default\n", "")
+    line = line.replace("MARKER", str(tmp_path / "executed"))
+    with pytest.raises(ConfigError):
+        from_yaml(f"{line}\n{stored if line.startswith('name') else to_yaml(small())}")
+    assert not (tmp_path / "executed").exists()
+
+
 def test_every_key_is_given_a_value_by_a_file_and_none_by_a_dataclass():
     """Values live in conf/; a dataclass default is for a key that was added later."""
     classes = [Config, DataConfig]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from interruptions import only_run, stop_before_step
 from text_files import data_problem, settings
 
 from gptexp import assets
@@ -230,6 +231,23 @@ def test_B8_data_that_changed_is_a_new_run_and_both_digests_are_shown(
     assert before in shown
     assert corpus_digest(config.data) in shown
     assert first.directory.name in shown
+
+
+def test_B8_a_text_that_changed_under_a_stopped_run_does_not_go_on_with_it(
+    small, text_file, tmp_path, caplog, monkeypatch
+):
+    config, outputs, whole = small(), tmp_path / "outputs", text_file.read_text()
+    stop_before_step(config, outputs, 7)
+    stopped = only_run(config, outputs)
+    digests = [corpus_digest(config.data)]
+    text_file.write_text(whole + "to be")
+    digests.append(corpus_digest(config.data))
+    monkeypatch.setattr(logging.getLogger("gptexp"), "propagate", True)
+    assert run_experiment(config, outputs).directory != stopped
+    assert all(digest in caplog.text for digest in digests)
+    text_file.write_text(whole)
+    assert run_experiment(config, outputs).directory == stopped
+    assert "resume  at step 4" in (stopped / "run.log").read_text()
 
 
 def test_B9_an_asset_with_another_digest_is_refused_and_not_cached(tmp_path, monkeypatch):

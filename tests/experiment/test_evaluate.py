@@ -53,7 +53,7 @@ def test_a_text_that_has_changed_is_said_to_have(train, words, documents, tmp_pa
     assert "has changed" in only(warnings())
 
 
-def test_characters_that_the_run_does_not_know_are_refused(trained, tmp_path):
+def test_B6_characters_that_the_run_does_not_know_are_refused(trained, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("zzz\nabc\n" * 10)
     with pytest.raises(DataError, match="does not have 'z'"):

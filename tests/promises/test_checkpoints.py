@@ -38,7 +38,7 @@ def test_C1_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_uninterrupted(
         assert of(stopped) == of(straight)
 
 
-def test_C1_a_damaged_best_checkpoint_is_found_before_training_goes_on(
+def test_P4_C1_a_damaged_best_checkpoint_is_found_before_training_goes_on(
     small: Callable[..., Config],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

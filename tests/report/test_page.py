@@ -82,7 +82,7 @@ def test_what_failed_and_what_is_missing_has_its_reason(written):
     assert "model.n_embd=32 data.fraction=0.5: seed 2 is missing" in text
 
 
-def test_a_sample_is_text_whatever_it_holds(written):
+def test_I7_a_sample_is_text_whatever_it_holds(written):
     page = page_of(written)
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in page

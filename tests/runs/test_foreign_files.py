@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from interruptions import before
 from small_stores import entry, filled, resume, state
 
 from gptexp.errors import CheckpointError
 from gptexp.inference.load import read_checkpoint
-from gptexp.runs import checkpoint
+from gptexp.runs import checkpoint, entries
 from gptexp.runs.checkpoint import Store
 
 
@@ -81,6 +82,29 @@ def test_C4_a_foreign_file_is_not_a_gptexp_checkpoint(tmp_path: Path, name: str)
         path.write_bytes({"text": b"hello\n", "safetensors": b"\x02" + bytes(7) + b"{}"}[name])
     with pytest.raises(CheckpointError, match=r"model\.pt: not a gptexp checkpoint"):
         read_checkpoint(path)
+
+
+def test_C4_the_importer_is_named_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text('{"config": {"n_embd": 16}, "state_dict": {"wte": [[0.5]]}}')
+    with pytest.raises(CheckpointError) as refused:
+        read_checkpoint(path)
+    [problem] = refused.value.problems
+    assert problem.fix == f"gptexp import {path} --from microgpt"
+
+
+@pytest.mark.parametrize("name", ["../../x.pt", "/etc/passwd", "step-4.pt/../x", "x.pt", "", "."])
+def test_I3_a_name_in_an_entry_leads_nowhere_else(folder: Path, name: str) -> None:
+    """As a pointer, in which it passes for the newest checkpoint and the best."""
+    filled(folder, 4, 4)
+    (folder.parent / "x.pt").write_bytes((folder / "step-8.pt").read_bytes())
+    for pointer in ("last.json", "best.json", "step-8.json"):
+        (folder / pointer).write_text(json.dumps(entry(folder / pointer) | {"file": name}))
+    opened = []
+    with pytest.MonkeyPatch.context() as patch:
+        before(entries, "open_regular", lambda path: opened.append(path), patch)
+        assert Store(folder).latest().state["step"] == 4
+    assert {path.resolve().parent for path in opened} == {folder.resolve()}
 
 
 @pytest.mark.parametrize("version", [0, 2, None])

@@ -40,7 +40,7 @@ def test_G5_two_sweeps_at_once_do_each_point_once(tmp_path, text_file):
 
 
 @pytest.mark.slow
-def test_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_not(
+def test_P7_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_not(
     tmp_path, text_file
 ):
     """Killed at steps, saves and summaries that no two of its points share."""

@@ -33,7 +33,7 @@ def test_the_exit_code_of_a_sweep(codes, expected):
     )
 
 
-def test_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch):
+def test_P7_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch):
     """As when a worker is killed: one point done, one killed in training, one not started."""
     monkeypatch.chdir(tmp_path)
     found = [SweepPoint([f"seed={n}"], small(f"seed={n}")) for n in range(3)]

@@ -94,6 +94,19 @@ def test_G5_a_point_in_use_is_reported_and_the_same_command_finishes_it(runs, tr
     assert (again.code, states(again.out)) == (0, ["already done", "done", "already done"])
 
 
+def test_I8_a_damaged_point_stops_neither_its_sweep_nor_the_points_beside_it(runs, trained):
+    runs("seed=0,1,2")
+    damaged = only_path("*-s1-*") / "summary.json"
+    damaged.write_text("{")
+    again = runs("seed=0,1,2,3")
+    assert again.code == 1
+    assert states(again.out) == ["already done", "damaged", "already done", "done"]
+    assert f"{damaged}: damaged: " in table(again.out)[1]
+    assert len(trained) == 4
+    damaged.unlink()  # as the line says
+    assert states(runs("seed=0,1,2,3").out) == ["already done", "done", *["already done"] * 2]
+
+
 def test_G6_code_that_changed_is_named_in_the_table(runs):
     runs("seed=0,1")
     path = only_path("*-s1-*")
@@ -116,17 +129,18 @@ def test_G6_a_text_that_changed_makes_new_points_and_is_named(runs, trained, tex
     assert again.err.count("has changed since") == 1
 
 
-def test_G8_ctrl_c_saves_the_current_point_and_starts_no_new_one(
-    command_runs, trained, monkeypatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_D1_D2_G8_a_signal_saves_the_current_point_and_starts_no_new_one(
+    command_runs, trained, monkeypatch, number
 ):
     def press(trainer):
         if trainer.seed == 1 and trainer.step == 6:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:
         before(Trainer, "train_step", press, patch)
         result = command_runs("seed=0,1,2")
-    assert result.code == 130
+    assert result.code == 128 + number
     assert states(result.out) == ["done", "interrupted", "not started"]
     assert (only_path("*-s1-*") / "checkpoints" / "step-7.pt").exists()
     again = command_runs("seed=0,1,2")

@@ -50,7 +50,7 @@ def test_F2_a_mirror_that_does_not_open_leaves_a_run_done(
 
 
 @pytest.mark.parametrize("how", ["raises", "blocks"])
-def test_F2_F3_R3_a_run_with_bad_mirrors_is_done_with_equal_weights_and_metrics(
+def test_P5_F2_F3_R3_a_run_with_bad_mirrors_is_done_with_equal_weights_and_metrics(
     small: Small, tmp_path: Path, fakes, warnings, monkeypatch, how
 ):
     """One mirror for each call in which it can go wrong, and one that takes them all."""

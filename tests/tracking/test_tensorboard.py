@@ -160,24 +160,28 @@ def test_F4_event_files_that_vanish_are_one_warning_and_the_run_is_done(
     assert not list(tmp_path.rglob("events.*"))
 
 
-def test_a_board_in_an_unwritable_folder_is_one_warning(
+@pytest.mark.parametrize("error", ["PermissionError", "OSError: [Errno 28] No space left"])
+def test_D6_a_board_that_cannot_be_written_is_one_warning(
     small: Small,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     warnings: Callable[[], list[str]],
+    error: str,
 ) -> None:
     opened = Path.open
 
     def refuse(path: Path, *arguments: Any, **named: Any) -> Any:
         if path.name.startswith("events."):
-            raise PermissionError(13, "Permission denied", str(path))
+            if error == "PermissionError":
+                raise PermissionError(13, "Permission denied", str(path))
+            return opened(Path("/dev/full"), "wb")
         return opened(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", refuse)
     outcome = run_experiment(small("logger=tensorboard"), tmp_path)
     assert outcome.state == "done"
     [warning] = warnings()
-    assert warning.startswith("TensorBoard failed: PermissionError: ")
+    assert warning.startswith(f"TensorBoard failed: {error}")
 
 
 def test_every_event_has_a_time_and_the_first_ones_say_what_the_file_is(run: Path) -> None:
