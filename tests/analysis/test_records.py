@@ -106,6 +106,21 @@ def test_folders_are_searched_and_runs_that_were_moved_aside_left_out(tmp_path):
     assert only_run(old).seed == 2, "unless it is named"
 
 
+def test_a_folder_that_goes_away_under_the_search_takes_no_other_with_it(tmp_path, monkeypatch):
+    write_run(tmp_path / "a")
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    search = records.inner_folders
+
+    def searched(folder):
+        if folder.name == "b":
+            (folder / "c").rmdir()
+            folder.rmdir()
+        return search(folder)
+
+    monkeypatch.setattr(records, "inner_folders", searched)
+    assert len(records.collect([tmp_path])[0]) == 1
+
+
 def test_a_run_that_is_named_twice_is_one(tmp_path):
     path = write_run(tmp_path / "o" / "a", 0)
     (tmp_path / "link").symlink_to(tmp_path / "o")

@@ -59,9 +59,13 @@ def test_words_that_may_mean_another_run_later_are_answered_with_its_path(
     assert run_experiment(config, tmp_path).state == "done"
 
 
-@pytest.mark.parametrize("path", ["", ".", "..", "/"])
-def test_init_from_a_folder_without_a_name_is_refused(small: Small, tmp_path: Path, path) -> None:
-    assert "not a run directory" in only(refusal(put(small(), "init_from", path), tmp_path))
+def test_init_from_may_be_the_folder_one_is_in(
+    small: Small, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained)
+    assert run_experiment(put(small("seed=1"), "init_from", "."), tmp_path).state == "done"
+    monkeypatch.chdir(trained / "checkpoints")
+    assert "holds no runs" in only(refusal(put(small("seed=1"), "init_from", ""), tmp_path))
 
 
 def test_init_from_is_resumed_as_any_run(small: Small, tmp_path: Path) -> None:
