@@ -101,7 +101,7 @@ def test_I8_a_damaged_point_stops_neither_its_sweep_nor_the_points_beside_it(run
     again = runs("seed=0,1,2,3")
     assert again.code == 1
     assert states(again.out) == ["already done", "damaged", "already done", "done"]
-    assert f"{damaged}: damaged: " in table(again.out)[1]
+    assert f"{damaged}: damaged: " in table(again.out)[1].rest
     assert len(trained) == 4
     damaged.unlink()  # as the line says
     assert states(runs("seed=0,1,2,3").out) == ["already done", "done", *["already done"] * 2]
