@@ -59,7 +59,10 @@ def look_up(words: str | Path) -> Found | None:
 
 
 def _only(folder: Path) -> Found:
-    runs, notes = collect([folder])
+    near = [*_runs_in(folder, 2)]  # no deeper, since any folder may be named by mistake
+    if not near:
+        raise ConfigError(Problem(folder, "holds no runs", "name a folder such as outputs/default"))
+    runs, notes = collect(near)
     if len(runs) > 1:
         labels = label_runs(runs)
         is_any_done = any(run.best is not None for run in runs)

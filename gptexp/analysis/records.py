@@ -17,6 +17,8 @@ from gptexp.runs.state import RunState
 
 FIX = "name a run directory or a folder of them"
 
+RUN_FILES = ("manifest.json", "metrics.jsonl", "status.json", "summary.json")
+
 MOVED_ASIDE = re.compile(r"\.old\d+$")  # see RunDirectory.move_aside
 
 
@@ -119,9 +121,11 @@ def distinct(runs: Sequence[Run]) -> list[Run]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether `path` is a run directory; one that cannot be looked into is none."""
-    names = ("summary.json", "status.json", "config.yaml")
-    return any(os.path.exists(path / name) for name in names)  # noqa: PTH110  # it raises nothing
+    """Whether `path` is a run directory; one that cannot be looked into is none.
+
+    A config.yaml alone is anybody's, as that in conf/.
+    """
+    return any(os.path.exists(path / name) for name in RUN_FILES)  # noqa: PTH110  # no error
 
 
 def inner_folders(folder: Path) -> list[tuple[bool, Path]]:
@@ -281,7 +285,7 @@ def _flat(values: Any, file: Path, fix: str) -> dict[str, Any]:
 def _unfinished(path: Path) -> Run | None:
     """The run at `path` without summary.json, which has not ended; None where there is no run."""
     status, is_there = read_status(path), (path / "config.yaml").exists()
-    if status is None and not is_there:
+    if status is None and not is_run(path):
         return None
     state = RunDirectory(path).state() or RunState.unknown
     if state is RunState.running and not is_there:

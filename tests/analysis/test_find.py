@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from run_directories import write_run
@@ -10,6 +11,7 @@ from typer.main import get_command
 
 from gptexp.analysis.find import find_run, look_up
 from gptexp.analysis.labels import hash_of
+from gptexp.analysis.records import is_run
 from gptexp.cli.app import app
 from gptexp.errors import ConfigError
 from gptexp.runs.state import RunState
@@ -255,3 +257,18 @@ def test_completion_looks_for_nothing(grid, capsys):
     command = get_command(app).commands["sample"]
     command.make_context("sample", ["best:outputs"], resilient_parsing=True)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_config_alone_is_no_run_and_a_folder_is_not_searched_to_its_bottom(tmp_path, monkeypatch):
+    """As a checkout has conf/config.yaml, and `/` has everything."""
+    monkeypatch.chdir(tmp_path)
+    run = write_run(tmp_path / "outputs" / "a", 0)
+    (tmp_path / "conf").mkdir()
+    shutil.copy(run / "config.yaml", tmp_path / "conf")
+    assert not is_run(tmp_path / "conf")
+    assert find_run("outputs").path == Path("outputs") / "a" / run.name
+    deep = tmp_path / "outputs" / "a" / "b" / "c"
+    deep.mkdir(parents=True)
+    shutil.move(run, deep)
+    with pytest.raises(ConfigError, match="holds no runs"):
+        find_run("outputs")

@@ -12,7 +12,8 @@ from interruptions import before, die, forked
 from judged_runs import Judge, change, contents
 
 from gptexp.analysis.records import collect
-from gptexp.analysis.table import build_table, render_table
+from gptexp.analysis.render import render_table
+from gptexp.analysis.table import build_table
 from gptexp.experiment import reuse
 from gptexp.experiment.identity import identify
 from gptexp.experiment.run import run_experiment

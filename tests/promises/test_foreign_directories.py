@@ -26,6 +26,7 @@ from gptexp.cli.app import main
 from gptexp.config import Config
 from gptexp.errors import GptexpError
 from gptexp.experiment.evaluate import evaluate_run
+from gptexp.experiment.identity import Identity
 from gptexp.experiment.run import run_experiment
 from gptexp.experiment.screen import show_again, show_summary
 from gptexp.interchange.dashboards import export_dashboard
@@ -37,6 +38,10 @@ from gptexp.runs.state import Outcome, RunState
 from gptexp.sweep.plan import progress
 
 Door = Callable[[Path, Config], object]
+
+
+def identity_of(run: Path) -> Identity:
+    return Identity("a" * 64, None, "b" * 64, RunDirectory(run))
 
 
 def table(run: Path, _: Config) -> None:
@@ -53,7 +58,7 @@ READERS: dict[str, Door] = {
     ),
     "diff": lambda run, _: diff.report(run, next(run.parent.glob("*whole*"))),
     "results": lambda run, _: read_results(run.parent),
-    "plan": lambda run, config: progress(config, RunDirectory(run), 12),
+    "plan": lambda run, config: progress(config, identity_of(run), 12),
 }
 
 SLOW_READERS: dict[str, Door] = {
