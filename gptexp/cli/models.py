@@ -116,9 +116,12 @@ def evaluate(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Another text, of which --split is judged: data=text data.path=FILE"),
+        typer.Argument(help="Another text, judged as a whole: data=text data.path=FILE"),
     ] = None,
-    split: Annotated[str, typer.Option(help="val, test or train.")] = "val",
+    split: Annotated[
+        str | None,
+        typer.Option(help="val, test or train.", show_default="val; of another text all"),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
 ) -> None:
     """The exact loss of a run's best weights, on its own text or on another one."""

@@ -74,8 +74,8 @@ class Corpus(Protocol):
 class Format(Protocol):
     """How a text is read: as one stream of tokens, or as documents."""
 
-    def normalise(self, text: str, source: str) -> str:
-        """The text as the splits cut it; raises DataError, naming its `source`."""
+    def normalise(self, text: str) -> str:
+        """The text as the splits cut it."""
 
     def characters(self, text: str) -> str:
         """The characters of the vocabulary, in the order of their ids."""
@@ -87,7 +87,10 @@ class Format(Protocol):
         block_size: int,
         needed: Collection[str] = SPLITS,
     ) -> Splits:
-        """Cut a normalised text; raises DataError where one of the `needed` splits is too short."""
+        """Cut a normalised text and encode the `needed` splits; the others stay empty.
+
+        Raises DataError where one that is needed is too short.
+        """
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
         """The content of the splits, in words."""

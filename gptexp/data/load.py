@@ -6,7 +6,7 @@ training sets of a sweep are nested in the larger ones, and all are judged on th
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ def read_corpus(data: DataConfig, sha256: str | None = None) -> str:
 
     Raises DataError.
     """
-    return format_of(data).normalise(read_text(data, sha256), source(data))
+    return format_of(data).normalise(read_text(data, sha256))
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,16 @@ def split_corpus(
     reading = format_of(data)
     splits = reading.split(text, tokenizer, block_size, needed)
     return LoadedText(source(data), reading, text, tokenizer, splits, block_size)
+
+
+def whole_text(data: DataConfig, text: str, tokenizer: Tokenizer, block_size: int) -> LoadedText:
+    """All of what read_corpus gave as the validation split, to be judged in windows of block_size.
+
+    The last window, and with it the whole, may be shorter. Raises DataError.
+    """
+    data = replace(data, val_fraction=1.0, test_fraction=0.0)
+    cut = split_corpus(data, text, tokenizer, 1, needed=("val",))
+    return replace(cut, block_size=block_size)
 
 
 def bigrams(ids: Ids, vocab_size: int) -> int:

@@ -21,7 +21,7 @@ class Text:
 
     cfg: DataConfig
 
-    def normalise(self, text: str, source: str) -> str:
+    def normalise(self, text: str) -> str:
         return text
 
     def characters(self, text: str) -> str:
@@ -35,7 +35,7 @@ class Text:
         block_size: int,
         needed: Collection[str] = SPLITS,
     ) -> Splits:
-        """Cut the text by characters, then encode each part; each needs a window of tokens."""
+        """Cut the text by characters, then encode what is needed, each part a window or more."""
         cfg = self.cfg
         val_start = int(len(text) * (1 - cfg.val_fraction))
         test_start = int(len(text) * (1 - cfg.val_fraction - cfg.test_fraction))
@@ -46,7 +46,10 @@ class Text:
             "test": (test_start, val_start),
             "val": (val_start, len(text)),
         }
-        ids = {name: tokenizer.encode(text[start:end]) for name, (start, end) in bounds.items()}
+        ids = {
+            name: tokenizer.encode(text[start:end] if name in needed else "")
+            for name, (start, end) in bounds.items()
+        }
         train = ids["train"][: int(len(ids["train"]) * cfg.fraction)]
         splits = Splits(train, ids["test"], ids["val"], bounds)
         self._check_lengths(splits, block_size, needed)

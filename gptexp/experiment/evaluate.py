@@ -4,26 +4,25 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from gptexp.config import DataConfig, Dtype, check, from_overrides
+from gptexp.config import DataConfig, check, from_overrides
 from gptexp.data.corpus import SPLITS
-from gptexp.data.load import read_corpus, split_corpus
+from gptexp.data.load import read_corpus, split_corpus, whole_text
 from gptexp.data.read import corpus_digest
 from gptexp.errors import ConfigError, Problem
-from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.load import load_run
 from gptexp.runs.directory import RunDirectory
-from gptexp.runtime.device import probe_hardware, resolve_runtime
 
 log = logging.getLogger(__name__)
 
 
-def evaluate_run(run: Path, split: str, overrides: list[str], device: str = "cpu") -> str:
+def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str = "cpu") -> str:
     """One line: the loss over one part of the text, in nats per token and bits per byte.
 
-    `overrides` choose another text, as for run.py: data=text data.path=FILE. In float32, whatever
-    the run was trained in. Raises CheckpointError, ConfigError, DataError.
+    `overrides` choose another text, as for run.py: data=text data.path=FILE. Without a `split` that
+    is judged as a whole, and the run's own text by its validation split. In float32, whatever the
+    run was trained in. Raises CheckpointError, ConfigError, DataError.
     """
-    if split not in SPLITS:
+    if split is not None and split not in SPLITS:
         what, fix = f"{split!r} is not known", f"one of {', '.join(SPLITS)}"
         raise ConfigError(Problem("--split", what, fix))
     loaded = load_run(run, device)
@@ -35,18 +34,19 @@ def evaluate_run(run: Path, split: str, overrides: list[str], device: str = "cpu
     trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
     if not overrides and trained and trained.get("sha256") != sha256:
         log.warning("%s has changed since the run was trained on it", config.data.path)
-    # Windows may be shorter than the context, so the part that is read alone has to be there.
-    text = read_corpus(config.data, sha256)
-    cut = split_corpus(config.data, text, loaded.tokenizer, 1, needed=(split,))
-    cut = replace(cut, block_size=config.model.block_size)
-    cfg = replace(config.trainer, device=device, dtype=Dtype.float32)
-    runtime = resolve_runtime(cfg, probe_hardware())
-    corpus = cut.corpus(cfg.rows, config.seed, runtime.device)
-    evaluator = Evaluator(loaded.model, corpus, loaded.tokenizer, runtime, cfg.eval_batch_size)
-    over = evaluator.evaluate(split)
+    text, tokenizer = read_corpus(config.data, sha256), loaded.tokenizer
+    block_size = config.model.block_size
+    if split is None and overrides:
+        cut = whole_text(config.data, text, tokenizer, block_size)
+    else:
+        # Windows may be shorter than the context, so the part that is read alone has to be there.
+        cut = split_corpus(config.data, text, tokenizer, 1, needed=(split or "val",))
+        cut = replace(cut, block_size=block_size)
+    judged = loaded.evaluator(cut).evaluate(split or "val")
+    part = split or ("all" if overrides else "val")
     return (
-        f"{split:7} {over.loss:.4f} nats per token ({over.bpb:.3f} bits per byte), standard "
-        f"error {over.stderr:.4f}, over {over.tokens:,} tokens of {cut.source}; "
+        f"{part:7} {judged.loss:.4f} nats per token ({judged.bpb:.3f} bits per byte), standard "
+        f"error {judged.stderr:.4f}, over {judged.tokens:,} tokens of {cut.source}; "
         f"weights of step {loaded.step:,}"
     )
 

@@ -1,29 +1,32 @@
 """A run loaded from its checkpoint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from gptexp.config import Config, ModelConfig, from_dict
+from gptexp.config import Config, Dtype, ModelConfig, from_dict
 from gptexp.data.corpus import Format
-from gptexp.data.load import format_of
+from gptexp.data.load import LoadedText, format_of, whole_text
 from gptexp.data.read import with_line_feeds
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
+from gptexp.inference.evaluation import Evaluation, Evaluator
 from gptexp.inference.generate import Sampling, generate
 from gptexp.models.base import Model
 from gptexp.models.build import construct
 from gptexp.models.counts import total_parameters
 from gptexp.runs import checkpoint
 from gptexp.runs.journal import read_journal
+from gptexp.runs.schema import read_summary
+from gptexp.runtime.device import probe_hardware, resolve_runtime
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedRun:
     """A run, ready for a notebook."""
 
@@ -42,9 +45,50 @@ class LoadedRun:
         return read_journal(self.path / "metrics.jsonl") if self.path.is_dir() else []
 
     @property
+    def summary(self) -> dict[str, Any] | None:
+        """What summary.json says of how the run ended; None of one that has not, or of a lone file.
+
+        Raises DamagedError.
+        """
+        return cast(dict[str, Any] | None, read_summary(self.path)) if self.path.is_dir() else None
+
+    @property
     def format(self) -> Format:
         """The format in which its corpus is read."""
         return format_of(self.config.data)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def encode(self, text: str) -> Tensor:
+        """The ids of a text [1, tokens] as `run.model` takes them: those of a prompt.
+
+        The model reads at most config.model.block_size of them. Raises ConfigError for what is no
+        text, DataError for characters that the run does not know.
+        """
+        ids = self.format.prompt(_checked("text", text), self.tokenizer)
+        return torch.from_numpy(ids)[None].to(self.device)
+
+    def evaluate(self, text: str) -> Evaluation:
+        """The exact loss over all of a text, read as the run's own was; in float32.
+
+        Raises ConfigError for what is no text, DataError for one that cannot be judged.
+        """
+        text = self.format.normalise(_checked("text", text))
+        if not text.strip():
+            raise DataError(Problem("text", "empty, or white space alone", "a text to judge"))
+        data = replace(self.config.data, path="the text")
+        cut = whole_text(data, text, self.tokenizer, self.config.model.block_size)
+        return self.evaluator(cut).evaluate("val")
+
+    def evaluator(self, text: LoadedText) -> Evaluator:
+        """An evaluator of the splits of a text, in float32 whatever the run was trained in."""
+        cfg = replace(self.config.trainer, device=str(self.device), dtype=Dtype.float32)
+        runtime = resolve_runtime(cfg, probe_hardware())
+        corpus = text.corpus(cfg.rows, self.config.seed, runtime.device)
+        return Evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
 
     def sample(
         self,
@@ -63,20 +107,33 @@ class LoadedRun:
         sampling = Sampling(temperature, top_k, seed)
         ConfigError.raise_for(sampling.problems(tokens, num))
         if prompt is not None:
-            if not isinstance(prompt, str):
-                raise ConfigError(Problem("prompt", f"{prompt!r} is no text", "a text, or None"))
-            prompt = with_line_feeds(prompt)
+            prompt = _checked("prompt", prompt)
         ids, block_size = self.format.prompt(prompt, self.tokenizer), self.config.model.block_size
         end = self.format.end(self.tokenizer)
         shown = ids if end is None else ids[1:]  # the end of a document before it is no text
         if end is not None and len(ids) > block_size:
             what = f"{len(shown)} tokens, and a document has at most model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
-        device = next(self.model.parameters()).device
-        prompts = torch.from_numpy(ids).repeat(int(num), 1).to(device)
+        prompts = torch.from_numpy(ids).repeat(int(num), 1).to(self.device)
         new = generate(self.model, prompts, tokens, block_size, sampling, end)
         begins = self.tokenizer.decode(shown)
         return [begins + self.tokenizer.decode(row) for row in new]
+
+    def __repr__(self) -> str:
+        model, data = self.config.model, self.config.data
+        size = total_parameters(model, self.tokenizer.vocab_size)
+        return (
+            f"run     {self.path}\n"
+            f"model   {model.name}: {size:,} parameters on {self.device}, of step {self.step:,}\n"
+            f"data    {data.name}: {self.tokenizer.describe()}, context {model.block_size}"
+        )
+
+
+def _checked(name: str, text: str) -> str:
+    """A text of a caller with the line ends of a corpus; raises ConfigError for none."""
+    if not isinstance(text, str):
+        raise ConfigError(Problem(name, f"{text!r} is no text", "a text in quotes"))
+    return with_line_feeds(text)
 
 
 def load_run(run: Path, device: str = "cpu") -> LoadedRun:

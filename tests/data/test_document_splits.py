@@ -56,9 +56,11 @@ def test_only_a_line_break_ends_a_document(read, inside):
 
 
 @pytest.mark.parametrize("raw", [b"anna", b"\n anna \n\n", b"anna\n  \n\t\n"])
-def test_B4_one_document_is_refused(read, tmp_path, raw):
-    line = data_problem(read, raw)
-    assert line.startswith(f"{tmp_path / 'corpus.txt'}: holds one document")
+def test_B4_one_document_is_refused(tmp_path, raw):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(raw)
+    line = data_problem(load_corpus, settings(path), CharTokenizerConfig(name="char"), 8)
+    assert line.startswith(f"{path}: holds one document")
 
 
 @pytest.mark.parametrize("raw", [b"", b"\n\n", b" \n\t\r\n"])

@@ -137,7 +137,8 @@ def test_B4_a_split_that_is_not_needed_may_be_short():
     text = Text(settings(test_fraction=0.1))
     [line] = data_problems(text.split, "ab" * 50, ByteTokenizer(), 20, ("train", "val"))
     assert "val has 10, of " in line
-    assert len(text.split("ab" * 50, ByteTokenizer(), 20, ("train",)).val) == 10
+    splits = text.split("ab" * 50, ByteTokenizer(), 20, ("train",))
+    assert (len(splits.train), len(splits.val)) == (80, 0)
 
 
 # The data line

@@ -3,6 +3,7 @@
 import pytest
 from small_runs import only, refusal
 
+import gptexp
 from gptexp.analysis import records
 from gptexp.errors import DataError
 from gptexp.experiment.evaluate import evaluate_run
@@ -13,14 +14,45 @@ def test_the_loss_of_the_best_checkpoint_is_that_which_was_logged(trained):
     assert evaluate_run(trained, "val", []).startswith(f"val     {best:.4f} nats per token")
 
 
-def test_another_text_and_split_are_judged(trained, tmp_path):
+def test_another_text_is_judged_as_a_whole_or_by_a_split(trained, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("\n".join(["bell", "noel", "cleo", "bode"] * 5))
     given = ["data=documents", f"data.path={other}", "data.val_fraction=0.5"]
     line = evaluate_run(trained, "val", given)
     assert "50 tokens of" in line  # ten documents of four characters and an end
     assert str(other) in line
+    assert "over 100 tokens of" in evaluate_run(trained, None, given)
     assert evaluate_run(trained, "train", []).startswith("train ")
+    assert evaluate_run(trained, None, []).startswith("val ")
+
+
+def test_only_what_is_judged_is_encoded(trained, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join(["zzzz", "xyxy", "cleo", "bode"]))
+    given = ["data=documents", f"data.path={other}", "data.val_fraction=0.5", "data.shuffle=false"]
+    assert "over 10 tokens" in evaluate_run(trained, "val", given)
+    with pytest.raises(DataError, match="does not have 'x'"):
+        evaluate_run(trained, None, given)
+
+
+def test_a_loaded_run_judges_a_text_and_encodes_it_for_its_model(trained, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("bell\nnoel\n")
+    run = gptexp.load(trained)
+    judged = run.evaluate(other.read_text())
+    line = evaluate_run(trained, None, ["data=documents", f"data.path={other}"])
+    assert f"{judged.loss:.4f} nats per token" in line and judged.tokens == 10
+    assert run.evaluate("bell").tokens == 5  # one document is enough
+    ids = run.encode("be")
+    assert ids.shape == (1, 3)  # the boundary that begins a document, and two letters
+    assert run.model(ids).shape == (1, 3, run.tokenizer.vocab_size)
+    assert run.summary["best"]["step"] == run.step
+    assert len(repr(run).splitlines()) == 3
+
+
+@pytest.mark.parametrize(("text", "words"), [(5, "5 is no text"), (" ", "white space alone")])
+def test_what_is_no_text_is_one_line(trained, text, words):
+    assert words in refusal(gptexp.load(trained).evaluate, text)
 
 
 def test_a_part_that_is_not_judged_may_be_short(finished, tmp_path):

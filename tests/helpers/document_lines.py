@@ -28,7 +28,7 @@ def settings(path: Path | str = "lines.txt", **changes: float) -> DataConfig:
 
 def tokenized(lines: list[str]) -> tuple[str, Tokenizer]:
     documents = Documents(settings())
-    text = documents.normalise("\n".join(lines), "lines.txt")
+    text = documents.normalise("\n".join(lines))
     return text, CharTokenizer(documents.characters(text))
 
 
