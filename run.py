@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gptexp import console
-from gptexp.config import arguments, compose, hydra_errors, words
+from gptexp.config import arguments, compose, hydra_errors, keys, words
 from gptexp.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -74,6 +74,9 @@ def cli() -> int:
         typed.remove(word)
         os.environ["GPTEXP_VERBOSE"] = "1"  # see sweep/points.py
     try:
+        if {"-h", "--help"} & {*typed}:
+            console.show(keys.help_text())
+            return EXIT_OK
         ConfigError.raise_for(arguments.override_problems(typed))
         if (config := compose.single_run(typed)) is not None:
             from gptexp.experiment.run import run_experiment

@@ -42,6 +42,7 @@ def root(
 
 app.command()(models.sample)
 app.command()(models.explain)
+app.command()(models.config)
 app.command()(models.params)
 app.command(context_settings={"ignore_unknown_options": True})(folders.plan)  # -m, as run.py has it
 app.command()(folders.plot)

@@ -72,6 +72,17 @@ def explain(
     show(explain(what, overrides or [], text))
 
 
+def config(
+    key: Annotated[
+        str | None, typer.Argument(help="A key, or the end of one as lr, or a group as optim.")
+    ] = None,
+) -> None:
+    """What a key of the config means, its type and its value by default; or all of them."""
+    from gptexp.config.keys import describe
+
+    show(describe(key))
+
+
 def params(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="As for run.py: model=medium model.n_layer=8 ...")
