@@ -24,11 +24,11 @@ FIELD = re.compile(r"    (\w+): ([^=#]+?)(?: = .+?)?  # (.+)")
 GROUPS = (*SECTIONS, "recipe", "experiment", "sweeps")  # each a folder of conf/
 
 USAGE = """\
-python run.py [GROUP=CHOICE ...] [KEY=VALUE ...]    trains one run
-python run.py -m KEY=VALUE,VALUE ...                trains a grid
-python run.py --cfg job ...                         shows the config, and trains nothing
-python run.py -sc install=bash                      installs tab completion
-python run.py --hydra-help                          the options of Hydra, which reads all this"""
+python run.py [GROUP=CHOICE ...] [KEY=VALUE ...]   trains one run
+python run.py -m KEY=VALUE,VALUE ...               trains a grid
+python run.py --cfg job ...                        shows the config, trains nothing
+python run.py -sc install=bash                     installs tab completion
+python run.py --hydra-help                         the options of Hydra"""
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,11 @@ def _own_keys(node: type, prefix: str, have: tuple[str, ...]) -> Iterator[Key]:
 def _in_full(key: Key, values: dict[str, object]) -> str:
     """A key with its meaning, type, and the value that `python run.py` gives it."""
     rows = [("type", key.kind), ("meaning", key.meaning)]
+    section = key.name.partition(".")[0]
+    chosen = f"{section}.kind" if section == "model" else f"{section}.name"
     if key.of:
-        rows.append(("of", ", ".join(f"{key.name.partition('.')[0]}={name}" for name in key.of)))
-    if key.name in values:
+        rows.append(("of", ", ".join(f"{chosen}={name}" for name in key.of)))
+    if key.name in values and (not key.of or values[chosen] in key.of):
         value = values[key.name]
         rows.append(("by default", "null" if value is None else str(value)))
     return "\n".join([key.name, *_listed(rows)])
