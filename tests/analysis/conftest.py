@@ -1,26 +1,8 @@
 """Tables through the front door, as text and for programs."""
 
 import json
-import sys
 
 import pytest
-
-from gptexp.cli.app import main
-
-
-@pytest.fixture
-def gptexp(capsys, monkeypatch):
-    """`gptexp("table", folder)`: exit code, output, error, through the front door."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["gptexp", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return ended.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 @pytest.fixture

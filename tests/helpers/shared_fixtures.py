@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from small_runs import CHOICES, CONF, ONE_LINE, ROOT, SMALL, Result, cached
 from wandb_runs import harmless
 
+from gptexp.cli.app import main
 from gptexp.config import Config, compose
 from gptexp.config.words import as_typed
 from gptexp.experiment.run import run_experiment
@@ -247,6 +248,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "environment",
         lambda runtime: {**ENVIRONMENT, "threads": torch.get_num_threads()},
     )
+
+
+@pytest.fixture
+def gptexp(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """`gptexp("table", folder)`: the command line of the verbs, in this process."""
+
+    def call(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["gptexp", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = capsys.readouterr()
+        return Result(int(ended.value.code or 0), shown.out, shown.err)
+
+    return call
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -59,11 +59,12 @@ SMALL = [
 ONE_LINE = re.compile(r"(?P<key>.+?): (?P<what>.+[^.])[.?] Fix: (?P<fix>.+)")
 
 
-class Result:
+class Result(NamedTuple):
     """What a command left: exit code, output, and the errors without their prefix."""
 
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
+    code: int
+    out: str
+    err: str
 
     @property
     def errors(self) -> list[str]:

@@ -12,7 +12,6 @@ from run_directories import put, write_board, write_run
 from small_runs import ROOT, Result
 from tensorboard_servers import SECONDS, Server, has_data_server
 
-from gptexp.cli.app import main
 from gptexp.interchange import board, links
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -21,21 +20,14 @@ Call = Callable[..., Result]
 
 
 @pytest.fixture
-def gptexp_tensorboard(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def gptexp_tensorboard(monkeypatch: pytest.MonkeyPatch, gptexp: Call) -> Call:
     """`gptexp tensorboard ...` in this process, ended by Ctrl-C before its second look."""
-
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["gptexp", "tensorboard", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return Result(int(ended.value.code or 0), shown.out, shown.err)
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(board, "follow", interrupted)
-    return call
+    return lambda *arguments: gptexp("tensorboard", *arguments)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from small_runs import Result, put
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams import metadata as hparams
 
-from gptexp.cli.app import main
 from gptexp.experiment.run import run_experiment
 from gptexp.interchange import dashboards
 
@@ -37,20 +35,9 @@ def run(small: Small, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) 
 
 
 @pytest.fixture
-def gptexp(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: Any
-) -> Callable[..., Result]:
-    """`gptexp("export", run, "--to", "tensorboard")`, in this process."""
-
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["gptexp", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return Result(int(ended.value.code or 0), shown.out, shown.err)
-
-    return call
+def gptexp(command: Any, gptexp: Callable[..., Result]) -> Callable[..., Result]:
+    """In the empty folder of `command`."""
+    return gptexp
 
 
 def end(run: Path) -> int:

@@ -1,6 +1,5 @@
 """J3: verbs with whatever words and options end by a code that is documented, in lines of ours."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,6 @@ from fuzzing import in_a_process, unshrunk
 from hypothesis import example, given
 from hypothesis import strategies as st
 from small_runs import Result, only
-
-from gptexp.cli.app import main
 
 DOCUMENTED = {0, 2, 4, 5, 6}  # see docs/run-directory.md; 3 and 130 take a training and a signal
 
@@ -49,22 +46,14 @@ TYPEABLE = COMMANDS.filter(any_words.can_be_typed)
 
 
 @pytest.fixture
-def called(finished: Path, monkeypatch, capsys) -> Callable[[list[str]], Result]:
+def called(finished: Path, monkeypatch, gptexp) -> Callable[[list[str]], Result]:
     """`called(["table", RUN])`: `gptexp table ...` in this process and a folder of its own."""
     folder = finished.parents[2] / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
     (folder / "text.txt").write_text("to be or not to be\n" * 40)
 
-    def call(words: list[str]) -> Result:
-        monkeypatch.setattr(sys, "argv", ["gptexp", *in_place(words, finished)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return Result(int(ended.value.code or 0), shown.out, shown.err)
-
-    return call
+    return lambda words: gptexp(*in_place(words, finished))
 
 
 def in_place(words: list[str], run: Path) -> list[str]:

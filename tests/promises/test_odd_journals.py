@@ -2,17 +2,15 @@
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from interruptions import Small, left, only_run, stop_before_step, uninterrupted
-from small_runs import Result, summary
+from small_runs import summary
 
-import gptexp
-from gptexp.cli.app import main
+from gptexp import load
 from gptexp.errors import StorageError
 from gptexp.experiment.run import run_experiment
 
@@ -31,23 +29,6 @@ FOREIGN = [
 ]
 
 
-@pytest.fixture
-def gptexp_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Result]:
-    """`gptexp_command("plot", run)`, in this process."""
-
-    def call(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["gptexp", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return Result(int(ended.value.code or 0), shown.out, shown.err)
-
-    return call
-
-
 def spoil(run: Path) -> None:
     """Foreign lines in the middle of both journals, and behind them."""
     for name in ("metrics.jsonl", "samples.jsonl"):
@@ -57,28 +38,28 @@ def spoil(run: Path) -> None:
 
 
 def test_I6_foreign_lines_change_nothing_that_is_read(
-    finished: Path, tmp_path: Path, gptexp_command: Any
+    finished: Path, tmp_path: Path, gptexp: Any
 ) -> None:
-    expected = gptexp.load(finished).metrics
+    expected = load(finished).metrics
     other = tmp_path / "outputs/other" / finished.name
     shutil.copytree(finished, other)
     spoil(other)
-    assert gptexp.load(other).metrics == expected
-    shown = gptexp_command("diff", finished, other)
+    assert load(other).metrics == expected
+    shown = gptexp("diff", finished, other)
     count = len(FOREIGN) + 2
     assert (shown.code, shown.err) == (0, "")
     assert "losses  the same" in shown.out
     assert f"{other / 'metrics.jsonl'}: {count} damaged lines left out" in shown.out
     pictures = [tmp_path / "one.svg", tmp_path / "two.svg"]
     said = [
-        gptexp_command("plot", run, "--to", to).err
+        gptexp("plot", run, "--to", to).err
         for run, to in zip((finished, other), pictures, strict=True)
     ]
     assert said[0] == "" and "metrics.jsonl: " in said[1] and "damaged lines left out" in said[1]
-    assert gptexp_command("report", other.parent).code == 0
+    assert gptexp("report", other.parent).code == 0
     page = (other.parent / "report/index.html").read_text()
     assert "damaged lines left out" in page
-    exported = gptexp_command("export", other, "--to", "tensorboard")
+    exported = gptexp("export", other, "--to", "tensorboard")
     assert exported.code == 0 and "damaged lines left out" in exported.err
 
 
@@ -124,7 +105,7 @@ def replaced(run: Path, make: Callable[[Path], None]) -> None:
 
 @SPECIAL
 def test_I2_verbs_that_need_curves_refuse_what_is_no_file(
-    finished: Path, tmp_path: Path, gptexp_command: Any, make: Any
+    finished: Path, tmp_path: Path, gptexp: Any, make: Any
 ) -> None:
     replaced(finished, make)
     words = f"{finished / 'metrics.jsonl'}: not a regular file. Fix: remove it"
@@ -132,26 +113,26 @@ def test_I2_verbs_that_need_curves_refuse_what_is_no_file(
         ("diff", finished, finished),
         ("export", finished, "--to", "tensorboard"),
     ):
-        result = gptexp_command(*arguments)
+        result = gptexp(*arguments)
         assert (result.code, result.errors) == (4, [words])
-    drawn = gptexp_command("plot", finished, "--to", tmp_path / "a.png")
+    drawn = gptexp("plot", finished, "--to", tmp_path / "a.png")
     assert drawn.code == 2 and words in drawn.err
-    assert gptexp_command("report", finished.parent).code == 0
+    assert gptexp("report", finished.parent).code == 0
     assert "not a regular file" in (finished.parent / "report/index.html").read_text()
     with pytest.raises(StorageError, match="not a regular file"):
-        _ = gptexp.load(finished).metrics
+        _ = load(finished).metrics
     remove(finished / "metrics.jsonl")
-    assert "none holds an evaluation" in gptexp_command("plot", finished).err
+    assert "none holds an evaluation" in gptexp("plot", finished).err
 
 
 @SPECIAL
 def test_I2_verbs_that_need_no_curves_never_look(
-    finished: Path, gptexp_command: Any, make: Any, small: Small
+    finished: Path, gptexp: Any, make: Any, small: Small
 ) -> None:
     replaced(finished, make)
     for arguments in (("table", finished), ("sample", finished, "--tokens", "4")):
-        assert gptexp_command(*arguments).code == 0
-    assert gptexp.load(finished).sample("to", tokens=3)
+        assert gptexp(*arguments).code == 0
+    assert load(finished).sample("to", tokens=3)
 
 
 @SPECIAL

@@ -8,7 +8,6 @@ from small_runs import SMALL
 
 import gptexp
 from gptexp import assets
-from gptexp.cli.app import main
 from gptexp.config import grid
 from gptexp.config.words import as_typed
 from gptexp.data.find import find_corpus
@@ -28,15 +27,12 @@ def home(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def verb(monkeypatch, capsys):
+def verb(gptexp):
     """`verb("table", "~/outputs")`: the exit code, and what is shown."""
 
     def call(*words: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["gptexp", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out + shown.err
+        code, out, err = gptexp(*words)
+        return code, out + err
 
     return call
 

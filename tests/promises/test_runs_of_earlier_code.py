@@ -6,7 +6,6 @@ the commands below, stopped by Ctrl-C where they are interrupted; of the sweep, 
 
 import json
 import re
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ from event_files import board, ends, expected_curves, scalars
 from small_runs import ROOT, Result, metrics, only, summary
 from sweep_runs import states, table
 
-from gptexp.cli.app import main
 from gptexp.runs.journal import evaluations
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -86,19 +84,13 @@ def run_py(command: Command) -> Command:
 
 
 @pytest.fixture
-def gptexp(
-    run_py: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., list[str]]:
+def gptexp(run_py: Command, gptexp: Callable[..., Result]) -> Callable[..., list[str]]:
     """`gptexp("table", "outputs")`: the lines that the command shows in that folder."""
 
     def call(*arguments: object) -> list[str]:
-        monkeypatch.setattr(sys, "argv", ["gptexp", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = capsys.readouterr()
-        assert not ended.value.code and shown.err == ""
-        return shown.out.splitlines()
+        code, out, err = gptexp(*arguments)
+        assert (code, err) == (0, "")
+        return out.splitlines()
 
     return call
 
