@@ -77,7 +77,7 @@ def cli() -> int:
         if {"-h", "--help"} & {*typed}:
             console.show(keys.help_text())
             return EXIT_OK
-        ConfigError.raise_for(arguments.override_problems(typed))
+        typed = arguments.checked(typed)
         if (config := compose.single_run(typed)) is not None:
             from gptexp.experiment.run import run_experiment
 

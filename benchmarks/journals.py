@@ -88,7 +88,7 @@ def interrupted(folder: Path, lines: int) -> Path:
             os.kill(os.getpid(), signal.SIGTERM)
 
     Trainer.train_step = stopped  # type: ignore[method-assign]
-    run = run_experiment(config, Path("outputs")).directory
+    run = run_experiment(config, Path("outputs")).path
     Trainer.train_step = step  # type: ignore[method-assign]
     assert run is not None
     state = {**checkpoint.read(run / "checkpoints/step-3.pt"), "step": last}

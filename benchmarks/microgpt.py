@@ -57,8 +57,8 @@ def losses(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
         began = time.perf_counter()
         outcome = run_experiment(config, folder)
         seconds.append(time.perf_counter() - began)
-        assert outcome.directory is not None and outcome.state == "done", outcome.error
-        lines = read_journal(outcome.directory / "metrics.jsonl")
+        assert outcome.path is not None and outcome.state == "done", outcome.error
+        lines = read_journal(outcome.path / "metrics.jsonl")
         trained = [line["train/loss"] for line in lines if "train/loss" in line]
         last.append(trained[-1])
         smoothed.append(statistics.fmean(trained[-SMOOTHED:]))

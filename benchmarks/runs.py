@@ -67,8 +67,8 @@ def train(folder: Path) -> Path:
     text.write_text("".join(random.Random(0).choices("to be or not ", k=5000)))
     config = from_overrides([*SMALL, f"data.path={text}"])
     outcome = run_experiment(config, folder / "outputs")
-    assert outcome.directory is not None and outcome.state == "done", outcome.error
-    return outcome.directory
+    assert outcome.path is not None and outcome.state == "done", outcome.error
+    return outcome.path
 
 
 def write(folder: Path, trained: Path, count: int) -> Path:

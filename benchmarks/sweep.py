@@ -42,7 +42,7 @@ TARGET = 10.0  # seconds, for 200 points on two cores
 def make(folder: Path, overrides: list[str], points: int) -> None:
     """A finished sweep over seeds in `folder`: one run is trained, the others are its copies."""
     config = from_overrides(overrides)
-    first = run_experiment(config, folder / "outputs").directory
+    first = run_experiment(config, folder / "outputs").path
     assert first is not None
     for seed in range(1, points):
         config.seed = seed

@@ -1,29 +1,121 @@
 """gptexp: a research harness for small GPTs.
 
 import gptexp
-run = gptexp.load("outputs/default/laptop-shakespeare-f1-s0-1a2b3c4d")
-run.model, run.tokenizer, run.config, run.metrics
+outcome = gptexp.train(["model.n_layer=2", "trainer.max_steps=500"])
+outcomes = gptexp.train_grid(["name=lr", "optim.lr=1e-3,3e-3", "seed=0,1"])
+runs = gptexp.load_runs("outputs/lr")
+run = gptexp.load("best:outputs/lr")
+run.model, run.tokenizer, run.config, run.metrics, run.summary
 """
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gptexp.analysis.frame import Runs
+    from gptexp.analysis.records import Run
+    from gptexp.config import Config
     from gptexp.inference.load import LoadedRun
+    from gptexp.runs.state import Outcome
 
 __version__ = "0.1.0"
 
+log = logging.getLogger(__name__)
 
-def load(run: str | Path, device: str = "cpu") -> "LoadedRun":
+# Each function imports what it needs: `--cfg` and tab completion import this file, and no torch.
+
+
+def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Outcome":
+    """Train what `python run.py OVERRIDES` would, or a Config; returns what became of it.
+
+    The outcome has the `path` of the run, its `state` and its `best_val_loss` in nats per token. A
+    run that stands is not trained again, and one that was interrupted goes on, as the command does;
+    `quiet` shows warnings alone. Raises GptexpError for all that the command refuses or fails with.
+    """
+    from gptexp import console
+    from gptexp.config import Config
+    from gptexp.config.grid import of_command
+    from gptexp.errors import ConfigError, Problem
+    from gptexp.experiment.run import run_experiment
+
+    points = [([], config)] if isinstance(config, Config) else of_command(_words(config))
+    if len(points) > 1:
+        what = f"{len(points)} points, and this trains one"
+        raise ConfigError(Problem("overrides", what, "gptexp.train_grid"))
+    [(words, composed)] = points
+    if isinstance(composed, ConfigError):
+        raise composed
+    with console.shown(quiet):
+        return run_experiment(composed, overrides=words, raises=True)
+
+
+def train_grid(overrides: Sequence[str], *, quiet: bool = False) -> "list[Outcome]":
+    """Train the points of `python run.py -m OVERRIDES`, one after another; returns all outcomes.
+
+    They are in the order of the grid. A point that is refused, fails or diverges stops no other;
+    its outcome says so. Raises ConfigError where the grid cannot be read.
+    """
+    from gptexp import console
+    from gptexp.config.grid import of_command
+    from gptexp.sweep.points import SweepPoint
+    from gptexp.sweep.run import run_sweep
+
+    points = [SweepPoint(*point) for point in of_command(_words(overrides))]
+    with console.shown(quiet):
+        run_sweep(points, None, 1)
+    return [point.outcome for point in points]
+
+
+def load_runs(*folders: str | Path) -> "Runs":
+    """The runs that these are or hold, `outputs` where none is named; damaged ones are warned of.
+
+    `pandas.DataFrame(runs.rows())` is a frame of them. Raises ConfigError for a folder that is not
+    there or holds no run.
+    """
+    from gptexp.analysis.frame import Runs
+    from gptexp.analysis.records import collect
+    from gptexp.runs.directory import OUTPUTS
+
+    runs, damaged = collect([_path(folder) for folder in folders or [OUTPUTS]])
+    for problem in damaged:
+        log.warning("%s", problem)
+    return Runs(runs)
+
+
+def load(run: "str | Path | Run", device: str = "cpu") -> "LoadedRun":
     """Model (best weights, evaluation mode), tokenizer, config and metrics of a run directory.
 
-    `run` may also be a checkpoint file, or say which run as it does after a verb, best:outputs/lr;
-    `device` is a torch device, such as cuda:0. Raises ConfigError when no run, or more than one, is
-    meant, and CheckpointError when there is no checkpoint that can be verified.
+    `run` may also be a checkpoint file, one of `load_runs`, or say which run as it does after a
+    verb, best:outputs/lr; `device` is a torch device, such as cuda:0. Raises ConfigError when no
+    run, or more than one, is meant, and CheckpointError when there is no checkpoint that can be
+    verified.
     """
     from gptexp.analysis.find import find_run
-    from gptexp.inference.load import (
-        load_run,  # imports torch, which `--cfg` and completion must not
-    )
+    from gptexp.inference.load import load_run
 
-    return load_run(find_run(run).path, device)
+    return load_run(find_run(_path(getattr(run, "path", run))).path, device)
+
+
+def _words(overrides: object) -> list[str]:
+    """The overrides; raises ConfigError for what is no list of words, such as one word."""
+    from gptexp.errors import ConfigError, Problem
+
+    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
+        what, fix = f"{overrides!r} is no list", "a list, as ['seed=1', 'optim.lr=1e-3']"
+        raise ConfigError(Problem("overrides", what, fix))
+    if odd := [word for word in overrides if not isinstance(word, str)]:
+        raise ConfigError(Problem("overrides", f"{odd[0]!r} is no text", "KEY=VALUE in quotes"))
+    return list(overrides)
+
+
+def _path(path: object) -> Path:
+    """A path, with `~` as the user's folder; raises ConfigError for what is none."""
+    from gptexp.errors import ConfigError, Problem
+    from gptexp.files import at_home
+
+    if not isinstance(path, str | Path):
+        what, fix = f"{path!r} is no path", "a text, as 'outputs/default'"
+        raise ConfigError(Problem("run", what, fix))
+    return at_home(path)

@@ -229,6 +229,19 @@ def setup() -> None:
 
 
 @contextmanager
+def shown(quiet: bool = False) -> Iterator[None]:
+    """Show the package's messages for as long as this is open; `quiet` leaves it as it was."""
+    logger = logging.getLogger("gptexp")
+    before = list(logger.handlers), logger.level, logger.propagate
+    if not quiet:
+        setup()
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before
+
+
+@contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Write the package's messages to `path` too, with their times, for as long as this is open."""
     handler = _RunLog(path, delay=True)

@@ -110,7 +110,7 @@ def use(checkout: Path, overrides: list[str], verbs: list[list[str]]) -> int:
             outcome = run_experiment(from_overrides(overrides))
             assert outcome.state == "done", outcome
             for verb in verbs:
-                app([*verb, str(outcome.directory)], standalone_mode=False)
+                app([*verb, str(outcome.path)], standalone_mode=False)
         except BaseException:
             traceback.print_exc()
             return 1

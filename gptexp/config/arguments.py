@@ -1,5 +1,6 @@
 """What is wrong with a command line before Hydra reads it, which would let it pass."""
 
+import logging
 import re
 import shlex
 from argparse import Namespace
@@ -13,10 +14,37 @@ from gptexp.config.schema import SECTIONS
 from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
 from gptexp.errors import ConfigError, Problem
 
+log = logging.getLogger(__name__)
+
 # What these functions of Hydra's give is read anew, whatever quotes it had.
 REORDERED = re.compile(r"\s*(sort|shuffle)\s*\((.*)\)\s*", re.DOTALL)
 
 COMPLETION, SHELLS = ("install", "uninstall", "query"), ("bash", "fish", "zsh")  # Hydra's
+
+
+def checked(words: Sequence[str]) -> list[str]:
+    """The words of a command line, of each key the last: scripts put words behind others.
+
+    That is noted. Raises ConfigError for what Hydra would pass over in silence.
+    """
+    ConfigError.raise_for(override_problems(words))
+    values: dict[str, list[str]] = {}
+    last: dict[str, int] = {}
+    for place, word in enumerate(words):
+        key, equals, value = word.partition("=")
+        key = key.lstrip("+~")
+        if equals and not key.startswith(("-", "hydra.")):
+            values.setdefault(key, []).append(value)
+            last[key] = place
+    for key, given in values.items():
+        if len({*given}) > 1:
+            earlier = " and ".join(given[:-1])
+            log.warning("%s is given again: %s counts, and not %s", key, given[-1], earlier)
+    return [w for place, w in enumerate(words) if place >= last.get(_key(w), 0)]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~") if "=" in word else ""
 
 
 def override_problems(arguments: Sequence[str]) -> list[Problem]:
@@ -25,7 +53,6 @@ def override_problems(arguments: Sequence[str]) -> list[Problem]:
         *dashed(arguments),
         *_keyless(arguments),
         *_reordered(arguments),
-        *_duplicates(arguments),
         *_missing_recipe(arguments),
     ]
 
@@ -97,22 +124,6 @@ def _reordered(words: Iterable[str]) -> Iterator[Problem]:
         ):
             fix = f"list them: {shlex.quote(f'{key}={found[2]}')}"
             yield Problem(key, f"{found[1]}() would change these texts", fix)
-
-
-def _duplicates(arguments: Sequence[str]) -> list[Problem]:
-    seen: dict[str, str] = {}
-    problems = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        key = key.lstrip("+~")
-        if not equals or key.startswith("-"):
-            continue
-        if key in seen and not key.startswith("hydra."):
-            problems.append(
-                Problem(key, f"given twice, as {seen[key]} and {value}", "keep one of them")
-            )
-        seen[key] = value
-    return problems
 
 
 def _missing_recipe(arguments: Sequence[str]) -> list[Problem]:

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.arguments import override_problems
+from gptexp.config.arguments import checked
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
 from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
 from gptexp.config.words import as_typed, literal
@@ -64,7 +64,7 @@ def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
 
 def from_overrides(overrides: list[str]) -> Config:
     """The config that `python run.py OVERRIDES` would run; raises ConfigError."""
-    ConfigError.raise_for(override_problems(overrides))
+    overrides = checked(overrides)
     with composing(overrides):
         return typed(compose("config", overrides=as_typed(overrides)), overrides)
 

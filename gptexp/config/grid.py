@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from gptexp.config.arguments import override_problems
+from gptexp.config.arguments import checked
 from gptexp.config.compose import composing, typed, without_hydra
 from gptexp.config.hydra_errors import choices
 from gptexp.config.schema import SINGLE, VARIANTS, Config
@@ -102,8 +102,7 @@ def _count(override: Override) -> int:
 
 def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]:
     """The points that `python run.py WORDS` would train, with or without -m; raises ConfigError."""
-    words = [word for word in words if word not in ("-m", "--multirun")]
-    ConfigError.raise_for(override_problems(words))
+    words = checked([word for word in words if word not in ("-m", "--multirun")])
     with composing(words):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", as_typed(words), RunMode.MULTIRUN)

@@ -110,7 +110,7 @@ def outcome_before(config: Config, overrides: list[str], outputs: Path = OUTPUTS
             return over
     except GptexpError as error:
         return ended_with(error, path=path)
-    return replace(NOT_STARTED, directory=path)
+    return replace(NOT_STARTED, path=path)
 
 
 def outcome_after(directory: RunDirectory) -> Outcome:
@@ -125,7 +125,7 @@ def outcome_after(directory: RunDirectory) -> Outcome:
         return Outcome(RunState.done, path, best_val_loss(done))
     match state := directory.state():
         case None:
-            return replace(NOT_STARTED, directory=path)
+            return replace(NOT_STARTED, path=path)
         case RunState.running:
             return Outcome(RunState.in_use, path, error="another process trains it")
         case RunState.killed:

@@ -17,11 +17,14 @@ log = logging.getLogger(__name__)
 
 
 def run_experiment(
-    config: Config, outputs: Path = OUTPUTS, overrides: list[str] | None = None
+    config: Config,
+    outputs: Path = OUTPUTS,
+    overrides: list[str] | None = None,
+    raises: bool = False,
 ) -> Outcome:
     """Train `config`, or take it up where it stopped, or return what stands, here or elsewhere.
 
-    Shows errors and raises none; the outcome carries the exit code.
+    Shows errors and raises none, unless `raises` says so; the outcome carries the exit code.
     """
     path, stage = None, RunState.refused
     try:
@@ -43,7 +46,11 @@ def run_experiment(
         stage = RunState.failed
         return train(config, identity, inputs, overrides or [])
     except GptexpError as error:
+        if raises:
+            raise
         return ended_with(error, stage, path)
     except Exception as error:  # of a sweep, the other points run on
+        if raises:
+            raise
         log.error("%s: a bug in gptexp\n%s", path or "run", traceback.format_exc())
         return Outcome(RunState.failed, path, error=f"{type(error).__name__}: {error}")

@@ -61,7 +61,7 @@ def explain(what: str, overrides: list[str], text: str | None) -> str:
 
 def _untrained(what: str, overrides: list[str]) -> Subject:
     """A model as a run of these overrides begins; raises ConfigError and DataError."""
-    words = [f"data={what}", *overrides]
+    words = [*overrides, f"data={what}"]
     if not any(word.startswith("experiment=") for word in overrides):
         presets = [EXPERIMENTS[word] for word in overrides if word in EXPERIMENTS]
         words.insert(0, f"experiment={[*presets, 'microgpt'][0]}")

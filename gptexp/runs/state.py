@@ -67,7 +67,7 @@ class Outcome:
     """The end of one command, or of one point of a sweep."""
 
     state: RunState
-    directory: Path | None = None
+    path: Path | None = None  # of the run's directory
     best_val_loss: float | None = None  # nats per token
     error: str = ""  # the first line of it
     note: str = ""  # what to know of a run that is over, such as that other code made it

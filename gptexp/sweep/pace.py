@@ -28,7 +28,7 @@ class Pace:
 
     def __init__(self, total: int, jobs: Sequence[SweepPoint]) -> None:
         self.total = total  # points, with those that need no job
-        self.directories = [RunDirectory(p.outcome.directory) for p in jobs if p.outcome.directory]
+        self.directories = [RunDirectory(p.outcome.path) for p in jobs if p.outcome.path]
         self.stamps = [point.stamp for point in jobs]
         self.configs = [point.config for point in jobs if isinstance(point.config, Config)]
         self.fresh = [not (d.checkpoints / LAST).exists() for d in self.directories]

@@ -130,7 +130,7 @@ def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
         assert isinstance(point.config, Config)
         with nullcontext() if point.lead is None else led_by(point.lead):
             point.outcome = outcome_before(point.config, point.overrides)
-        if (path := point.outcome.directory) is not None:
+        if (path := point.outcome.path) is not None:
             point.stamp = RunDirectory(path).status_stamp()
     jobs = [point for point in legal if point.outcome.state is RunState.not_started]
     if jobs and jobs[0].lead is not None:
@@ -144,7 +144,7 @@ def settle(points: Iterable[SweepPoint]) -> None:
     What an earlier command left of a point that this sweep did not come to is not its outcome.
     """
     for point in points:
-        path, state = point.outcome.directory, point.outcome.state
+        path, state = point.outcome.path, point.outcome.state
         if path is not None and state in (RunState.not_started, RunState.in_use):
             directory = RunDirectory(path)
             outcome = outcome_after(directory)
@@ -155,7 +155,7 @@ def settle(points: Iterable[SweepPoint]) -> None:
 
 def draw(points: Iterable[SweepPoint]) -> None:
     """Draw the scaling curves of folders whose runs have TensorBoard; never in a sweep's way."""
-    configs = [point.config for point in points if point.outcome.directory is not None]
+    configs = [point.config for point in points if point.outcome.path is not None]
     names = {c.name for c in configs if isinstance(c, Config) and c.logger.tensorboard}
     for folder in (OUTPUTS / name for name in sorted(names)):
         try:

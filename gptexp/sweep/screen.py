@@ -35,7 +35,7 @@ def table(points: Sequence[SweepPoint]) -> str:
     rows = [("state", "best val", "#", "point", "run")]
     for number, point in sorted(enumerate(points, start=1), key=lambda both: _rank(both[1])):
         outcome = point.outcome
-        name = outcome.directory.name if outcome.directory else ""
+        name = outcome.path.name if outcome.path else ""
         said = outcome.error or ", ".join(filter(None, [name, outcome.note]))
         rows.append((outcome.state, _best(outcome), str(number), point.label, said))
     return "\n".join([title, *aligned(rows, [False, True, True, False, False])])
@@ -48,7 +48,7 @@ def show_end(points: Sequence[SweepPoint]) -> None:
     if len(points) == 1 or not finished:
         return
     best = min(finished, key=_rank)
-    run = best.outcome.directory
+    run = best.outcome.path
     log.info("\nbest    %s at %s: %s", _best(best.outcome), best.label, run)
     for place, line in enumerate(_next(finished, run)):
         log.info("%-7s %s", "" if place else "next", line)

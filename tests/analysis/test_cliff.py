@@ -147,7 +147,7 @@ def test_a_run_that_memorises_its_text_shows_its_cliff(small, tmp_path, quick):
         "trainer.on_overfit=observe",
     )
     outcome = run_experiment(config, tmp_path / "outputs")
-    summary = json.loads((outcome.directory / "summary.json").read_text())
+    summary = json.loads((outcome.path / "summary.json").read_text())
     assert summary["cliff"]["verdict"] == "cliff"
     assert summary["cliff"]["onset"]["step"] > summary["best"]["step"]
     expected = summary["final"]["val_loss"] - summary["best"]["val_loss"]

@@ -151,8 +151,8 @@ def test_runs_without_a_common_step_are_said_to_have_none(tmp_path):
 
 
 def test_real_runs_are_equal_bit_for_bit_and_part_by_a_seed(small, tmp_path, quick):
-    runs = [run_experiment(small(f"name={name}"), tmp_path).directory for name in ("a", "b")]
-    other = run_experiment(small("seed=1"), tmp_path).directory
+    runs = [run_experiment(small(f"name={name}"), tmp_path).path for name in ("a", "b")]
+    other = run_experiment(small("seed=1"), tmp_path).path
     assert "weights equal bit for bit" in lines(*runs)
     shown = lines(runs[0], other)
     assert section(shown, "config, hashed") == ["seed 0 1"]

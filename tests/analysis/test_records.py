@@ -173,7 +173,7 @@ def test_a_loss_that_is_not_finite_is_none(tmp_path):
 
 def test_a_real_run_says_in_its_summary_which_it_is(small, tmp_path, quick):
     config = small()
-    path = run_experiment(config, tmp_path / "outputs").directory
+    path = run_experiment(config, tmp_path / "outputs").path
     manifest = json.loads((path / "manifest.json").read_text())
     summary = json.loads((path / "summary.json").read_text())
     assert summary["run"] == path.name
@@ -259,7 +259,7 @@ def test_numbers_sort_before_words_and_what_is_not_there():
 
 
 def test_the_synthetic_runs_have_the_shape_of_real_ones(small, tmp_path, quick):
-    real = run_experiment(small(), tmp_path / "outputs").directory
+    real = run_experiment(small(), tmp_path / "outputs").path
     made = write_run(tmp_path / "made")
     assert {p.name for p in made.iterdir()} <= {p.name for p in real.iterdir()}
     for name in ("summary.json", "manifest.json", "status.json"):

@@ -104,7 +104,7 @@ def test_a_run_that_is_not_done_shows_how_far_it_is(gptexp, rows, tmp_path):
 def test_the_steps_of_a_budget_are_those_of_the_manifest(rows, small, tmp_path, quick):
     """Of a run of before, whose manifest does not say, no steps are guessed."""
     outcome = run_experiment(small("trainer.max_tokens=100"), tmp_path)
-    run = outcome.directory
+    run = outcome.path
     (run / "summary.json").unlink()
     RunDirectory(run).set_status(RunState.failed)
     [row] = rows(tmp_path)["rows"]

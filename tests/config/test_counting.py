@@ -58,7 +58,7 @@ def test_a_run_of_the_old_spelling_is_another_run_with_the_weights_of_a_new_one(
         config = composed(*given, f"data.path={text_file}", *SHORT)
         outcome = run_experiment(config, tmp_path)
         assert outcome.state == "done", outcome.error
-        runs[name] = outcome.directory
+        runs[name] = outcome.path
     assert len({run.name for run in runs.values()}) == 3
     assert len({weights(run) for run in runs.values()}) == 1, "whatever the schedule says"
     assert metrics(runs["now"]) == metrics(runs["then"])

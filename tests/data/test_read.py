@@ -225,12 +225,12 @@ def test_B8_data_that_changed_is_a_new_run_and_both_digests_are_shown(
     finally:
         logger.removeHandler(caplog.handler)
     assert (first.state, second.state) == ("done", "done")
-    assert first.directory != second.directory
+    assert first.path != second.path
     shown = "".join(r.getMessage() for r in caplog.records if r.levelno == logging.WARNING)
     assert str(text_file) in shown
     assert before in shown
     assert corpus_digest(config.data) in shown
-    assert first.directory.name in shown
+    assert first.path.name in shown
 
 
 def test_B8_a_text_that_changed_under_a_stopped_run_does_not_go_on_with_it(
@@ -243,10 +243,10 @@ def test_B8_a_text_that_changed_under_a_stopped_run_does_not_go_on_with_it(
     text_file.write_text(whole + "to be")
     digests.append(corpus_digest(config.data))
     monkeypatch.setattr(logging.getLogger("gptexp"), "propagate", True)
-    assert run_experiment(config, outputs).directory != stopped
+    assert run_experiment(config, outputs).path != stopped
     assert all(digest in caplog.text for digest in digests)
     text_file.write_text(whole)
-    assert run_experiment(config, outputs).directory == stopped
+    assert run_experiment(config, outputs).path == stopped
     assert "resume  at step 4" in (stopped / "run.log").read_text()
 
 

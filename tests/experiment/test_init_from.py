@@ -29,15 +29,15 @@ def refusal(config: Config, outputs: Path) -> list[str]:
 
 @pytest.fixture
 def trained(small: Small, tmp_path: Path) -> Path:
-    return run_experiment(small("trainer.max_steps=2"), tmp_path / "first").directory
+    return run_experiment(small("trainer.max_steps=2"), tmp_path / "first").path
 
 
 def test_init_from_starts_from_the_best_weights_of_a_run(small: Small, tmp_path: Path) -> None:
-    first = run_experiment(small("optim.lr=0.1"), tmp_path).directory
+    first = run_experiment(small("optim.lr=0.1"), tmp_path).path
     config = small("optim.lr=1e-4")
-    plain = run_experiment(config, tmp_path).directory
+    plain = run_experiment(config, tmp_path).path
     config.init_from = str(first)
-    second = run_experiment(config, tmp_path).directory
+    second = run_experiment(config, tmp_path).path
     assert second not in (first, plain)
     assert metrics(second)[0]["val/loss"] == summary(first)["best"]["val_loss"]
     shutil.copytree(first, tmp_path / "moved")
@@ -70,7 +70,7 @@ def test_init_from_may_be_the_folder_one_is_in(
 
 def test_init_from_is_resumed_as_any_run(small: Small, tmp_path: Path) -> None:
     config = small()
-    config.init_from = str(run_experiment(config, tmp_path / "first").directory)
+    config.init_from = str(run_experiment(config, tmp_path / "first").path)
     expected = uninterrupted(config, tmp_path / "straight")
     stop_before_step(config, tmp_path / "stopped", 5)
     assert finish(config, tmp_path / "stopped") == expected
@@ -79,7 +79,7 @@ def test_init_from_is_resumed_as_any_run(small: Small, tmp_path: Path) -> None:
 def test_init_from_refuses_another_vocabulary_and_other_shapes(
     small: Small, tmp_path: Path, text_file: Path
 ) -> None:
-    first = run_experiment(small(), tmp_path).directory
+    first = run_experiment(small(), tmp_path).path
     wider = small("model.n_embd=32")
     wider.init_from = str(first)
     outcome = run_experiment(wider, tmp_path)
@@ -145,7 +145,7 @@ def test_C6_all_keys_that_differ_are_one_table(small: Small, trained: Path, tmp_
 def test_C6_what_leaves_the_meaning_of_weights_as_it_is_may_differ(
     small: Small, tmp_path: Path
 ) -> None:
-    first = run_experiment(small("model.position=none", "trainer.max_steps=2"), tmp_path).directory
+    first = run_experiment(small("model.position=none", "trainer.max_steps=2"), tmp_path).path
     config = small("model.position=none", "model.dropout=0", "model.init_std=0.5")
     config.model.name, config.model.block_size = "other", 16
     config.init_from = str(first)

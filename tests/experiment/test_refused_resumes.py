@@ -69,7 +69,7 @@ def test_C6_a_resume_from_another_configs_checkpoint_lists_the_hashed_keys_that_
     small: Small, stopped: Path, tmp_path: Path, refused_run: Callable[[Config], list[str]]
 ) -> None:
     other = small("optim.lr=0.5", "model.bias=false", "trainer.log_interval=1", "name=elsewhere")
-    run = run_experiment(other, tmp_path).directory
+    run = run_experiment(other, tmp_path).path
     shutil.rmtree(stopped / "checkpoints")
     shutil.copytree(run / "checkpoints", stopped / "checkpoints")
     head, *rows = refused_run(small())
@@ -174,7 +174,7 @@ def test_C8_where_only_unhashed_keys_differ_those_of_the_command_win(
 def test_C8_a_finished_run_is_returned_whatever_its_config_yaml_says(
     small: Small, tmp_path: Path
 ) -> None:
-    run = run_experiment(small(), tmp_path).directory
+    run = run_experiment(small(), tmp_path).path
     edit(run, "lr", "1e-2")
     files = kept(run)
     assert run_experiment(small(), tmp_path).state == "already done"

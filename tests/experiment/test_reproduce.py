@@ -161,7 +161,7 @@ def test_R4_a_run_that_was_resumed_is_compared_as_one_that_was_not(
     config = small()
     terminate_after(5, config, tmp_path)
     config.trainer.log_interval, config.trainer.sample_tokens = 2, 5  # not hashed, so they may
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     assert run is not None
     code, lines = judge(run, "full")
     assert (code, verdict(lines)) == (0, "IDENTICAL"), lines
@@ -191,7 +191,7 @@ def test_a_run_that_diverged_diverges_again(
 ) -> None:
     with monkeypatch.context() as patch:
         loss_at(6, math.nan, patch)
-        run = run_experiment(small(), tmp_path).directory
+        run = run_experiment(small(), tmp_path).path
         assert run is not None
         code, lines = judge(run, "full")  # whose children are forked with the spoiled loss
     assert (code, verdict(lines)) == (0, "IDENTICAL"), lines
@@ -206,7 +206,7 @@ def test_documents_and_bigrams_are_made_again(
     words = ["data=documents", f"data.path={documents}", "logger=none", "trainer.device=cpu"]
     words += ["trainer.max_steps=12", "trainer.sample_documents=2"]
     config = composed("experiment=ladder_bigram", *words)
-    counted = run_experiment(config, tmp_path).directory
+    counted = run_experiment(config, tmp_path).path
     assert counted is not None
     for run in (trained, counted):
         code, lines = judge(run, "full")
@@ -230,7 +230,7 @@ def test_a_run_from_the_weights_of_another_needs_them(
 ) -> None:
     config = small("trainer.max_steps=4")
     config.init_from = str(finished)
-    run = run_experiment(config, tmp_path / "more").directory
+    run = run_experiment(config, tmp_path / "more").path
     assert run is not None
     code, lines = judge(run, "full")
     assert (code, verdict(lines)) == (0, "IDENTICAL"), lines

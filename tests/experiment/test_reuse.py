@@ -53,7 +53,7 @@ def test_the_same_run_under_another_name_is_whole_and_not_trained(
     outcome = again()
     assert not fits
     assert (outcome.state, outcome.exit_code, outcome.note) == ("done", 0, "reused from default")
-    run = outcome.directory
+    run = outcome.path
     assert run == finished.parents[1] / "other" / finished.name
     assert (
         f"reused  {finished}: the same config, code and data; its files are linked" in caplog.text
@@ -66,7 +66,7 @@ def test_the_same_run_under_another_name_is_whole_and_not_trained(
 
 
 def test_it_has_its_own_name_in_its_files_and_in_tables(again, finished: Path) -> None:
-    run = again("logger.tags=[mine]").directory
+    run = again("logger.tags=[mine]").path
     directory = RunDirectory(run)
     assert directory.config().name == "other"
     assert directory.config().logger.tags == ["mine"]
@@ -81,7 +81,7 @@ def test_it_has_its_own_name_in_its_files_and_in_tables(again, finished: Path) -
 
 
 def test_checkpoints_are_linked_and_what_may_be_appended_to_is_not(again, finished: Path) -> None:
-    run = again().directory
+    run = again().path
     ours, theirs = inodes(run), inodes(finished)
     shared = {name for name in ours if ours[name] == theirs.get(name)}
     assert shared == {name for name in ours if name.endswith(".pt")} != set()
@@ -142,9 +142,9 @@ def test_wandb_is_told_of_a_run_while_it_trains(small, finished: Path) -> None:
 
 def test_event_files_come_with_it_where_they_are_wanted(small, tmp_path: Path, fits) -> None:
     outputs = tmp_path / "outputs"
-    first = run_experiment(small("logger=tensorboard"), outputs).directory
-    second = run_experiment(small("logger=tensorboard", "name=other"), outputs).directory
-    third = run_experiment(small("name=third"), outputs).directory
+    first = run_experiment(small("logger=tensorboard"), outputs).path
+    second = run_experiment(small("logger=tensorboard", "name=other"), outputs).path
+    third = run_experiment(small("name=third"), outputs).path
     assert len(fits) == 1
     events = [sorted(path.name for path in run.glob(reuse.EVENTS)) for run in (first, second)]
     assert events[0] == events[1] != []
@@ -180,7 +180,7 @@ def test_a_copy_is_made_where_no_link_reaches(again, finished, fits, judge, monk
         raise OSError(errno.EXDEV, "another disk")
 
     monkeypatch.setattr(os, "link", refuse)
-    run = again().directory
+    run = again().path
     assert not fits
     assert not set(inodes(run).values()) & set(inodes(finished).values())
     assert judge(run)[0] == 0
@@ -221,6 +221,6 @@ def test_where_another_process_is_faster_its_run_stands(again, finished, fits, m
 
 def test_the_command_line_of_the_copy_is_its_own(again, finished: Path, monkeypatch) -> None:
     monkeypatch.setattr("sys.argv", ["run.py", "name=other"])
-    manifest = json.loads((again("seed=0").directory / "manifest.json").read_text())
+    manifest = json.loads((again("seed=0").path / "manifest.json").read_text())
     assert manifest["command"] == ["run.py", "name=other"]
     assert manifest["overrides"] == ["seed=0"]

@@ -37,8 +37,8 @@ def test_it_composes_and_runs_a_few_steps(composed, book, tmp_path, choice):
     config = composed(choice, f"data.path={book}", *SHORT, *counting)
     outcome = run_experiment(config, tmp_path / "outputs")
     assert outcome.state == "done"
-    assert summary(outcome.directory)["steps"] == 2
-    evaluations = [line for line in metrics(outcome.directory) if "val/loss" in line]
+    assert summary(outcome.path)["steps"] == 2
+    evaluations = [line for line in metrics(outcome.path) if "val/loss" in line]
     assert [line["step"] for line in evaluations] == [0, 2]
     assert evaluations[1]["train/eval_loss"] != evaluations[0]["train/eval_loss"]
 
@@ -50,11 +50,11 @@ def test_it_composes_and_runs_a_few_steps(composed, book, tmp_path, choice):
 def test_the_other_choices_train_too(small, tmp_path, choice, schedule):
     outcome = run_experiment(small(choice, f"schedule={schedule}"), tmp_path / "outputs")
     assert outcome.state == "done"
-    assert summary(outcome.directory)["best"]["step"] > 0
+    assert summary(outcome.path)["best"]["step"] > 0
 
 
 def test_test_loss_is_that_of_the_best_weights_on_the_test_part(small, tmp_path):
     outcome = run_experiment(small("data.test_fraction=0.1"), tmp_path / "outputs")
-    test = summary(outcome.directory)["test"]
+    test = summary(outcome.path)["test"]
     assert 0 < test["bpb"] < 8
-    assert test["loss"] != summary(outcome.directory)["best"]["val_loss"]
+    assert test["loss"] != summary(outcome.path)["best"]["val_loss"]

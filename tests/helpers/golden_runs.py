@@ -57,8 +57,8 @@ def train(name: str, folder: Path) -> dict[str, list[str]]:
     config = from_overrides([*RUNS[name], *COMMON])
     config.data.path = str(folder / str(config.data.path))
     outcome = run_experiment(config, folder / "outputs")
-    assert outcome.directory is not None, outcome
-    lines = read_journal(outcome.directory / "metrics.jsonl")
+    assert outcome.path is not None, outcome
+    lines = read_journal(outcome.path / "metrics.jsonl")
     return {
         curve: [float(line[curve]).hex() for line in lines if curve in line] for curve in CURVES
     }

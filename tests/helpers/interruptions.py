@@ -43,7 +43,7 @@ def finish(config: Config, outputs: Path) -> tuple[Any, ...]:
     """What `config` leaves when it is taken up in `outputs`."""
     outcome = run_experiment(config, outputs)
     assert outcome.state == "done", outcome
-    return left(outcome.directory)
+    return left(outcome.path)
 
 
 def forked(work: Callable[[], int], seconds: int = 60) -> int:

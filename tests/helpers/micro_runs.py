@@ -51,7 +51,7 @@ def train(composed):
         steps = ["trainer.max_steps=12", "trainer.eval_interval=4"]
         outcome = run_experiment(composed("experiment=microgpt", *steps, *words), outputs)
         assert outcome.state == "done", outcome.error
-        return outcome.directory
+        return outcome.path
 
     return call
 

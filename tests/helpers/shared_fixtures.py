@@ -224,8 +224,8 @@ def finished(
         config = small()
         config.data.path = str(folder / "text.txt")
         outcome = run_experiment(config, folder / "outputs")
-        assert outcome.directory is not None
-        FINISHED.append(outcome.directory)
+        assert outcome.path is not None
+        FINISHED.append(outcome.path)
     [run] = FINISHED
     return Path(shutil.copytree(run, tmp_path / "outputs" / run.parent.name / run.name))
 

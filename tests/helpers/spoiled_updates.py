@@ -62,9 +62,9 @@ def check_diverged(outcome: Outcome, step: int) -> None:
     assert (outcome.state, outcome.exit_code) == ("diverged", 3)
     assert f"step {step}: loss " in outcome.error
     assert f"the weights stay those of step {step - 1}. Fix: lower optim.lr" in outcome.error
-    assert status(outcome.directory)["state"] == "diverged"
-    assert f"step {step}: loss " in status(outcome.directory)["reason"]
-    saved = Store(outcome.directory / "checkpoints").latest().state
+    assert status(outcome.path)["state"] == "diverged"
+    assert f"step {step}: loss " in status(outcome.path)["reason"]
+    saved = Store(outcome.path / "checkpoints").latest().state
     assert saved["step"] < step
     assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
     moments = saved["optimizer"]["state"].values()

@@ -77,7 +77,7 @@ def run(small, tmp_path_factory, quick) -> Path:
     if not TRAINED:
         outcome = run_experiment(small(), tmp_path_factory.mktemp("outputs"))
         assert outcome.state == "done"
-        TRAINED.append(outcome.directory)
+        TRAINED.append(outcome.path)
     return TRAINED[0]
 
 

@@ -29,8 +29,8 @@ def run(small: Small, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) 
     if "run" not in ONCE:
         config = small("logger=tensorboard", "data.test_fraction=0.1")
         outcome = run_experiment(config, tmp_path_factory.mktemp("exported"))
-        assert outcome.directory is not None
-        ONCE["run"] = outcome.directory
+        assert outcome.path is not None
+        ONCE["run"] = outcome.path
     return shutil.copytree(ONCE["run"], tmp_path / "outputs" / ONCE["run"].name)
 
 
@@ -69,7 +69,7 @@ def test_F6_the_board_is_rebuilt_with_equal_scalars(run: Path, gptexp: Any, lost
 def test_F6_nan_points_are_rebuilt(small: Small, tmp_path: Path, gptexp: Any) -> None:
     config = small("logger=tensorboard")
     put(config, "optim.lr", 1e30)
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     written = scalars(run)
     assert written == expected_curves(run)
     path = run / "metrics.jsonl"

@@ -87,7 +87,7 @@ def test_what_microgpt_does_not_know_is_not_exported(composed, words, tmp_path, 
     given = ["experiment=microgpt", "trainer.max_steps=1", *words, f"{key}={value}"]
     given += ["data.shuffle=false", "model.block_size=4"] if key == "data.documents" else []
     outcome = run_experiment(composed(*given), tmp_path / "outputs")
-    line = refusal(export_run, outcome.directory, tmp_path / "out.json")
+    line = refusal(export_run, outcome.path, tmp_path / "out.json")
     assert (key if "." in key else f"{key}.name") in line
     assert not (tmp_path / "out.json").exists()
 

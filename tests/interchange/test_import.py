@@ -148,7 +148,7 @@ def test_an_imported_run_is_one_to_start_from(composed, foreign, words, tmp_path
     given = ["experiment=microgpt", "trainer.max_steps=2", f"init_from={run}", *words]
     sizes = ["model.n_embd=8", "model.n_head=2", "model.n_layer=2", "model.block_size=6"]
     outcome = run_experiment(composed(*given, *sizes), tmp_path / "outputs")
-    first = read_journal(outcome.directory / "metrics.jsonl")[0]
+    first = read_journal(outcome.path / "metrics.jsonl")[0]
     assert first["val/loss"] == records.collect([run])[0][0].best
 
 

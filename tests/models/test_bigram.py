@@ -76,8 +76,8 @@ def counted(config, outputs):
     """The counts that a run leaves, and how many steps it took."""
     outcome = run_experiment(config, outputs)
     assert outcome.state == "done", outcome
-    steps = metrics(outcome.directory)[-1]["step"]
-    state = checkpoint.read(outcome.directory / f"checkpoints/step-{steps}.pt")
+    steps = metrics(outcome.path)[-1]["step"]
+    state = checkpoint.read(outcome.path / f"checkpoints/step-{steps}.pt")
     return state["model"]["counts"].numpy(), steps
 
 
@@ -130,7 +130,7 @@ def test_probabilities_are_smoothed_shares_of_the_counts(smoothing):
 def test_before_the_first_count_the_loss_is_ln_of_the_vocabulary(asked, tmp_path, quick):
     config = asked()
     outcome = run_experiment(config, tmp_path / "outputs")
-    first = next(line for line in metrics(outcome.directory) if "val/loss" in line)
+    first = next(line for line in metrics(outcome.path) if "val/loss" in line)
     assert first["step"] == 0
     assert first["val/loss"] == pytest.approx(math.log(12), rel=1e-6)  # ten digits, é, the end
     assert outcome.best_val_loss < math.log(12) - 0.5
@@ -140,7 +140,7 @@ def test_the_training_loss_is_a_mean_over_real_targets_alone(asked, tmp_path, qu
     """Before the first count it is ln V, however much of the batch is padding."""
     config = asked("trainer.log_interval=1", "trainer.grad_accum=2")
     outcome = run_experiment(config, tmp_path / "outputs")
-    losses = [line["train/loss"] for line in metrics(outcome.directory) if "train/loss" in line]
+    losses = [line["train/loss"] for line in metrics(outcome.path) if "train/loss" in line]
     assert losses[0] == pytest.approx(math.log(12), rel=1e-6)
     assert losses[-1] < losses[0]
 

@@ -29,7 +29,7 @@ def test_C1_a_run_whose_newest_checkpoint_is_damaged_ends_as_if_uninterrupted(
     small: Callable[..., Config], tmp_path: Path
 ) -> None:
     config = small()
-    straight = run_experiment(config, tmp_path / "straight").directory
+    straight = run_experiment(config, tmp_path / "straight").path
     stop_before_step(config, tmp_path / "other", 9)
     stopped = only_run(config, tmp_path / "other")
     (stopped / "checkpoints/step-8.pt").write_bytes(b"\0" * 1000)
@@ -71,7 +71,7 @@ def test_C11_a_checkpoint_of_a_compiled_run_has_the_keys_of_a_plain_one(
     states = []
     for switch in ("false", "true"):
         config = small(f"trainer.compile={switch}", "trainer.max_steps=2", "trainer.keep=all")
-        states.append(read_checkpoint(run_experiment(config, tmp_path).directory))
+        states.append(read_checkpoint(run_experiment(config, tmp_path).path))
     [network] = compiled
     assert all(name.startswith("_orig_mod.") for name in network.state_dict()), "else no test"
     plain, other = states
@@ -87,7 +87,7 @@ def test_C12_best_is_the_minimum_of_the_logged_losses_and_evaluates_to_it_again_
     small: Callable[..., Config], tmp_path: Path
 ) -> None:
     config = small("optim.lr=0.3", "trainer.max_steps=20", "trainer.on_overfit=observe")
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     losses = {row["step"]: row["val/loss"] for row in metrics(run) if "val/loss" in row}
     loaded = gptexp.load(run)
     assert loaded.step == min(losses, key=lambda step: losses[step])
@@ -101,7 +101,7 @@ def test_C12_best_is_the_minimum_of_the_logged_losses_and_evaluates_to_it_again_
 def test_P3_a_checkpoint_holds_tensors_numbers_strings_and_containers_alone(
     small: Callable[..., Config], tmp_path: Path
 ) -> None:
-    run = run_experiment(small("trainer.max_steps=2"), tmp_path).directory
+    run = run_experiment(small("trainer.max_steps=2"), tmp_path).path
     [path] = (run / "checkpoints").glob("*.pt")
     loaded = torch.load(path, weights_only=True)
     assert {"model", "optimizer", "stop", "rng", "step", "config", "tokenizer"} <= loaded.keys()

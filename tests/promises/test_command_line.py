@@ -11,6 +11,7 @@ import pytest
 from small_runs import CHOICES, ONE_LINE, ROOT, only
 
 from gptexp.cli.app import main
+from gptexp.config import grid
 
 # A1, A2, A9, A11: what the command line says
 
@@ -89,26 +90,37 @@ def test_A1_a_comma_list_without_multirun_is_answered_with_the_flag(refused):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "key", "values"),
+    ("arguments", "line", "config"),
     [
-        (["seed=1", "seed=2"], "seed", ["1", "2"]),
-        (["seed=1", "++seed=1"], "seed", ["1"]),
-        (["model=tiny", "optim.lr=1", "model=small"], "model", ["tiny", "small"]),
-        (["-m", "seed=1,2", "seed=3"], "seed", ["1,2", "3"]),
+        (["seed=1", "seed=2"], "seed is given again: 2 counts, and not 1", "seed: 2\n"),
+        (["seed=1", "++seed=1"], "", "seed: 1\n"),
+        (
+            ["model=tiny", "optim.lr=1", "model=small"],
+            "model is given again: small counts, and not tiny",
+            "  name: small\n",
+        ),
     ],
 )
-def test_A9_a_key_given_twice_is_refused_with_both_values(refused, arguments, key, values):
-    line = only(refused(*arguments))
-    assert line.startswith(f"{key}: given twice")
-    assert all(value in line for value in values)
+def test_A9_of_a_key_given_twice_the_last_counts_with_a_note(command, arguments, line, config):
+    shown = command(*arguments, "--cfg", "job")
+    assert shown.code == 0
+    assert shown.err == (f"gptexp: warning: {line}\n" if line else "")
+    assert config in shown.out
 
 
-def test_A9_every_key_that_is_given_twice_is_reported(refused):
-    assert len(refused("seed=1", "seed=2", "name=a", "name=b")) == 2
+def test_A9_every_key_that_is_given_twice_is_noted(command):
+    shown = command("seed=1", "seed=2", "name=a", "name=b", "--cfg", "job")
+    assert len(shown.err.splitlines()) == 2
+
+
+def test_A9_of_a_swept_key_too(warnings):
+    assert len(grid.of_command(["-m", "seed=1,2", "seed=3"])) == 1
+    assert warnings() == ["seed is given again: 3 counts, and not 1,2"]
 
 
 def test_A9_one_key_of_two_sections_is_not_given_twice(command):
-    assert command("model.name=a", "data.name=a", "name=a", "--cfg", "job").code == 0
+    shown = command("model.name=a", "data.name=a", "name=a", "--cfg", "job")
+    assert (shown.code, shown.err) == (0, "")
 
 
 @pytest.mark.parametrize("bare", ["seed", "seed=[a"])

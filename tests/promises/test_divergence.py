@@ -25,7 +25,7 @@ def test_E1_a_loss_that_is_not_finite_stops_the_run_at_its_step(
     loss_at(step, value, monkeypatch)
     outcome = run_experiment(small(), tmp_path)
     check_diverged(outcome, step)
-    last = metrics(outcome.directory)[-1]
+    last = metrics(outcome.path)[-1]
     assert (last["step"], last["train/loss"]) == (step, None)
     assert last["nonfinite"]["train/loss"] == str(value)
 
@@ -39,17 +39,17 @@ def test_E1_a_diverged_run_is_kept_until_it_is_to_be_tried_again(
         first = run_experiment(config, tmp_path)
     steps: list[int] = []
     before(Trainer, "train_step", lambda self: steps.append(self.step), monkeypatch)
-    files = {path: path.stat().st_mtime_ns for path in first.directory.rglob("*")}
+    files = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
     again = run_experiment(config, tmp_path)
     assert (again.state, again.exit_code, steps) == ("diverged", 3, [])
     assert "diverged before: step 6: loss nan" in again.error
     assert "Fix: trainer.retry_failed=true to try again" in again.error
-    assert {path: path.stat().st_mtime_ns for path in first.directory.rglob("*")} == files
+    assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*")} == files
     config.trainer.retry_failed = True
     tried = run_experiment(config, tmp_path)
     assert (tried.state, tried.exit_code, steps) == ("done", 0, list(range(12)))
-    assert tried.directory == first.directory
-    old = first.directory.with_name(f"{first.directory.name}.old1")
+    assert tried.path == first.path
+    old = first.path.with_name(f"{first.path.name}.old1")
     assert json.loads((old / "status.json").read_text())["state"] == "diverged"
     config.trainer.retry_failed = False
     assert run_experiment(config, tmp_path).state == "already done"
@@ -65,7 +65,7 @@ def test_E2_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is_finit
     gradient_at(7, monkeypatch, value)
     outcome = run_experiment(config, tmp_path)
     check_diverged(outcome, 7)
-    last = metrics(outcome.directory)[-1]
+    last = metrics(outcome.path)[-1]
     assert (last["step"], last["train/grad_norm"]) == (7, None)
     assert math.isfinite(last["train/loss"])
 
@@ -74,7 +74,7 @@ def test_E1_weights_that_explode_stop_the_run_by_themselves(small: Small, tmp_pa
     config = small("optim.lr=1e30", "schedule.warmup_steps=0", "trainer.grad_clip=0")
     outcome = run_experiment(config, tmp_path)
     assert (outcome.state, outcome.exit_code) == ("diverged", 3)
-    saved = Store(outcome.directory / "checkpoints").latest().state
+    saved = Store(outcome.path / "checkpoints").latest().state
     assert all(torch.isfinite(tensor).all() for tensor in saved["model"].values())
 
 
@@ -99,14 +99,14 @@ def test_E3_nan_in_validation_alone_is_never_the_best(
     nan_at(steps, monkeypatch)
     outcome = run_experiment(small(), tmp_path)
     assert outcome.state == "done", outcome
-    rows = [row for row in metrics(outcome.directory) if "val/loss" in row]
+    rows = [row for row in metrics(outcome.path) if "val/loss" in row]
     assert {row["step"] for row in rows if row["val/loss"] is None} == steps
     assert all(row["nonfinite"]["val/loss"] == "nan" for row in rows if row["step"] in steps)
     finite = [row for row in rows if row["step"] not in steps]
     wanted = min(finite, key=lambda row: row["val/loss"])
-    best = summary(outcome.directory)["best"]
+    best = summary(outcome.path)["best"]
     assert (best["step"], best["val_loss"]) == (wanted["step"], wanted["val/loss"])
-    assert Store(outcome.directory / "checkpoints").best()["step"] == best["step"]
+    assert Store(outcome.path / "checkpoints").best()["step"] == best["step"]
 
 
 def test_E3_patience_counts_nan_and_no_best_is_reported_where_there_is_none(
@@ -115,9 +115,9 @@ def test_E3_patience_counts_nan_and_no_best_is_reported_where_there_is_none(
     nan_at(set(range(100)), monkeypatch)
     outcome = run_experiment(small("trainer.patience=2"), tmp_path)
     assert (outcome.state, outcome.best_val_loss) == ("done", None)
-    assert summary(outcome.directory)["best"] is None
-    assert summary(outcome.directory)["steps"] == 4  # the evaluations at 0 and 4
-    assert Store(outcome.directory / "checkpoints").latest().state["step"] == 4
+    assert summary(outcome.path)["best"] is None
+    assert summary(outcome.path)["steps"] == 4  # the evaluations at 0 and 4
+    assert Store(outcome.path / "checkpoints").latest().state["step"] == 4
     assert run_experiment(small("trainer.patience=2"), tmp_path).state == "already done"
 
 
@@ -127,4 +127,4 @@ def test_E3_nan_on_the_test_split_does_not_lose_the_run(
     nan_at(set(range(100)), monkeypatch, split="test")
     outcome = run_experiment(small("data.test_fraction=0.1"), tmp_path)
     assert outcome.state == "done", outcome.error
-    assert summary(outcome.directory)["test"] == {"loss": None, "bpb": None}
+    assert summary(outcome.path)["test"] == {"loss": None, "bpb": None}

@@ -37,7 +37,7 @@ def test_R10_accumulated_batches_are_close_to_one_large_batch_of_documents(asked
         config = asked("model.dropout=0.0")
         config.trainer.batch_size, config.trainer.grad_accum = batch_size, grad_accum
         config.trainer.keep = Keep.all
-        run = run_experiment(config, tmp_path / "outputs").directory
+        run = run_experiment(config, tmp_path / "outputs").path
         model = checkpoint.read(run / "checkpoints/step-12.pt")["model"]
         return torch.cat([tensor.flatten() for tensor in model.values()])
 
@@ -53,7 +53,7 @@ def test_R10_accumulated_batches_are_close_to_one_large_batch_of_documents(asked
 def run_of(config, tmp_path):
     outcome = run_experiment(config, tmp_path / "outputs")
     assert outcome.state == "done", outcome
-    return outcome.directory
+    return outcome.path
 
 
 def loaded_text(config):

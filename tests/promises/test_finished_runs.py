@@ -32,7 +32,7 @@ def test_a_finished_run_again_imports_no_torch(
     finished: Path, small: Small, tmp_path: Path, text_file: Path
 ) -> None:
     config = put(small(), "init_from", str(finished))
-    from_it = run_experiment(config, tmp_path / "outputs").directory
+    from_it = run_experiment(config, tmp_path / "outputs").path
     before = contents(tmp_path / "outputs")
     words = " ".join([*SMALL, f"data.path={text_file}"])
     commands = [words, f"{words} init_from={finished}", f"-m {words} seed=0"]

@@ -172,7 +172,7 @@ def test_I1_I2_every_mutation_of_every_file(original, copied, config, caplog):
 def test_I1_I2_a_hundred_mutations_as_processes(small, tmp_path):
     """So is what stands around the readers, which takes a process of its own to see."""
     config = small("name=mutated")
-    original = run_experiment(config, tmp_path / "original").directory
+    original = run_experiment(config, tmp_path / "original").path
     (whole := write_run(tmp_path / "outputs" / "mutated")).rename(whole.with_name("whole"))
     run, codes = whole.with_name(original.name), Counter()
     again = [ROOT / "run.py", f"data.path={config.data.path}", "name=mutated", *SMALL]
@@ -199,7 +199,7 @@ def test_I1_I2_a_hundred_mutations_as_processes(small, tmp_path):
 def test_I7_a_sample_gives_a_terminal_no_orders(small, tmp_path, monkeypatch, capsys):
     text = tmp_path / "orders.txt"
     text.write_text("\x1b[2J\x9b\u202e" * 200)
-    run = run_experiment(small(f"data.path={text}"), tmp_path / "outputs").directory
+    run = run_experiment(small(f"data.path={text}"), tmp_path / "outputs").path
     monkeypatch.setattr("sys.argv", ["gptexp", "sample", str(run), "--prompt", "[2J"])
     with pytest.raises(SystemExit) as ended:
         main()

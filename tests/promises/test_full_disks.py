@@ -52,7 +52,7 @@ def test_D5_a_disk_full_at_a_checkpoint_keeps_the_one_before_and_the_run_goes_on
     assert (outcome.state, outcome.exit_code) == ("failed", 4)
     assert "step-8.pt: No space left on device" in outcome.error
     assert "MB free; what was saved before is kept. Fix: free some space" in outcome.error
-    run = outcome.directory
+    run = outcome.path
     assert last_step(run) == 4
     check_pointers(run)
     assert list(run.rglob("*.tmp")) == [], "what was half written takes up no space"

@@ -37,7 +37,7 @@ def test_E5_a_gradient_norm_that_explodes_is_warned_of_once(
     config.trainer.grad_clip = grad_clip
     exploding_at({9, 11}, monkeypatch)
     outcome = run_experiment(config, tmp_path / "watched")
-    norms = [row["train/grad_norm"] for row in metrics(outcome.directory) if "train/lr" in row]
+    norms = [row["train/grad_norm"] for row in metrics(outcome.path) if "train/lr" in row]
     usual = sorted(norms[:8])
     clip = "" if grad_clip else ", or clip with trainer.grad_clip=1.0"
     [line] = warnings
@@ -47,8 +47,8 @@ def test_E5_a_gradient_norm_that_explodes_is_warned_of_once(
     )
     monkeypatch.setattr(NormWatch, "see", lambda self, step, norm: None)
     unwatched = run_experiment(config, tmp_path / "unwatched")
-    assert metrics(unwatched.directory) == metrics(outcome.directory)
-    assert summary(unwatched.directory) == summary(outcome.directory)
+    assert metrics(unwatched.path) == metrics(outcome.path)
+    assert summary(unwatched.path) == summary(outcome.path)
     assert len(warnings) == 1
 
 

@@ -101,13 +101,13 @@ def resume_all(config: Config, photographs: list[Path], expected: tuple[Any, ...
     wrong = []
     for folder in photographs:
         outcome = run_experiment(config, folder)
-        if outcome.exit_code != 0 or outcome.directory is None:
+        if outcome.exit_code != 0 or outcome.path is None:
             wrong.append(f"{folder.name}: {outcome.error}")
             continue
-        parts = zip(PARTS, left(outcome.directory), expected, strict=True)
+        parts = zip(PARTS, left(outcome.path), expected, strict=True)
         wrong += [f"{folder.name}: {part} {was}" for part, was, want in parts if was != want]
-        if status(outcome.directory)["state"] != "done":
-            wrong.append(f"{folder.name}: {status(outcome.directory)}")
+        if status(outcome.path)["state"] != "done":
+            wrong.append(f"{folder.name}: {status(outcome.path)}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -223,7 +223,7 @@ def test_a_sample_with_a_line_separator_is_still_there_after_a_resume(
     config = small()
     stop_before_step(config, tmp_path / "stopped", 11)
     taken_up, straight = (
-        run_experiment(config, tmp_path / name).directory for name in ("stopped", "straight")
+        run_experiment(config, tmp_path / name).path for name in ("stopped", "straight")
     )
     written = [(run / "samples.jsonl").read_bytes() for run in (taken_up, straight)]
     assert "\u2028" in written[1].decode()

@@ -132,7 +132,7 @@ def test_claim_9_the_first_losses_are_near_ln_27_and_fall(composed, names, tmp_p
         "data.val_fraction=0.01",
         "trainer.device=cpu",
     )
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     losses = [line["train/loss"] for line in metrics(run) if "train/loss" in line]
     assert losses[0] == pytest.approx(3.3, abs=0.25)  # of one name
     rates = [line["train/lr"] for line in metrics(run) if "train/lr" in line]

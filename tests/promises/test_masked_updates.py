@@ -64,7 +64,7 @@ def test_E1_E2_an_accelerator_that_runs_ahead_masks_all_updates_from_the_first_b
     assert {digests[step] for step in (4, 5, 6)} == {digests[3]}
     assert list(digests) == [1, 2, 3, 4, 5, 6]  # the host waited at the evaluation of step 6
     check_diverged(outcome, 4)
-    assert metrics(outcome.directory)[-1]["step"] == 4
+    assert metrics(outcome.path)[-1]["step"] == 4
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,6 @@ def test_quiet_updates_are_the_same_with_and_without_the_mask(
         _, digests = run_ahead(config, tmp_path / "ahead", patch)
     assert len(set(digests.values())) == 12
     monkeypatch.setattr(UpdateStep, "_guard", lambda self, step, loss: None)
-    plain = run_experiment(config, tmp_path / "plain").directory
+    plain = run_experiment(config, tmp_path / "plain").path
     [ahead] = (tmp_path / "ahead" / config.name).iterdir()
     assert summary(plain) == summary(ahead)

@@ -154,7 +154,7 @@ def test_I2_a_run_that_goes_on_refuses_what_is_no_file(
 
 def test_a_run_whose_evaluations_are_gone_at_its_end_says_so(small: Small, tmp_path: Path) -> None:
     config = small("trainer.keep=all")
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     assert run is not None
     (run / "summary.json").unlink()
     (run / "metrics.jsonl").write_text('{"step": 9, "train/loss": 2.0}\n')

@@ -11,6 +11,7 @@ import pytest
 import torch
 from interruptions import only_run, stop_before_step
 from small_runs import ROOT, SMALL
+from sweep_runs import states, table
 from typer.testing import CliRunner
 
 from gptexp.cli.app import app, main
@@ -81,11 +82,9 @@ def test_G1_a_bad_point_of_a_sweep_leaves_the_others_running_and_exits_1(tmp_pat
     done = run_py(tmp_path, *sweep, f"data.path={text_file}", "-m", "model.n_head=1,3,4")
     assert done.returncode == 1
     assert done.stderr.count("gptexp: error: model.n_embd: 16 is not a multiple") == 1
-    table = done.stdout.splitlines()[-3:]
-    assert [line.split()[0] for line in table] == ["done", "refused", "done"]
-    for line, heads in zip(table, (1, 3, 4), strict=True):
-        assert f" model.n_head={heads} " in line
-        assert "model.n_layer" not in line, "what all points share is left out"
+    assert states(done.stdout) == ["done", "refused", "done"]
+    for row, heads in zip(table(done.stdout), (1, 3, 4), strict=True):
+        assert row.rest.startswith(f"n_head={heads} "), "what all points share is left out"
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -182,7 +181,7 @@ def test_a_reader_that_goes_away_does_not_end_the_run(tmp_path, text_file):
 def test_what_a_run_writes_may_be_read_by_others_as_the_umask_says(small, tmp_path):
     before = os.umask(0o022)
     try:
-        run = run_experiment(small(), tmp_path / "outputs").directory
+        run = run_experiment(small(), tmp_path / "outputs").path
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in run.rglob("*.*") if path.is_file()}
@@ -236,12 +235,12 @@ def test_D9_a_verb_that_asks_for_too_much_is_one_line(finished, capsys, monkeypa
 
 def test_checkpoints_of_another_config_are_not_taken_up(small, tmp_path):
     config, other = small(), small("optim.lr=0.1")
-    run = run_experiment(config, tmp_path / "outputs").directory
+    run = run_experiment(config, tmp_path / "outputs").path
     (run / "summary.json").unlink()
     outcome = run_experiment(other, tmp_path / "outputs")
-    (outcome.directory / "summary.json").unlink()
+    (outcome.path / "summary.json").unlink()
     shutil.rmtree(run / "checkpoints")
-    shutil.copytree(outcome.directory / "checkpoints", run / "checkpoints")
+    shutil.copytree(outcome.path / "checkpoints", run / "checkpoints")
     refused = run_experiment(config, tmp_path / "outputs")
     assert (refused.state, refused.exit_code) == ("failed", 2)
     assert "belong to another config" in refused.error

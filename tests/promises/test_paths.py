@@ -159,7 +159,7 @@ def test_D6_a_disk_that_is_full_for_the_log_too_ends_with_the_reason(small, tmp_
         self.parts.tracker.metrics.file = Path("/dev/full").open("a")  # noqa: SIM115
 
     config = small()
-    whole = run_experiment(config, tmp_path / "whole").directory
+    whole = run_experiment(config, tmp_path / "whole").path
     run = tmp_path / "full" / whole.parent.name / whole.name
     run.mkdir(parents=True)
     (run / "run.log").symlink_to("/dev/full")

@@ -118,7 +118,7 @@ def test_R4_resuming_twice_equals_the_straight_run(
 
 def test_R4_a_finished_run_is_left_as_it_is(small: Small, tmp_path: Path) -> None:
     config = small()
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     files = [path for path in run.rglob("*") if path.is_file()]
     was = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
     outcome = run_experiment(config, tmp_path)
@@ -179,17 +179,17 @@ def test_R9_what_is_not_restored_shows(
 
     monkeypatch.setattr(Trainer, "load_state_dict", load_state_dict)
     outcome = run_experiment(config, tmp_path / "stopped")
-    assert (outcome.state == "done" and left(outcome.directory) == expected) is equal
+    assert (outcome.state == "done" and left(outcome.path) == expected) is equal
 
 
 def test_rerun_moves_the_old_directory_aside_and_trains_anew(small: Small, tmp_path: Path) -> None:
     config = small()
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     expected = left(run)
     (run / "note.txt").write_text("of the old run")
     config.rerun = True
     outcome = run_experiment(config, tmp_path)
-    assert (outcome.state, outcome.directory) == ("done", run)
+    assert (outcome.state, outcome.path) == ("done", run)
     assert left(run) == expected
     assert not (run / "note.txt").exists()
     old = run.with_name(f"{run.name}.old1")

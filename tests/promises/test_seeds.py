@@ -77,7 +77,7 @@ def test_R3_the_forecast_of_the_time_leaves_no_trace(
 def test_R5_the_seed_matters(small: Small, tmp_path: Path) -> None:
     config, other = small(), small()
     other.seed = 1
-    one, two = (run_experiment(c, tmp_path).directory for c in (config, other))
+    one, two = (run_experiment(c, tmp_path).path for c in (config, other))
     assert one != two
     assert weights(one) != weights(two)
 
@@ -131,7 +131,7 @@ def test_R10_accumulated_batches_are_close_to_one_large_batch(small: Small, tmp_
         config = small("model.dropout=0.0")
         config.trainer.batch_size, config.trainer.grad_accum = batch_size, grad_accum
         config.trainer.keep = Keep.all
-        run = run_experiment(config, tmp_path).directory
+        run = run_experiment(config, tmp_path).path
         model = checkpoint.read(run / "checkpoints/step-12.pt")["model"]
         return torch.cat([tensor.flatten() for tensor in model.values()])
 

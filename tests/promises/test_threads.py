@@ -39,10 +39,10 @@ def test_the_threads_of_a_run_are_in_its_manifest_and_end_with_it(
     config = composed("experiment=microgpt", *short, f"trainer.threads={threads}")
     outcome = run_experiment(config, tmp_path)
     assert outcome.state == "done"
-    manifest = json.loads((outcome.directory / "manifest.json").read_text())
+    manifest = json.loads((outcome.path / "manifest.json").read_text())
     assert manifest["environment"]["threads"] == threads
     assert torch.get_num_threads() == 3 - threads
-    assert summary(outcome.directory)["steps"] == 2
+    assert summary(outcome.path)["steps"] == 2
 
 
 def test_a_plan_times_a_run_with_the_threads_it_asks_for(composed, short, tmp_path):

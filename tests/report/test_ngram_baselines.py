@@ -52,14 +52,14 @@ def test_the_summary_holds_what_counting_reaches_on_the_splits_of_the_run(
     config = small(*overrides)
     text = load_corpus(config.data, config.tokenizer, config.model.block_size)
     splits = text.splits
-    run = run_experiment(config, tmp_path).directory
+    run = run_experiment(config, tmp_path).path
     found = json.loads((run / "summary.json").read_text())["ngrams"]
     assert found == ngrams.losses(splits.train, splits.val, text.tokenizer.vocab_size)
     assert len(found) == 5
 
 
 def test_the_last_lines_say_it_beside_the_best_loss(small, tmp_path, caplog):
-    run = run_experiment(small("tokenizer=byte"), tmp_path).directory
+    run = run_experiment(small("tokenizer=byte"), tmp_path).path
     result = json.loads((run / "summary.json").read_text())
     caplog.set_level("INFO", "gptexp")
     result["ngrams"] = [3.34729, 2.48571]

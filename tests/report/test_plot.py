@@ -31,7 +31,7 @@ def copied(small, tmp_path, tmp_path_factory, quick):
     def copy(seed):
         if seed not in TRAINED:
             outputs = tmp_path_factory.mktemp("outputs")
-            TRAINED[seed] = run_experiment(small(f"seed={seed}"), outputs).directory
+            TRAINED[seed] = run_experiment(small(f"seed={seed}"), outputs).path
         trained = TRAINED[seed]
         return Path(shutil.copytree(trained, tmp_path / "outputs/default" / trained.name))
 

@@ -112,7 +112,7 @@ def test_a_sweep_with_tensorboard_ends_with_its_curve(small, tmp_path, monkeypat
         points.append(sweep_run.SweepPoint([f"model.n_embd={width}"], config, outcome))
     sweep_run.draw(points)
     path = tmp_path / "outputs" / "grid" / "scaling-f1"
-    sizes = [json.loads((p.outcome.directory / "summary.json").read_text()) for p in points]
+    sizes = [json.loads((p.outcome.path / "summary.json").read_text()) for p in points]
     assert curve(path) == {size["params"]["total"]: size["best"]["val_loss"] for size in sizes}
 
     def fail(*_):

@@ -72,7 +72,7 @@ def test_an_error_is_an_outcome_with_its_state_its_line_and_its_code(
     error: GptexpError, state: str, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     outcome = ended_with(error, path=Path("run"))
-    assert (outcome.state, outcome.exit_code, outcome.directory) == (state, code, Path("run"))
+    assert (outcome.state, outcome.exit_code, outcome.path) == (state, code, Path("run"))
     assert outcome.error == "x: is wrong. Fix: mend it"
     assert [record.getMessage() for record in caplog.records] == [outcome.error]
     certain = state_after(error, RunState.failed)

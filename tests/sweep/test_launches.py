@@ -63,7 +63,7 @@ def test_what_an_earlier_command_left_is_not_the_outcome_of_a_point_never_starte
     monkeypatch.chdir(tmp_path)
     found = [SweepPoint([f"seed={n}"], small(f"seed={n}")) for n in range(4)]
     for point, state in zip(found, ("interrupted", "failed", "running", "done"), strict=True):
-        directory = run_experiment(point.config).directory
+        directory = run_experiment(point.config).path
         RunDirectory(directory).set_status(state, "earlier")
         if state != "done":
             (directory / "summary.json").unlink()

@@ -45,7 +45,7 @@ def test_F2_a_mirror_that_does_not_open_leaves_a_run_done(
     kind = type(error).__name__
     assert warnings() == [f"Fake0 failed: {kind}: {error}; it is switched off, and the run goes on"]
     assert len(lacking(caplog)) == 1
-    with_it = (outcome.directory / "run.log").read_text()
+    with_it = (outcome.path / "run.log").read_text()
     assert with_it.count(" WARNING ") == 1 and "Fake0 lacks the last" in with_it
 
 
@@ -61,7 +61,7 @@ def test_P5_F2_F3_R3_a_run_with_bad_mirrors_is_done_with_equal_weights_and_metri
     mirrored(monkeypatch, well, *bad)
     outcome = run_experiment(small(), tmp_path / "outputs")
     assert (outcome.state, outcome.exit_code) == ("done", 0)
-    assert left(outcome.directory) == expected
+    assert left(outcome.path) == expected
     why = "failed: RuntimeError: away" if how == "raises" else "did not finish in time"
     assert sorted(warnings()) == [
         f"Fake{n} {why}; it is switched off, and the run goes on" for n in range(1, len(bad) + 1)
@@ -121,7 +121,7 @@ def test_a_mirror_is_told_how_the_run_ended(
     assert fake.exit_codes == [code]
     assert fake.names[-1] == "close"
     steps = [arguments[0]["step"] for name, arguments in fake.calls if name == "scalars"]
-    assert steps == [line["step"] for line in metrics(outcome.directory)]
+    assert steps == [line["step"] for line in metrics(outcome.path)]
 
 
 def test_a_second_signal_is_an_interruption_for_a_mirror(tmp_path, fakes, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_second_signal_is_an_interruption_for_a_mirror(tmp_path, fakes, monkey
 def test_R3_a_run_says_what_it_came_to_once(small: Small, tmp_path: Path, fakes, monkeypatch):
     fake = fakes()
     mirrored(monkeypatch, fake)
-    run = run_experiment(small(), tmp_path / "outputs").directory
+    run = run_experiment(small(), tmp_path / "outputs").path
     [final] = [arguments[0] for name, arguments in fake.calls if name == "final"]
     best = summary(run)["best"]
     assert final.step == 12

@@ -35,8 +35,8 @@ def run(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = small("logger=tensorboard", "data.test_fraction=0.1")
         outcome = run_experiment(config, tmp_path_factory.mktemp("boards"))
         assert outcome.state == "done"
-        assert outcome.directory is not None
-        ONCE["run"] = outcome.directory
+        assert outcome.path is not None
+        ONCE["run"] = outcome.path
     return ONCE["run"]
 
 

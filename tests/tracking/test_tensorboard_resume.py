@@ -31,15 +31,15 @@ WHOLE: list[tuple[Any, ...]] = []  # the board of a run that nothing stopped
 def whole(small: Small, tmp_path: Path) -> tuple[Any, ...]:
     if not WHOLE:
         config = small(*BOARD)
-        WHOLE.append(board(run_experiment(config, tmp_path / "whole").directory))
+        WHOLE.append(board(run_experiment(config, tmp_path / "whole").path))
     return WHOLE[0]
 
 
 def finished(config: Config, outputs: Path) -> Path:
     outcome = run_experiment(config, outputs)
     assert outcome.state == "done", outcome
-    in_order(outcome.directory)
-    return outcome.directory
+    in_order(outcome.path)
+    return outcome.path
 
 
 def in_order(run: Path) -> None:

@@ -41,8 +41,8 @@ def runs(small: Small, outputs: Path) -> dict[str, Path]:
             elif name == "interrupted":
                 terminate_after(6, config, outputs)
             outcome = run_experiment(config, outputs)
-            assert outcome.state == "done" and outcome.directory is not None
-            RUNS[name] = outcome.directory
+            assert outcome.state == "done" and outcome.path is not None
+            RUNS[name] = outcome.path
     return RUNS
 
 

@@ -18,7 +18,7 @@ PROBE = Probe(step=4, tokens=["a"], attention=[], vocabulary=["a"], following={1
 
 
 def test_without_a_logger_there_are_curves_and_samples_but_no_events(small, tmp_path):
-    run = run_experiment(small("logger=none"), tmp_path / "outputs").directory
+    run = run_experiment(small("logger=none"), tmp_path / "outputs").path
     assert metrics(run) and samples(run)
     assert not list(run.glob("events.*")) and not (run / "wandb").exists()
 
@@ -69,6 +69,6 @@ def test_starting_anew_drops_what_an_earlier_attempt_wrote(tmp_path):
 @pytest.mark.parametrize("interval", [0, 6])
 def test_the_last_sample_is_that_of_the_best_weights(small, tmp_path, interval):
     config = small(f"trainer.sample_interval={interval}")
-    run = run_experiment(config, tmp_path / "outputs").directory
+    run = run_experiment(config, tmp_path / "outputs").path
     best = summary(run)["best"]["step"]
     assert [line["step"] for line in samples(run)].count(best) == 1

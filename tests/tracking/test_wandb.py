@@ -49,7 +49,7 @@ def whole(small: Small, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A finished run and all that W&B recorded of it."""
     if "whole" not in ONCE:
         folder, words = tmp_path_factory.mktemp("whole"), ["data=text", "model.n_embd=16", *WANDB]
-        run = run_experiment(small(*WANDB), folder, words).directory
+        run = run_experiment(small(*WANDB), folder, words).path
         assert run is not None
         [folder] = offline_folders(run)
         ONCE["whole"] = run, records(folder)
@@ -132,7 +132,7 @@ def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
     straight = uninterrupted(small(), tmp_path / "straight")
     terminate_after(5, config, tmp_path / "stopped")
     outcome = run_experiment(config, tmp_path / "stopped")
-    run = outcome.directory
+    run = outcome.path
     both = [records(folder) for folder in offline_folders(run)]
     assert len(both) == 2
     assert len({of(found, "run")[0]["run_id"] for found in both}) == 1
@@ -146,7 +146,7 @@ def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
     assert summary(run) == straight[0]
     was = (run / "wandb-id").read_text()
     config.rerun = True
-    run = run_experiment(config, tmp_path / "stopped").directory
+    run = run_experiment(config, tmp_path / "stopped").path
     assert (run / "wandb-id").read_text() != was
     assert len(offline_folders(run)) == 1
 
@@ -199,7 +199,7 @@ def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path:
 
 @pytest.mark.usefixtures("no_pictures")
 def test_F6_a_nan_point_is_exported_as_nan(small: Small, tmp_path: Path) -> None:
-    run = run_experiment(small("trainer.sample_interval=0"), tmp_path).directory
+    run = run_experiment(small("trainer.sample_interval=0"), tmp_path).path
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 13, "val/loss": null, "nonfinite": {"val/loss": "nan"}}\n')
     export_dashboard(run, "wandb")
@@ -214,7 +214,7 @@ def test_F7_no_secret_is_in_any_file_of_the_run(
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     wandb.teardown()  # another process of W&B's, which sees the key
-    run = run_experiment(small("logger=both"), tmp_path / "outputs").directory
+    run = run_experiment(small("logger=both"), tmp_path / "outputs").path
     files = [path for path in run.rglob("*") if path.is_file()]
     assert len(offline_folders(run)) == 1 and len(files) > 10
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []

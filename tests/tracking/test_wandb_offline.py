@@ -78,7 +78,7 @@ def test_F1_wandb_is_offline_with_one_line_that_says_why(
     [line] = [text for text in said if text.startswith("W&B")]
     assert "\n" not in line
     assert line.startswith("W&B     offline: ") and why in line
-    [folder] = offline_folders(outcome.directory)
+    [folder] = offline_folders(outcome.path)
     folders = line.rpartition("; later: wandb sync ")[2]
     assert fnmatch(str(folder), folders)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
@@ -105,7 +105,7 @@ def test_F1_the_mode_that_the_environment_wants_is_respected(
     assert outcome.state == "done"
     assert not [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     lines = [r.getMessage() for r in caplog.records if r.getMessage().startswith("W&B")]
-    assert len(offline_folders(outcome.directory)) == (mode == "offline")
+    assert len(offline_folders(outcome.path)) == (mode == "offline")
     if mode == "offline":
         assert "offline: WANDB_MODE says so; later: wandb sync " in lines[0] and len(lines) == 1
     else:

@@ -93,8 +93,8 @@ def test_a_budget_is_hashed_in_place_of_max_steps(composed, key):
 
 def test_a_run_by_tokens_is_the_run_of_as_many_steps(small, tmp_path):
     """Schedule, evaluations and the end follow; 11 steps of 32 tokens reach 340."""
-    by_steps = run_experiment(small("trainer.max_steps=11"), tmp_path).directory
-    by_tokens = run_experiment(small("trainer.max_tokens=340"), tmp_path).directory
+    by_steps = run_experiment(small("trainer.max_steps=11"), tmp_path).path
+    by_tokens = run_experiment(small("trainer.max_tokens=340"), tmp_path).path
     assert by_steps != by_tokens
     assert weights(by_tokens) == weights(by_steps)
     assert metrics(by_tokens) == metrics(by_steps)
@@ -109,7 +109,7 @@ def test_a_run_by_tokens_is_the_run_of_as_many_steps(small, tmp_path):
 @pytest.mark.parametrize("key", ["max_epochs", "max_flops"])
 def test_the_summary_reaches_the_budget_and_one_step_less_would_not(small, tmp_path, key):
     value = {"max_epochs": 0.3, "max_flops": 1e7}[key]
-    result = summary(run_experiment(small(f"trainer.{key}={value}"), tmp_path).directory)
+    result = summary(run_experiment(small(f"trainer.{key}={value}"), tmp_path).path)
     reached = result[key.removeprefix("max_")]
     assert reached >= value > reached * (1 - 1 / result["steps"])
 
@@ -117,9 +117,9 @@ def test_the_summary_reaches_the_budget_and_one_step_less_would_not(small, tmp_p
 def test_a_resumed_run_keeps_its_budget(small, tmp_path):
     """Though another recipe's max_steps came with the second command."""
     config = small("trainer.max_tokens=340")
-    straight = run_experiment(config, tmp_path / "straight").directory
+    straight = run_experiment(config, tmp_path / "straight").path
     stop_before_step(config, tmp_path / "broken", 7)
-    resumed = run_experiment(put(config, "trainer.max_steps", 9), tmp_path / "broken").directory
+    resumed = run_experiment(put(config, "trainer.max_steps", 9), tmp_path / "broken").path
     assert resumed.name == straight.name
     assert weights(resumed) == weights(straight)
 
