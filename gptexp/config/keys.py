@@ -25,7 +25,7 @@ GROUPS = (*SECTIONS, "recipe", "experiment", "sweeps")  # each a folder of conf/
 
 USAGE = """\
 python run.py [GROUP=CHOICE ...] [KEY=VALUE ...]   trains one run
-python run.py -m KEY=VALUE,VALUE ...               trains a grid (with -v says all)
+python run.py -m KEY=VALUE,VALUE ...               trains a grid; -v says all
 python run.py --cfg job ...                        shows the config alone
 python run.py -sc install=bash                     installs tab completion
 python run.py --hydra-help                         the options of Hydra"""
