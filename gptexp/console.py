@@ -40,6 +40,7 @@ class Lead:
     first: bool = False  # whether it says what holds for all of them
     details: bool = False  # whether the screen shows all that a single run says
     shared: bool = False  # whether other processes write to the same screen
+    label: str = ""  # what tells it from the others, as `lr=0.003 s1`
 
     def line(self, text: str) -> str:
         """The text behind these words."""

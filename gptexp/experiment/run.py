@@ -21,10 +21,12 @@ def run_experiment(
     outputs: Path = OUTPUTS,
     overrides: list[str] | None = None,
     raises: bool = False,
+    label: str = "",
 ) -> Outcome:
     """Train `config`, or take it up where it stopped, or return what stands, here or elsewhere.
 
     Shows errors and raises none, unless `raises` says so; the outcome carries the exit code.
+    `label` tells it from the other points of its sweep.
     """
     path, stage = None, RunState.refused
     try:
@@ -44,7 +46,7 @@ def run_experiment(
         if replaces:
             log.info("the old run is now %s", identity.directory.move_aside())
         stage = RunState.failed
-        return train(config, identity, inputs, overrides or [])
+        return train(config, identity, inputs, overrides or [], label)
     except GptexpError as error:
         if raises:
             raise

@@ -25,7 +25,9 @@ from gptexp.tracking.tracker import Tracker, open_tracker
 from gptexp.training.trainer import Trainer, TrainerParts
 
 
-def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[str]) -> Outcome:
+def train(
+    config: Config, identity: Identity, inputs: Inputs, overrides: list[str], label: str = ""
+) -> Outcome:
     """Fit in the run's directory, from its newest checkpoint if it has one; the summary comes last.
 
     Raises GptexpError, once status.json says what went wrong.
@@ -44,8 +46,8 @@ def train(config: Config, identity: Identity, inputs: Inputs, overrides: list[st
         announce(config.model.name, parameters, inputs, directory.path, step)
         write_manifest(config, identity, inputs, overrides, step)
         values = to_dict(config)
-        label = label_of_command(values, overrides)
-        with open_tracker(config.logger, directory.path, values, step, label) as tracker:
+        shown = label or label_of_command(values, overrides)
+        with open_tracker(config.logger, directory.path, values, step, shown) as tracker:
             trainer = build_trainer(config, identity, inputs, store, tracker)
             result = fit(trainer, resumed)
             return finish(config, directory.path, inputs.text, tracker, result)

@@ -51,7 +51,7 @@ def number(points: Sequence[SweepPoint]) -> None:
         point.label = label
         if len(points) > 1:
             count = f"{place:>{len(str(len(points)))}}/{len(points)}"
-            point.lead = Lead(f"{count}  {label:<{width}}", details=details)
+            point.lead = Lead(f"{count}  {label:<{width}}", details=details, label=label)
 
 
 def labels(points: Sequence[SweepPoint]) -> list[str]:
@@ -100,7 +100,7 @@ def train_point(
     if lead.details and not lead.shared:
         log.info("\n%s", lead.words)
     with led_by(lead):
-        outcome = run_experiment(config, overrides=overrides)
+        outcome = run_experiment(config, overrides=overrides, label=lead.label)
     best = outcome.best_val_loss
     said = [str(outcome.state), "" if best is None else f"best {best:.4f}", outcome.note]
     end = ", ".join(filter(None, said))

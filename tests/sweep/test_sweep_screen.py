@@ -14,6 +14,7 @@ from sweep_runs import only_path, rows, table
 
 from gptexp import console
 from gptexp.console import Lead
+from gptexp.experiment import train
 from gptexp.runs.directory import RunDirectory
 from gptexp.sweep import points as sweep_points
 from gptexp.sweep.points import LEAD, VERBOSE, SweepPoint, labels, number, told, train_point
@@ -199,3 +200,17 @@ def test_the_lead_is_json_of_plain_values(numbered):
     [point, _] = numbered(["seed=0"], ["seed=1"])
     lead = only([word for word in point.job() if LEAD in word]).partition("=")[2]
     assert json.loads(json.loads(lead))["words"] == "1/2  s0"
+
+
+def test_a_dashboard_is_told_what_the_sweep_varies_and_not_what_all_points_share(
+    command_runs, monkeypatch
+):
+    titles, opened = [], train.open_tracker
+
+    def open_tracker(*arguments):
+        titles.append(arguments[-1])
+        return opened(*arguments)
+
+    monkeypatch.setattr(train, "open_tracker", open_tracker)
+    assert command_runs("optim.lr=1e-3,3e-3", "seed=1").code == 0
+    assert titles == ["lr=0.001", "lr=0.003"]
