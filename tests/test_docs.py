@@ -1,10 +1,11 @@
 """README and docs/: what they name is there, and what is there is named."""
 
 import importlib.util
+import json
 import re
 
 import pytest
-from small_runs import ROOT
+from small_runs import ROOT, SMALL
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -45,6 +46,26 @@ def test_every_key_has_a_meaning():
         for field in dataclasses.fields(node):
             if field.name not in {*SINGLE, *VARIANTS}:
                 assert re.search(rf"^\| `(\w+\.)?{field.name}` ", table, re.MULTILINE), field.name
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, quick):
+    """With a smaller model and text than it has, and no window."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    text = tmp_path / "text.txt"
+    text.write_text("ROMEO:\nTo be, or not to be: that is the question.\n" * 40)
+    cells = json.loads((ROOT / "docs" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    space = {}
+    exec(code[0], space)
+    given = {word.partition("=")[0] for word in SMALL}
+    space["BASE"] = [word for word in space["BASE"] if word.partition("=")[0] not in given]
+    space["BASE"] += [word for word in SMALL if "block_size" not in word]
+    space["BASE"] += ["model.block_size=20", f"data.path={text}"]
+    for cell in code[1:]:
+        exec(cell, space)
+    assert len(space["runs"]) == 6
+    assert space["outcomes"][0].state == "already done"
 
 
 def test_the_readme_is_read_in_a_sitting():

@@ -65,10 +65,13 @@ class LoadedRun:
     def encode(self, text: str) -> Tensor:
         """The ids of a text [1, tokens] as `run.model` takes them: those of a prompt.
 
-        The model reads at most config.model.block_size of them. Raises ConfigError for what is no
-        text, DataError for characters that the run does not know.
+        Raises ConfigError for what is no text, DataError for characters that the run does not know
+        and for more tokens than its context has.
         """
         ids = self.format.prompt(_checked("text", text), self.tokenizer)
+        if len(ids) > self.config.model.block_size:
+            most = f"at most model.block_size={self.config.model.block_size}"
+            raise DataError(Problem("text", f"{len(ids)} tokens, and the model reads fewer", most))
         return torch.from_numpy(ids)[None].to(self.device)
 
     def evaluate(self, text: str) -> Evaluation:

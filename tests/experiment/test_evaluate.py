@@ -50,6 +50,11 @@ def test_a_loaded_run_judges_a_text_and_encodes_it_for_its_model(trained, tmp_pa
     assert len(repr(run).splitlines()) == 3
 
 
+def test_a_text_longer_than_the_context_is_one_line(trained):
+    line = refusal(gptexp.load(trained).encode, "b" * 200)
+    assert line.startswith("text: 201 tokens, and the model reads fewer. Fix: at most model.block")
+
+
 @pytest.mark.parametrize(("text", "words"), [(5, "5 is no text"), (" ", "white space alone")])
 def test_what_is_no_text_is_one_line(trained, text, words):
     assert words in refusal(gptexp.load(trained).evaluate, text)
