@@ -17,6 +17,11 @@ EXIT_INTERRUPTED = 130
 LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
+def one_line(text: str) -> str:
+    """The text with the line breaks that were typed spelled out."""
+    return LINE_BREAKS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong; as text, the one line that a person reads."""
@@ -28,7 +33,7 @@ class Problem:
     def __str__(self) -> str:
         end = "" if self.what.endswith("?") else "."
         line = f"{self.subject}: {self.what}{end} Fix: {self.fix}"
-        return LINE_BREAKS.sub(lambda found: repr(found[0])[1:-1], line)  # those that were typed
+        return one_line(line)
 
 
 class GptexpError(Exception):

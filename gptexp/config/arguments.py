@@ -12,7 +12,8 @@ from hydra._internal.utils import get_args_parser
 from gptexp.config.hydra_errors import choices, no_such_choice
 from gptexp.config.schema import SECTIONS
 from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import ConfigError, Problem, one_line
+from gptexp.text import shortened
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,9 @@ def checked(words: Sequence[str]) -> list[str]:
             last[key] = place
     for key, given in values.items():
         if len({*given}) > 1:
-            earlier = " and ".join(given[:-1])
-            log.warning("%s is given again: %s counts, and not %s", key, given[-1], earlier)
+            *earlier, counts = (shortened(one_line(value)) for value in given)
+            others = " and ".join(earlier)
+            log.warning("%s is given again: %s counts, and not %s", one_line(key), counts, others)
     return [w for place, w in enumerate(words) if place >= last.get(_key(w), 0)]
 
 

@@ -94,6 +94,7 @@ def test_A1_a_comma_list_without_multirun_is_answered_with_the_flag(refused):
     [
         (["seed=1", "seed=2"], "seed is given again: 2 counts, and not 1", "seed: 2\n"),
         (["seed=1", "++seed=1"], "", "seed: 1\n"),
+        (["name=a\nb", "name=c"], r"name is given again: c counts, and not a\nb", "name: c\n"),
         (
             ["model=tiny", "optim.lr=1", "model=small"],
             "model is given again: small counts, and not tiny",
