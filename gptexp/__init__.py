@@ -35,12 +35,13 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     `quiet` shows warnings alone. Raises GptexpError for all that the command refuses or fails with.
     """
     from gptexp import console
-    from gptexp.config import Config
+    from gptexp.config import Config, fitted
     from gptexp.config.grid import of_command
     from gptexp.errors import ConfigError, Problem
     from gptexp.experiment.run import run_experiment
 
-    points = [([], config)] if isinstance(config, Config) else of_command(_words(config))
+    own = isinstance(config, Config)
+    points = [([], fitted(config))] if own else of_command(_words(config))
     if len(points) > 1:
         what = f"{len(points)} points, and this trains one"
         raise ConfigError(Problem("overrides", what, "gptexp.train_grid"))
