@@ -40,8 +40,7 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     from gptexp.errors import ConfigError, Problem
     from gptexp.experiment.run import run_experiment
 
-    own = isinstance(config, Config)
-    points = [([], fitted(config))] if own else of_command(_words(config))
+    points = [([], config)] if isinstance(config, Config) else of_command(_words(config))
     if len(points) > 1:
         what = f"{len(points)} points, and this trains one"
         raise ConfigError(Problem("overrides", what, "gptexp.train_grid"))
@@ -49,7 +48,7 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     if isinstance(composed, ConfigError):
         raise composed
     with console.shown(quiet):
-        return run_experiment(composed, overrides=words, raises=True)
+        return run_experiment(fitted(composed), overrides=words, raises=True)
 
 
 def train_grid(overrides: Sequence[str], *, quiet: bool = False) -> "list[Outcome]":
