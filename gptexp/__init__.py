@@ -35,7 +35,7 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     `quiet` shows warnings alone. Raises GptexpError for all that the command refuses or fails with.
     """
     from gptexp import console
-    from gptexp.config import Config
+    from gptexp.config import Config, fitted
     from gptexp.config.grid import of_command
     from gptexp.errors import ConfigError, Problem
     from gptexp.experiment.run import run_experiment
@@ -48,7 +48,7 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     if isinstance(composed, ConfigError):
         raise composed
     with console.shown(quiet):
-        return run_experiment(composed, overrides=words, raises=True)
+        return run_experiment(fitted(composed), overrides=words, raises=True)
 
 
 def train_grid(overrides: Sequence[str], *, quiet: bool = False) -> "list[Outcome]":

@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
-from gptexp.errors import EXIT_OK, GptexpError, Problem, StorageError
+from gptexp.errors import EXIT_OK, GptexpError, Pause, Problem, StorageError
 from gptexp.text import duration, printable, short
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ HEADER = (
 QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
 
 BRIEF = logging.INFO + 1  # the level of `brief`
+
+NOTE = logging.WARNING + 1  # the level of what is neither wrong nor to be missed
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def brief(text: str, *values: object, once: bool = False) -> None:
 
 
 class _Screen(logging.Handler):
-    """INFO to standard output as it is, warnings and errors to standard error with the name."""
+    """INFO to standard output as it is; notes, warnings and errors to standard error, named."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is to be seen."""
@@ -87,7 +89,8 @@ class _Screen(logging.Handler):
         text, stream = record.getMessage(), sys.stdout
         if record.levelno >= logging.WARNING:
             whose = "" if _lead is None else f"{' '.join(_lead.words.split())}: "
-            text, stream = f"gptexp: {record.levelname.lower()}: {whose}{text}", sys.stderr
+            kind = "" if record.levelno == NOTE else f"{record.levelname.lower()}: "
+            text, stream = f"gptexp: {kind}{whose}{text}", sys.stderr
         elif _lead is not None and (_lead.shared or not _lead.details):
             text = "\n".join(map(_lead.line, text.split("\n")))
         if stream is None:  # as in a program without a console
@@ -203,9 +206,14 @@ def show(text: str) -> None:
 
 def fail(error: GptexpError) -> int:
     """Show the problems of what ended a program; returns its exit code."""
-    for problem in error.problems:
-        log.error("%s", problem)
+    show_problems(error)
     return error.exit_code
+
+
+def show_problems(error: GptexpError) -> None:
+    """Show the problems, one line each; an end that somebody asked for is no error."""
+    for problem in error.problems:
+        log.log(NOTE if isinstance(problem, Pause) else logging.ERROR, "%s", problem)
 
 
 def _open_streams() -> None:
@@ -280,6 +288,8 @@ class Progress:
             total=self.max_steps,
             initial=step,
             disable=shared or not _on_terminal(),
+            smoothing=0,  # the time left is that of the column: by the speed since the beginning
+            miniters=1,
             leave=False,
             unit="step",
             dynamic_ncols=True,

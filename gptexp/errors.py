@@ -36,6 +36,14 @@ class Problem:
         return one_line(line)
 
 
+@dataclass(frozen=True)
+class Pause(Problem):
+    """An end that somebody asked for: what is saved, and in place of a fix how to go on."""
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.what}; {self.fix}"
+
+
 class GptexpError(Exception):
     """One or more problems."""
 
@@ -103,6 +111,6 @@ class InUseError(GptexpError):
 class InterruptedRunError(GptexpError):
     """SIGINT, SIGTERM or SIGHUP arrived; the run is saved and the same command goes on."""
 
-    def __init__(self, signal_number: int, problem: Problem) -> None:
-        super().__init__(problem)
+    def __init__(self, signal_number: int, pause: Pause) -> None:
+        super().__init__(pause)
         self.exit_code = EXIT_SIGNAL + signal_number

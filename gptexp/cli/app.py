@@ -1,6 +1,7 @@
 """`gptexp VERB`: look at runs that exist, and at configs before they run."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -40,20 +41,28 @@ def root(
     """Look at runs and configs; `python run.py` makes the runs."""
 
 
-app.command()(models.sample)
-app.command()(models.explain)
-app.command()(models.config)
-app.command()(models.params)
-app.command(context_settings={"ignore_unknown_options": True})(folders.plan)  # -m, as run.py has it
-app.command()(folders.plot)
-app.command()(folders.report)
-app.command()(models.evaluate)
-app.command()(models.reproduce)
-app.command()(models.export)
-app.command("import")(models.import_)
-app.command()(folders.table)
-app.command()(folders.diff)
-app.command(context_settings={"ignore_unknown_options": True})(folders.tensorboard)
+OTHERS = {"ignore_unknown_options": True}  # those of run.py, and of TensorBoard
+
+# Each verb with what its help shows: one line that can be typed.
+VERBS: list[tuple[str, Callable[..., None], str]] = [
+    ("sample", models.sample, 'gptexp sample best:outputs/default --prompt "ROMEO:" --num 3'),
+    ("explain", models.explain, "gptexp explain names"),
+    ("config", models.config, "gptexp config optim.lr"),
+    ("params", models.params, "gptexp params model=medium model.n_layer=8"),
+    ("plan", folders.plan, "gptexp plan sweeps=scaling seed=0,1"),
+    ("plot", folders.plot, "gptexp plot outputs/lr --by optim.lr"),
+    ("report", folders.report, "gptexp report outputs/lr --to page"),
+    ("evaluate", models.evaluate, "gptexp evaluate best:outputs/lr data=text data.path=my.txt"),
+    ("reproduce", models.reproduce, "gptexp reproduce outputs/lr/RUN --level prefix --steps 20"),
+    ("export", models.export, "gptexp export latest:outputs/lr --to wandb"),
+    ("import", models.import_, "gptexp import model_e16_h4_l1_s1000.json name=mine"),
+    ("table", folders.table, "gptexp table outputs/lr --where 'best<2' --sort lr"),
+    ("diff", folders.diff, "gptexp diff outputs/adam outputs/sgd"),
+    ("tensorboard", folders.tensorboard, "gptexp tensorboard outputs/lr --port 6007"),
+]
+for verb, function, example in VERBS:
+    options = OTHERS if verb in ("plan", "tensorboard") else None
+    app.command(verb, epilog=f"Example: {example}", context_settings=options)(function)
 
 
 def main() -> NoReturn:

@@ -47,9 +47,9 @@ from gptexp.config.optim import (
     OptimConfig,
     ScheduleConfig,
     SGDConfig,
-    long_warmup,
+    note_long_warmup,
 )
-from gptexp.config.schema import Config, check, problems
+from gptexp.config.schema import Config, check, fitted, problems
 from gptexp.config.trainer import (
     BUDGETS,
     MOST_TEXTS,
@@ -95,13 +95,14 @@ __all__ = [
     "choices",
     "config_hash",
     "differences",
+    "fitted",
     "flat",
     "from_dict",
     "from_overrides",
     "from_yaml",
     "hashed_part",
     "is_hashed",
-    "long_warmup",
+    "note_long_warmup",
     "parse_yaml",
     "problems",
     "register",

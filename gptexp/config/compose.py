@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.arguments import checked
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
-from gptexp.config.schema import SINGLE, VARIANTS, Config, variant
+from gptexp.config.schema import SINGLE, VARIANTS, Config, fitted, variant
 from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, Problem
 
@@ -46,10 +46,14 @@ def register() -> None:
 
 
 def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
-    """The composed config as dataclasses, after which no DictConfig is seen.
+    """The composed config of a command as dataclasses, after which no DictConfig is seen.
 
     Raises ConfigError, worded by the overrides that gave its values.
     """
+    return fitted(_objects(cfg, words))
+
+
+def _objects(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
     try:
         config = OmegaConf.to_object(cfg)
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
@@ -133,7 +137,7 @@ def from_dict(values: dict[str, Any]) -> Config:
         what = f"{error.args[0]}: no such key, or no such choice"
         raise ConfigError(Problem(STORED, what, "train it anew")) from error
     assert isinstance(merged, DictConfig)
-    return typed(merged)
+    return _objects(merged)
 
 
 @cache

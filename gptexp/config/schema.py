@@ -10,7 +10,7 @@ that old run directories and checkpoints keep their identity.
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gptexp.config.data import TOKENIZERS, DataConfig, TokenizerConfig
@@ -23,7 +23,7 @@ from gptexp.config.optim import (
     OptimConfig,
     ScheduleConfig,
     SGDConfig,
-    long_warmup,
+    note_long_warmup,
 )
 from gptexp.config.trainer import LoggerConfig, TrainerConfig
 from gptexp.errors import ConfigError, Problem
@@ -71,6 +71,18 @@ def variant(group: str, section: Mapping[str, Any]) -> Any:
     return section.get("kind", "gpt") if group == "model" else section["name"]
 
 
+def fitted(config: Config) -> Config:
+    """The config of a command with a warm-up no longer than its run; a shortened one is noted.
+
+    With a budget the run's length is not known yet: see experiment/prepare.py.
+    """
+    steps, warmup_steps = config.trainer.max_steps, config.schedule.warmup_steps
+    if config.trainer.budgets or not 1 <= steps < warmup_steps:
+        return config
+    note_long_warmup(warmup_steps, steps, f"trainer.max_steps={steps}")
+    return replace(config, schedule=replace(config.schedule, warmup_steps=steps))
+
+
 def check(config: Config) -> None:
     """Raises ConfigError with all that is wrong, each section by its own rules and all together."""
     ConfigError.raise_for(problems(config))
@@ -110,10 +122,11 @@ def _texts(config: Config) -> Iterator[Problem]:
 
 
 def _warmup(config: Config) -> Iterator[Problem]:
-    """A warm-up longer than the run; with a budget its steps are not known yet, see prepare.py."""
-    if not config.trainer.budgets:
-        steps = config.trainer.max_steps
-        yield from long_warmup(config.schedule, steps, f"trainer.max_steps={steps}")
+    """A warm-up longer than the run, in a config that is not `fitted`."""
+    steps, warmup_steps = config.trainer.max_steps, config.schedule.warmup_steps
+    if not config.trainer.budgets and warmup_steps > steps:
+        what = f"{warmup_steps} is longer than the run, trainer.max_steps={steps}"
+        yield Problem("schedule.warmup_steps", what, f"schedule.warmup_steps={max(steps, 0)}")
 
 
 def _counting(config: Config) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from gptexp.errors import (
     DamagedError,
     DivergedError,
     GptexpError,
+    Pause,
     Problem,
     StorageError,
 )
@@ -145,7 +146,7 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
         raise
     except KeyboardInterrupt:  # outside the training loop, or the second one in it
         fix = "the same command goes on from the last save"
-        ended(directory, RunState.interrupted, Problem("interrupted", "nothing saved since", fix))
+        ended(directory, RunState.interrupted, Pause("interrupted", "nothing saved since", fix))
         raise
     except Exception as error:
         from gptexp.runtime.memory import is_out_of_memory  # torch

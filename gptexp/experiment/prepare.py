@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gptexp.config import Config, GPTConfig, MLPConfig, TrainerConfig, long_warmup
+from gptexp.config import Config, GPTConfig, MLPConfig, TrainerConfig, note_long_warmup
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText, load_corpus
 from gptexp.errors import CheckpointError, ConfigError, Problem
@@ -67,7 +67,8 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
             what = f"{getattr(config.trainer, key)} is more steps than can be counted"
             raise ConfigError(Problem(f"trainer.{key}", what, "a smaller budget"))
         words = f"{steps} steps by trainer.{key}={getattr(config.trainer, key)}"
-        ConfigError.raise_for(long_warmup(config.schedule, steps, words))
+        if (warmup_steps := config.schedule.warmup_steps) > steps:
+            note_long_warmup(warmup_steps, steps, words)
     return replace(config.trainer, max_steps=steps)
 
 

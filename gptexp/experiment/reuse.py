@@ -18,6 +18,7 @@ from gptexp.console import logged_to
 from gptexp.errors import DamagedError, GptexpError, Problem
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.integrity import Record, read_record
+from gptexp.experiment.screen import EVENTS
 from gptexp.files import copy_file, link_or_copy, sync_folder
 from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory, code_digest
@@ -29,8 +30,6 @@ from gptexp.runs.summary import best_val_loss
 from gptexp.text import listed
 
 log = logging.getLogger(__name__)
-
-EVENTS = "events.out.tfevents.*"
 
 
 def reused(config: Config, identity: Identity, overrides: list[str]) -> Outcome | None:

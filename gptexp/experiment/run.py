@@ -34,10 +34,10 @@ def run_experiment(
         path = identity.directory.path
         replaces = to_be_replaced(config, identity.directory)
         if not replaces and (outcome := standing_outcome(config, identity.directory)) is not None:
-            show_again(outcome, identity.directory)
+            show_again(outcome, identity.directory, config.logger)
             return outcome
         if (outcome := reused(config, identity, overrides or [])) is not None:
-            show_again(outcome, identity.directory)
+            show_again(outcome, identity.directory, config.logger)
             return outcome
         from gptexp.experiment.prepare import prepare  # torch
         from gptexp.experiment.train import train

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptexp.config import UNITS
+from gptexp.config import UNITS, LoggerConfig
 from gptexp.console import brief
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.schema import Fall, Summary
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gptexp.experiment.prepare import Inputs
 
 log = logging.getLogger(__name__)
+
+EVENTS = "events.out.tfevents.*"  # of TensorBoard, in a run directory
 
 
 def show_summary(summary: Summary, folder: Path) -> None:
@@ -50,7 +52,7 @@ def show_summary(summary: Summary, folder: Path) -> None:
         log.info("    %s", line)
     log.info("run     %s", folder)
     log.info("next    gptexp sample %s --num 3 --temperature 0.8", folder)
-    if any(folder.glob("events.out.tfevents.*")):
+    if any(folder.glob(EVENTS)):
         log.info("        gptexp tensorboard %s    (smoothing above 0 hides cliffs)", folder.parent)
 
 
@@ -84,14 +86,34 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def show_again(over: Outcome, directory: RunDirectory) -> None:
-    """Show the last lines of a run that was not trained by this command."""
+def show_again(over: Outcome, directory: RunDirectory, logger: LoggerConfig) -> None:
+    """Show the last lines of a run that was not trained by this command.
+
+    The dashboards that `logger` asks for now may have none of it: how they get it is said too.
+    """
     if over.state is RunState.already_done:
         code = f", {over.note}" if over.note else ""
         log.info("already done%s (rerun=true trains it anew)", code)
     summary = directory.summary()
     assert summary is not None, "it is over"
     show_summary(summary, directory.path)
+    for name in without_dashboards(directory.path, logger):
+        log.info("        %s", export_line(name, directory.path))
+
+
+def without_dashboards(run: Path, logger: LoggerConfig) -> list[str]:
+    """The dashboards that `logger` asks for and that have nothing of the run."""
+    told = {
+        "tensorboard": not logger.tensorboard or any(run.glob(EVENTS)),
+        "wandb": not logger.wandb or (run / "wandb-id").exists(),
+    }
+    return [name for name, is_told in told.items() if not is_told]
+
+
+def export_line(dashboard: str, run: Path) -> str:
+    """What to type for a dashboard to have a run that is done."""
+    title = {"tensorboard": "TensorBoard", "wandb": "W&B"}[dashboard]
+    return f"gptexp export {run} --to {dashboard}    ({title} has none of it)"
 
 
 def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: int | None) -> None:

@@ -12,16 +12,17 @@ def build_schedule(cfg: ScheduleConfig, max_steps: int) -> Schedule:
     """The multiplier of the peak learning rate for the update that follows `step` updates.
 
     Warm-up rises linearly as (step + 1) / (warmup_steps + 1), which is never 0, as in nanoGPT's
-    `get_lr`. The variant's curve then runs from 1 at warmup_steps to its end at max_steps.
+    `get_lr`. The variant's curve then runs from 1 at warmup_steps to its end at max_steps. A longer
+    warm-up ends with the run, as if it had been given so.
     """
-    curve = _curve(cfg)
+    curve, warmup_steps = _curve(cfg), min(cfg.warmup_steps, max_steps)
 
     def multiplier(step: int) -> float:
-        if step < cfg.warmup_steps:
-            return (step + 1) / (cfg.warmup_steps + 1)
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
         if step >= max_steps:
             return curve(1.0)
-        return curve((step - cfg.warmup_steps) / (max_steps - cfg.warmup_steps))
+        return curve((step - warmup_steps) / (max_steps - warmup_steps))
 
     return multiplier
 

@@ -1,10 +1,10 @@
 """What became of a run, as its status.json, its command and a sweep's table say it."""
 
-import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from gptexp.console import show_problems
 from gptexp.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -17,8 +17,6 @@ from gptexp.errors import (
     InUseError,
     StorageError,
 )
-
-log = logging.getLogger(__name__)
 
 
 class RunState(StrEnum):
@@ -89,8 +87,7 @@ def ended_with(
 
     Its state is that of the error, or `otherwise` where the error says nothing of it.
     """
-    for problem in error.problems:
-        log.error("%s", problem)
+    show_problems(error)
     line = str(error.problems[0])
     return Outcome(state_after(error, otherwise), path, error=line, error_code=error.exit_code)
 

@@ -25,7 +25,7 @@ from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 from gptexp.runtime.interrupt import endings
 from gptexp.sweep.pace import Pace
 from gptexp.sweep.points import SweepPoint, number, train_point
-from gptexp.sweep.screen import show_end, show_over
+from gptexp.sweep.screen import show_end, show_over, show_pause
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,10 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch | None, at_once: int)
     settle(points)
     draw(points)
     show_end(points)
-    return interrupted or exit_code(points)
+    code = interrupted or exit_code(points)
+    if code > EXIT_SIGNAL:
+        show_pause(points)
+    return code
 
 
 def train_here(jobs: Sequence[SweepPoint], pace: Pace) -> None:

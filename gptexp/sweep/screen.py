@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gptexp.config import Config
+from gptexp.console import NOTE
+from gptexp.experiment.screen import export_line, without_dashboards
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import Outcome, RunState
 from gptexp.sweep.points import SweepPoint
@@ -21,10 +23,24 @@ def show_over(points: Sequence[SweepPoint]) -> None:
     if done:
         by = f", {other} by other code" if other else ""
         log.info("already done  %d of %d points%s", len(done), len(points), by)
+        show_untold(points)
     reused = [p.outcome for p in points if p.outcome.state is RunState.done]
     if reused:
         notes = listed(sorted({outcome.note for outcome in reused}))
         log.info("done          %d of %d points, %s", len(reused), len(points), notes)
+
+
+def show_untold(points: Sequence[SweepPoint]) -> None:
+    """One line for each dashboard that is asked for now and has none of points that were done."""
+    untold: dict[str, list[Path]] = {}
+    for point in points:
+        path, config = point.outcome.path, point.config
+        if point.outcome.state is RunState.already_done and path and isinstance(config, Config):
+            for name in without_dashboards(path, config.logger):
+                untold.setdefault(name, []).append(path)
+    for name, paths in untold.items():
+        counted = f", {len(paths)} such points" if len(paths) > 1 else ""
+        log.info("              %s%s", export_line(name, paths[0]), counted)
 
 
 def table(points: Sequence[SweepPoint]) -> str:
@@ -54,6 +70,12 @@ def show_end(points: Sequence[SweepPoint]) -> None:
         log.info("%-7s %s", "" if place else "next", line)
 
 
+def show_pause(points: Sequence[SweepPoint]) -> None:
+    """How to go on after an interruption, which is no error."""
+    over = sum(point.outcome.state in (RunState.done, RunState.already_done) for point in points)
+    log.log(NOTE, "interrupted: %d of %d points done; the same command goes on", over, len(points))
+
+
 def _next(points: Sequence[SweepPoint], best: Path | None) -> list[str]:
     """What to type to look at the runs of these points."""
     configs = [point.config for point in points if isinstance(point.config, Config)]
@@ -62,8 +84,21 @@ def _next(points: Sequence[SweepPoint], best: Path | None) -> list[str]:
     lines = [f"gptexp table {folder}", f"gptexp report {folder}", f"gptexp sample {best}"]
     if any(config.logger.tensorboard for config in configs):
         lines.append(f"gptexp tensorboard {folder}")
-    online = {f"W&B project {c.logger.project}" for c in configs if c.logger.wandb}
-    return [*lines, *sorted(online)]
+    if any(_to_sync(point) for point in points):
+        runs = folder / "*" if folder != OUTPUTS else folder / "*" / "*"
+        lines.append(f"wandb sync {runs}/wandb/offline-run-*")
+    else:
+        lines += sorted({f"W&B project {c.logger.project}" for c in configs if c.logger.wandb})
+    return lines
+
+
+def _to_sync(point: SweepPoint) -> bool:
+    """Whether the run has offline folders of W&B's that are not sent yet."""
+    config, path = point.config, point.outcome.path
+    if not isinstance(config, Config) or not config.logger.wandb or path is None:
+        return False
+    offline = path.glob("wandb/offline-run-*")
+    return any(not any(folder.glob("*.synced")) for folder in offline)
 
 
 def _rank(point: SweepPoint) -> tuple[bool, float]:

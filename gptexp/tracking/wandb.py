@@ -1,5 +1,6 @@
 """Weights & Biases: online where there is a key and a server that answers, else offline."""
 
+import contextlib
 import io
 import logging
 import os
@@ -7,13 +8,14 @@ import re
 import urllib.error
 import urllib.request
 import uuid
+from pathlib import Path
 from typing import Any, Literal
 
 import wandb
 from PIL import Image
 
 from gptexp.config import LoggerConfig
-from gptexp.files import write_text
+from gptexp.files import read_regular, write_text
 from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample
 from gptexp.runs.secrets import hide_command_line
@@ -31,6 +33,8 @@ FINISH = 8.0  # seconds for its last uploads; what is left can be sent with `wan
 AXES = ("step", "tokens", "epoch", "seconds")  # any of them can be a chart's x axis
 
 NAME_LENGTH = 128  # characters of a run's name
+
+MOST_ID = 200  # bytes of a file that holds an id
 
 SAMPLE_COLUMNS: list[int | str] = ["step", "prompt", "text", "temperature", "top_k", "seed"]
 
@@ -157,12 +161,25 @@ def title(info: RunInfo) -> str:
 
 
 def run_id(info: RunInfo) -> str:
-    """The id: one over all resumes of a run, another when it is trained anew; an agent's own."""
+    """The id: one over all resumes of a run, another when it is trained anew.
+
+    Under an agent the first run of its job has the id that the agent gave.
+    """
     path = info.folder / "wandb-id"
-    if os.environ.get("WANDB_SWEEP_ID") and (agents_id := os.environ.get("WANDB_RUN_ID")):
+    agents_id = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+    if agents_id and not _is_taken(agents_id, info.folder):
         write_text(path, agents_id)
         return agents_id
     if info.resume_step is not None and path.exists():
         return path.read_text().strip()
     write_text(path, f"{info.folder.name.rpartition('-')[2]}-{uuid.uuid4().hex[:8]}")
     return path.read_text()
+
+
+def _is_taken(agents_id: str, folder: Path) -> bool:
+    """Whether another run of outputs/ has the id, as the first one of several seeds in a job."""
+    for path in folder.parents[1].glob("*/*/wandb-id"):
+        with contextlib.suppress(OSError):
+            if path.parent != folder and read_regular(path, MOST_ID).strip() == agents_id.encode():
+                return True
+    return False

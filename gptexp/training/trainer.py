@@ -11,7 +11,7 @@ import torch
 from gptexp.config import OnOverfit, TrainerConfig
 from gptexp.console import Progress, brief
 from gptexp.data.corpus import Corpus
-from gptexp.errors import CheckpointError, DivergedError, InterruptedRunError, Problem
+from gptexp.errors import CheckpointError, DivergedError, InterruptedRunError, Pause, Problem
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.models.base import Model
@@ -194,7 +194,7 @@ class Trainer:
         """End the run, which is saved; raises InterruptedRunError."""
         what = f"saved at step {self.step:,} of {self.cfg.max_steps:,}"
         fix = "the same command goes on from there (rerun=true would start anew)"
-        raise InterruptedRunError(signal_number, Problem("interrupted", what, fix))
+        raise InterruptedRunError(signal_number, Pause("interrupted", what, fix))
 
     @contextmanager
     def off_the_clock(self) -> Iterator[None]:

@@ -117,7 +117,7 @@ def refusals() -> list[tuple[str, str]]:
         ("name=shuffle(1.10)", "shuffle() would change"),
         ("model=[tiny,small]", "one choice"),
         ("model=1e3", "model=1e3: not among"),
-        ("hydra/sweeper=optuna", "hydra/sweeper=optuna: not among"),
+        ("hydra/sweeper=grid", "hydra/sweeper=grid: not among"),
         ("hydra/job_logging=loud", "hydra/job_logging=loud: not among"),
         ("+name=mine", "is a key that there is"),
         ("~name", "cannot be left out"),

@@ -1,6 +1,7 @@
 """Learning rates by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,14 @@ def test_linear_without_warm_up_is_that_of_micro_gpt():
 def test_constant_stays_at_the_peak():
     multiplier = build_schedule(ConstantConfig(name="constant", warmup_steps=4), 100)
     assert {multiplier(step) for step in range(4, 101)} == {1.0}
+
+
+@pytest.mark.parametrize("config", [COSINE, LINEAR], ids=["cosine", "linear"])
+def test_a_warm_up_longer_than_the_run_is_one_as_long_as_it(config):
+    long, fitting = (
+        build_schedule(replace(config, warmup_steps=warmup_steps), 20) for warmup_steps in (90, 20)
+    )
+    assert [long(step) for step in range(21)] == [fitting(step) for step in range(21)]
 
 
 @pytest.mark.parametrize("config", [COSINE, LINEAR], ids=["cosine", "linear"])

@@ -143,6 +143,11 @@ def test_D1_D2_G8_a_signal_saves_the_current_point_and_starts_no_new_one(
     assert result.code == 128 + number
     assert states(result.out) == ["done", "interrupted", "not started"]
     assert (only_path("*-s1-*") / "checkpoints" / "step-7.pt").exists()
+    assert [line.partition(";")[0] for line in result.err.splitlines()] == [
+        "gptexp: 2/3 s1: interrupted: saved at step 7 of 12",
+        "gptexp: interrupted: 1 of 3 points done",
+    ]
+    assert all("; the same command goes on" in line for line in result.err.splitlines())
     again = command_runs("seed=0,1,2")
     assert (again.code, states(again.out)) == (0, ["already done", "done", "done"])
     assert "2/3  s1  goes on at step 7: 5 steps, " in again.out

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,9 +17,12 @@ from sweep_runs import only_path, rows, table
 from gptexp import console
 from gptexp.console import Lead
 from gptexp.experiment import train
+from gptexp.files import write_text
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.state import Outcome, RunState
 from gptexp.sweep import points as sweep_points
 from gptexp.sweep.points import LEAD, VERBOSE, SweepPoint, labels, number, told, train_point
+from gptexp.sweep.screen import show_end, show_over
 from gptexp.training.trainer import Trainer
 
 
@@ -214,3 +219,40 @@ def test_a_dashboard_is_told_what_the_sweep_varies_and_not_what_all_points_share
     monkeypatch.setattr(train, "open_tracker", open_tracker)
     assert command_runs("optim.lr=1e-3,3e-3", "seed=1").code == 0
     assert titles == ["lr=0.001", "lr=0.003"]
+
+
+def finished_points(tmp_path, small, names, **chosen):
+    """Points that are done in these directories, with this logger."""
+    config = small(f"name={names[0].partition('/')[0]}")
+    config = replace(config, logger=replace(config.logger, **chosen))
+    found = []
+    for name in names:
+        (path := Path("outputs") / name).mkdir(parents=True)
+        outcome = Outcome(RunState.already_done, path, 2.0)
+        found.append(SweepPoint([f"name={name}"], config, outcome))
+    return found
+
+
+@pytest.mark.usefixtures("runs")
+def test_points_that_a_dashboard_has_none_of_are_offered_in_one_line(tmp_path, small, capsys):
+    found = finished_points(tmp_path, small, ["lr/a", "lr/b", "lr/c"], wandb=True)
+    write_text(found[0].outcome.path / "wandb-id", "told")
+    show_over(found)
+    assert only([line for line in capsys.readouterr().out.splitlines() if "export" in line]) == (
+        "              gptexp export outputs/lr/b --to wandb    (W&B has none of it), 2 such points"
+    )
+
+
+@pytest.mark.usefixtures("runs")
+def test_all_offline_runs_of_w_and_b_are_sent_by_one_line(tmp_path, small, capsys):
+    found = finished_points(tmp_path, small, ["lr/a", "lr/b"], wandb=True)
+
+    def shown():
+        show_end(found)
+        return capsys.readouterr().out
+
+    assert "wandb sync" not in (online := shown()) and "W&B project" in online
+    (folder := found[1].outcome.path / "wandb" / "offline-run-1-x").mkdir(parents=True)
+    assert "        wandb sync outputs/lr/*/wandb/offline-run-*\n" in shown()
+    (folder / "run-x.wandb.synced").touch()
+    assert "wandb sync" not in shown()

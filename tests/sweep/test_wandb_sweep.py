@@ -1,5 +1,6 @@
 """The W&B sweep of the same grid: what its agents type, by W&B's own macros."""
 
+import dataclasses
 import itertools
 import sys
 
@@ -63,3 +64,19 @@ def test_a_run_of_an_agent_has_the_id_that_the_agent_gave(tmp_path, monkeypatch)
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
     assert wandb.run_id(story) == "given"
     assert (tmp_path / "wandb-id").read_text() == "given"
+
+
+def test_of_several_points_in_an_agent_s_job_the_first_alone_has_its_id(tmp_path, monkeypatch):
+    from gptexp.tracking import wandb
+
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.setenv("WANDB_RUN_ID", "given")
+    stories = []
+    for name in ("one/s0-aaaa", "one/s1-bbbb", "two/s0-cccc"):
+        (folder := tmp_path / "outputs" / name).mkdir(parents=True)
+        stories.append(RunInfo(folder, "scaling", {}, None, [], []))
+    ids = [wandb.run_id(story) for story in stories]
+    assert ids[0] == "given" and len({*ids}) == 3
+    assert [item.partition("-")[0] for item in ids[1:]] == ["bbbb", "cccc"]
+    resumed = [dataclasses.replace(story, resume_step=3) for story in reversed(stories)]
+    assert [wandb.run_id(story) for story in resumed] == ids[::-1]

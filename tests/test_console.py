@@ -1,0 +1,44 @@
+"""What a person sees: the bar beside the table, and what is no error."""
+
+import sys
+import time
+
+import pytest
+
+from gptexp import console
+from gptexp.console import Progress
+from gptexp.errors import ConfigError, InterruptedRunError, Pause, Problem
+from gptexp.text import duration
+
+
+@pytest.fixture
+def shown(capsys):
+    """`shown()`: what the screen got since the last call, with the package's messages on it."""
+    with console.shown():
+        yield capsys.readouterr
+
+
+def test_an_interruption_is_a_note_and_no_error(shown):
+    pause = Pause("interrupted", "saved at step 7 of 20", "the same command goes on")
+    assert console.fail(InterruptedRunError(2, pause)) == 130
+    words = "gptexp: interrupted: saved at step 7 of 20; the same command goes on\n"
+    assert shown().err == words
+    assert console.fail(ConfigError(Problem("seed", "-1", "seed=0"))) == 2
+    assert shown().err == "gptexp: error: seed: -1. Fix: seed=0\n"
+
+
+def test_the_bar_s_time_left_is_that_of_the_column(monkeypatch, shown):
+    """After a slow begin, where the latest steps alone would promise far less."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = Progress(100)
+    with progress.running(0):
+        bar = progress.bar
+        bar._time, bar.start_t, bar.last_print_t = lambda: now[0], now[0], now[0]
+        for seconds in [9.0] * 10 + [0.5] * 10:
+            now[0] += seconds
+            progress.step()
+        left = progress._left(20)
+        assert left == duration(95.0 / 20 * 80) == "6:20"
+        assert f"<0{left}," in str(bar)
