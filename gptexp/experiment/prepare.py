@@ -6,7 +6,8 @@ import torch
 
 from gptexp.config import Config, GPTConfig, MLPConfig, TrainerConfig, long_warmup
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import LoadedText, load_corpus
+from gptexp.data.load import LoadedText, format_of, load_corpus, read_corpus, split_corpus
+from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity
@@ -17,6 +18,7 @@ from gptexp.runs import checkpoint
 from gptexp.runtime import memory
 from gptexp.runtime.device import Runtime, device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.build import tokenizer_from_dict, unknown_characters
 from gptexp.training import budget
 
 
@@ -32,7 +34,7 @@ class Inputs:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the corpus."""
+        """The tokenizer in which the corpus is read."""
         return self.text.tokenizer
 
 
@@ -44,18 +46,41 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     hardware = probe_hardware()
     ConfigError.raise_for(device_problems(config.trainer, hardware))
     runtime = resolve_runtime(config.trainer, hardware)
-    text = load_corpus(config.data, config.tokenizer, config.model.block_size, identity.data_sha256)
+    init = read_init(config)
+    if init is not None and checkpoint.digest(init["model"]) != identity.init_sha256:
+        what = f"{config.init_from} changed while the run was starting"
+        raise CheckpointError(Problem("init_from", what, "start it again"))
+    text = load_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
-    init = None
-    if config.init_from is not None:
-        init = read_checkpoint(at_home(config.init_from))
-        if checkpoint.digest(init["model"]) != identity.init_sha256:
-            what = f"{config.init_from} changed while the run was starting"
-            raise CheckpointError(Problem("init_from", what, "start it again"))
+    if init is not None:
         check_init(config, init, text.tokenizer)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
     return Inputs(text, corpus, runtime, trainer, init)
+
+
+def read_init(config: Config) -> checkpoint.State | None:
+    """The checkpoint behind init_from, if the config has one; raises CheckpointError."""
+    return None if config.init_from is None else read_checkpoint(at_home(config.init_from))
+
+
+def load_text(
+    config: Config, init: checkpoint.State | None, sha256: str | None = None
+) -> LoadedText:
+    """The corpus of the config, in the vocabulary of `init` where that is of the same kind.
+
+    The text may lack some of its characters. Raises DataError, and CheckpointError for characters
+    that the weights have no row for.
+    """
+    block_size = config.model.block_size
+    if init is None or init["tokenizer"].get("name") != config.tokenizer.name:
+        return load_corpus(config.data, config.tokenizer, block_size, sha256)
+    text, tokenizer = read_corpus(config.data, sha256), tokenizer_from_dict(init["tokenizer"])
+    if unknown := unknown_characters(tokenizer, format_of(config.data).characters(text)):
+        what = f"{config.init_from} does not know {unknown} of {source(config.data)}"
+        fix = "leave them out of the text, or leave init_from out"
+        raise CheckpointError(Problem("init_from", what, fix))
+    return split_corpus(config.data, text, tokenizer, block_size)
 
 
 def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
