@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from gptexp.config import BUDGETS, Config, from_dict, stored_config
+from gptexp.config import BUDGETS, CharTokenizerConfig, Config, from_dict, stored_config
 from gptexp.config.given import given_keys
 from gptexp.config.identity import UNHASHED
 from gptexp.config.schema import VARIANTS
@@ -42,6 +42,8 @@ def inherited(config: Config, overrides: Sequence[str]) -> Config:
 def _section(section: str, stored: Config, config: Config, given: set[str]) -> object:
     """The section of the stored config, with the keys that are given."""
     theirs, ours = copy.deepcopy(getattr(stored, section)), getattr(config, section)
+    if isinstance(theirs, CharTokenizerConfig):
+        theirs.extend = False  # the vocabulary comes along as it is
     for key in (key for key in sorted(given) if key.startswith(f"{section}.")):
         field = key.partition(".")[2]
         if not hasattr(theirs, field):

@@ -4,7 +4,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gptexp.config import Config, GPTConfig, MLPConfig, TrainerConfig, long_warmup
+from gptexp.config import (
+    CharTokenizerConfig,
+    Config,
+    GPTConfig,
+    MLPConfig,
+    TrainerConfig,
+    long_warmup,
+)
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText, format_of, load_corpus, read_corpus, split_corpus
 from gptexp.data.read import source
@@ -18,7 +25,8 @@ from gptexp.runs import checkpoint
 from gptexp.runtime import memory
 from gptexp.runtime.device import Runtime, device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.base import Tokenizer
-from gptexp.tokenizers.build import tokenizer_from_dict, unknown_characters
+from gptexp.tokenizers.build import tokenizer_from_dict
+from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
 from gptexp.training import budget
 
 
@@ -53,7 +61,7 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     text = load_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
     if init is not None:
-        check_init(config, init, text.tokenizer)
+        check_init(config, init)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
     return Inputs(text, corpus, runtime, trainer, init)
@@ -69,18 +77,30 @@ def load_text(
 ) -> LoadedText:
     """The corpus of the config, in the vocabulary of `init` where that is of the same kind.
 
-    The text may lack some of its characters. Raises DataError, and CheckpointError for characters
-    that the weights have no row for.
+    The text may lack some of its characters; those that it has beyond them come behind, where the
+    config extends the vocabulary. Raises DataError, and CheckpointError where it does not.
     """
     block_size = config.model.block_size
     if init is None or init["tokenizer"].get("name") != config.tokenizer.name:
         return load_corpus(config.data, config.tokenizer, block_size, sha256)
     text, tokenizer = read_corpus(config.data, sha256), tokenizer_from_dict(init["tokenizer"])
-    if unknown := unknown_characters(tokenizer, format_of(config.data).characters(text)):
-        what = f"{config.init_from} does not know {unknown} of {source(config.data)}"
-        fix = "leave them out of the text, or leave init_from out"
-        raise CheckpointError(Problem("init_from", what, fix))
+    if isinstance(config.tokenizer, CharTokenizerConfig):
+        assert isinstance(tokenizer, CharTokenizer)
+        tokenizer = _with_characters_of(text, tokenizer, config)
     return split_corpus(config.data, text, tokenizer, block_size)
+
+
+def _with_characters_of(text: str, tokenizer: CharTokenizer, config: Config) -> CharTokenizer:
+    """The tokenizer, extended where the text needs it and the config says so, else refused."""
+    characters = format_of(config.data).characters(text)
+    unknown = "".join(c for c in characters if c not in tokenizer.characters)
+    assert isinstance(config.tokenizer, CharTokenizerConfig)
+    if unknown and not config.tokenizer.extend:
+        named = name_characters(code_points(unknown))
+        what = f"{config.init_from} does not know {named} of {source(config.data)}"
+        fix = "tokenizer.extend=true, which adds rows for them, or leave them out of the text"
+        raise CheckpointError(Problem("init_from", what, fix))
+    return CharTokenizer(tokenizer.characters + unknown)
 
 
 def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:

@@ -40,14 +40,6 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
     )
 
 
-def unknown_characters(tokenizer: Tokenizer, characters: str) -> str:
-    """The characters that are not in a vocabulary, in words; empty when it has them all."""
-    if not isinstance(tokenizer, CharTokenizer):
-        return ""
-    points = np.setdiff1d(code_points(characters), code_points(tokenizer.characters))
-    return name_characters(points) if len(points) else ""
-
-
 def vocabulary_difference(checkpoint: Tokenizer, config: Tokenizer) -> str:
     """The difference between two vocabularies in words; empty when ids mean the same in both."""
     if checkpoint.to_dict() == config.to_dict():

@@ -14,9 +14,15 @@ from gptexp.config.given import given_keys
 from gptexp.errors import ConfigError
 from gptexp.experiment.identity import identify
 from gptexp.experiment.inherit import inherited
+from gptexp.experiment.prepare import prepare
+from gptexp.experiment.train import build_trainer
 from gptexp.inference.load import read_checkpoint
+from gptexp.models.build import build_model
+from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import RunDirectory
+from gptexp.runtime.random import stream_seed
 from gptexp.sweep.points import points_of
+from gptexp.tracking.tracker import open_tracker
 
 ITS_OWN = ["optim=sgd", "optim.lr=0.02", "schedule=constant", "seed=3", "trainer.patience=4"]
 
@@ -92,7 +98,7 @@ def test_what_is_given_wins(base, other, words, key, value):
     section, field = key.split(".")
     made = to_dict(inherited(from_overrides(words), words))
     assert made[section][field] == value
-    assert made["tokenizer"] == {"name": "char"}
+    assert made["tokenizer"]["name"] == "char"
 
 
 def test_one_budget_replaces_another(command, base, other):
@@ -193,3 +199,42 @@ def test_a_config_of_ones_own_takes_weights_and_tokenizer_alone(command, base, o
     assert read_checkpoint(outcome.path)["tokenizer"] == read_checkpoint(base)["tokenizer"]
     words = [*words_for(base, other), "logger=none"]
     assert RunDirectory(package.train(words, quiet=True).path).config().optim.name == "sgd"
+
+
+@pytest.mark.parametrize("shape", [[], ["model.tie_head=false"]])
+def test_an_extended_vocabulary_keeps_its_rows_and_draws_those_of_new_characters(
+    command, gptexp, text_file, other, tmp_path, shape
+):
+    assert command(*SMALL, *shape, f"data.path={text_file}", "name=base").code == 0
+    [base] = runs_of("base")
+    other.write_text("to be, or not to be: zürich\n" * 60)
+    assert "tokenizer.extend=true" in command(*words_for(base, other)).errors[0]
+    words = [*words_for(base, other), "tokenizer.extend=true", "logger=none"]
+    config = inherited(from_overrides(words), words)
+    identity = identify(config, tmp_path)
+    inputs = prepare(config, identity)
+    old = read_checkpoint(base)
+    known = old["tokenizer"]["characters"]
+    assert inputs.tokenizer.to_dict()["characters"] == known + ",:czü"
+    with open_tracker(config.logger, tmp_path, to_dict(config), None) as tracker:
+        store = Store(tmp_path / "checkpoints")
+        trainer = build_trainer(config, identity, inputs, store, tracker)
+    weights = trainer.parts.model.state_dict()
+    for name, value in old["model"].items():
+        assert torch.equal(weights[name][: len(value)], value), name
+    drawn = build_model(config.model, len(known) + 5, stream_seed(config.seed, "init"))
+    for name in ("token_table.weight", "head.weight"):
+        assert torch.equal(weights[name][len(known) :], drawn.state_dict()[name][len(known) :])
+    expected = finish(config, tmp_path / "straight")
+    stop_before_step(config, tmp_path / "stopped", 5)
+    assert finish(config, tmp_path / "stopped") == expected
+    [run] = (tmp_path / "straight").glob("*/*")
+    assert gptexp("sample", run, "--prompt", "zürich", "--tokens", "5").code == 0
+    words = words_for(run, text_file)
+    again = inherited(from_overrides(words), words)
+    assert not again.tokenizer.extend, "the vocabulary comes along as it is"
+
+
+def test_extending_nothing_is_refused(refused, text_file):
+    [line] = refused("tokenizer.extend=true", "data=text", f"data.path={text_file}")
+    assert line.startswith("tokenizer.extend: there is no init_from whose vocabulary to extend")

@@ -138,7 +138,7 @@ def test_C6_all_keys_that_differ_are_one_table(small: Small, trained: Path, tmp_
     assert [row.partition(". Fix:")[0] for row in rows] == [
         "model.n_layer: checkpoint 1, config 2",
         "model.n_embd: checkpoint 16, config 32",
-        "tokenizer: checkpoint 16 characters, config 256 bytes",
+        "tokenizer: checkpoint 16 characters, config bytes",
     ]
 
 
@@ -159,7 +159,8 @@ def test_C6_unknown_characters_are_listed_in_a_line(
     text_file.write_text(text_file.read_text().replace("q", "z").replace("\n", "\t") + "é")
     assert refusal(config, tmp_path) == [
         f"init_from: {trained} does not know '\\t' (U+0009), 'z' (U+007A), 'é' (U+00E9) of "
-        f"{text_file}. Fix: leave them out of the text, or leave init_from out"
+        f"{text_file}. Fix: tokenizer.extend=true, which adds rows for them, or leave them out of "
+        "the text"
     ]
     text_file.write_text("".join(chr(0x100 + i) for i in range(20)) * 100)
     assert f"(U+0107) and 12 more of {text_file}. Fix: " in only(refusal(config, tmp_path))
