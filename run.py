@@ -33,6 +33,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
 
     Our own sweeper takes its outcome; a search sweeper, its best validation loss.
     """
+    from gptexp.experiment.inherit import inherited
     from gptexp.sweep.points import told, train_point
 
     global multirun
@@ -42,7 +43,7 @@ def main(cfg: DictConfig) -> Outcome | float | None:
     task = HydraConfig.get().overrides.task
     overrides = [str(item) for item in OmegaConf.to_container(task, resolve=False) or []]
     try:
-        config = compose.typed(cfg, overrides)
+        config = inherited(compose.typed(cfg, overrides), overrides)
     except ConfigError as error:
         outcome = ended_with(error)
     else:
@@ -79,9 +80,10 @@ def cli() -> int:
             return EXIT_OK
         typed = arguments.checked(typed)
         if (config := compose.single_run(typed)) is not None:
+            from gptexp.experiment.inherit import inherited
             from gptexp.experiment.run import run_experiment
 
-            return run_experiment(config, overrides=typed).exit_code
+            return run_experiment(inherited(config, typed), overrides=typed).exit_code
         ConfigError.raise_for(arguments.option_problems(typed))
         sys.argv[1:] = words.as_typed(typed)
         main()

@@ -31,7 +31,8 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     """Train what `python run.py OVERRIDES` would, or a Config; returns what became of it.
 
     The outcome has the `path` of the run, its `state` and its `best_val_loss` in nats per token. A
-    run that stands is not trained again, and one that was interrupted goes on, as the command does;
+    run that stands is not trained again, and one that was interrupted goes on, as the command does.
+    A Config is taken as it is: nothing comes along from its init_from but weights and tokenizer.
     `quiet` shows warnings alone. Raises GptexpError for all that the command refuses or fails with.
     """
     from gptexp import console
@@ -39,16 +40,21 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     from gptexp.config.grid import of_command
     from gptexp.errors import ConfigError, Problem
     from gptexp.experiment.run import run_experiment
+    from gptexp.sweep.points import SweepPoint, points_of
 
-    points = [([], config)] if isinstance(config, Config) else of_command(_words(config))
+    if isinstance(config, Config):
+        points = [SweepPoint([], config)]
+    else:
+        points = points_of(of_command(_words(config)))
     if len(points) > 1:
         what = f"{len(points)} points, and this trains one"
         raise ConfigError(Problem("overrides", what, "gptexp.train_grid"))
-    [(words, composed)] = points
-    if isinstance(composed, ConfigError):
-        raise composed
+    [point] = points
+    if isinstance(point.config, ConfigError):
+        raise point.config
     with console.shown(quiet):
-        return run_experiment(fitted(composed), overrides=words, raises=True)
+        config = fitted(point.config)
+        return run_experiment(config, overrides=point.overrides, raises=True)
 
 
 def train_grid(overrides: Sequence[str], *, quiet: bool = False) -> "list[Outcome]":
@@ -59,10 +65,10 @@ def train_grid(overrides: Sequence[str], *, quiet: bool = False) -> "list[Outcom
     """
     from gptexp import console
     from gptexp.config.grid import of_command
-    from gptexp.sweep.points import SweepPoint
+    from gptexp.sweep.points import points_of
     from gptexp.sweep.run import run_sweep
 
-    points = [SweepPoint(*point) for point in of_command(_words(overrides))]
+    points = points_of(of_command(_words(overrides)))
     with console.shown(quiet):
         run_sweep(points, None, 1)
     return [point.outcome for point in points]

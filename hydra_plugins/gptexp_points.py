@@ -19,14 +19,14 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
 
     def sweep(self, arguments: list[str]) -> NoReturn:
         """Ends the process by SystemExit, since hydra.main() hands nothing of a sweep back."""
-        from gptexp.sweep.points import SweepPoint
+        from gptexp.sweep.points import points_of
         from gptexp.sweep.run import run_sweep
 
         assert self.hydra_context is not None and self.config is not None
         loader = self.hydra_context.config_loader
         overrides = grid.grid(loader, self.params, arguments)
         configs = grid.configs(loader, self.config, overrides)
-        points = [SweepPoint(*both) for both in zip(overrides, configs, strict=True)]
+        points = points_of(zip(overrides, configs, strict=True))
         if isinstance(self.launcher, BasicLauncher):
             raise SystemExit(run_sweep(points, None, 1))
         raise SystemExit(run_sweep(points, self.launch, self.max_batch_size or len(points)))

@@ -91,8 +91,8 @@ def params(
     """Where the parameters of a config live, and what a token and its training cost."""
     import torch
 
-    from gptexp.data.load import load_corpus
-    from gptexp.experiment.prepare import budgeted
+    from gptexp.experiment.inherit import inherited
+    from gptexp.experiment.prepare import budgeted, load_text, read_init
     from gptexp.models.counts import (
         count_parameters,
         flops_per_token,
@@ -100,9 +100,10 @@ def params(
         without_tables,
     )
 
-    config = from_overrides(overrides or [])
+    words = overrides or []
+    config = inherited(from_overrides(words), words)
     check(config)
-    loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
+    loaded = load_text(config, read_init(config))
     corpus = loaded.corpus(config.trainer.rows, config.seed, torch.device("cpu"))
     vocab_size = loaded.tokenizer.vocab_size
     counts = count_parameters(config.model, vocab_size)

@@ -53,7 +53,9 @@ class TokenizerConfig:
 
 @dataclass(kw_only=True, slots=True)
 class CharTokenizerConfig(TokenizerConfig):
-    """One token per distinct character of the corpus."""
+    """One token per distinct character of the corpus, or those of the run behind init_from."""
+
+    extend: bool = False  # with init_from: new rows for characters that its vocabulary lacks
 
 
 @dataclass(kw_only=True, slots=True)

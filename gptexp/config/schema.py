@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gptexp.config.data import TOKENIZERS, DataConfig, TokenizerConfig
+from gptexp.config.data import TOKENIZERS, CharTokenizerConfig, DataConfig, TokenizerConfig
 from gptexp.config.model import MODELS, BigramConfig, ModelConfig
 from gptexp.config.optim import (
     OPTIMIZERS,
@@ -93,7 +93,7 @@ def problems(config: Config) -> list[Problem]:
     listed = [*_names(config), *_texts(config)]
     for section in SECTIONS:
         listed += getattr(config, section).problems()
-    return [*listed, *_warmup(config), *_counting(config)]
+    return [*listed, *_warmup(config), *_counting(config), *_extending(config)]
 
 
 def _names(config: Config) -> Iterator[Problem]:
@@ -141,6 +141,14 @@ def _counting(config: Config) -> Iterator[Problem]:
     elif isinstance(config.optim, CountConfig) and config.trainer.grad_clip != 0:
         what = f"{config.trainer.grad_clip}, and counts are not clipped"
         yield Problem("trainer.grad_clip", what, "trainer.grad_clip=0")
+
+
+def _extending(config: Config) -> Iterator[Problem]:
+    """A vocabulary that is to grow without one to grow from."""
+    tokenizer = config.tokenizer
+    if isinstance(tokenizer, CharTokenizerConfig) and tokenizer.extend and config.init_from is None:
+        what = "there is no init_from whose vocabulary to extend"
+        yield Problem("tokenizer.extend", what, "init_from=RUN, or tokenizer.extend=false")
 
 
 def _counts(config: Config) -> bool:

@@ -1,6 +1,6 @@
 """Whether what stands in a run directory, or behind init_from, fits the config."""
 
-from gptexp.config import Config, GPTConfig, Position, differences, from_dict, stored_config
+from gptexp.config import UNITS, Config, GPTConfig, Position, differences, from_dict, stored_config
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.identity import Identity
 from gptexp.inference import load
@@ -10,8 +10,8 @@ from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict, vocabulary_difference
 
 
-def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> None:
-    """Weights mean the same only in the same architecture and vocabulary.
+def check_init(config: Config, init: checkpoint.State) -> None:
+    """Weights mean the same only in the same architecture and a vocabulary of the same kind.
 
     Raises CheckpointError: a line for all, then a table of key, checkpoint, config.
     """
@@ -31,8 +31,11 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> 
                 "model.kind", f"checkpoint {theirs}, config {ours}", f"model={stored.model.name}"
             )
         ]
-    rows += other_vocabulary(init, tokenizer, "leave init_from out")
-    if rows := rows or other_shapes(config, init, tokenizer, "leave init_from out"):
+    own = tokenizer_from_dict(init["tokenizer"])
+    if (name := init["tokenizer"]["name"]) != config.tokenizer.name:
+        what = f"checkpoint {own.describe()}, config {UNITS[config.tokenizer.name]}"
+        rows.append(Problem("tokenizer", what, f"tokenizer={name}"))
+    if rows := rows or other_shapes(config, init, own, "leave init_from out"):
         keys = ", ".join(str(row.subject) for row in rows)
         raise CheckpointError(
             Problem(

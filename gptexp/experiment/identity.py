@@ -29,7 +29,7 @@ def identify(config: Config, outputs: Path) -> Identity:
     """
     check(config)
     data_sha256 = corpus_digest(config.data)
-    init_sha256 = None if config.init_from is None else init_digest(_init(config.init_from))
+    init_sha256 = None if config.init_from is None else init_digest(init_path(config.init_from))
     hashed = config_hash(config, data_sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
     if (obstacle := in_the_way(path / "config.yaml")) is not None:
@@ -37,7 +37,7 @@ def identify(config: Config, outputs: Path) -> Identity:
     return Identity(data_sha256, init_sha256, hashed, RunDirectory(path))
 
 
-def _init(words: str) -> Path:
+def init_path(words: str) -> Path:
     """The run directory or checkpoint behind init_from.
 
     Raises ConfigError for words that may mean another one when the same command is given again.

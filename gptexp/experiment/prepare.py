@@ -4,9 +4,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from gptexp.config import Config, GPTConfig, MLPConfig, TrainerConfig, note_long_warmup
+from gptexp.config import (
+    CharTokenizerConfig,
+    Config,
+    GPTConfig,
+    MLPConfig,
+    TrainerConfig,
+    note_long_warmup,
+)
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import LoadedText, load_corpus
+from gptexp.data.load import LoadedText, format_of, load_corpus, read_corpus, split_corpus
+from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity
@@ -17,6 +25,8 @@ from gptexp.runs import checkpoint
 from gptexp.runtime import memory
 from gptexp.runtime.device import Runtime, device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.build import tokenizer_from_dict
+from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
 from gptexp.training import budget
 
 
@@ -32,7 +42,7 @@ class Inputs:
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The tokenizer of the corpus."""
+        """The tokenizer in which the corpus is read."""
         return self.text.tokenizer
 
 
@@ -44,18 +54,53 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     hardware = probe_hardware()
     ConfigError.raise_for(device_problems(config.trainer, hardware))
     runtime = resolve_runtime(config.trainer, hardware)
-    text = load_corpus(config.data, config.tokenizer, config.model.block_size, identity.data_sha256)
+    init = read_init(config)
+    if init is not None and checkpoint.digest(init["model"]) != identity.init_sha256:
+        what = f"{config.init_from} changed while the run was starting"
+        raise CheckpointError(Problem("init_from", what, "start it again"))
+    text = load_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
-    init = None
-    if config.init_from is not None:
-        init = read_checkpoint(at_home(config.init_from))
-        if checkpoint.digest(init["model"]) != identity.init_sha256:
-            what = f"{config.init_from} changed while the run was starting"
-            raise CheckpointError(Problem("init_from", what, "start it again"))
-        check_init(config, init, text.tokenizer)
+    if init is not None:
+        check_init(config, init)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
     return Inputs(text, corpus, runtime, trainer, init)
+
+
+def read_init(config: Config) -> checkpoint.State | None:
+    """The checkpoint behind init_from, if the config has one; raises CheckpointError."""
+    return None if config.init_from is None else read_checkpoint(at_home(config.init_from))
+
+
+def load_text(
+    config: Config, init: checkpoint.State | None, sha256: str | None = None
+) -> LoadedText:
+    """The corpus of the config, in the vocabulary of `init` where that is of the same kind.
+
+    The text may lack some of its characters; those that it has beyond them come behind, where the
+    config extends the vocabulary. Raises DataError, and CheckpointError where it does not.
+    """
+    block_size = config.model.block_size
+    if init is None or init["tokenizer"].get("name") != config.tokenizer.name:
+        return load_corpus(config.data, config.tokenizer, block_size, sha256)
+    text, tokenizer = read_corpus(config.data, sha256), tokenizer_from_dict(init["tokenizer"])
+    if isinstance(config.tokenizer, CharTokenizerConfig):
+        assert isinstance(tokenizer, CharTokenizer)
+        tokenizer = _with_characters_of(text, tokenizer, config)
+    return split_corpus(config.data, text, tokenizer, block_size)
+
+
+def _with_characters_of(text: str, tokenizer: CharTokenizer, config: Config) -> CharTokenizer:
+    """The tokenizer, extended where the text needs it and the config says so, else refused."""
+    characters = format_of(config.data).characters(text)
+    unknown = "".join(c for c in characters if c not in tokenizer.characters)
+    assert isinstance(config.tokenizer, CharTokenizerConfig)
+    if unknown and not config.tokenizer.extend:
+        named = name_characters(code_points(unknown))
+        what = f"{config.init_from} does not know {named} of {source(config.data)}"
+        fix = "tokenizer.extend=true, which adds rows for them, or leave them out of the text"
+        raise CheckpointError(Problem("init_from", what, fix))
+    return CharTokenizer(tokenizer.characters + unknown)
 
 
 def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:

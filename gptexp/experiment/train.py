@@ -58,11 +58,16 @@ def train(
 def build_trainer(
     config: Config, identity: Identity, inputs: Inputs, store: Store, tracker: Tracker
 ) -> Trainer:
-    """A trainer with a model that is freshly initialised, or has the weights of init_from."""
+    """A trainer with a model that is freshly initialised, or has the weights of init_from.
+
+    What an extended vocabulary adds to them stays as it is initialised.
+    """
     seed = stream_seed(config.seed, "init")
     model = build_model(config.model, inputs.tokenizer.vocab_size, seed)
     if inputs.init is not None:
-        model.load_state_dict(inputs.init["model"])
+        weights = model.state_dict()
+        for name, old in inputs.init["model"].items():
+            weights[name][tuple(map(slice, old.shape))] = old
     model.to(inputs.runtime.device)
     parts = build_parts(config, identity.hash, inputs, model, store, tracker)
     return Trainer(inputs.trainer, config.seed, parts)

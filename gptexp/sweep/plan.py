@@ -5,11 +5,11 @@ from pathlib import Path
 
 from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import LoadedText, load_corpus
+from gptexp.data.load import LoadedText
 from gptexp.errors import ConfigError, GptexpError
 from gptexp.experiment.identity import Identity, identify
 from gptexp.experiment.lifecycle import to_be_replaced
-from gptexp.experiment.prepare import budgeted, check_memory
+from gptexp.experiment.prepare import budgeted, check_memory, load_text, read_init
 from gptexp.experiment.reuse import others
 from gptexp.models.build import build_model
 from gptexp.models.counts import flops_per_token, total_parameters, training_memory
@@ -24,7 +24,7 @@ from gptexp.runtime.device import (
     probe_hardware,
     resolve_runtime,
 )
-from gptexp.sweep.points import SweepPoint, number
+from gptexp.sweep.points import SweepPoint, number, points_of
 from gptexp.text import aligned, duration, short
 from gptexp.training import throughput
 from gptexp.training.step import UpdateStep
@@ -90,10 +90,9 @@ class Planner:
 
     def loaded(self, config: Config) -> LoadedText:
         """The corpus, read once for all points that have it in common."""
-        key = repr((config.data, config.tokenizer, config.model.block_size))
+        key = repr((config.data, config.tokenizer, config.model.block_size, config.init_from))
         if key not in self.texts:
-            block_size = config.model.block_size
-            self.texts[key] = load_corpus(config.data, config.tokenizer, block_size)
+            self.texts[key] = load_text(config, read_init(config))
         return self.texts[key]
 
     def speed(self, config: Config, runtime: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
@@ -117,7 +116,7 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
 
     Raises ConfigError for an unknown key or choice, and where no point has a config.
     """
-    points = [SweepPoint(*point) for point in grid.of_command(words)]
+    points = points_of(grid.of_command(words))
     if all(isinstance(point.config, ConfigError) for point in points):
         raise ConfigError(*(p for point in points for p in point.config.problems))  # type: ignore[union-attr]
     number(points)

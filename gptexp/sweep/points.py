@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from gptexp.analysis.labels import in_words
@@ -12,6 +12,7 @@ from gptexp.config import Config, flat, to_dict
 from gptexp.config.words import in_quotes, literal, unquoted
 from gptexp.console import Lead, led_by
 from gptexp.errors import ConfigError
+from gptexp.experiment.inherit import inherited
 from gptexp.experiment.run import run_experiment
 from gptexp.runs.state import NOT_STARTED, Outcome
 
@@ -40,6 +41,18 @@ class SweepPoint:
             return self.overrides
         lead = json.dumps(asdict(self.lead) | {"shared": True})
         return [*self.overrides, f"+hydra.job.env_set.{LEAD}={in_quotes(literal(lead))}"]
+
+
+def points_of(composed: Iterable[tuple[list[str], Config | ConfigError]]) -> list[SweepPoint]:
+    """The points of a grid's overrides and configs, with what comes along from init_from."""
+    points = []
+    for overrides, config in composed:
+        try:
+            whole = inherited(config, overrides) if isinstance(config, Config) else config
+        except ConfigError as error:
+            whole = error
+        points.append(SweepPoint(overrides, whole))
+    return points
 
 
 def number(points: Sequence[SweepPoint]) -> None:
