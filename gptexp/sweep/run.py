@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import NoReturn
 
+from gptexp import plugins
 from gptexp.config import Config, problems
 from gptexp.console import led_by
 from gptexp.errors import (
@@ -113,7 +114,9 @@ def check(points: Sequence[SweepPoint]) -> None:
     shown: set[Problem] = set()
     for point in points:
         cfg = point.config
-        reasons = list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg)
+        reasons = (
+            list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg) or unloadable(cfg)
+        )
         if reasons:
             point.outcome = Outcome(RunState.refused, error=str(reasons[0]))
             log.info("refused       %s", point.lead.line("") if point.lead else point.label)
@@ -121,6 +124,15 @@ def check(points: Sequence[SweepPoint]) -> None:
             if problem not in shown:
                 log.error("%s", problem)
             shown.add(problem)
+
+
+def unloadable(config: Config) -> list[Problem]:
+    """What is wrong with the modules of `plugins`, which are imported for it."""
+    try:
+        plugins.load(config.plugins)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
 
 
 def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
