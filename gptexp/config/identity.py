@@ -103,14 +103,14 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
     A key that an old run lacks takes its dataclass default, as in its hash.
     """
     flattened: dict[str, Any] = {}
-    for name, value in {**values, "plugins": values.get("plugins", [])}.items():
+    for name, value in values.items():
         if isinstance(value, dict):
             kind = variant(name, {"name": None, **value})
             section = {**_stored_defaults(name, kind), **value}
             flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
-            flattened[name] = _plain(value)
-    return flattened
+            flattened[name] = value
+    return {**flattened, "plugins": _plain(values.get("plugins", []))}
 
 
 def _plain(value: Any) -> Any:

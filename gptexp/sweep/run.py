@@ -115,7 +115,9 @@ def check(points: Sequence[SweepPoint]) -> None:
     for point in points:
         cfg = point.config
         reasons = (
-            list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg) or unloadable(cfg)
+            list(cfg.problems)
+            if isinstance(cfg, ConfigError)
+            else problems(cfg) or unloadable(cfg.plugins)
         )
         if reasons:
             point.outcome = Outcome(RunState.refused, error=str(reasons[0]))
@@ -126,10 +128,10 @@ def check(points: Sequence[SweepPoint]) -> None:
             shown.add(problem)
 
 
-def unloadable(config: Config) -> list[Problem]:
-    """What is wrong with the modules of `plugins`, which are imported for it."""
+def unloadable(modules: Sequence[str]) -> list[Problem]:
+    """What is wrong with modules of own code, which are imported for it."""
     try:
-        plugins.load(config.plugins)
+        plugins.load(modules)
     except ConfigError as error:
         return list(error.problems)
     return []

@@ -63,8 +63,8 @@ NOT_HASHED = {
     "name",
     "rerun",
     "init_from",  # counts by the checkpoint's content
-    "data.path",
-    "plugins",  # counts by the file's content
+    "data.path",  # counts by the file's content
+    "plugins",
     "logger.name",
     "logger.tensorboard",
     "logger.wandb",

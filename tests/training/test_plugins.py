@@ -331,10 +331,11 @@ def test_whatever_stands_in_place_of_the_list_a_run_is_read(finished, gptexp, od
     stored["config"]["plugins"] = odd
     (finished / "summary.json").write_text(json.dumps(stored))
     assert from_dict(values).plugins == []
-    assert gptexp("table", finished).code == 0
+    code = 2 if isinstance(odd, dict) else 0  # damaged, in one line
+    assert gptexp("table", finished).code == code
     assert gptexp("sample", finished, "--tokens", "2").code == 0
     (finished / "summary.json").unlink()
-    assert gptexp("table", finished).code == 0
+    assert gptexp("table", finished).code == code
 
 
 def test_a_run_of_before_differs_in_no_key_from_one_of_now(small):
