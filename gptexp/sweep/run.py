@@ -113,12 +113,7 @@ def check(points: Sequence[SweepPoint]) -> None:
     """Refuse the points whose values cannot work: each is listed, each distinct problem shown."""
     shown: set[Problem] = set()
     for point in points:
-        cfg = point.config
-        reasons = (
-            list(cfg.problems)
-            if isinstance(cfg, ConfigError)
-            else problems(cfg) or unloadable(cfg.plugins)
-        )
+        reasons = _reasons(point.config)
         if reasons:
             point.outcome = Outcome(RunState.refused, error=str(reasons[0]))
             log.info("refused       %s", point.lead.line("") if point.lead else point.label)
@@ -128,10 +123,14 @@ def check(points: Sequence[SweepPoint]) -> None:
             shown.add(problem)
 
 
-def unloadable(modules: Sequence[str]) -> list[Problem]:
-    """What is wrong with modules of own code, which are imported for it."""
+def _reasons(config: Config | ConfigError) -> list[Problem]:
+    """Why a point cannot be trained; own code is imported for it."""
+    if isinstance(config, ConfigError):
+        return list(config.problems)
+    if found := problems(config):
+        return found
     try:
-        plugins.load(modules)
+        plugins.load(config.plugins)
     except ConfigError as error:
         return list(error.problems)
     return []
