@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gptexp.plugins import metric, on
+
 if TYPE_CHECKING:
     from gptexp.analysis.frame import Runs
     from gptexp.analysis.records import Run
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from gptexp.runs.state import Outcome
 
 __version__ = "0.1.0"
+__all__ = ["load", "load_runs", "metric", "on", "train", "train_grid"]
 
 log = logging.getLogger(__name__)
 

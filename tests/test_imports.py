@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": set(),
     "reference": set(),
     "assets": set(),
+    "plugins": set(),
     "runtime": set(),
     "models": set(),
     "tokenizers": set(),
@@ -37,16 +38,17 @@ MAY_IMPORT: dict[str, set[str]] = {
         "runtime",
         "tokenizers",
         "tracking",
+        "plugins",
     },
     "report": {"analysis", "runs", "tracking"},
     "experiment": {
         *("analysis", "data", "inference", "models", "optim", "runs", "runtime", "tokenizers"),
-        *("tracking", "training"),
+        *("plugins", "tracking", "training"),
     },
     "explain": {"data", "inference", "models", "optim", "runtime", "tokenizers", "training"},
     "sweep": {
         *("analysis", "data", "experiment", "models", "optim", "report", "runs", "runtime"),
-        "training",
+        *("plugins", "training"),
     },
     "interchange": {
         *("analysis", "data", "experiment", "inference", "models", "runs", "runtime", "tokenizers"),

@@ -124,8 +124,10 @@ def to_yaml(config: Config) -> str:
 def from_dict(values: dict[str, Any]) -> Config:
     """The inverse of to_dict, checked against the types; raises ConfigError.
 
-    A key that is missing takes the dataclass's default, where it has one.
+    A key that is missing takes the dataclass's default, where it has one. So does `plugins`: what a
+    file names may come from anybody, and is never imported.
     """
+    values = {key: value for key, value in values.items() if key != "plugins"}
     try:
         chosen = tuple(variant(group, values[group]) for group in VARIANTS)
         merged = OmegaConf.merge(_schema(chosen), _literal(values))

@@ -110,7 +110,7 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
             flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
             flattened[name] = value
-    return flattened
+    return {**flattened, "plugins": _plain(values.get("plugins", []))}
 
 
 def _plain(value: Any) -> Any:

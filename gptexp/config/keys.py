@@ -106,7 +106,7 @@ def _in_full(key: Key, values: dict[str, object]) -> str:
         rows.append(("of", ", ".join(f"{chosen}={name}" for name in key.of)))
     if key.name in values and (not key.of or values[chosen] in key.of):
         value = values[key.name]
-        rows.append(("by default", "null" if value is None else str(value)))
+        rows.append(("by default", "null" if value is None else str(value) or "none"))
     return "\n".join([key.name, *_listed(rows)])
 
 

@@ -10,7 +10,7 @@ that old run directories and checkpoints keep their identity.
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gptexp.config.data import TOKENIZERS, CharTokenizerConfig, DataConfig, TokenizerConfig
@@ -45,6 +45,7 @@ class Config:
     schedule: ScheduleConfig
     trainer: TrainerConfig
     logger: LoggerConfig
+    plugins: list[str] = field(default_factory=list)  # modules of own metrics and callbacks
 
 
 VARIANTS: dict[str, Mapping[str, type]] = {
@@ -90,7 +91,7 @@ def check(config: Config) -> None:
 
 def problems(config: Config) -> list[Problem]:
     """Everything that is wrong with the values of a config; empty when all is well."""
-    listed = [*_names(config), *_texts(config)]
+    listed = [*_names(config), *_texts(config), *_plugins(config.plugins)]
     for section in SECTIONS:
         listed += getattr(config, section).problems()
     return [*listed, *_warmup(config), *_counting(config), *_extending(config)]
@@ -111,13 +112,22 @@ def _names(config: Config) -> Iterator[Problem]:
             yield Problem(f"{group}.{key}", f"{value!r} is fixed by the choice", f"{group}=...")
 
 
+def _plugins(modules: list[str]) -> Iterator[Problem]:
+    for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            fix = "as in an import: my_metrics, or my_package.my_metrics"
+            yield Problem("plugins", f"{shortened(name, 40)!r} cannot name a module", fix)
+    for name in sorted({name for name in modules if modules.count(name) > 1}):
+        yield Problem("plugins", f"{name} is there twice", "name it once")
+
+
 def _texts(config: Config) -> Iterator[Problem]:
     """The texts without a UTF-8 form, as the name of a file may be: no file of a run holds them."""
     for name, section in dataclasses.asdict(config).items():
         values = section if isinstance(section, dict) else {"": section}
-        for field, value in values.items():
+        for word, value in values.items():
             if HALVES.search(" ".join(map(str, value if isinstance(value, list) else [value]))):
-                key = f"{name}.{field}".rstrip(".")
+                key = f"{name}.{word}".rstrip(".")
                 yield Problem(key, f"{value!r} is not UTF-8", "give it another name")
 
 

@@ -17,6 +17,7 @@ from gptexp.errors import Problem, StorageError
 from gptexp.inference.evaluation import Evaluation
 from gptexp.inference.probe import Probe
 from gptexp.models.counts import count_parameters, flops_per_token, without_tables
+from gptexp.plugins import is_own
 from gptexp.runs.directory import code_digest
 from gptexp.runs.journal import Sample, evaluations
 from gptexp.runs.schema import Fall, Summary, read_manifest
@@ -149,6 +150,7 @@ def _finite(value: float) -> float | None:
 
 
 def _evaluation(row: dict[str, Any], weights_sha256: str) -> Any:  # a Best or a Final
+    own = {name: row[name] for name in row if "/" in name and not is_own(name)}
     return {
         "step": row["step"],
         "val_loss": row["val/loss"],
@@ -157,4 +159,5 @@ def _evaluation(row: dict[str, Any], weights_sha256: str) -> Any:  # a Best or a
         "tokens": row["tokens"],
         "epochs": row["epoch"],
         "weights_sha256": weights_sha256,
+        **({"own": own} if own else {}),
     }

@@ -56,8 +56,13 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
         if directory.state() is not RunState.done:  # killed right after its summary
             with directory.locked():
                 settle(config.trainer.keep, directory, done)
-        changed = provenance.changed(directory.manifest().get("sources", {}))
-        note = f"by other code: {listed(changed)} changed" if changed else ""
+        manifest = directory.manifest()
+        changed = provenance.changed(manifest.get("sources", {}))
+        had = {plugin["module"] for plugin in manifest.get("plugins", [])}
+        lacks = [name for name in config.plugins if name not in had]
+        notes = [f"by other code: {listed(changed)} changed"] if changed else []
+        notes += [f"without {listed(lacks)}, which rerun=true trains it with"] if lacks else []
+        note = "; ".join(notes)
         best = best_val_loss(done)
         return Outcome(RunState.already_done, directory.path, best, note=note)
     if directory.diverged():

@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from gptexp import plugins
 from gptexp.config import Config, to_yaml
 from gptexp.data.corpus import SPLITS
 from gptexp.experiment.identity import Identity
@@ -52,6 +53,7 @@ def write_manifest(
                 "git": provenance.git(),
                 "environment": now,
                 "sources": provenance.sources(),
+                "plugins": plugins.sources(config.plugins),
                 "resumes": resumes,
                 "max_steps": inputs.trainer.max_steps,
             }

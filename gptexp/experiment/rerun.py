@@ -19,12 +19,14 @@ from gptexp.config import Config, Keep, LoggerConfig, from_yaml, to_yaml
 from gptexp.errors import DivergedError, Problem, ReproduceError
 from gptexp.experiment.integrity import WORKED_IN, Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, same
+from gptexp.plugins import is_own
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import read_entry
 from gptexp.runs.journal import read_journal
 from gptexp.runs.provenance import PACKAGE
 from gptexp.runs.seal import SEAL
 from gptexp.runs.state import RunState
+from gptexp.text import listed
 
 Line = dict[str, Any]  # of a journal
 KILLED = -signal.SIGKILL
@@ -138,6 +140,10 @@ def compare(
         [line for line in lines if line["step"] <= until]
         for lines in (record.metrics, read_journal(again.path / "metrics.jsonl"))
     )
+    stored, names = without_own(stored)
+    if names:
+        text = f"not imported for a run that is made again, so not compared: {listed(names)}"
+        yield Finding("plug-ins", text)
     if record.state in WORKED_IN and until >= record.last_step():
         # A kill may have come between two lines of one step.
         ends = [set(line) for line in stored if line["step"] == until]
@@ -155,6 +161,12 @@ def compare(
         own, other = record.status.get("what"), status.get("what") if status else None
         text = "diverged as it did" if own == other else f"made again: {other or 'not diverged'}"
         yield Finding("status.json", text, Verdict.IDENTICAL if own == other else allowed)
+
+
+def without_own(lines: list[Line]) -> tuple[list[Line], list[str]]:
+    """The lines without the curves of own metrics, and the names of those."""
+    names = sorted({name for line in lines for name in line if "/" in name and not is_own(name)})
+    return [{k: v for k, v in line.items() if k not in names} for line in lines], names
 
 
 def _samples(record: Record, again: Again, allowed: Verdict) -> Finding:
@@ -199,6 +211,10 @@ def _weights(weights: dict[int, str], again: Again, allowed: Verdict) -> Finding
 
 def _summary(stored: dict[str, Any], again: Again, allowed: Verdict) -> Finding:
     made = json.loads((again.path / "summary.json").read_bytes())  # as exactly as `stored` was read
+    for part in ("best", "final"):
+        if isinstance(stored.get(part), dict):  # values of own metrics, which are not made again
+            values = {key: value for key, value in stored[part].items() if key != "own"}
+            stored = {**stored, part: values}
     keys = [key for key in stored if key not in NOT_OF_RERUN]
     if unlike := [key for key in keys if not same(stored[key], made.get(key))]:
         return Finding("summary.json", f"{', '.join(unlike)} of the run made again", allowed)

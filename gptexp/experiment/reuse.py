@@ -94,6 +94,8 @@ def _unlike(source: Path, config: Config, identity: Identity) -> str | None:
         is_free = not is_hashed(f"trainer.{key}") and key != "retry_failed"
         if is_free and stored[key] != own[key]:
             return f"it has trainer.{key}={stored[key]}, and this {own[key]}"
+    if config.plugins:
+        return "own metrics and callbacks are told of a run while it trains"
     if config.logger.wandb:
         return "W&B is told of a run while it trains"
     if config.logger.tensorboard and not any(source.glob(EVENTS)):

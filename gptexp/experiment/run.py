@@ -4,6 +4,7 @@ import logging
 import traceback
 from pathlib import Path
 
+from gptexp import plugins
 from gptexp.config import Config
 from gptexp.errors import GptexpError
 from gptexp.experiment.identity import identify
@@ -39,6 +40,7 @@ def run_experiment(
         if (outcome := reused(config, identity, overrides or [])) is not None:
             show_again(outcome, identity.directory, config.logger)
             return outcome
+        plugins.load(config.plugins)
         from gptexp.experiment.prepare import prepare  # torch
         from gptexp.experiment.train import train
 

@@ -1,5 +1,12 @@
 """One training run in its directory: build each part once, fit, sum up."""
 
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from gptexp import plugins
 from gptexp.analysis.labels import label_of_command
 from gptexp.config import Config, to_dict
 from gptexp.experiment.compatibility import check_resume
@@ -21,7 +28,9 @@ from gptexp.runs.checkpoint import State, Store
 from gptexp.runs.schema import Summary
 from gptexp.runs.state import Outcome
 from gptexp.runtime.random import stream_seed
+from gptexp.tokenizers.base import Tokenizer
 from gptexp.tracking.tracker import Tracker, open_tracker
+from gptexp.training.moments import Moments, View
 from gptexp.training.trainer import Trainer, TrainerParts
 
 
@@ -70,7 +79,22 @@ def build_trainer(
             weights[name][tuple(map(slice, old.shape))] = old
     model.to(inputs.runtime.device)
     parts = build_parts(config, identity.hash, inputs, model, store, tracker)
+    look = partial(_view, config, identity.directory.path, inputs.tokenizer, model)
+    parts = replace(parts, moments=Moments(plugins.chosen(config.plugins), look))
     return Trainer(inputs.trainer, config.seed, parts)
+
+
+def _view(
+    config: Config,
+    path: Path,
+    tokenizer: Tokenizer,
+    model: Model,
+    step: int,
+    values: Mapping[str, float],
+) -> View:
+    """What own code sees of the run as it is, copied."""
+    copied = deepcopy(model).eval().requires_grad_(False)
+    return View(copied, tokenizer, deepcopy(config), step, path, values)
 
 
 def build_parts(
@@ -112,6 +136,7 @@ def fit(trainer: Trainer, resumed: State | None) -> TrainingResult:
     if best_step >= 0:
         parts.model.load_state_dict(parts.store.best()["model"])
         best_file = parts.store.folder / parts.store.best_entry().file
+    parts.moments.reached("end", trainer.step)
     sample, probe = parts.sampler.draw(max(best_step, 0))
     return TrainingResult(
         stop_reason=stop_reason,

@@ -29,6 +29,7 @@ class _Measured(TypedDict):
     epochs: Number
     train_loss: Number | None
     weights_sha256: NotRequired[str]
+    own: NotRequired[dict[str, float | None]]  # values of own metrics
 
 
 class Best(_Measured):
@@ -175,6 +176,13 @@ class Resume(TypedDict):
     before: NotRequired[Process]
 
 
+class Plugin(TypedDict):
+    """A module of own code; see plugins.sources."""
+
+    module: str
+    sha256: str | None
+
+
 class Origin(TypedDict):
     """The run whose files a run was made of; see experiment.reuse."""
 
@@ -195,6 +203,7 @@ class Manifest(TypedDict, total=False):
     git: Checkout
     environment: Environment
     sources: dict[str, str]
+    plugins: list[Plugin]
     resumes: list[Resume]
     max_steps: Count  # updates that the budget comes to
     reused: Origin

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import NoReturn
 
+from gptexp import plugins
 from gptexp.config import Config, problems
 from gptexp.console import led_by
 from gptexp.errors import (
@@ -115,8 +116,7 @@ def check(points: Sequence[SweepPoint]) -> None:
     """Refuse the points whose values cannot work: each is listed, each distinct problem shown."""
     shown: set[Problem] = set()
     for point in points:
-        cfg = point.config
-        reasons = list(cfg.problems) if isinstance(cfg, ConfigError) else problems(cfg)
+        reasons = _reasons(point.config)
         if reasons:
             point.outcome = Outcome(RunState.refused, error=str(reasons[0]))
             log.info("refused       %s", point.lead.line("") if point.lead else point.label)
@@ -124,6 +124,19 @@ def check(points: Sequence[SweepPoint]) -> None:
             if problem not in shown:
                 log.error("%s", problem)
             shown.add(problem)
+
+
+def _reasons(config: Config | ConfigError) -> list[Problem]:
+    """Why a point cannot be trained; own code is imported for it."""
+    if isinstance(config, ConfigError):
+        return list(config.problems)
+    if found := problems(config):
+        return found
+    try:
+        plugins.load(config.plugins)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
 
 
 def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:

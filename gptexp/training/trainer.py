@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import torch
@@ -27,6 +27,7 @@ from gptexp.text import duration, plural
 from gptexp.tracking.tracker import Tracker
 from gptexp.training import throughput
 from gptexp.training.early_stopping import EarlyStopping
+from gptexp.training.moments import Moments
 from gptexp.training.step import UpdateStep
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class TrainerParts:
     store: Store
     tracker: Tracker
     identity: dict[str, Any]  # config, its hash and tokenizer: with them a checkpoint is sufficient
+    moments: Moments = field(default_factory=Moments)  # own code
 
 
 class Trainer:
@@ -105,6 +107,7 @@ class Trainer:
         start = f"goes on at step {self.step:,}" if self.step else "starts"
         brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
         self.lap_step = self.step
+        self.parts.moments.reached("start", self.step)
         self.clock.start()
 
     def stop_reason(self) -> str | None:
@@ -169,8 +172,10 @@ class Trainer:
             evaluation = self.parts.evaluator.row()
             improved = self.stop.update(evaluation["val/loss"], self.step)
             values = {**self.position(self.step), **evaluation}
+            values = self.parts.moments.measured(self.step, values)
             self.parts.tracker.scalars(self.step, values)
             self.progress.evaluated(self.step, values, self.stop.best_loss, improved)
+            self.parts.moments.reached("evaluated", self.step)
 
     def sample_if_due(self) -> None:
         """A sample, at every sample_interval."""
@@ -209,6 +214,7 @@ class Trainer:
         self.parts.tracker.flush()  # first, so that no checkpoint is ahead of its curves
         self.parts.store.save(self.state_dict(), self.step, self.stop.best_step)
         self.clock.saved()
+        self.parts.moments.reached("saved", self.step)
 
     def evaluation_due(self) -> bool:
         """Whether the weights as they are get an evaluation."""

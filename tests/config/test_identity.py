@@ -64,6 +64,7 @@ NOT_HASHED = {
     "rerun",
     "init_from",  # counts by the checkpoint's content
     "data.path",  # counts by the file's content
+    "plugins",
     "logger.name",
     "logger.tensorboard",
     "logger.wandb",
