@@ -108,6 +108,24 @@ def link_or_copy(source: Path, target: Path) -> None:
         copy_file(source, target)
 
 
+@contextmanager
+def made_aside(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` to fill: it gets that name in the end, or is gone.
+
+    Raises OSError, as where another process was faster.
+    """
+    path.parent.mkdir(exist_ok=True)
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed here
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(path.parent)
+
+
 def read_regular(path: Path, most: int) -> bytes:
     """The content of a regular file of at most so many bytes; raises OSError."""
     with open_regular(path) as file:

@@ -47,6 +47,11 @@ class Config:
     logger: LoggerConfig
     plugins: list[str] = field(default_factory=list)  # modules of own metrics and callbacks
 
+    @property
+    def extendable(self) -> bool:
+        """Whether a run of more trainer.max_steps begins with this one, bit for bit."""
+        return isinstance(self.schedule, ConstantConfig) and not self.trainer.budgets
+
 
 VARIANTS: dict[str, Mapping[str, type]] = {
     "model": MODELS,

@@ -13,7 +13,7 @@ from typing import Any, cast
 import yaml
 
 from gptexp.config import Config, from_dict, parse_yaml, run_name
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest
@@ -116,6 +116,17 @@ def read_record(path: Path) -> Record:
             _check_agreement(record)
         except STRANGE as error:
             record.differs(path.name, f"its files hold values of another kind: {error}")
+    return record
+
+
+def read_whole(path: Path) -> Record:
+    """Read a run directory whose files are whole.
+
+    Raises DamagedError for another, and ConfigError as read_record does.
+    """
+    record = read_record(path)
+    if record.damage:
+        raise DamagedError(Problem(path, str(record.damage[0]), f"gptexp reproduce {path}"))
     return record
 
 

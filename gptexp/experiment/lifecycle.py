@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gptexp import console
-from gptexp.config import Config, Keep, TrainerConfig
+from gptexp.config import Config
 from gptexp.errors import (
     ConfigError,
     DamagedError,
@@ -55,7 +55,7 @@ def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
     if (done := directory.summary()) is not None:
         if directory.state() is not RunState.done:  # killed right after its summary
             with directory.locked():
-                settle(config.trainer.keep, directory, done)
+                settle(config, directory, done)
         manifest = directory.manifest()
         changed = provenance.changed(manifest.get("sources", {}))
         had = {plugin["module"] for plugin in manifest.get("plugins", [])}
@@ -77,13 +77,13 @@ def why(directory: RunDirectory) -> str:
     return (status.get("what") or status.get("reason", "")) if status else ""
 
 
-def settle(keep: Keep, directory: RunDirectory, summary: Summary) -> None:
+def settle(config: Config, directory: RunDirectory, summary: Summary) -> None:
     """Do what is left in the locked directory of a run that has its summary."""
-    Entries(directory.checkpoints, keep).finish()
+    Entries(directory.checkpoints, config.trainer.keep).finish(config.extendable)
     directory.set_status(RunState.done, summary["stop_reason"])
 
 
-def complete(directory: RunDirectory, cfg: TrainerConfig, fill: Callable[[], Summary]) -> Outcome:
+def complete(directory: RunDirectory, config: Config, fill: Callable[[], Summary]) -> Outcome:
     """Be the only process in the directory, with its run.log, until it has its summary.
 
     `fill` makes the run and returns the summary; it is not called where another process was faster.
@@ -91,12 +91,13 @@ def complete(directory: RunDirectory, cfg: TrainerConfig, fill: Callable[[], Sum
     """
     from gptexp.runtime.device import cpu_threads  # torch
 
-    with directory.locked(), console.logged_to(directory.log), cpu_threads(cfg.threads):
+    threads = config.trainer.threads
+    with directory.locked(), console.logged_to(directory.log), cpu_threads(threads):
         if (summary := directory.summary()) is None:
             with status_kept(directory):
                 summary = fill()
                 directory.write_json("summary.json", summary)
-        settle(cfg.keep, directory, summary)
+        settle(config, directory, summary)
         show_summary(summary, directory.path)
     return Outcome(RunState.done, directory.path, best_val_loss(summary))
 

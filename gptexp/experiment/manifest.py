@@ -30,7 +30,9 @@ def write_manifest(
     resumes = before.get("resumes", []) if resumed_step is not None else []
     if resumed_step is not None:
         resumes = [*resumes, resume(resumed_step, before, now)]
+        extended = {key: value for key, value in before.items() if key == "extended"}
     else:
+        extended = {}
         warn_of_changed_data(config, identity)
     directory.write_text("config.yaml", to_yaml(config))
     directory.write_json(
@@ -56,6 +58,7 @@ def write_manifest(
                 "plugins": plugins.sources(config.plugins),
                 "resumes": resumes,
                 "max_steps": inputs.trainer.max_steps,
+                **extended,
             }
         ),
     )

@@ -7,19 +7,17 @@ stays whole, whatever becomes of the other.
 """
 
 import logging
-import shutil
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from gptexp.config import Config, is_hashed, to_dict, to_yaml
 from gptexp.console import logged_to
-from gptexp.errors import DamagedError, GptexpError, Problem
+from gptexp.errors import GptexpError
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.integrity import Record, read_record
+from gptexp.experiment.integrity import Record, read_whole
 from gptexp.experiment.screen import EVENTS
-from gptexp.files import copy_file, link_or_copy, sync_folder
+from gptexp.files import copy_file, link_or_copy, made_aside
 from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.schema import Manifest
@@ -41,7 +39,9 @@ def reused(config: Config, identity: Identity, overrides: list[str]) -> Outcome 
     for source in others(config, identity):
         try:
             with RunDirectory(source).locked():
-                _take_over(source, config, directory.path, overrides)
+                record = read_whole(source)
+                with made_aside(directory.path) as folder:
+                    _fill(RunDirectory(folder), record, config, overrides)
             with logged_to(directory.log):
                 same = "the same config, code and data; its files are linked"
                 log.info("reused  %s: %s", source, same)
@@ -84,16 +84,12 @@ def _unlike(source: Path, config: Config, identity: Identity) -> str | None:
     manifest = directory.manifest()
     if manifest.get("config_hash") != identity.hash:
         return "it has another config, whose hash begins alike"
-    if code_digest(manifest) != code_digest(Manifest(sources=provenance.sources())):
-        changed = provenance.changed(manifest.get("sources", {}))
-        return f"made by other code: {listed(changed) or 'before it was resumed'}"
+    if (code := other_code(manifest)) is not None:
+        return code
     if directory.state() is not RunState.done:
         return f"its status is {directory.state()}"
-    stored, own = to_dict(directory.config())["trainer"], to_dict(config)["trainer"]
-    for key in own:
-        is_free = not is_hashed(f"trainer.{key}") and key != "retry_failed"
-        if is_free and stored[key] != own[key]:
-            return f"it has trainer.{key}={stored[key]}, and this {own[key]}"
+    if (setting := other_setting(directory.config(), config)) is not None:
+        return setting
     if config.plugins:
         return "own metrics and callbacks are told of a run while it trains"
     if config.logger.wandb:
@@ -103,24 +99,22 @@ def _unlike(source: Path, config: Config, identity: Identity) -> str | None:
     return None
 
 
-def _take_over(source: Path, config: Config, path: Path, overrides: list[str]) -> None:
-    """Put the run at `path`, in one step. The caller holds the lock of the source.
+def other_setting(stored: Config, config: Config) -> str | None:
+    """In what a run was sampled, logged or kept in another way than this config wants it."""
+    theirs, own = to_dict(stored)["trainer"], to_dict(config)["trainer"]
+    for key in own:
+        is_free = not is_hashed(f"trainer.{key}") and key != "retry_failed"
+        if is_free and theirs[key] != own[key]:
+            return f"it has trainer.{key}={theirs[key]}, and this {own[key]}"
+    return None
 
-    Raises GptexpError and OSError.
-    """
-    record = read_record(source)
-    if record.damage:
-        raise DamagedError(Problem(source, str(record.damage[0]), f"gptexp reproduce {source}"))
-    path.parent.mkdir(exist_ok=True)
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed here
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        _fill(RunDirectory(temporary), record, config, overrides)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    sync_folder(path.parent)
+
+def other_code(manifest: Manifest) -> str | None:
+    """Why a run is not one of this code alone; None where it is."""
+    if code_digest(manifest) == code_digest(Manifest(sources=provenance.sources())):
+        return None
+    changed = provenance.changed(manifest.get("sources", {}))
+    return f"made by other code: {listed(changed) or 'before it was resumed'}"
 
 
 def _fill(new: RunDirectory, record: Record, config: Config, overrides: list[str]) -> None:
@@ -143,11 +137,11 @@ def _fill(new: RunDirectory, record: Record, config: Config, overrides: list[str
     new.write_text("config.yaml", to_yaml(kept))
     origin = {"run": str(old.path), "command": manifest.get("command", [])}
     own = {"command": provenance.command(), "overrides": [masked(word) for word in overrides]}
-    new.write_json("manifest.json", _resealed(manifest, {**own, "reused": origin}))
-    new.write_json("summary.json", _resealed(summary, {"config": to_dict(kept)}))
+    new.write_json("manifest.json", resealed(manifest, {**own, "reused": origin}))
+    new.write_json("summary.json", resealed(summary, {"config": to_dict(kept)}))
     new.set_status(RunState.done, summary["stop_reason"])
 
 
-def _resealed(value: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
+def resealed(value: dict[str, object], changes: dict[str, object]) -> dict[str, object]:
     """The content of a sealed file with these changes."""
     return sealed({key: item for key, item in {**value, **changes}.items() if key != SEAL})

@@ -41,12 +41,15 @@ def run_experiment(
             show_again(outcome, identity.directory, config.logger)
             return outcome
         plugins.load(config.plugins)
-        from gptexp.experiment.prepare import prepare  # torch
+        from gptexp.experiment.extend import extend  # torch
+        from gptexp.experiment.prepare import prepare
         from gptexp.experiment.train import train
 
         inputs = prepare(config, identity)
         if replaces:
             log.info("the old run is now %s", identity.directory.move_aside())
+        else:
+            extend(config, identity)
         stage = RunState.failed
         return train(config, identity, inputs, overrides or [], label)
     except GptexpError as error:

@@ -61,7 +61,7 @@ def train(
             result = fit(trainer, resumed)
             return finish(config, directory.path, inputs.text, tracker, result)
 
-    return complete(directory, config.trainer, fill)
+    return complete(directory, config, fill)
 
 
 def build_trainer(

@@ -106,7 +106,7 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
         write_manifest(config, identity, inputs, overrides, None)
         return _filled(config, identity, inputs, stored)
 
-    complete(directory, config.trainer, fill)
+    complete(directory, config, fill)
     return directory.path
 
 

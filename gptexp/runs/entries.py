@@ -109,13 +109,21 @@ class Entries:
         what = "the best checkpoint so far is damaged or missing"
         raise CheckpointError(Problem(path, what, "train anew, rerun=true"))
 
-    def finish(self) -> None:
-        """The run is done: with keep=best, only the best checkpoint stays, if there is one."""
+    def finish(self, extendable: bool = False) -> None:
+        """The run is done: with keep=best, only the best checkpoint stays, if there is one.
+
+        Of an extendable run the last one stays too, and the best before it: an evaluation that only
+        the end of the run called for is none of a longer run, which may have another best.
+        """
         best = read_entry(self.folder / BEST)
-        if self.keep is Keep.best and best is not None:
-            with storage_errors(self.folder):
+        if self.keep is not Keep.best or best is None:
+            return
+        last_two = self._all()[:2] if extendable else []
+        with storage_errors(self.folder):
+            if not extendable:
                 (self.folder / LAST).unlink(missing_ok=True)
-                self._leave({best.step})
+            last = {entry.step for entry in last_two[:1]}
+            self._leave({best.step, *last, *(entry.best_step for entry in last_two)})
 
     def _all(self) -> list[Entry]:
         """All entries that can be read, newest first."""

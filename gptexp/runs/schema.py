@@ -190,6 +190,13 @@ class Origin(TypedDict):
     command: list[str]
 
 
+class Extension(TypedDict):
+    """The shorter run from whose checkpoint a run went on; see experiment.extend."""
+
+    run: str  # its directory, as it was then
+    step: Count
+
+
 class Manifest(TypedDict, total=False):
     """manifest.json; see experiment.manifest.write_manifest."""
 
@@ -207,6 +214,7 @@ class Manifest(TypedDict, total=False):
     resumes: list[Resume]
     max_steps: Count  # updates that the budget comes to
     reused: Origin
+    extended: Extension
     seal: str
 
 

@@ -7,6 +7,7 @@ from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText
 from gptexp.errors import ConfigError, GptexpError
+from gptexp.experiment.extend import shorter
 from gptexp.experiment.identity import Identity, identify
 from gptexp.experiment.lifecycle import to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory, load_text, read_init
@@ -140,11 +141,13 @@ def progress(config: Config, identity: Identity, steps: int) -> tuple[str, float
     """The state of a run of so many steps, and the share of it that is left.
 
     The state is new, done or RunDirectory.state, with the share that is trained, with a word that
-    the run is to start anew, or with the folder that has the same run.
+    the run is to start anew, with the folder that has the same run, or with the run it extends.
     """
     directory = identity.directory
     for other in others(config, identity):
         return f"{RunState.done} in {other.parent.name}", 0.0
+    for other, step in shorter(config, identity):
+        return f"extends {other.name[-8:]} from step {step:,}", 1.0 - step / steps
     done = directory.summary() is not None
     state = str(RunState.done if done else directory.state() or "new")
     if to_be_replaced(config, directory):

@@ -149,9 +149,16 @@ def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
         if (path := point.outcome.path) is not None:
             point.stamp = RunDirectory(path).status_stamp()
     jobs = [point for point in legal if point.outcome.state is RunState.not_started]
+    jobs.sort(key=_length)
     if jobs and jobs[0].lead is not None:
         jobs[0].lead = replace(jobs[0].lead, first=True)
     return jobs
+
+
+def _length(point: SweepPoint) -> int:
+    """The steps of a point that may go on from a shorter one, which is to come first; else 0."""
+    assert isinstance(point.config, Config)
+    return point.config.trainer.max_steps if point.config.extendable else 0
 
 
 def settle(points: Iterable[SweepPoint]) -> None:

@@ -157,8 +157,9 @@ class Trainer:
             "train/grad_norm": self.update.grad_norm.item(),
             "train/tokens_per_second": trained / self.clock.lap(),
         }
-        self.loss_sum = torch.zeros_like(self.loss_sum)
-        self.loss_count = 0
+        if self.step % self.cfg.log_interval == 0:  # a longer run has no line that ends this one
+            self.loss_sum = torch.zeros_like(self.loss_sum)
+            self.loss_count = 0
         self.parts.tracker.scalars(self.step, values)
         self.progress.logged(self.step, values)
         self.norms.see(self.step, values["train/grad_norm"])

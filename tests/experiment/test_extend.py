@@ -1,0 +1,256 @@
+"""A shorter run under a constant learning rate is the beginning of a longer one, bit for bit."""
+
+import json
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from interruptions import after, before, die, forked, stop_before_step, uninterrupted
+from interruptions import left as left_by
+from judged_runs import Judge, contents
+
+from gptexp.config import Config
+from gptexp.experiment import extend
+from gptexp.experiment.run import run_experiment
+from gptexp.runs import provenance
+from gptexp.runs.directory import RunDirectory
+from gptexp.runs.entries import read_entry
+from gptexp.runs.seal import is_broken
+from gptexp.training.trainer import Trainer
+
+LONG = 24
+
+
+@pytest.fixture
+def constant(small: Callable[..., Config]) -> Callable[..., Config]:
+    """`constant(12, "seed=1")`: a small run of so many steps under a constant learning rate."""
+
+    def build(steps: int, *overrides: str) -> Config:
+        return small("schedule=constant", *overrides, f"trainer.max_steps={steps}")
+
+    return build
+
+
+@pytest.fixture
+def began(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The step at which each training begins."""
+    steps: list[int] = []
+    after(Trainer, "begin", lambda self, *_: steps.append(self.step), monkeypatch)
+    return steps
+
+
+def without_fields(left: tuple) -> tuple:
+    """What a run left, but for names of checkpoints: other steps were saved on the way."""
+    return left[:3]
+
+
+@pytest.mark.parametrize(
+    ("steps", "overrides"),
+    [
+        (12, []),  # on all intervals
+        (10, []),  # an evaluation, a log line and a sample for the end alone
+        (8, []),  # a log line that cuts a window of the mean
+        (9, []),  # an evaluation for the end alone
+        (7, ["trainer.checkpoint_interval=3", "trainer.sample_interval=0"]),
+        (10, ["trainer.keep=all"]),
+        (10, ["trainer.patience=2", "trainer.min_delta=1.0", "trainer.eval_interval=6"]),
+        (10, ["optim=sgd", "optim.lr=3.0", "trainer.grad_clip=1", "trainer.on_overfit=observe"]),
+        (1, ["schedule.warmup_steps=0"]),
+    ],
+)
+def test_an_extended_run_equals_the_longer_one_trained_at_once(
+    constant, tmp_path: Path, began, caplog, judge: Judge, steps: int, overrides: list[str]
+) -> None:
+    caplog.set_level("INFO", "gptexp")
+    straight = uninterrupted(constant(LONG, *overrides), tmp_path / "straight")
+    outputs = tmp_path / "outputs"
+    short = run_experiment(constant(steps, *overrides), outputs).path
+    stays = contents(short)
+    began.clear()
+    extended = run_experiment(constant(LONG, *overrides), outputs).path
+    assert began == [steps]
+    assert f"extends {short} from step {steps}" in caplog.text
+    assert left_by(extended)[:3] == straight[:3]
+    assert {p: v for p, v in contents(short).items() if p.name != ".lock"} == {
+        p: v for p, v in stays.items() if p.name != ".lock"
+    }
+    manifest = json.loads((extended / "manifest.json").read_text())
+    assert manifest["extended"] == {"run": str(short), "step": steps}
+    assert not is_broken(manifest)
+    code, lines = judge(extended)
+    assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
+
+
+def test_what_it_keeps_is_what_the_longer_run_keeps(constant, tmp_path: Path) -> None:
+    straight = uninterrupted(constant(LONG), tmp_path / "straight")
+    outputs = tmp_path / "outputs"
+    run_experiment(constant(10), outputs)
+    assert left_by(run_experiment(constant(LONG), outputs).path) == straight
+
+
+def test_made_again_in_full_it_is_identical(constant, tmp_path: Path, judge: Judge) -> None:
+    run_experiment(constant(10), tmp_path)
+    code, lines = judge(run_experiment(constant(LONG), tmp_path).path, "full")
+    assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
+
+
+def test_a_run_is_extended_again_and_again_from_the_farthest(constant, tmp_path, began) -> None:
+    straight = uninterrupted(constant(LONG), tmp_path / "straight")
+    began.clear()
+    for steps in (7, 10, 15):
+        run_experiment(constant(steps), tmp_path)
+    last = run_experiment(constant(LONG, "name=other"), tmp_path)
+    assert began == [0, 7, 10, 15]
+    assert without_fields(left_by(last.path))[1:] == straight[1:3]
+
+
+def test_an_interrupted_run_is_extended_from_its_last_checkpoint(constant, tmp_path, began) -> None:
+    straight = uninterrupted(constant(LONG), tmp_path / "straight")
+    stop_before_step(constant(15), tmp_path, 10)
+    began.clear()
+    extended = run_experiment(constant(LONG), tmp_path).path
+    assert began == [8]
+    assert left_by(extended) == straight
+
+
+def test_a_run_that_patience_stopped_is_not_extended(constant, tmp_path, began, caplog) -> None:
+    caplog.set_level("INFO", "gptexp")
+    impatient = ["trainer.patience=2", "trainer.min_delta=1.0"]
+    short = run_experiment(constant(20, *impatient), tmp_path).path
+    assert run_experiment(constant(LONG, *impatient), tmp_path).state == "done"
+    assert began == [0, 0]
+    assert (
+        f"{short} is not extended: patience stopped it at step 8, where a longer run would stop "
+        "too" in caplog.text
+    )
+
+
+def test_a_run_that_diverged_is_not_extended(constant, tmp_path, began, caplog) -> None:
+    caplog.set_level("INFO", "gptexp")
+    short = run_experiment(constant(12), tmp_path).path
+    (short / "summary.json").unlink()
+    RunDirectory(short).set_status("diverged", "step 13: not finite")
+    run_experiment(constant(LONG), tmp_path)
+    assert began == [0, 0]
+    assert "is not extended: it diverged, and a longer run would too" in caplog.text
+
+
+def test_a_run_of_other_code_is_not_extended(constant, tmp_path, began, monkeypatch, caplog):
+    caplog.set_level("INFO", "gptexp")
+    run_experiment(constant(12), tmp_path)
+    sources = {**provenance.sources(), "models/gpt.py": "0" * 64}
+    monkeypatch.setattr(provenance, "sources", lambda: sources)
+    run_experiment(constant(LONG), tmp_path)
+    assert began == [0, 0]
+    assert "is not extended: made by other code: models/gpt.py" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "override", ["schedule=cosine", "schedule=linear", "optim.lr=2e-3", "seed=1", "rerun=true"]
+)
+def test_what_is_no_longer_run_of_the_same_config_is_trained_anew(
+    constant, tmp_path, began, override
+) -> None:
+    run_experiment(constant(12), tmp_path)
+    run_experiment(constant(LONG, override), tmp_path)
+    assert began == [0, 0]
+
+
+def test_another_text_is_another_run(constant, tmp_path, text_file: Path, began) -> None:
+    run_experiment(constant(12), tmp_path)
+    text_file.write_text(text_file.read_text()[:-1] + "b")
+    run_experiment(constant(LONG), tmp_path)
+    assert began == [0, 0]
+
+
+@pytest.mark.parametrize("override", ["trainer.log_interval=2", "trainer.sample_tokens=9"])
+def test_what_was_logged_in_another_way_is_trained_anew(
+    constant, tmp_path, began, caplog, override
+) -> None:
+    caplog.set_level("INFO", "gptexp")
+    run_experiment(constant(12), tmp_path)
+    run_experiment(constant(LONG, override), tmp_path)
+    assert began == [0, 0]
+    assert f"is not extended: it has {override.partition('=')[0]}=" in caplog.text
+
+
+def test_a_journal_that_lacks_a_line_which_is_due_is_not_gone_on_with(
+    constant, tmp_path, began, caplog
+) -> None:
+    """As of a run whose first process logged less often."""
+    caplog.set_level("INFO", "gptexp")
+    stop_before_step(constant(12, "trainer.log_interval=4"), tmp_path, 6)
+    run_experiment(constant(12), tmp_path)
+    began.clear()
+    run_experiment(constant(LONG), tmp_path)
+    assert began == [0]
+    assert "its journals are not those of trainer.log_interval=3" in caplog.text
+
+
+def test_a_damaged_run_is_not_extended(constant, tmp_path, began) -> None:
+    short = run_experiment(constant(12), tmp_path).path
+    data = bytearray((short / "checkpoints/step-12.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (short / "checkpoints/step-12.pt").write_bytes(data)
+    assert run_experiment(constant(LONG), tmp_path).state == "done"
+    assert began == [0, 0]
+
+
+@pytest.mark.parametrize("name", ["copy_file", "_describe"])
+def test_D3_a_kill_while_it_is_extended_leaves_nothing_half(constant, tmp_path, name) -> None:
+    straight = uninterrupted(constant(LONG), tmp_path / "straight")
+    outputs = tmp_path / "outputs"
+    short = run_experiment(constant(10), outputs).path
+
+    def work() -> int:
+        before(extend, name, die)
+        return run_experiment(constant(LONG), outputs).exit_code
+
+    assert forked(work) == -signal.SIGKILL
+    [leftover] = set(short.parent.iterdir()) - {short}
+    assert leftover.name.startswith(".")
+    extended = run_experiment(constant(LONG), outputs).path
+    assert left_by(extended) == straight
+    assert set(short.parent.iterdir()) == {short, extended}
+
+
+def test_a_kill_right_after_it_appeared_is_taken_up_by_the_same_command(constant, tmp_path):
+    straight = uninterrupted(constant(LONG), tmp_path / "straight")
+    outputs = tmp_path / "outputs"
+    short = run_experiment(constant(10), outputs).path
+
+    def work() -> int:
+        after(extend, "_go_on_from", die)
+        return run_experiment(constant(LONG), outputs).exit_code
+
+    assert forked(work) == -signal.SIGKILL
+    [new] = set(short.parent.iterdir()) - {short}
+    assert RunDirectory(new).state() == "interrupted"
+    shutil.rmtree(short)
+    assert left_by(run_experiment(constant(LONG), outputs).path) == straight
+
+
+@pytest.mark.parametrize(("schedule", "kept"), [("constant", {4, 8, 10}), ("cosine", None)])
+def test_a_run_that_may_be_extended_keeps_its_last_checkpoint(
+    small, tmp_path, schedule: str, kept: set[int] | None
+) -> None:
+    config = small(f"schedule={schedule}", "trainer.max_steps=10")
+    run = run_experiment(config, tmp_path).path
+    steps = {int(path.stem.partition("-")[2]) for path in run.glob("checkpoints/step-*.pt")}
+    best, last = (read_entry(run / "checkpoints" / name) for name in ("best.json", "last.json"))
+    if kept is None:
+        assert (steps, last) == ({best.step}, None)
+    else:
+        assert (best.step in steps, last.step, steps <= kept) == (True, 10, True)
+
+
+def test_event_files_of_an_extended_run_hold_the_whole_curve(constant, tmp_path) -> None:
+    short = run_experiment(constant(10, "logger=tensorboard"), tmp_path).path
+    stays = contents(short)
+    new = run_experiment(constant(LONG, "logger=tensorboard"), tmp_path).path
+    assert len(list(new.glob("events.out.tfevents.*"))) == 1
+    assert {p: v for p, v in contents(short).items() if "tfevents" in p.name} == {
+        p: v for p, v in stays.items() if "tfevents" in p.name
+    }
