@@ -13,6 +13,7 @@ from judged_runs import Judge, contents
 
 from gptexp.config import Config
 from gptexp.experiment import extend
+from gptexp.experiment.identity import identify
 from gptexp.experiment.run import run_experiment
 from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory
@@ -244,6 +245,23 @@ def test_a_run_that_may_be_extended_keeps_its_last_checkpoint(
         assert (steps, last) == ({best.step}, None)
     else:
         assert (best.step in steps, last.step, steps <= kept) == (True, 10, True)
+
+
+def test_a_best_that_only_the_end_looked_at_is_none_of_the_longer_run(constant, tmp_path) -> None:
+    noisy = ["optim.lr=0.1", "trainer.on_overfit=observe", "trainer.eval_interval=8"]
+    straight = uninterrupted(constant(LONG, *noisy), tmp_path / "straight")
+    short = run_experiment(constant(15, *noisy), tmp_path).path
+    best = RunDirectory(short).summary()["best"]
+    extended = run_experiment(constant(LONG, *noisy), tmp_path).path
+    assert best["step"] == 15
+    assert best["val_loss"] < RunDirectory(extended).summary()["best"]["val_loss"]
+    assert left_by(extended) == straight
+
+
+def test_wandb_is_told_of_a_run_while_it_trains(constant, tmp_path) -> None:
+    run_experiment(constant(12), tmp_path)
+    config = constant(LONG, "logger=wandb")
+    assert list(extend.shorter(config, identify(config, tmp_path))) == []
 
 
 def test_event_files_of_an_extended_run_hold_the_whole_curve(constant, tmp_path) -> None:

@@ -174,3 +174,10 @@ def test_what_is_done_under_another_name_costs_nothing(small, words, tmp_path):
 def test_an_unknown_key_or_choice_is_refused(words, word, named):
     with pytest.raises(ConfigError, match=named):
         plan_sweep([*words, word])
+
+
+def test_a_run_that_would_extend_a_shorter_one_costs_the_rest_alone(small, words, tmp_path):
+    run = run_experiment(small("schedule=constant"), tmp_path / "outputs").path
+    given = [*without(words, "trainer.max_steps"), "schedule=constant", "trainer.max_steps=24"]
+    [row] = rows(plan_sweep(given))
+    assert row.startswith(f"extends {run.name[-8:]} from step 12  ")

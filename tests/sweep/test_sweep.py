@@ -183,3 +183,12 @@ def test_a_search_sweeper_gets_the_best_validation_loss(command_runs, monkeypatc
     losses = [job.return_value for job in returned[0]]
     best = [json.loads((only_path(f"*-s{n}-*") / "summary.json").read_text()) for n in (0, 1)]
     assert losses == [summary["best"]["val_loss"] for summary in best]
+
+
+def test_points_of_more_steps_extend_those_of_fewer_whatever_their_order(runs):
+    given = ["schedule=constant", "trainer.max_steps=14,10,12"]
+    result = runs(*given)
+    assert states(result.out) == ["done"] * 3
+    assert "2/3  max_steps=10  starts: 10 steps, " in result.out
+    assert "3/3  max_steps=12  goes on at step 10: 2 steps, " in result.out
+    assert "1/3  max_steps=14  goes on at step 12: 2 steps, " in result.out
