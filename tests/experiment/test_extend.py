@@ -264,6 +264,15 @@ def test_wandb_is_told_of_a_run_while_it_trains(constant, tmp_path) -> None:
     assert list(extend.shorter(config, identify(config, tmp_path))) == []
 
 
+def test_own_metrics_are_told_of_a_run_from_its_first_step(constant, tmp_path) -> None:
+    run_experiment(constant(12), tmp_path)
+    config = constant(LONG)
+    identity = identify(config, tmp_path)
+    assert len(list(extend.shorter(config, identity))) == 1
+    config.plugins = ["mine"]
+    assert list(extend.shorter(config, identity)) == []
+
+
 def test_event_files_of_an_extended_run_hold_the_whole_curve(constant, tmp_path) -> None:
     short = run_experiment(constant(10, "logger=tensorboard"), tmp_path).path
     stays = contents(short)
