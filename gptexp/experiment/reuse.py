@@ -90,7 +90,7 @@ def _unlike(source: Path, config: Config, identity: Identity) -> str | None:
         return f"its status is {directory.state()}"
     if (setting := other_setting(directory.config(), config)) is not None:
         return setting
-    if config.plugins:
+    if config.plugins or manifest.get("plugins"):
         return "own metrics and callbacks are told of a run while it trains"
     if config.logger.wandb:
         return "W&B is told of a run while it trains"

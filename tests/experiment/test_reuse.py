@@ -135,6 +135,18 @@ def test_what_the_run_elsewhere_does_not_have_is_trained(again, fits, caplog, ov
     assert why in caplog.text
 
 
+def test_a_run_that_own_code_looked_at_is_trained_without_it(
+    again, finished: Path, fits, caplog
+) -> None:
+    """Its journal may hold what this run would not."""
+    caplog.set_level("INFO", "gptexp")
+    own = [{"module": "mine", "sha256": "a" * 64}]
+    change(finished, "manifest.json", lambda value: value.update(plugins=own))
+    assert again().state == "done"
+    assert len(fits) == 1
+    assert "own metrics and callbacks are told of a run while it trains" in caplog.text
+
+
 def test_wandb_is_told_of_a_run_while_it_trains(small, finished: Path) -> None:
     config = small("name=other", "logger=wandb")
     assert list(reuse.others(config, identify(config, finished.parents[1]))) == []
