@@ -12,11 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptexp.errors import ConfigError, GptexpError, Problem, ReproduceError
+from gptexp.errors import ConfigError, GptexpError, Problem, ReproduceError, one_line
 from gptexp.experiment.integrity import Record, read_record
-from gptexp.experiment.verdict import STRANGE, WITHIN, Claim, Finding, Verdict, printable, worst
+from gptexp.experiment.verdict import STRANGE, WITHIN, Claim, Finding, Verdict, worst
 from gptexp.runs.seal import SEAL
-from gptexp.text import listed
+from gptexp.text import listed, printable
 
 if TYPE_CHECKING:
     from gptexp.experiment.verify import Restored
@@ -203,4 +203,5 @@ def last_line(findings: list[Finding], claim: Claim, level: Level) -> str:
         return f"{verdict}: {WITHIN}; {caveat}"
     at = "" if first.step is None else f" at step {first.step:,}"
     text = f"{verdict}{at}: {first.subject}: {first.text}"
-    return printable(f"{text} ({caveat})" if caveat and verdict is Verdict.DIFFERENT else text)
+    whole = f"{text} ({caveat})" if caveat and verdict is Verdict.DIFFERENT else text
+    return one_line(printable(whole))

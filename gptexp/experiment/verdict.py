@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Any
 
 from gptexp.analysis.diff import part, points
-from gptexp.errors import EXIT_MISMATCH, EXIT_OK, ConfigError
+from gptexp.errors import EXIT_MISMATCH, EXIT_OK, ConfigError, one_line
+from gptexp.text import printable
 
 Lines = Sequence[dict[str, Any]]  # of a journal
 
@@ -56,7 +57,7 @@ class Finding:
 
     def __str__(self) -> str:
         mark = {Verdict.DIFFERENT: "differs: ", Verdict.CANNOT: "cannot be compared: "}
-        return printable(f"{self.subject:<13} {mark.get(self.verdict, '')}{self.text}")
+        return one_line(printable(f"{self.subject:<13} {mark.get(self.verdict, '')}{self.text}"))
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,6 @@ class Claim:
         if self.reasons:
             parts.append(f"the environment differs: {', '.join(self.reasons)}")
         return "; ".join(parts)
-
-
-def printable(text: str) -> str:
-    """The text in one line, whatever a file brought into it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict:
