@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assets": set(),
     "plugins": set(),
     "runtime": set(),
-    "models": set(),
+    "models": {"runtime"},
     "tokenizers": set(),
     "optim": set(),
     "data": {"assets", "runtime", "tokenizers"},

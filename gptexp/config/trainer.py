@@ -22,6 +22,7 @@ class Keep(Enum):
 class Dtype(Enum):
     auto = "auto"
     float32 = "float32"
+    float64 = "float64"
     bfloat16 = "bfloat16"
 
 
@@ -55,7 +56,7 @@ class TrainerConfig:
     patience: int  # evaluations without a gain above min_delta before stopping
     min_delta: float  # smallest gain in nats that resets patience
     device: str  # auto, cpu, mps, cuda or cuda:N
-    dtype: Dtype  # arithmetic of the forward pass; weights stay float32
+    dtype: Dtype  # arithmetic of the forward pass; weights stay float32, but are float64 in that
     compile: bool  # torch.compile the forward pass of training; evaluation runs as written
     keep: Keep  # checkpoints that stay when the run is done: the best alone, or all
     retry_failed: bool  # train a diverged run again

@@ -73,11 +73,11 @@ def build_trainer(
     """
     seed = stream_seed(config.seed, "init")
     model = build_model(config.model, inputs.tokenizer.vocab_size, seed)
+    model.to(inputs.runtime.device, inputs.runtime.weights)
     if inputs.init is not None:
         weights = model.state_dict()
         for name, old in inputs.init["model"].items():
             weights[name][tuple(map(slice, old.shape))] = old
-    model.to(inputs.runtime.device)
     parts = build_parts(config, identity.hash, inputs, model, store, tracker)
     look = partial(_view, config, identity.directory.path, inputs.tokenizer, model)
     parts = replace(parts, moments=Moments(plugins.chosen(config.plugins), look))

@@ -183,7 +183,7 @@ def _counts(model: Model, inputs: Tensor, targets: Tensor) -> Counts | None:
 
 def _update(model: Model, config: Config, inputs: Tensor, targets: Tensor, lr: float) -> Update:
     """Take a training step of one sequence with `model` itself, in the mode that it is in."""
-    runtime = Runtime(torch.device("cpu"), torch.float32)
+    runtime = Runtime(torch.device("cpu"), next(model.parameters()).dtype)
     optimizer = build_optimizer(config.optim, model)
     update = UpdateStep(model, optimizer, runtime, config.trainer.grad_clip)
     batch = Batch(inputs[None], targets[None])

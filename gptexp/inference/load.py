@@ -87,8 +87,9 @@ class LoadedRun:
         return self.evaluator(cut).evaluate("val")
 
     def evaluator(self, text: LoadedText) -> Evaluator:
-        """An evaluator of the splits of a text, in float32 whatever the run was trained in."""
-        cfg = replace(self.config.trainer, device=str(self.device), dtype=Dtype.float32)
+        """An evaluator of the splits of a text, in the dtype of the weights."""
+        dtype = Dtype.float64 if _in_float64(self.config) else Dtype.float32
+        cfg = replace(self.config.trainer, device=str(self.device), dtype=dtype)
         runtime = resolve_runtime(cfg, probe_hardware())
         corpus = text.corpus(cfg.rows, self.config.seed, runtime.device)
         return Evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
@@ -150,12 +151,19 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
         tokenizer = tokenizer_from_dict(state["tokenizer"])
         check_shapes(config.model, tokenizer.vocab_size, state["model"])
         model = construct(config.model, tokenizer.vocab_size)
+        if _in_float64(config) and not device.startswith("mps"):  # which has none
+            model.double()
         model.load_state_dict(state["model"])
     except (KeyError, RuntimeError, ConfigError) as error:
         reason = str(error).partition("\n")[0]
         what = f"its parts do not fit together: {reason}"
         raise CheckpointError(Problem(run, what, "use the gptexp that wrote it")) from error
     return LoadedRun(model.to(device).eval(), tokenizer, config, state["step"], run)
+
+
+def _in_float64(config: Config) -> bool:
+    """Whether the weights are float64, and not float32 as those of every other dtype are."""
+    return config.trainer.dtype is Dtype.float64
 
 
 def check_shapes(cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]) -> None:

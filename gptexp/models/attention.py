@@ -3,10 +3,10 @@
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptexp.config import GPTConfig
+from gptexp.models.dropout import Dropout, causal_attention
 
 
 class Attention(nn.Module):
@@ -16,14 +16,14 @@ class Attention(nn.Module):
         super().__init__()
         self.n_head = cfg.n_head
         self.weight_dropout = cfg.dropout  # on the attention weights, inside the kernel
-        self.dropout = nn.Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout)
         self.qkv = nn.Linear(cfg.n_embd, 3 * cfg.n_embd, bias=cfg.bias)
         self.proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=cfg.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.heads(x)
         dropout = self.weight_dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+        y = causal_attention(q, k, v, dropout)
         y = y.transpose(1, 2).reshape(x.shape)  # [batch, time, n_embd]
         return self.dropout(self.proj(y))
 

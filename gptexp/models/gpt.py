@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from gptexp.config import Activation, GPTConfig, Norm, Position
 from gptexp.models.attention import Attention
 from gptexp.models.base import Model
+from gptexp.models.dropout import Dropout
 from gptexp.text import plural
 
 EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
@@ -47,7 +48,7 @@ class MLP(nn.Module):
 
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout)
         self.activation = activation(cfg.activation)
         self.up = nn.Linear(cfg.n_embd, 4 * cfg.n_embd, bias=cfg.bias)
         self.proj = nn.Linear(4 * cfg.n_embd, cfg.n_embd, bias=cfg.bias)
@@ -82,7 +83,7 @@ class GPT(Model):
         learned = cfg.position is Position.learned
         self.position_table = nn.Embedding(cfg.block_size, cfg.n_embd) if learned else None
         self.embd_norm = NormLayer(cfg) if cfg.embd_norm else nn.Identity()
-        self.dropout = nn.Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout)
         self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layer))
         self.final_norm = NormLayer(cfg) if cfg.final_norm else nn.Identity()
         self.head = nn.Linear(cfg.n_embd, vocab_size, bias=False)

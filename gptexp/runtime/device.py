@@ -11,6 +11,7 @@ import torch
 
 from gptexp.config import Dtype, TrainerConfig
 from gptexp.errors import Problem
+from gptexp.runtime.memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,14 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def weights(self) -> torch.dtype:
+        """The dtype of weights, gradients and optimizer: float32, or float64 for a reference."""
+        return torch.float64 if self.dtype is torch.float64 else torch.float32
+
     def autocast(self) -> AbstractContextManager[None]:
-        """Matrix products in `dtype`; weights, gradients and optimizer stay float32."""
-        if self.dtype == torch.float32:
+        """Matrix products in `dtype`, where weights, gradients and optimizer are wider."""
+        if self.dtype == self.weights:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
@@ -89,6 +95,8 @@ def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[Problem]
         return [
             Problem("trainer.dtype", f"{kind} here cannot do bfloat16", "trainer.dtype=float32")
         ]
+    if trainer.dtype is Dtype.float64 and kind == "mps":
+        return [Problem("trainer.dtype", "mps has no float64", "trainer.dtype=float32")]
     return []
 
 
@@ -96,14 +104,18 @@ def resolve_runtime(trainer: TrainerConfig, hardware: Hardware) -> Runtime:
     """The device and dtype that `auto` stands for: cuda, then mps, then cpu; bfloat16 on cuda."""
     device = torch.device(_device(trainer.device, hardware))
     by_itself = trainer.dtype is Dtype.auto and device.type == "cuda"
-    half = trainer.dtype is Dtype.bfloat16 or (by_itself and "cuda" in hardware.bfloat16)
+    dtype = torch.float64 if trainer.dtype is Dtype.float64 else torch.float32
+    if trainer.dtype is Dtype.bfloat16 or (by_itself and "cuda" in hardware.bfloat16):
+        dtype = torch.bfloat16
     if device.type == "cuda":
         # A resumed run repeats an uninterrupted one bit for bit only with deterministic kernels.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # Not warn_only: attention has a deterministic backward pass under the strict rule alone.
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return Runtime(device, torch.bfloat16 if half else torch.float32)
+    elif device.type == "cpu":
+        keep_freed_memory()
+    return Runtime(device, dtype)
 
 
 @contextmanager

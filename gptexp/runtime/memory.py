@@ -1,9 +1,12 @@
-"""How much memory there is, and whether it ran out."""
+"""How much memory there is, whether it ran out, and whether what is freed stays at hand."""
 
+import ctypes
 import os
 from pathlib import Path
 
 import torch
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -23,6 +26,20 @@ def available_memory(device: torch.device) -> int:
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
     limits = [_meminfo_available(), _cgroup_available()]
     return min(limit for limit in limits if limit is not None)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library reuse what is freed, where it would give large blocks back to the system.
+
+    A step frees and takes the same blocks again and again, and each page that comes back from the
+    system costs a fault and is zeroed first. Only glibc has these settings (mallopt(3)).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _meminfo_available() -> int | None:

@@ -61,7 +61,7 @@ class UpdateStep:
 
     def accumulate(self, batch: Batch, batch_size: int, count: int) -> Tensor:
         """Add the gradients of a batch; returns its loss, without waiting for the device."""
-        loss = torch.zeros((), device=self.runtime.device)
+        loss = torch.zeros((), device=self.runtime.device, dtype=self.runtime.weights)
         for inputs, targets in zip(*(part.split(batch_size) for part in batch), strict=True):
             with self.runtime.autocast():
                 logits = self.forward(inputs)

@@ -69,7 +69,8 @@ class Trainer:
         self.norms = NormWatch(parts.peak_lr, cfg.grad_clip)
         self.step = 0  # updates done
         self.lap_step = 0  # updates done at the last lap of the clock
-        self.loss_sum = torch.zeros((), device=parts.runtime.device)  # since the last log line
+        runtime = parts.runtime
+        self.loss_sum = torch.zeros((), device=runtime.device, dtype=runtime.weights)  # since a log
         self.loss_count = 0
 
     def fit(self, resumed: State | None) -> str:

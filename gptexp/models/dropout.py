@@ -1,0 +1,147 @@
+"""Dropout (Srivastava et al. 2014), of activations and of attention weights.
+
+On a CPU torch draws the masks one number at a time and gives up its fused attention for them; there
+they are made of random bits here, and attention goes through the weights block by block.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gptexp.runtime.random import random_bits
+
+LEVELS = 1 << 16  # of the random number that decides over one value
+ROWS = 64  # of the weights of a head, in one block
+AT_ONCE = 1 << 18  # weights in one block, about: a few arrays of so many lie in a core's cache
+
+
+class Dropout(nn.Dropout):
+    """Zero each value with probability p while training, and scale the others by 1 / (1 - p)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0 or x.device.type != "cpu" or _compiles():
+            return super().forward(x)
+        dropped = _dropped(self.p)
+        mask = _kept(random_bits(x.numel()).view(x.shape), dropped, torch.empty_like(x))
+        return x * mask.mul_(_scale(dropped))
+
+
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Causal attention (Vaswani et al. 2017): each token gathers values up to its own.
+
+    q, k, v and the result are [batch, head, time, width]; `dropout` is of the attention weights.
+    """
+    if dropout > 0 and q.device.type == "cpu" and q.dtype.itemsize >= 4 and not _compiles():
+        return _Attention.apply(q, k, v, dropout)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+
+
+class _Block(NamedTuple):
+    """Some rows of the attention weights of some heads, up to the last column that is not 0."""
+
+    heads: slice
+    rows: slice
+    columns: slice
+    shape: tuple[int, int, int]
+    place: slice  # of its values among those of all blocks
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(q k' / sqrt(width)) with dropout, times v, and its gradients.
+
+    With P the weights, M the mask and D = P M what is left of them, y = D v; so g = dL/dy gives
+    dL/dv = D' g and dL/ds = P (M (g v') - delta), where delta = sum_j D_ij (g v')_ij = g_i y_i (as
+    in Dao et al. 2022, FlashAttention, section 3.1 and appendix B.2).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+        shape = q.shape
+        q, k, v = (x.flatten(0, 1).contiguous() for x in (q, k, v))  # [batch * head, time, width]
+        q = q * q.shape[-1] ** -0.5
+        blocks = list(_blocks(*q.shape[:2]))
+        dropped, scale = _dropped(dropout), _scale(_dropped(dropout))
+        size, most = blocks[-1].place.stop, max(math.prod(block.shape) for block in blocks)
+        bits, weights = random_bits(size), q.new_empty(size)
+        y, work, scaled = torch.empty_like(q), q.new_empty(most), v * scale
+        future = q.new_full((ROWS, ROWS), -math.inf).triu(1)
+        for block in blocks:
+            heads, rows, columns, sizes, place = block
+            p = weights[place].view(sizes)
+            scores = work[: p.numel()].view(sizes)
+            torch.bmm(q[heads, rows], k[heads, columns].mT, out=scores)
+            length = sizes[1]
+            scores[:, :, -length:].add_(future[:length, :length])
+            torch.softmax(scores, dim=-1, out=p)
+            left = _kept(bits[place].view(sizes), dropped, scores).mul_(p)
+            y[heads, rows] = torch.bmm(left, scaled[heads, columns])
+        ctx.save_for_backward(q, k, v, y, weights, bits)
+        ctx.blocks, ctx.dropped = blocks, dropped
+        return y.view(shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, y, weights, bits = ctx.saved_tensors
+        g = grad.flatten(0, 1).contiguous()
+        delta = (g * y).sum(-1, keepdim=True)
+        g = g * _scale(ctx.dropped)
+        dq, dk, dv = (torch.zeros_like(x) for x in (q, k, v))
+        most = max(math.prod(block.shape) for block in ctx.blocks)
+        masks, lefts, inner = (q.new_empty(most) for _ in range(3))
+        for heads, rows, columns, sizes, place in ctx.blocks:
+            p = weights[place].view(sizes)
+            mask = _kept(bits[place].view(sizes), ctx.dropped, masks[: p.numel()].view(sizes))
+            left = torch.mul(p, mask, out=lefts[: p.numel()].view(sizes))
+            dv[heads, columns] += left.mT @ g[heads, rows]
+            ds = inner[: p.numel()].view(sizes)
+            torch.bmm(g[heads, rows], v[heads, columns].mT, out=ds)
+            ds.mul_(mask).sub_(delta[heads, rows]).mul_(p)
+            dq[heads, rows] = ds @ k[heads, columns]
+            dk[heads, columns] += ds.mT @ q[heads, rows]
+        dq *= q.shape[-1] ** -0.5
+        dq, dk, dv = (x.view(grad.shape) for x in (dq, dk, dv))
+        return dq, dk, dv, None
+
+
+def _blocks(heads: int, time: int) -> Iterator[_Block]:
+    """All weights but those that are 0 since they look ahead, in pieces that fit a cache."""
+    place = 0
+    for start in range(0, time, ROWS):
+        stop = min(start + ROWS, time)
+        some = max(1, AT_ONCE // (ROWS * time))
+        for head in range(0, heads, some):
+            count = min(some, heads - head)
+            shape = (count, stop - start, stop)
+            size = math.prod(shape)
+            yield _Block(
+                slice(head, head + count),
+                slice(start, stop),
+                slice(stop),
+                shape,
+                slice(place, place + size),
+            )
+            place += size
+
+
+def _dropped(p: float) -> int:
+    """How many of LEVELS fall to dropout, so that p is met to 1 in 131,072."""
+    return round(p * LEVELS)
+
+
+def _scale(dropped: int) -> float:
+    """What the values that are left are scaled by: their mean stays as it was."""
+    return LEVELS / (LEVELS - dropped)
+
+
+def _kept(bits: Tensor, dropped: int, out: Tensor) -> Tensor:
+    """1 where a value is kept, and 0 where it is dropped, written over `out`."""
+    return torch.ge(bits, dropped - LEVELS // 2, out=out)
+
+
+def _compiles() -> bool:
+    """Whether torch.compile is reading along, which cannot follow a mask from elsewhere."""
+    return torch.compiler.is_compiling()
