@@ -86,7 +86,9 @@ def keys(value: Any) -> Any:
 def test_C12_best_is_the_minimum_of_the_logged_losses_and_evaluates_to_it_again_to_the_bit(
     small: Callable[..., Config], tmp_path: Path
 ) -> None:
-    config = small("optim.lr=0.1", "trainer.max_steps=20", "trainer.on_overfit=observe")
+    config = small(
+        "optim.lr=0.3", "schedule=constant", "trainer.max_steps=20", "trainer.on_overfit=observe"
+    )
     run = run_experiment(config, tmp_path).path
     losses = {row["step"]: row["val/loss"] for row in metrics(run) if "val/loss" in row}
     loaded = gptexp.load(run)
