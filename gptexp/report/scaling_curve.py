@@ -21,7 +21,7 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
 
     Its points are means over the seeds of finished runs of one size. Where runs of one size differ
     in more than the seed, a mean would say nothing, and the dataset size is left out, in a line
-    that names the keys; so is one with a single model size. Earlier drawings are replaced.
+    that names the keys. One with a single model size has no curve. Earlier drawings are replaced.
     """
     done = [run for run in runs if run.done]
     sizes = gathered(done, lambda run: f"{run.config.get('data.fraction', 1):g}")
@@ -29,9 +29,7 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
         stale.unlink(missing_ok=True)  # another sweep may draw here too
     curves = {fraction: _curve(fraction, members) for fraction, members in sizes.items()}
     drawn = [
-        _draw(folder / f"scaling-f{fraction}", curve)
-        for fraction, curve in curves.items()
-        if len(curve) > 1
+        _draw(folder / f"scaling-f{fraction}", curve) for fraction, curve in curves.items() if curve
     ]
     for other in set(folder.glob("scaling-f*")) - set(drawn):
         with contextlib.suppress(OSError):  # it holds something else
@@ -40,9 +38,11 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
 
 
 def _curve(fraction: str, runs: Sequence[Run]) -> dict[int, list[Run]]:
-    """The runs by their parameters, in that order; empty where a size mixes more than seeds."""
+    """The runs by their parameters, in that order; empty where there is no curve of them."""
     known = [run for run in runs if run.params is not None]
     by_params = gathered(known, lambda run: run.params or 0)
+    if len(by_params) < 2:
+        return {}
     keys = dict.fromkeys(key for same in by_params.values() for key in mixed(same))
     words = f"runs of one size differ in {', '.join(keys)}" if keys else ""
     if len({run.config.get("model.kind") for run in runs}) > 1:

@@ -91,8 +91,12 @@ def test_a_drawing_that_another_sweep_removes_first_is_no_error(tmp_path, runs, 
     assert len(draw(tmp_path, runs)) == 2
 
 
-def test_a_single_size_is_no_curve(tmp_path, runs):
+def test_a_single_size_is_no_curve_and_no_reason_for_a_line(tmp_path, runs, caplog):
+    """As of a sweep over learning rates."""
+    caplog.set_level(logging.INFO, "gptexp")
+    runs[0].config["optim.lr"] = 0.5
     assert draw(tmp_path, [run for run in runs if run.params == 1000]) == []
+    assert not caplog.messages
 
 
 def test_a_chart_is_not_taken_for_a_run(tmp_path, runs):
