@@ -58,7 +58,8 @@ def show_summary(summary: Summary, folder: Path) -> None:
 
 def describe_cliff(fall: Fall) -> str:
     """The cliff of a summary in one line."""
-    gap = f"validation is {fall['gap']:.4f} above training at the best"
+    side = "above" if fall["gap"] >= 0 else "below"
+    gap = f"validation is {abs(fall['gap']):.4f} {side} training at the best"
     match fall:
         case {"verdict": "cliff", "onset": onset} if onset is not None:
             return (

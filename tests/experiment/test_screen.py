@@ -6,6 +6,7 @@ import pytest
 
 from gptexp import console
 from gptexp.experiment.run import run_experiment
+from gptexp.experiment.screen import describe_cliff
 from gptexp.files import write_text
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -27,3 +28,9 @@ def test_a_dashboard_that_was_not_asked_for_is_offered_by_an_export(small, tmp_p
     write_text(run / "wandb-id", "told")
     (run / "events.out.tfevents.1").touch()
     assert "gptexp export" not in shown(wandb=True, tensorboard=True)
+
+
+@pytest.mark.parametrize(("gap", "words"), [(0.25, "0.2500 above"), (-0.25, "0.2500 below")])
+def test_validation_may_be_below_training(gap, words):
+    fall = {"verdict": "none", "onset": None, "height": 0.0, "slope": None, "gap": gap}
+    assert describe_cliff(fall) == f"none; validation is {words} training at the best"
