@@ -183,6 +183,7 @@ def tell(watch: Watch) -> None:
                 told[item.run.path] = mark
                 show(f"{labels[item.run.path]}: {described(item)}")
         if watch.left <= 0:
+            show("")  # the table follows
             return
         time.sleep(SECONDS)
         watch.look()

@@ -233,7 +233,8 @@ def test_a_line_for_each_change_and_the_table_in_the_end(gptexp, tmp_path, runni
         "lr=0.2 s8: step 0 of 2,000, val 4.0000, best 4.0000",
         "lr=0.2 s8: done at step 2,000, best 1.5000",
     ]
-    assert lines[6].split()[:3] == ["lr", "seed", "state"]
+    assert lines[6] == ""
+    assert lines[7].split()[:3] == ["lr", "seed", "state"]
     assert lines[-1].endswith(": failed: out of paper")
 
 
