@@ -3,9 +3,15 @@
 import importlib.util
 import json
 import re
+import shlex
 
 import pytest
+from pages import commands
 from small_runs import ROOT, SMALL
+from verbs import taken
+
+from gptexp.config import Config
+from gptexp.config.grid import of_command
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
@@ -66,6 +72,19 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch
         exec(cell, space)
     assert len(space["runs"]) == 6
     assert space["outcomes"][0].state == "already done"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_is_taken(page, monkeypatch):
+    """Without being carried out. What is Hydra's alone (options, launchers) is left out."""
+    for command in commands(page.read_text(encoding="utf-8")):
+        if command.startswith("gptexp "):
+            taken(command, monkeypatch)
+        elif page.name != "tutorial.md":  # which has an experiment of its own
+            words = [word for word in shlex.split(command)[2:] if not word.startswith("hydra")]
+            words = [word for word in words if not re.match(r"-m$|\$", word)]
+            if not any(word.startswith("-") for word in words):
+                assert all(isinstance(config, Config) for _, config in of_command(words)), words
 
 
 def test_the_readme_is_read_in_a_sitting():

@@ -5,7 +5,6 @@ import importlib
 import json
 import os
 import re
-import shutil
 import sys
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
@@ -13,9 +12,8 @@ from pathlib import Path
 
 import pytest
 from interruptions import forked
+from pages import blocks, copied
 from small_runs import ROOT, SMALL
-
-BLOCK = re.compile(r"^`([^`]+)`, ([^\n]+):\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 SAMPLE, EXPLAIN = ["sample", "--tokens", "8"], ["explain"]
 
@@ -78,17 +76,16 @@ def place(source: str, words: str) -> tuple[int, int]:
 
 def follow(recipe: str, checkout: Path) -> None:
     """Do with the files of `checkout` what the recipe says."""
-    blocks = BLOCK.findall(recipe)
-    assert len(blocks) == recipe.count("\n```\n"), "a block without a line that says where it goes"
-    for name, words, block in blocks:
+    for name, words, _, text in blocks(recipe):
+        assert name and words, f"a block without a line that says where it goes: {text}"
         path = checkout / name
         if words == "a new file":
             assert not path.exists()
-            path.write_text(block)
+            path.write_text(text)
             continue
         lines = path.read_text().splitlines(keepends=True)
         start, end = place("".join(lines), words)
-        lines[start:end] = [block, *["\n\n"] * words.startswith("above `")]
+        lines[start:end] = [text, *["\n\n"] * words.startswith("above `")]
         path.write_text("".join(lines))
 
 
@@ -124,10 +121,7 @@ def test_every_recipe_is_tried():
 @pytest.mark.slow
 @pytest.mark.parametrize("heading", RECIPES)
 def test_a_recipe_followed_to_the_letter_trains_and_is_shown(heading, tmp_path, text_file):
-    checkout = tmp_path / "checkout"
-    for name in ("gptexp", "conf", "hydra_plugins", "sweeps"):
-        shutil.copytree(ROOT / name, checkout / name)
-    shutil.copy(ROOT / "run.py", checkout)
+    checkout = copied(tmp_path / "checkout")
     follow(dict(SECTIONS)[heading], checkout)
     overrides, verbs, word = RECIPES[heading]
     settings = {"trainer.max_steps": "2", "trainer.eval_interval": "1", "trainer.log_interval": "1"}

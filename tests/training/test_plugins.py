@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 import yaml
 from event_files import scalars
 from interruptions import kill_before_step
+from pages import blocks
 from small_runs import ROOT, SMALL, metrics, only, summary
 
 import gptexp as package
@@ -23,7 +23,7 @@ from gptexp.experiment.run import run_experiment
 from gptexp.training import moments
 
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"^`(\w+)\.py`:\n\n```python\n(.*?)^```$", PAGE, re.M | re.S))
+EXAMPLES = {Path(block.file).stem: block.text for block in blocks(PAGE) if block.file}
 
 # Disturbs all that it can reach: streams, weights, mode, gradients, config.
 CLUMSY = """

@@ -1,0 +1,100 @@
+"""docs/tutorial.md: every line of it run as typed, in its order."""
+
+import ast
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from pages import Block, blocks, commands, copied
+from small_runs import CONF, ROOT
+from terminals import Terminal
+
+from gptexp.config import compose
+from gptexp.config.grid import of_command
+from gptexp.config.schema import Config
+
+PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+BLOCKS = blocks(PAGE)
+FILES = {block.file: block.text for block in BLOCKS if block.file}
+
+
+def form(line: str) -> str:
+    """A line without what may be another one elsewhere: numbers, digests, unknown characters."""
+    line = re.sub(r"(?:'.' \(U\+\w{4}\)(?:, )?)+", "CHARACTERS ", line)
+    line = re.sub(r"-[0-9a-f]{8}\b", "-HASH", line)
+    line = re.sub(r"[-+]?\d[\d.,:e+-]*[kM]?", "N", line)
+    return " ".join(line.split())
+
+
+def check(block: Block, codes: list[int], said: str) -> None:
+    """The exit codes are right, and what the page shows is there, in this order."""
+    refused = any(line.startswith("gptexp: error: ") for line in block.shown)
+    assert codes == [2 if refused else 0] * len(codes), said
+    if any(command.startswith("gptexp sample") for command in block.commands):
+        return  # drawn from every bit of the weights
+    rest = iter([form(line) for line in said.splitlines()])
+    for line in block.shown:
+        assert line == "..." or form(line) in rest, f"not there: {line}\n{said}"
+    if "..." not in block.shown:
+        assert len(said.split("\n")) - 1 == len(block.shown), said
+
+
+@pytest.mark.slow
+def test_every_line_is_run_as_typed(tmp_path):
+    folder = copied(tmp_path / "checkout")
+    environment = {k: v for k, v in os.environ.items() if k not in ("GPTEXP_DATA_DIR", "COLUMNS")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    environment |= {"PYTHONPATH": str(folder), "TERM": "xterm"}
+    first, second = Terminal(folder, environment), Terminal(folder, environment, (24, 80))
+    typed = None  # in the first terminal, and not yet over
+    try:
+        for block in BLOCKS:
+            if any("--watch" in command for command in block.commands):
+                second.type(block.commands)
+                check(block, *second.answers())
+                continue
+            if typed is not None:
+                check(typed, *first.answers())
+            typed = None if block.file else block
+            if block.file:
+                (folder / block.file).write_text(block.text)
+            else:
+                first.type(block.commands)
+        check(typed, *first.answers())
+    finally:
+        first.close()
+        second.close()
+    for name in ("lr.png", "outputs/lr/report/index.html"):
+        assert (folder / name).stat().st_size > 1000
+
+
+@pytest.fixture
+def with_the_files(tmp_path, monkeypatch):
+    """The current folder has the files of the page, and conf/ the experiment among them."""
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    shutil.copytree(CONF, tmp_path / "conf", dirs_exist_ok=True)
+    monkeypatch.setattr(compose, "CONF_DIR", str(tmp_path / "conf"))
+    monkeypatch.chdir(tmp_path)
+
+
+def overrides() -> list[list[str]]:
+    """What the page gives to `python run.py`, and to the functions that train."""
+    typed = [shlex.split(line)[2:] for line in commands(PAGE) if line.startswith("python")]
+    calls = [node for node in ast.walk(ast.parse(FILES["study.py"])) if isinstance(node, ast.Call)]
+    return typed + [
+        ast.literal_eval(call.args[0])
+        for call in calls
+        if getattr(call.func, "attr", "") in ("train", "train_grid")
+    ]
+
+
+def test_every_config_composes(with_the_files):
+    for words in overrides():
+        points = [config for _, config in of_command([word for word in words if word != "-m"])]
+        assert all(isinstance(config, Config) for config in points), words
