@@ -168,6 +168,8 @@ def _wrong_value(
     fix = _example(name, given(name, words))
     if "is not Optional" in text:
         return Problem(subject, "null is not a value for it", fix)
+    if "is not a ListConfig" in text:
+        return Problem(subject, "not a list, which stands in brackets", fix)
     if missing := re.search(r"Interpolation key '([\w.]+)' not found", text):
         return Problem(subject, f"refers to {missing[1]}, which is not there", fix)
     if "does not support deletion" in text:

@@ -114,6 +114,7 @@ def refusals() -> list[tuple[str, str]]:
         ("model.bias=", "bias"),
         ("trainer.threads=x", "threads"),
         ("logger.tags=null", "null"),
+        ("logger.tags=mine", "tags: not a list, which stands in brackets"),
         ("name=shuffle(1.10)", "shuffle() would change"),
         ("model=[tiny,small]", "one choice"),
         ("model=1e3", "model=1e3: not among"),
