@@ -42,7 +42,7 @@ def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str
         # Windows may be shorter than the context, so the part that is read alone has to be there.
         cut = split_corpus(config.data, text, tokenizer, 1, needed=(split or "val",))
         cut = replace(cut, block_size=block_size)
-    judged = loaded.evaluator(cut).evaluate(split or "val")
+    judged = loaded.judged(cut, split or "val")
     part = split or ("all" if overrides else "val")
     return (
         f"{part:7} {judged.loss:.4f} nats per token ({judged.bpb:.3f} bits per byte), standard "

@@ -1,5 +1,6 @@
 """A run loaded from its checkpoint."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from gptexp.models.counts import total_parameters
 from gptexp.runs import checkpoint
 from gptexp.runs.journal import read_journal
 from gptexp.runs.schema import read_summary
-from gptexp.runtime.device import probe_hardware, resolve_runtime
+from gptexp.runtime.device import cpu_threads, probe_hardware, resolve_runtime
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict
 
@@ -84,15 +85,17 @@ class LoadedRun:
             raise DataError(Problem("text", "empty, or white space alone", "a text to judge"))
         data = replace(self.config.data, path="the text")
         cut = whole_text(data, text, self.tokenizer, self.config.model.block_size)
-        return self.evaluator(cut).evaluate("val")
+        return self.judged(cut, "val")
 
-    def evaluator(self, text: LoadedText) -> Evaluator:
-        """An evaluator of the splits of a text, in the dtype of the weights."""
+    def judged(self, text: LoadedText, split: str) -> Evaluation:
+        """The exact loss over a split of a text, in the dtype of the weights."""
         dtype = Dtype.float64 if _in_float64(self.config) else Dtype.float32
         cfg = replace(self.config.trainer, device=str(self.device), dtype=dtype)
         runtime = resolve_runtime(cfg, probe_hardware())
         corpus = text.corpus(cfg.rows, self.config.seed, runtime.device)
-        return Evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
+        evaluator = Evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
+        with self._threads():
+            return evaluator.evaluate(split)
 
     def sample(
         self,
@@ -119,9 +122,15 @@ class LoadedRun:
             what = f"{len(shown)} tokens, and a document has at most model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         prompts = torch.from_numpy(ids).repeat(int(num), 1).to(self.device)
-        new = generate(self.model, prompts, tokens, block_size, sampling, end)
+        with self._threads():
+            new = generate(self.model, prompts, tokens, block_size, sampling, end)
         begins = self.tokenizer.decode(shown)
         return [begins + self.tokenizer.decode(row) for row in new]
+
+    def _threads(self) -> AbstractContextManager[None]:
+        """No more CPU threads than it was trained with: a small model shares its work out badly."""
+        most = torch.get_num_threads()
+        return cpu_threads(min(self.config.trainer.threads or most, most))
 
     def __repr__(self) -> str:
         model, data = self.config.model, self.config.data

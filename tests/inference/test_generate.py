@@ -167,3 +167,14 @@ def test_an_entry_stands_for_its_checkpoint(run):
 def test_a_notebook_is_told_of_settings_that_cannot_work(run, setting):
     with pytest.raises(ConfigError, match=r"(temperature|tokens|num|seed|top-k): .*Fix: "):
         gptexp.load(run).sample("to ", **setting)
+
+
+@pytest.mark.parametrize(("own", "used"), [(1, 1), (None, 2), (8, 2)])
+def test_no_more_threads_draw_and_judge_than_trained(run, monkeypatch, own, used):
+    loaded, seen = gptexp.load(run), []
+    loaded.config.trainer.threads = own
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    loaded.sample("to ", tokens=1)
+    loaded.evaluate("to be or not to be")
+    assert seen == [used, 2, used, 2], "and those of before afterwards"
