@@ -30,8 +30,10 @@ def form(line: str) -> str:
     return " ".join(line.split())
 
 
-def check(block: Block, codes: list[int], said: str) -> None:
+def check(block: Block, codes: list[int], said: str, folder: Path) -> None:
     """The exit codes are right, and what the page shows is there, in this order."""
+    for name in re.findall(r"^wrote (.+)$", said, re.MULTILINE):
+        assert (folder / name).stat().st_size > 1000
     refused = any(line.startswith("gptexp: error: ") for line in block.shown)
     assert codes == [2 if refused else 0] * len(codes), said
     if any(command.startswith("gptexp sample") for command in block.commands):
@@ -55,21 +57,21 @@ def test_every_line_is_run_as_typed(tmp_path):
         for block in BLOCKS:
             if any("--watch" in command for command in block.commands):
                 second.type(block.commands)
-                check(block, *second.answers())
+                check(block, *second.answers(), folder)
                 continue
             if typed is not None:
-                check(typed, *first.answers())
+                check(typed, *first.answers(), folder)
             typed = None if block.file else block
             if block.file:
                 (folder / block.file).write_text(block.text)
             else:
                 first.type(block.commands)
-        check(typed, *first.answers())
+        check(typed, *first.answers(), folder)
     finally:
         first.close()
         second.close()
-    for name in ("lr.png", "outputs/lr/report/index.html"):
-        assert (folder / name).stat().st_size > 1000
+    assert not list((folder / "outputs").iterdir())
+    assert not any((folder / name).exists() for name in FILES)
 
 
 @pytest.fixture
