@@ -13,12 +13,12 @@ from pages import Block, blocks, commands, copied
 from small_runs import CONF, ROOT
 from terminals import Terminal
 
-from gptexp.config import compose
+from gptexp.config import Config, compose, from_overrides
 from gptexp.config.grid import of_command
-from gptexp.config.schema import Config
 
 PAGE = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCKS = blocks(PAGE)
+FILE = "conf/experiment/manual.yaml"
 FILES = {block.file: block.text for block in BLOCKS if block.file}
 
 
@@ -74,17 +74,6 @@ def test_every_line_is_run_as_typed(tmp_path):
     assert not any((folder / name).exists() for name in FILES)
 
 
-@pytest.fixture
-def with_the_files(tmp_path, monkeypatch):
-    """The current folder has the files of the page, and conf/ the experiment among them."""
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    shutil.copytree(CONF, tmp_path / "conf", dirs_exist_ok=True)
-    monkeypatch.setattr(compose, "CONF_DIR", str(tmp_path / "conf"))
-    monkeypatch.chdir(tmp_path)
-
-
 def overrides() -> list[list[str]]:
     """What the page gives to `python run.py`, and to the functions that train."""
     typed = [shlex.split(line)[2:] for line in commands(PAGE) if line.startswith("python")]
@@ -96,7 +85,18 @@ def overrides() -> list[list[str]]:
     ]
 
 
-def test_every_config_composes(with_the_files):
-    for words in overrides():
-        points = [config for _, config in of_command([word for word in words if word != "-m"])]
+def test_the_first_command_and_the_file_are_one_config(tmp_path, monkeypatch):
+    shutil.copytree(CONF, tmp_path / "conf")
+    (tmp_path / FILE).write_text(FILES[FILE])
+    monkeypatch.setattr(compose, "CONF_DIR", str(tmp_path / "conf"))
+    typed, filed, *_ = overrides()
+    assert filed == ["experiment=manual"]
+    assert from_overrides(typed) == from_overrides(filed)
+
+
+def test_every_config_composes():
+    first, *others = overrides()
+    for words in others:
+        given = [word for word in words if word not in ("-m", "experiment=manual")]
+        points = [config for _, config in of_command([*first, *given])]
         assert all(isinstance(config, Config) for config in points), words
