@@ -108,7 +108,8 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
     differing = records.differing([left, right])
     config = [(key, left.config.get(key), right.config.get(key)) for key in differing]
     journals = [Lines(path / "metrics.jsonl") for path in (a, b)]
-    parting = part(journals[0], journals[1])
+    apart = left.judged != right.judged
+    parting = part(journals[0], journals[1], ("train/loss",) if apart else LOSSES)
     return [
         f"a  {a}  ({left.state})",
         f"b  {b}  ({right.state})",
@@ -118,6 +119,7 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
         *_section("code", _code(manifests)),
         *_section("environment", _environment(manifests)),
         *_losses(parting),
+        *([_not_compared(left, right)] if apart else []),
         *(f"        {damage}" for lines in journals for damage in lines.damage()),
         *_weights(summaries, parting),
     ]
@@ -194,6 +196,12 @@ def _losses(parting: Parting) -> list[str]:
         a, b = ("nowhere" if end is None else f"at step {end:,}" for end in parting.ends)
         lines.append(f"        a ends {a}, b {b}")
     return lines
+
+
+def _not_compared(left: Run, right: Run) -> str:
+    """The line of evaluations that are capped in one run and not so, or otherwise, in the other."""
+    a, b = ("all" if run.judged is None else f"{run.judged:,}" for run in (left, right))
+    return f"        evaluations are not compared: a's judge {a} validation targets, b's {b}"
 
 
 def _weights(summaries: Sequence[Summary | None], parting: Parting) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from gptexp.analysis.records import Run, mixed
 from gptexp.errors import ConfigError
-from gptexp.text import listed, unknown_name
+from gptexp.text import listed, plural, unknown_name
 
 FIGURES = ("best", "best_step", "final", "height", "test")  # of a Run, to take means of
 
@@ -168,6 +168,20 @@ def strangers(runs: Sequence[Run]) -> tuple[dict[Path, list[str]], list[str]]:
             versions = f"{len(shares)} versions of the {kind}"
             lines.append(f"{versions}, none of them that of most runs: {listed(shares)}")
     return flags, lines
+
+
+def capped(runs: Sequence[Run]) -> list[str]:
+    """A note of the runs whose evaluations in training are capped, and of what that concerns."""
+    some = sorted({run.judged for run in runs if run.judged is not None})
+    if not some:
+        return []
+    count = sum(run.judged is not None for run in runs)
+    targets = listed([f"{targets:,}" for targets in some])
+    return [
+        f"capped: evaluations in training judge {targets} validation targets, in {count} of "
+        f"{plural(len(runs), 'run')}: by these are curves, best_step, and the losses of runs that "
+        "are not done; best, final, height and test of those that are done are exact"
+    ]
 
 
 def label(by: Sequence[str], values: Sequence[Any]) -> str:

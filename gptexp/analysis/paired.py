@@ -96,7 +96,9 @@ def report(a: Path, b: Path) -> tuple[list[str], list[Problem]]:
         *_by_group(paired),
         _conclusion(paired.difference),
     ]
-    notes = [*paired.unpaired, *_uneven(paired), *groups.strangers([*first, *second])[1]]
+    everyone = [*first, *second]
+    notes = [*paired.unpaired, *_uneven(paired), *groups.capped(everyone)]
+    notes += groups.strangers(everyone)[1]
     return [*lines, "", *notes] if notes else lines, paired.damaged
 
 

@@ -38,6 +38,7 @@ class Run:
     final: float | None = None  # validation loss at the end
     height: float | None = None  # of the cliff
     test: float | None = None  # loss of the best weights
+    judged: int | None = None  # validation targets of an evaluation in training, where capped
     max_steps: int | None = None  # updates that one that is not done is to have
     summary: Summary | None = field(default=None, repr=False)  # of one that is done
 
@@ -252,6 +253,7 @@ def _done(path: Path, summary: Summary) -> Run:
         final=summary["final"]["val_loss"],
         height=fall["height"] if fall else None,
         test=test["loss"] if test else None,
+        judged=summary["final"].get("capped", {}).get("targets"),
         summary=summary,
     )
 
@@ -301,4 +303,5 @@ def _unfinished(path: Path) -> Run | None:
     if steps is None and not any(config.get(f"trainer.{key}") for key in BUDGETS):
         steps = config.get("trainer.max_steps")
     max_steps = steps if is_whole(steps) else None
-    return Run(path, state, reason, config, code, data_sha256, max_steps=max_steps)
+    judged = manifest.get("data", {}).get("judged", {}).get("val")
+    return Run(path, state, reason, config, code, data_sha256, judged=judged, max_steps=max_steps)

@@ -138,7 +138,7 @@ class View:
         shown = self.in_order(facts)[: self.query.limit]
         runs = [item.run for item in shown]
         notes = [f"{run.path}: {run.state}: {run.reason}" for run in runs if _needs_note(run)]
-        notes += [*self._odd(shown), *self._cut(facts, "run")]
+        notes += [*groups.capped(runs), *self._odd(shown), *self._cut(facts, "run")]
         return replace(self.shown(shown, facts), notes=notes)
 
     def _groups(self, facts: Sequence[Facts], by: Sequence[str]) -> Table:
@@ -154,7 +154,9 @@ class View:
         columns = self.columns or [*by, "runs", "params", *FIGURES, "flags"]
         rows = [{name: of_group(group, name) for name in columns} for group in shown]
         means = [c for c in columns if any(isinstance(row[c], Statistic) for row in rows)]
-        notes = [*groups.notes(shown, by), *self._odd(facts), *self._cut(grouped, "group")]
+        everyone = [run for group in shown for run in group.runs]
+        notes = [*groups.notes(shown, by), *groups.capped(everyone)]
+        notes += [*self._odd(facts), *self._cut(grouped, "group")]
         table = self._made(columns, rows, frozenset())
         return replace(table, notes=notes, means=frozenset([*means, *FIGURES]))
 
@@ -166,13 +168,14 @@ class View:
 
     def _odd(self, facts: Sequence[Facts]) -> list[str]:
         """The notes about code and data, unless they are about other runs than these alone."""
-        concerned = not self.conditions or any(item.flags for item in facts)
+        concerned = not self.conditions or any(item.run.path in self.flags for item in facts)
         return self.odd if concerned else []
 
     def _facts(self, run: Run) -> Facts:
         journal = self.reads_journals or run.state not in (RunState.done, RunState.damaged)
         progress = self.memory.progress(run) if journal else None
-        return Facts(run, self.folders[run.path], self.flags.get(run.path, []), progress)
+        flags = [*self.flags.get(run.path, []), *([] if run.judged is None else ["capped"])]
+        return Facts(run, self.folders[run.path], flags, progress)
 
     def _keys(self, runs: list[Run]) -> "_Keys":
         """The config keys of the columns; found once for the same runs."""

@@ -32,7 +32,7 @@ MOST_TEXTS = 1_000_000  # of one sample, drawn side by side
 POSITIVE = (  # of TrainerConfig: from 1, where they are not null
     *("max_steps", "batch_size", "grad_accum", "eval_interval", "eval_batch_size", "log_interval"),
     *("sample_tokens", "sample_documents", "patience"),
-    *("sample_top_k", "checkpoint_interval", "threads"),
+    *("sample_top_k", "checkpoint_interval", "threads", "eval_tokens"),
 )
 
 
@@ -44,7 +44,7 @@ class TrainerConfig:
     batch_size: int  # sequences per forward pass
     grad_accum: int  # forward passes per update
     grad_clip: float  # largest global gradient norm; 0 switches clipping off
-    eval_interval: int  # updates between exact evaluations
+    eval_interval: int  # updates between evaluations
     eval_batch_size: int  # windows per forward pass of an evaluation
     log_interval: int  # updates between lines of the training loss
     sample_interval: int  # updates between samples; 0 samples at the end only
@@ -65,6 +65,7 @@ class TrainerConfig:
     max_tokens: int | None = None  # budget in place of max_steps: tokens trained on, or null
     max_epochs: float | None = None  # budget in place of max_steps: passes over train, or null
     max_flops: float | None = None  # budget in place of max_steps: floating-point work, or null
+    eval_tokens: int | None = None  # most targets of an evaluation while training, or null for all
 
     @property
     def budgets(self) -> list[str]:

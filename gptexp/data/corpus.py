@@ -55,11 +55,17 @@ class Corpus(Protocol):
         the data, and `world` devices train on what one would: rank r takes the rows r::world.
         """
 
-    def windows(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+    def windows(
+        self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
+    ) -> Iterator[Batch]:
         """Every target of a split once, in order, in batches of at most `batch_size` rows.
 
-        Of its first `limit` tokens alone, where that is given.
+        Of its first `limit` tokens alone, where that is given. With a `cap`, as many whole rows of
+        these, at equal distances, as have no more targets than that; at least one.
         """
+
+    def targets(self, split: str, limit: int | None = None, cap: int | None = None) -> int:
+        """How many targets the windows of the same arguments have."""
 
     def tokens_per_epoch(self, split: str) -> int:
         """How many tokens one pass over the split has."""
@@ -123,6 +129,22 @@ class Format(Protocol):
         device: torch.device,
     ) -> Corpus:
         """The splits on `device`, in updates of `rows` sequences."""
+
+
+def judged(corpus: Corpus, cap: int | None) -> dict[str, int]:
+    """The targets of an evaluation by split: of train at most as many tokens as val has."""
+    limit = corpus.tokens_per_epoch("val")
+    return {"train": corpus.targets("train", limit, cap), "val": corpus.targets("val", cap=cap)}
+
+
+def is_capped(corpus: Corpus, cap: int | None) -> bool:
+    """Whether an evaluation leaves out targets that an exact one has; of val, if of any split."""
+    return corpus.targets("val", cap=cap) < corpus.targets("val")
+
+
+def evenly_spaced(count: int, chosen: int) -> Ids:
+    """So many of the indices below `count`, each in the middle of an equal part of them."""
+    return (2 * np.arange(chosen) + 1) * count // (2 * chosen)
 
 
 def to_device(indices: Ids, device: torch.device) -> Tensor:

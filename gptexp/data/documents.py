@@ -14,7 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
-from gptexp.data.corpus import IGNORE_INDEX, SPLITS, Batch, Ids, Splits, to_device
+from gptexp.data.corpus import (
+    IGNORE_INDEX,
+    SPLITS,
+    Batch,
+    Ids,
+    Splits,
+    evenly_spaced,
+    to_device,
+)
 from gptexp.data.read import source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
@@ -196,13 +204,16 @@ class DocumentCorpus:
             chosen.append(self._order(int(epoch))[0][places[epochs == epoch]])
         return self._rows("train", np.concatenate(chosen))
 
-    def windows(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
+    def windows(
+        self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
+    ) -> Iterator[Batch]:
         """A row is a document; `limit` keeps the first whole ones, at least one."""
-        count = len(self._starts[split])
-        if limit is not None:
-            count = min(count, max(1, int(np.sum(self._lengths[split].cumsum() <= limit))))
-        for start in range(0, count, batch_size):
-            yield self._rows(split, np.arange(start, min(start + batch_size, count)))
+        chosen = self._judged(split, limit, cap)
+        for start in range(0, len(chosen), batch_size):
+            yield self._rows(split, chosen[start : start + batch_size])
+
+    def targets(self, split: str, limit: int | None = None, cap: int | None = None) -> int:
+        return int(self._lengths[split][self._judged(split, limit, cap)].sum())
 
     def tokens_per_epoch(self, split: str) -> int:
         return self._sizes[split]
@@ -216,6 +227,19 @@ class DocumentCorpus:
             return epoch * self.tokens_per_epoch("train")
         _, before = self._order(epoch)
         return epoch * self.tokens_per_epoch("train") + int(before[place - 1])
+
+    def _judged(self, split: str, limit: int | None, cap: int | None) -> Ids:
+        """The documents of an evaluation, in their order."""
+        lengths = self._lengths[split]
+        if limit is not None:
+            lengths = lengths[: max(1, int(np.sum(lengths.cumsum() <= limit)))]
+        chosen = np.arange(len(lengths))
+        if cap is None:
+            return chosen
+        while len(chosen) > 1 and (targets := int(lengths[chosen].sum())) > cap:
+            fewer = min(len(chosen) - 1, len(chosen) * cap // targets)
+            chosen = evenly_spaced(len(lengths), max(1, fewer))
+        return chosen
 
     def _order(self, epoch: int) -> tuple[Ids, Ids]:
         """The documents of one epoch, and the targets up to each of them and with it."""

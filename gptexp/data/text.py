@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
-from gptexp.data.corpus import SPLITS, Batch, Ids, Splits, to_device
+from gptexp.data.corpus import SPLITS, Batch, Ids, Splits, evenly_spaced, to_device
 from gptexp.data.read import source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
@@ -144,16 +144,32 @@ class TextCorpus:
         rows = tokens[places]  # [rows, block_size + 1]
         return Batch(rows[:, :-1], rows[:, 1:])
 
-    def windows(self, split: str, batch_size: int, limit: int | None = None) -> Iterator[Batch]:
-        """Windows do not overlap; what is left over comes last, as one shorter window [1, rest]."""
+    def windows(
+        self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
+    ) -> Iterator[Batch]:
+        """Windows do not overlap; what is left over comes last, as one shorter window [1, rest].
+
+        A cap that leaves out anything leaves that out too.
+        """
         tokens = self.tokens[split][:limit]
         inputs, targets = tokens[:-1], tokens[1:]
         full = len(targets) // self.block_size * self.block_size
+        judged = self.targets(split, limit, cap)
         if full:
-            rows = (part[:full].view(-1, self.block_size) for part in (inputs, targets))
+            rows = [part[:full].view(-1, self.block_size) for part in (inputs, targets)]
+            if judged < len(targets):
+                spread = evenly_spaced(len(rows[0]), judged // self.block_size)
+                places = to_device(spread, self.device)
+                rows = [part[places] for part in rows]
             yield from map(Batch, *(part.split(batch_size) for part in rows))
-        if full < len(targets):
+        if full < len(targets) == judged:
             yield Batch(inputs[None, full:], targets[None, full:])
+
+    def targets(self, split: str, limit: int | None = None, cap: int | None = None) -> int:
+        targets = len(self.tokens[split][:limit]) - 1
+        if cap is None or cap >= targets:
+            return targets
+        return min(max(1, cap // self.block_size) * self.block_size, targets)
 
     def tokens_per_epoch(self, split: str) -> int:
         return self.tokens[split].numel()

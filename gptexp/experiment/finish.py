@@ -3,9 +3,9 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -32,6 +32,15 @@ _KNOWN: dict[tuple[bytes, int, int | None], list[float]] = {}  # by what was cou
 
 
 @dataclass(frozen=True)
+class Exact:
+    """Evaluations over all targets, of a run whose others are capped; as lines of metrics.jsonl."""
+
+    best: dict[str, float]
+    final: dict[str, float]
+    targets: int  # of validation, that each capped one judged
+
+
+@dataclass(frozen=True)
 class TrainingResult:
     """The end of a training, or of an import, to be summed up."""
 
@@ -43,6 +52,7 @@ class TrainingResult:
     sample: Sample  # from the best weights
     probe: Probe  # how they read it
     best_file: Path | None  # their checkpoint
+    exact: Exact | None = None  # where the journal has capped evaluations
 
 
 def finish(
@@ -73,6 +83,9 @@ def build_summary(
     """
     manifest = read_manifest(folder)
     final, best, fall = read_evaluations(folder, result.best_step)
+    exact = result.exact
+    if exact is not None and fall is not None:
+        fall = _exactly(fall, exact)
     counts, test = count_parameters(config.model, vocab_size), result.test
     return {
         "run": folder.name,
@@ -90,8 +103,8 @@ def build_summary(
         "flops": flops_per_token(config.model, vocab_size) * final["tokens"],
         "seconds": final["seconds"],
         "stop_reason": result.stop_reason,
-        "best": None if best is None else _evaluation(best, result.best_weights),
-        "final": _evaluation(final, result.final_weights),
+        "best": None if best is None else _evaluation(best, result.best_weights, exact, "best"),
+        "final": _evaluation(final, result.final_weights, exact, "final"),
         "cliff": None if fall is None else cast(Fall, fall.to_dict()),
         "test": None if test is None else {"loss": _finite(test.loss), "bpb": _finite(test.bpb)},
         "ngrams": ngram_losses,
@@ -144,20 +157,37 @@ def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
     return _KNOWN[key]
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: float | None) -> float | None:
     """NaN and infinities as null, for JSON."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None
 
 
-def _evaluation(row: dict[str, Any], weights_sha256: str) -> Any:  # a Best or a Final
+def _exactly(fall: Cliff, exact: Exact) -> Cliff:
+    """A cliff with the height and gap of all targets; its place is that of the capped curve."""
+    best, end = exact.best["val/loss"], exact.final["val/loss"]
+    height, gap = end - best, best - exact.best["train/eval_loss"]
+    return replace(fall, height=height, gap=gap) if math.isfinite(height + gap) else fall
+
+
+def _evaluation(
+    row: dict[str, Any],
+    weights_sha256: str,
+    exact: Exact | None,
+    part: Literal["best", "final"],
+) -> Any:  # a Best or a Final
     own = {name: row[name] for name in row if "/" in name and not is_own(name)}
+    judged = row if exact is None else getattr(exact, part)
     return {
         "step": row["step"],
-        "val_loss": row["val/loss"],
-        "val_bpb": row["val/bpb"],
-        "train_loss": row["train/eval_loss"],
+        **_losses(judged),
         "tokens": row["tokens"],
         "epochs": row["epoch"],
         "weights_sha256": weights_sha256,
+        **({} if exact is None else {"capped": {"targets": exact.targets, **_losses(row)}}),
         **({"own": own} if own else {}),
     }
+
+
+def _losses(row: dict[str, Any]) -> dict[str, float | None]:
+    names = {"val_loss": "val/loss", "val_bpb": "val/bpb", "train_loss": "train/eval_loss"}
+    return {name: _finite(row[curve]) for name, curve in names.items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 from gptexp import plugins
 from gptexp.config import Config, to_yaml
-from gptexp.data.corpus import SPLITS
+from gptexp.data.corpus import SPLITS, is_capped, judged
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
@@ -26,6 +26,7 @@ def write_manifest(
 ) -> None:
     """config.yaml and manifest.json; each resume adds what differs from the process before it."""
     directory, now = identity.directory, provenance.environment(inputs.runtime)
+    corpus, cap = inputs.corpus, config.trainer.eval_tokens
     before = directory.manifest()
     resumes = before.get("resumes", []) if resumed_step is not None else []
     if resumed_step is not None:
@@ -49,7 +50,8 @@ def write_manifest(
                     "path": config.data.path,
                     "sha256": identity.data_sha256,
                     "bounds": inputs.text.splits.bounds,
-                    "tokens": {name: inputs.corpus.tokens_per_epoch(name) for name in SPLITS},
+                    "tokens": {name: corpus.tokens_per_epoch(name) for name in SPLITS},
+                    **({"judged": judged(corpus, cap)} if is_capped(corpus, cap) else {}),
                 },
                 "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
                 "git": provenance.git(),

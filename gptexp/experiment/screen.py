@@ -13,6 +13,7 @@ from gptexp.runs.state import Outcome, RunState
 from gptexp.text import duration
 
 if TYPE_CHECKING:
+    from gptexp.data.corpus import Corpus
     from gptexp.experiment.prepare import Inputs
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,12 @@ def show_summary(summary: Summary, folder: Path) -> None:
             f"{best['step']:,}",
             best["epochs"],
         )
+        if (capped := best.get("capped")) is not None:
+            log.info(
+                "capped  chosen by evaluations of %s targets, at %.4f; best and final judge all",
+                f"{capped['targets']:,}",
+                _number(capped["val_loss"]),
+            )
     log.info(
         "final   %.4f at step %s; training text %.4f; %s in all",
         _number(final["val_loss"]),
@@ -117,6 +124,19 @@ def export_line(dashboard: str, run: Path) -> str:
     return f"gptexp export {run} --to {dashboard}    ({title} has none of it)"
 
 
+def describe_evaluations(corpus: "Corpus", cap: int | None) -> str | None:
+    """What evaluations in training judge under trainer.eval_tokens; None where it is not given."""
+    if cap is None:
+        return None
+    some, every = corpus.targets("val", cap=cap), corpus.targets("val")
+    if some == every:
+        return f"all {every:,} validation targets: trainer.eval_tokens={cap} is as many, or more"
+    return (
+        f"{some:,} of {every:,} validation targets (trainer.eval_tokens); at the end the best and "
+        "the last weights judge all"
+    )
+
+
 def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: int | None) -> None:
     """The first lines: model, data, machine, directory; and the step of a run that goes on."""
     machine = inputs.runtime.describe()
@@ -124,6 +144,9 @@ def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: in
     log.info("data    %s", inputs.text.describe())
     brief("on %s", machine, once=True)
     brief("%s", inputs.text.describe(), once=True)
+    if (words := describe_evaluations(inputs.corpus, inputs.trainer.eval_tokens)) is not None:
+        log.info("judged  %s", words)
+        brief("evaluations judge %s", words, once=True)
     log.info("run     %s", path)
     if step is not None:
         log.info("resume  at step %s of %s", f"{step:,}", f"{inputs.trainer.max_steps:,}")

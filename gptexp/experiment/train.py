@@ -1,5 +1,6 @@
 """One training run in its directory: build each part once, fit, sum up."""
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
@@ -9,8 +10,10 @@ from pathlib import Path
 from gptexp import plugins
 from gptexp.analysis.labels import label_of_command
 from gptexp.config import Config, to_dict
+from gptexp.data.corpus import is_capped, judged
+from gptexp.errors import DivergedError, Problem
 from gptexp.experiment.compatibility import check_resume
-from gptexp.experiment.finish import TrainingResult, finish
+from gptexp.experiment.finish import Exact, TrainingResult, finish
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.lifecycle import complete
 from gptexp.experiment.manifest import write_manifest
@@ -128,14 +131,26 @@ def build_parts(
 
 
 def fit(trainer: Trainer, resumed: State | None) -> TrainingResult:
-    """Train, then look at the best weights: their test loss and a sample."""
-    parts = trainer.parts
+    """Train, then look at the best weights: their test loss and a sample.
+
+    Where evaluations were capped, the last weights and the best are judged exactly. Raises
+    DivergedError for best ones whose loss over all targets is not finite.
+    """
+    parts, cap = trainer.parts, trainer.cfg.eval_tokens
     stop_reason = trainer.fit(resumed)
     final_weights = checkpoint.digest(parts.model.state_dict())
+    final = parts.evaluator.row() if is_capped(parts.corpus, cap) else None
     best_step, best_file = trainer.stop.best_step, None
     if best_step >= 0:
         parts.model.load_state_dict(parts.store.best()["model"])
         best_file = parts.store.folder / parts.store.best_entry().file
+    exact = None
+    if final is not None:
+        best = final if best_step in (-1, trainer.step) else parts.evaluator.row()
+        exact = Exact(best, final, judged(parts.corpus, cap)["val"])
+        if best_step >= 0 and not math.isfinite(best["val/loss"]):
+            what = "the lowest loss of capped evaluations, and none that is finite over all targets"
+            raise DivergedError(Problem(f"step {best_step}", what, "trainer.eval_tokens=null"))
     parts.moments.reached("end", trainer.step)
     sample, probe = parts.sampler.draw(max(best_step, 0))
     return TrainingResult(
@@ -147,4 +162,5 @@ def fit(trainer: Trainer, resumed: State | None) -> TrainingResult:
         sample=sample,
         probe=probe,
         best_file=best_file,
+        exact=exact,
     )

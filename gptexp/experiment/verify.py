@@ -1,5 +1,6 @@
 """What the checkpoints of a run say, loaded and evaluated again, beside its files."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -7,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.config import Config, check, config_hash, differences, flat, from_dict
-from gptexp.data.corpus import Corpus
+from gptexp.data.corpus import Corpus, is_capped, judged
 from gptexp.data.find import find_corpus
 from gptexp.data.load import LoadedText, read_corpus, split_corpus
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, ReproduceError
 from gptexp.experiment.compatibility import other_shapes
-from gptexp.experiment.finish import TrainingResult, build_summary, count_ngrams
+from gptexp.experiment.finish import Exact, TrainingResult, build_summary, count_ngrams
 from gptexp.experiment.identity import init_digest
 from gptexp.experiment.integrity import Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
@@ -181,7 +182,8 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
     batch_size = config.trainer.eval_batch_size
     with cpu_threads(config.trainer.threads):
         evaluator = Evaluator(model, corpus, tokenizer, restored.runtime, batch_size)
-        yield _compare_evaluation(record, entry, evaluator.row(), claim)
+        again = evaluator.row(config.trainer.eval_tokens)
+        yield _compare_evaluation(record, entry, again, claim)
         if record.summary is not None:
             sampler = Sampler(
                 model, tokenizer, text.format, config.model.block_size, config.trainer, config.seed
@@ -234,15 +236,17 @@ def _compare_summary(
     step = -1 if summary["best"] is None else summary["best"]["step"]
     sample, probe = sampler.draw(max(step, 0))
     last = weights.get(final["step"], final["weights_sha256"])
+    test = evaluator.evaluate("test") if corpus.tokens_per_epoch("test") else None
     result = TrainingResult(
         stop_reason=summary["stop_reason"],
         best_step=step,
         best_weights=weights.get(step, last),
         final_weights=last,
-        test=evaluator.evaluate("test") if corpus.tokens_per_epoch("test") else None,
+        test=test,
         sample=sample,
         probe=probe,
         best_file=None,
+        exact=_exact(record, evaluator, step),
     )
     counted = count_ngrams(config.tokenizer.name, text)
     again = build_summary(config, record.path, text.tokenizer.vocab_size, result, counted)
@@ -251,6 +255,28 @@ def _compare_summary(
     drawn = next((line for line in record.samples if line["step"] == sample.step), {})
     if not record.resumed:  # which may have had other settings of samples
         yield _beside("samples.jsonl", drawn, asdict(sample), claim, "drawn again")
+
+
+def _exact(record: Record, evaluator: Evaluator, best_step: int) -> Exact | None:
+    """The evaluations over all targets of a run with capped ones; leaves other weights behind.
+
+    The evaluator has the best weights. Of last ones that are not kept, the summary's values count.
+    """
+    cap, corpus = record.config().trainer.eval_tokens, evaluator.corpus
+    if not is_capped(corpus, cap):
+        return None
+    final = (record.summary or {})["final"]
+    best = evaluator.row()
+    last, entry = best, record.entries.get(final["step"])
+    if final["step"] != best_step and entry is not None:
+        state = checkpoint.read(record.directory.checkpoints / entry.file, entry)
+        evaluator.model.load_state_dict(state["model"])
+        last = evaluator.row()
+    elif final["step"] != best_step:
+        names = {"val/loss": "val_loss", "val/bpb": "val_bpb", "train/eval_loss": "train_loss"}
+        last = {name: final[key] for name, key in names.items()}
+        last = {name: math.nan if value is None else value for name, value in last.items()}
+    return Exact(best, last, judged(corpus, cap)["val"])
 
 
 def _beside(

@@ -1,4 +1,4 @@
-"""Exact evaluation: every target of a split once, in order, without dropout."""
+"""Evaluation without dropout: every target of a split once, in order, or as many as a cap lets."""
 
 import math
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from gptexp.tokenizers.base import Tokenizer
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over the targets of a split, or of its beginning."""
+    """Means over the targets of a split, or of a part of it."""
 
     loss: float  # nats per token
     bpb: float  # bits per byte of the text, which compares across tokenizers
@@ -39,8 +39,10 @@ class Evaluator:
     batch_size: int  # windows or documents per forward pass
 
     @torch.no_grad()
-    def evaluate(self, split: str, limit: int | None = None) -> Evaluation:
+    def evaluate(self, split: str, limit: int | None = None, cap: int | None = None) -> Evaluation:
         """Evaluate the first `limit` tokens of `split`: windows that do not overlap, or documents.
+
+        With a `cap`, those that stand at equal distances among them: see Corpus.windows.
 
         Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
         and added up in float64, on the CPU since not every device has that. Waits for the device.
@@ -50,7 +52,7 @@ class Evaluator:
         sums, sizes, byte_counts = [], [], []
         was_training = self.model.training
         self.model.eval()
-        for inputs, targets in self.corpus.windows(split, self.batch_size, limit):
+        for inputs, targets in self.corpus.windows(split, self.batch_size, limit, cap):
             with self.runtime.autocast():
                 logits = self.model(inputs)
             sums.append(token_losses(logits, targets).sum(dim=1))  # [windows]
@@ -62,13 +64,13 @@ class Evaluator:
         bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
         return Evaluation(total / tokens, bpb, standard_error(nats, counts), tokens)
 
-    def row(self) -> dict[str, float]:
-        """The evaluation of a line of metrics.jsonl.
+    def row(self, cap: int | None = None) -> dict[str, float]:
+        """The evaluation of a line of metrics.jsonl, of each split over at most `cap` targets.
 
         The training loss is taken over as many tokens as validation has.
         """
-        val = self.evaluate("val")
-        train = self.evaluate("train", limit=self.corpus.tokens_per_epoch("val"))
+        val = self.evaluate("val", cap=cap)
+        train = self.evaluate("train", self.corpus.tokens_per_epoch("val"), cap)
         logged = {f"val/{name}": value for name, value in val.metrics.items()}
         return {"train/eval_loss": train.loss, **logged}
 

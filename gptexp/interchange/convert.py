@@ -119,6 +119,9 @@ def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
     if config.rerun or config.init_from is not None:
         key = "rerun" if config.rerun else "init_from"
         raise ConfigError(Problem(key, "an import trains nothing", "leave it out"))
+    if config.trainer.eval_tokens is not None:
+        what = "an import is judged once, and exactly"
+        raise ConfigError(Problem("trainer.eval_tokens", what, "leave it out"))
     if not config.data.documents or config.tokenizer.name != "char":
         fix = "data=names, or data=documents data.path=FILE, and tokenizer=char"
         raise ConfigError(Problem("data", "microGPT reads documents, character by character", fix))

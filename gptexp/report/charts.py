@@ -70,10 +70,12 @@ def overlay(
 
 
 def legend_words(bundle: Bundle) -> str:
-    """A group in a legend: its label, the loss at its best, and whether all of it is finished."""
+    """A group in a legend: its label, the loss at its best, and what is not whole of it."""
     open_ends = sum(bundle.unfinished)
-    mark = f" ({open_ends} unfinished)" if len(bundle.curves) > 1 else " (unfinished)"
-    return f"{bundle.label}: {bundle.best:.3f}{mark if open_ends else ''}"
+    marks = ["capped"] if bundle.capped else []
+    if open_ends:
+        marks.append(f"{open_ends} unfinished" if len(bundle.curves) > 1 else "unfinished")
+    return f"{bundle.label}: {bundle.best:.3f}" + (f" ({', '.join(marks)})" if marks else "")
 
 
 def loss_range(bundles: Sequence[Bundle]) -> tuple[float, float]:

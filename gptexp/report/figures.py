@@ -18,6 +18,11 @@ LOSS_AXIS = (
     "above twice the loss at the start."
 )
 
+CAPPED = (
+    "The evaluations of those marked as capped judge a part of the targets (trainer.eval_tokens), "
+    "and the losses beside their names are of these. "
+)
+
 
 @dataclass(frozen=True)
 class ReportFigure:
@@ -54,6 +59,7 @@ def cliffs(
     best = min(p.val_loss for bundle in bundles for curve in bundle.curves for p in curve)
     caption = "Training dashed, validation solid, the best of each marked. "
     caption += _lines_note(bundles, groups, len(records)) + _unfinished_note(records)
+    caption += CAPPED if any(bundle.capped for bundle in bundles) else ""
     caption += LOSS_AXIS + _ngrams_note(baselines)
     styled = style.styles([bundle.values for bundle in bundles])
     legend = legend_rows([charts.legend_words(bundle) for bundle in bundles], styled)

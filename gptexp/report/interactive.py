@@ -91,7 +91,8 @@ def _figure(bundles: Sequence[Bundle]) -> Any:
 
 def _label(bundle: Bundle) -> str:
     """A label without what Bokeh takes for the begin of a formula, and loads MathJax for."""
-    return FORMULA.sub(r"\1 ", style.shown(bundle.label))
+    label = f"{bundle.label} (capped)" if bundle.capped else bundle.label
+    return FORMULA.sub(r"\1 ", style.shown(label))
 
 
 def _for_any_paper(plot: Any, legend: Any) -> None:

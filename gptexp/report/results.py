@@ -66,6 +66,7 @@ class Bundle:
     curves: list[list[CurvePoint]]
     unfinished: list[bool]  # by curve: whether its run is not done
     band: tuple[list[float], list[float]] | None  # of a mean: lowest and highest validation loss
+    capped: bool = False  # whether evaluations in training judge a part of the targets
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,7 @@ def _one_by_one(label: str, values: tuple[Any, ...], records: Sequence[Record]) 
         curves=[thinned(record.curve) for record in records],
         unfinished=[not record.run.done for record in records],
         band=None,
+        capped=_any_capped(records),
     )
 
 
@@ -219,7 +221,13 @@ def _mean(label: str, values: tuple[Any, ...], records: Sequence[Record]) -> Bun
         low.append(min(losses))
         high.append(max(losses))
     unfinished = [not members[0].run.done]
-    return Bundle(label, values, _best(records), [curve], unfinished, (low, high))
+    return Bundle(
+        label, values, _best(records), [curve], unfinished, (low, high), _any_capped(members)
+    )
+
+
+def _any_capped(records: Sequence[Record]) -> bool:
+    return any(record.run.judged is not None for record in records)
 
 
 def _finished(records: Sequence[Record]) -> Sequence[Record]:

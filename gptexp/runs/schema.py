@@ -21,14 +21,24 @@ MOST_BYTES = 64 * 2**20  # of one JSON file; a manifest holds up to a million ch
 T = TypeVar("T")
 
 
+class Capped(TypedDict):
+    """What the evaluation in training came to, of a run with trainer.eval_tokens."""
+
+    targets: Count  # of validation, that it judged
+    val_loss: Number | None
+    val_bpb: Number | None
+    train_loss: Number | None
+
+
 class _Measured(TypedDict):
-    """One evaluation, in part; losses in nats per token."""
+    """One evaluation, in part; losses in nats per token, over all targets."""
 
     step: Count
     tokens: Number
     epochs: Number
     train_loss: Number | None
     weights_sha256: NotRequired[str]
+    capped: NotRequired[Capped]
     own: NotRequired[dict[str, float | None]]  # values of own metrics
 
 
@@ -126,6 +136,7 @@ class Text(TypedDict, total=False):
     sha256: str
     bounds: dict[str, list[Count]]  # [begin, end) by split, in tokens or documents
     tokens: dict[str, Number]  # in an epoch, by split
+    judged: dict[str, Count]  # targets of an evaluation in training, where it is capped
 
 
 class Fingerprint(TypedDict, total=False):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from gptexp.config import TrainerConfig
-from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus
+from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus, is_capped, judged
 from gptexp.inference.loss import token_losses
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.random import rng_state, set_rng_state
@@ -28,9 +28,11 @@ class Speed:
 def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
     """The time that the whole run takes, with its evaluations, in seconds."""
     trained = corpus.tokens_seen(cfg.max_steps)
-    val, train = corpus.tokens_per_epoch("val"), corpus.tokens_per_epoch("train")
     evaluations = cfg.max_steps // cfg.eval_interval + 1
-    return trained * speed.trained + evaluations * (val + min(val, train)) * speed.evaluated
+    evaluated = evaluations * sum(judged(corpus, cfg.eval_tokens).values())
+    if is_capped(corpus, cfg.eval_tokens):  # the best and the last weights are judged exactly
+        evaluated += 2 * sum(judged(corpus, None).values())
+    return trained * speed.trained + evaluated * speed.evaluated
 
 
 def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:

@@ -166,12 +166,12 @@ class Trainer:
         self.norms.see(self.step, values["train/grad_norm"])
 
     def evaluate_if_due(self) -> None:
-        """An exact evaluation, at every eval_interval and at the end."""
+        """An evaluation, exact where no cap is set, at every eval_interval and at the end."""
         if not self.evaluation_due():
             return
         self.raise_if_diverged()
         with self.off_the_clock():
-            evaluation = self.parts.evaluator.row()
+            evaluation = self.parts.evaluator.row(self.cfg.eval_tokens)
             improved = self.stop.update(evaluation["val/loss"], self.step)
             values = {**self.position(self.step), **evaluation}
             values = self.parts.moments.measured(self.step, values)

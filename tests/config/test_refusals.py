@@ -181,6 +181,7 @@ def test_A6_a_dtype_that_does_not_exist_is_answered_with_those_that_do(refused):
 
 COUNTS = ["max_steps", "batch_size", "grad_accum", "eval_interval", "eval_batch_size"]
 COUNTS += ["log_interval", "sample_tokens", "sample_top_k", "checkpoint_interval", "patience"]
+COUNTS += ["eval_tokens"]
 
 
 @pytest.mark.parametrize("value", [0, -3])

@@ -49,3 +49,20 @@ def test_golden_batch():
         for x, y in zip(*(part.tolist() for part in source.batch(1)), strict=True)
     ]
     assert shown == [(".ann", "anna"), (".dan", "dan\n"), (".cy.", "cy\n")]
+
+
+def test_a_cap_keeps_whole_documents_at_equal_distances():
+    lines = [chr(97 + i % 20) * (1 + i % 7) for i in range(100)]
+    source, _ = corpus(lines, 5, rows=3, val_fraction=0.5)
+    whole = [row for batch in source.windows("val", 4) for row in rows_of(batch)]
+    for cap in range(1, source.targets("val") + 2):
+        rows = [row for batch in source.windows("val", 4, cap=cap) for row in rows_of(batch)]
+        targets = source.targets("val", cap=cap)
+        assert targets <= max(cap, 5)
+        assert targets > cap - 25 or targets == source.targets("val")  # few fit beside them
+        assert len(rows) == len(whole) or cap < source.targets("val")
+        assert all(row in whole for row in rows)
+    few = [row for batch in source.windows("val", 4, cap=10) for row in rows_of(batch)]
+    places = [whole.index(row) for row in few]
+    assert min(places) >= 5  # not the head of the split
+    assert source.targets("val", 60, 10) <= 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gptexp.data.corpus import Splits
+from gptexp.data.corpus import Splits, evenly_spaced
 from gptexp.data.text import TextCorpus
 
 
@@ -41,3 +41,50 @@ def test_windows_are_drawn_evenly():
     assert len(counts) == 10
     assert counts.min() > 420  # 500 expected, with a standard deviation of 21
     assert counts.max() < 580
+
+
+def judged(val: int, cap: int | None, limit: int | None = None) -> list[list[int]]:
+    """The targets of each window of a validation split whose tokens say where they stand."""
+    ids = np.arange(100 + val)
+    splits = Splits(ids[:100], ids[:0], np.arange(val), {})
+    corpus = TextCorpus(splits, 8, 4, 0, torch.device("cpu"))
+    rows = [row.tolist() for b in corpus.windows("val", 3, limit, cap) for row in b.targets]
+    assert sum(map(len, rows)) == corpus.targets("val", limit, cap)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("cap", "firsts"),
+    [
+        (1, [41]),  # a whole window, whatever the cap
+        (8, [41]),
+        (23, [17, 57]),
+        (24, [9, 41, 65]),
+        (80, [1, 9, 17, 25, 33, 41, 49, 57, 65, 73]),  # all but the shorter one
+        (83, [1, 9, 17, 25, 33, 41, 49, 57, 65, 73, 81]),  # all
+        (None, [1, 9, 17, 25, 33, 41, 49, 57, 65, 73, 81]),
+    ],
+)
+def test_a_cap_keeps_whole_windows_at_equal_distances(cap, firsts):
+    assert [row[0] for row in judged(84, cap)] == firsts
+
+
+@pytest.mark.parametrize("val", [2, 8, 9, 10, 40, 84])
+def test_a_cap_is_kept_and_what_it_keeps_is_of_what_an_exact_evaluation_has(val):
+    for limit in (None, 30, 500):
+        whole = judged(val, None, limit)
+        for cap in range(1, val + 2):
+            rows = judged(val, cap, limit)
+            assert all(row in whole for row in rows)
+            assert sum(map(len, rows)) <= max(cap, 8)
+            assert rows == whole or cap < sum(map(len, whole))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_evenly_spaced_indices_have_equal_distances_and_reach_from_end_to_end(count):
+    for chosen in range(1, count + 1):
+        found = evenly_spaced(count, chosen)
+        assert len(found) == chosen
+        ends = np.diff([-1, *found, count])
+        assert ends[1:-1].size == 0 or 1 <= ends[1:-1].min() >= ends[1:-1].max() - 1
+        assert abs(ends[0] - ends[-1]) <= 1

@@ -56,6 +56,7 @@ def without_fields(left: tuple) -> tuple:
         (9, []),  # an evaluation for the end alone
         (7, ["trainer.checkpoint_interval=3", "trainer.sample_interval=0"]),
         (10, ["trainer.keep=all"]),
+        (10, ["trainer.eval_tokens=40"]),
         (10, ["trainer.patience=2", "trainer.min_delta=1.0", "trainer.eval_interval=6"]),
         (10, ["optim=sgd", "optim.lr=3.0", "trainer.grad_clip=1", "trainer.on_overfit=observe"]),
         (1, ["schedule.warmup_steps=0"]),

@@ -128,6 +128,7 @@ def test_an_import_has_the_test_loss_where_there_is_a_test_part(foreign, words, 
         (["model.n_layer=3"], "model: "),
         (["rerun=true"], "rerun: "),
         (["init_from=x"], "init_from: "),
+        (["trainer.eval_tokens=40"], "trainer.eval_tokens: "),
         (["trainer.device=cuda:99"], "trainer.device: "),
     ],
 )

@@ -9,7 +9,7 @@ from report_pages import PICTURES, add, grid, page_of, words
 from run_directories import valley, write_run
 
 from gptexp.analysis import cliff
-from gptexp.report import charts, figures, results, style
+from gptexp.report import charts, figures, interactive, results, style
 from gptexp.report.page import write_report
 
 
@@ -93,6 +93,23 @@ def test_runs_that_are_not_done_are_drawn_and_marked(tmp_path):
     assert "1 run is not done, and an open circle" in figure.caption
     assert "s1 (interrupted, step 300 of 2,000)" in figure.caption
     assert figure.legend[0][2] == "all runs: 1.000 (1 unfinished)"
+
+
+def test_runs_with_capped_evaluations_are_marked(tmp_path):
+    for fraction in (0.1, 0.2):
+        run = add(tmp_path / "a", 32, fraction, 0, 1.0)
+    summary = json.loads((run / "summary.json").read_text())
+    summary["final"]["capped"] = {"targets": 40, "val_loss": 1, "val_bpb": 1, "train_loss": 1}
+    (run / "summary.json").write_text(json.dumps(summary))
+    read = results.read_results(tmp_path / "a")
+    drawn, count = results.bundles(read)
+    [figure, *_] = figures.cliffs(drawn, count, list(read.records.values()))
+    labels = [label for *_, label in figure.legend]
+    assert labels == ["fraction=0.1: 1.000", "fraction=0.2: 1.000 (capped)"]
+    assert figures.CAPPED in figure.caption
+    assert [interactive._label(bundle) for bundle in drawn][1].endswith("fraction=0.2 (capped)")
+    [mean] = [results._mean("all", (), list(read.records.values()))]
+    assert mean.capped
 
 
 def test_a_budget_leaves_the_steps_open(tmp_path):

@@ -50,6 +50,17 @@ def test_a_point_has_its_parameters_tokens_epochs_flops_and_time(words):
     assert time == f"0:{round(work * PER_TOKEN):02}"
 
 
+def test_capped_evaluations_cost_what_they_judge_and_two_exact_ones(words):
+    text = plan_sweep([*words, "trainer.eval_tokens=40"])
+    val = 205 - 1
+    work = 12 * 4 * 8 + ((12 // 4 + 1) * 2 * 40 + 2 * 2 * val) / 3
+    [row] = rows(text)
+    assert row.split()[8] == f"0:{round(work * PER_TOKEN):02}"
+    again = plan_sweep([*words, "trainer.eval_tokens=1000", "trainer.max_steps=2400"])
+    exact = plan_sweep([*words, "trainer.max_steps=2400"])
+    assert again == exact
+
+
 def test_a_grid_is_listed_with_what_each_point_changes_and_a_total(words):
     given = [*without(words, "model.n_layer"), "-m", "model.n_layer=1,2", "seed=3,4"]
     text = plan_sweep(given)
