@@ -23,12 +23,11 @@ from gptexp.data.corpus import (
     evenly_spaced,
     to_device,
 )
-from gptexp.data.read import source
+from gptexp.data.read import BOUNDARY, characters, source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
-BOUNDARY = "\n"
 ORDER_SEED = 0  # of every run: whatever its seed, a run is judged on the same documents
 
 
@@ -48,8 +47,7 @@ class Documents:
         return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
 
     def characters(self, text: str) -> str:
-        """All that occur, by code point, and the boundary last, where microGPT has its BOS."""
-        return "".join(sorted(set(text) - {BOUNDARY})) + BOUNDARY
+        return characters(self.cfg, text)
 
     def split(
         self,

@@ -15,7 +15,10 @@ MARKS = {  # at the start of a text, the longer ones first
     **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16"),
 }
 
+BOUNDARY = "\n"  # before, between and after documents
+
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
+_CHARACTERS: dict[tuple[str, bool], str] = {}  # by digest, and whether of documents
 
 
 def corpus_digest(data: DataConfig) -> str:
@@ -69,6 +72,26 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
             Problem(named, f"holds no text, {len(raw)} bytes of nothing", "give a text")
         )
     return text
+
+
+def characters(data: DataConfig, text: str) -> str:
+    """The characters of the vocabulary, in the order of their ids: all that occur, by code point.
+
+    Of documents, what stands around them is none, and the boundary is last, as microGPT's BOS.
+    """
+    if not data.documents:
+        return "".join(sorted(set(text)))
+    return "".join(sorted(set().union(*map(str.strip, text.split(BOUNDARY))))) + BOUNDARY
+
+
+def corpus_characters(data: DataConfig, sha256: str) -> str:
+    """The `characters` of the corpus file of that digest, read once in a process.
+
+    Raises DataError.
+    """
+    if (key := (sha256, data.documents)) not in _CHARACTERS:
+        _CHARACTERS[key] = characters(data, read_text(data, sha256))
+    return _CHARACTERS[key]
 
 
 def with_line_feeds(text: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
 from gptexp.data.corpus import SPLITS, Batch, Ids, Splits, evenly_spaced, to_device
-from gptexp.data.read import source
+from gptexp.data.read import characters, source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
@@ -25,8 +25,7 @@ class Text:
         return text
 
     def characters(self, text: str) -> str:
-        """All characters that occur, by code point."""
-        return "".join(sorted(set(text)))
+        return characters(self.cfg, text)
 
     def split(
         self,

@@ -1,15 +1,46 @@
-"""Which run a config names, known before anything large is read. Torch-free."""
+"""Which run a config names, known before anything large is read.
 
-from dataclasses import dataclass
+Torch-free, but for an init_from that is a lone checkpoint file, or of an earlier gptexp.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from gptexp.analysis.find import look_up
-from gptexp.config import Config, check, config_hash, run_name
-from gptexp.data.read import corpus_digest
-from gptexp.errors import ConfigError, Problem, StorageError
+from gptexp.config import (
+    ByteTokenizerConfig,
+    CharTokenizerConfig,
+    Config,
+    check,
+    config_hash,
+    run_name,
+)
+from gptexp.data.read import corpus_characters, corpus_digest
+from gptexp.errors import ConfigError, GptexpError, Problem, StorageError
 from gptexp.files import at_home, in_the_way
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import weights_digest
+from gptexp.runs.provenance import fingerprint
+from gptexp.tokenizers.char import CharTokenizer
+
+
+class Start(NamedTuple):
+    """What stands behind init_from, by digests."""
+
+    weights: str
+    vocabulary: str
+
+    @property
+    def untold(self) -> str:
+        """Both digests: how a start counts whose vocabulary neither config nor text tells.
+
+        Otherwise the weights count alone. So they did for every start, once.
+        """
+        return f"{self.weights} {self.vocabulary}"
 
 
 @dataclass(frozen=True)
@@ -17,9 +48,10 @@ class Identity:
     """All that tells a run from others."""
 
     data_sha256: str
-    init_sha256: str | None  # of the weights behind init_from
+    init_sha256: str | None  # of the weights behind init_from; see Start.untold
     hash: str  # of the config, with both
     directory: RunDirectory
+    start: Start | None = None  # what init_from comes to
 
 
 def identify(config: Config, outputs: Path) -> Identity:
@@ -29,12 +61,58 @@ def identify(config: Config, outputs: Path) -> Identity:
     """
     check(config)
     data_sha256 = corpus_digest(config.data)
-    init_sha256 = None if config.init_from is None else init_digest(init_path(config.init_from))
+    if config.init_from is None:
+        identity = _identity(config, outputs, data_sha256, None)
+    else:
+        identity = _started(config, outputs, data_sha256, config.init_from)
+    if (obstacle := in_the_way(identity.directory.path / "config.yaml")) is not None:
+        raise StorageError(obstacle)
+    return identity
+
+
+def _identity(config: Config, outputs: Path, data_sha256: str, init_sha256: str | None) -> Identity:
     hashed = config_hash(config, data_sha256, init_sha256)
     path = outputs / config.name / run_name(config, hashed)
-    if (obstacle := in_the_way(path / "config.yaml")) is not None:
-        raise StorageError(obstacle)
     return Identity(data_sha256, init_sha256, hashed, RunDirectory(path))
+
+
+def _started(config: Config, outputs: Path, data_sha256: str, init_from: str) -> Identity:
+    """The identity of a run that starts from another one."""
+    with named_init_from():
+        run = init_path(init_from)
+        start = start_of(run)
+    plain = _identity(config, outputs, data_sha256, start.weights)
+    if _is_told(start, config, data_sha256) or _is_earlier(plain, run, start, config):
+        return replace(plain, start=start)
+    return replace(_identity(config, outputs, data_sha256, start.untold), start=start)
+
+
+def _is_told(start: Start, config: Config, data_sha256: str) -> bool:
+    """Whether the vocabulary of the start is the one that the config and its text give anyway."""
+    match config.tokenizer:
+        case ByteTokenizerConfig():
+            return True
+        case CharTokenizerConfig():
+            own = CharTokenizer(corpus_characters(config.data, data_sha256))
+            return vocabulary_digest(own.to_dict()) == start.vocabulary
+    return False
+
+
+def _is_earlier(plain: Identity, run: Path, start: Start, config: Config) -> bool:
+    """Whether this very run stands where an earlier gptexp, by the weights alone, has put it."""
+    with contextlib.suppress(GptexpError):
+        manifest = plain.directory.manifest()
+        if manifest.get("config_hash") != plain.hash:
+            return False
+        vocabulary = start.vocabulary
+        if isinstance(config.tokenizer, CharTokenizerConfig) and config.tokenizer.extend:
+            from gptexp.inference.load import read_checkpoint  # torch
+
+            theirs = CharTokenizer(read_checkpoint(run)["tokenizer"]["characters"])
+            own = corpus_characters(config.data, plain.data_sha256)
+            vocabulary = vocabulary_digest(theirs.extended(own).to_dict())
+        return manifest.get("tokenizer", {}).get("sha256") == vocabulary
+    return False
 
 
 def init_path(words: str) -> Path:
@@ -49,11 +127,36 @@ def init_path(words: str) -> Path:
     return path
 
 
-def init_digest(run: Path) -> str:
-    """The digest of the weights; raises CheckpointError."""
-    if (known := weights_digest(run)) is not None:
-        return known
+@contextmanager
+def named_init_from() -> Iterator[None]:
+    """Have the line of what is wrong with the run behind init_from begin with the key."""
+    try:
+        yield
+    except GptexpError as error:
+        first, *others = error.problems
+        if not str(first.subject).startswith("init_from"):
+            first = replace(first, subject="init_from", what=f"{first.subject}: {first.what}")
+        raise type(error)(first, *others) from error
+
+
+def start_of(run: Path) -> Start:
+    """The digests of a run directory, by its best weights, or of a checkpoint.
+
+    Raises CheckpointError.
+    """
+    weights, vocabulary = weights_digest(run), None
+    folder = run.parent.parent if run.parent.name == "checkpoints" else run
+    with contextlib.suppress(GptexpError):
+        vocabulary = RunDirectory(folder).manifest().get("tokenizer", {}).get("sha256")
+    if weights is not None and vocabulary is not None:
+        return Start(weights, vocabulary)
     from gptexp.inference.load import read_checkpoint  # torch: of an earlier gptexp, or a lone file
     from gptexp.runs.checkpoint import digest
 
-    return digest(read_checkpoint(run)["model"])
+    state = read_checkpoint(run)
+    return Start(digest(state["model"]), vocabulary_digest(state["tokenizer"]))
+
+
+def vocabulary_digest(tokenizer: dict[str, Any]) -> str:
+    """The digest of what a tokenizer's to_dict gives, as in a manifest."""
+    return fingerprint(tokenizer)["sha256"]

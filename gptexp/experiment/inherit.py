@@ -13,7 +13,7 @@ from gptexp.config.given import given_keys
 from gptexp.config.identity import UNHASHED
 from gptexp.config.schema import VARIANTS
 from gptexp.errors import ConfigError, GptexpError, Problem
-from gptexp.experiment.identity import init_path
+from gptexp.experiment.identity import init_path, named_init_from
 from gptexp.runs.directory import RunDirectory
 
 LENGTH = {"max_steps", *BUDGETS}  # one choice: of two budgets none would count
@@ -66,11 +66,12 @@ def _take_recipe(stored: Config, config: Config, given: set[str]) -> None:
 
 def _stored(init_from: str) -> Config:
     """The config of the run directory or checkpoint behind init_from; raises ConfigError."""
-    path, fix = init_path(init_from), "restore it, or name another run"
     try:
-        if (path / "config.yaml").exists():
-            return RunDirectory(path).config(fix)
-        return _of_checkpoint(path, init_from)
+        with named_init_from():
+            path, fix = init_path(init_from), "restore it, or name another run"
+            if (path / "config.yaml").exists():
+                return RunDirectory(path).config(fix)
+            return _of_checkpoint(path, init_from)
     except ConfigError:
         raise
     except GptexpError as error:

@@ -17,7 +17,7 @@ from gptexp.data.load import LoadedText, format_of, load_corpus, read_corpus, sp
 from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
-from gptexp.experiment.identity import Identity
+from gptexp.experiment.identity import Identity, Start, named_init_from, vocabulary_digest
 from gptexp.files import at_home
 from gptexp.inference.load import read_checkpoint
 from gptexp.models.counts import flops_per_token, training_memory
@@ -55,9 +55,11 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     ConfigError.raise_for(device_problems(config.trainer, hardware))
     runtime = resolve_runtime(config.trainer, hardware)
     init = read_init(config)
-    if init is not None and checkpoint.digest(init["model"]) != identity.init_sha256:
-        what = f"{config.init_from} changed while the run was starting"
-        raise CheckpointError(Problem("init_from", what, "start it again"))
+    if init is not None:
+        found = Start(checkpoint.digest(init["model"]), vocabulary_digest(init["tokenizer"]))
+        if found != identity.start:
+            what = f"{config.init_from} changed while the run was starting"
+            raise CheckpointError(Problem("init_from", what, "start it again"))
     text = load_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
     if init is not None:
@@ -69,7 +71,10 @@ def prepare(config: Config, identity: Identity) -> Inputs:
 
 def read_init(config: Config) -> checkpoint.State | None:
     """The checkpoint behind init_from, if the config has one; raises CheckpointError."""
-    return None if config.init_from is None else read_checkpoint(at_home(config.init_from))
+    if config.init_from is None:
+        return None
+    with named_init_from():
+        return read_checkpoint(at_home(config.init_from))
 
 
 def load_text(
@@ -92,15 +97,15 @@ def load_text(
 
 def _with_characters_of(text: str, tokenizer: CharTokenizer, config: Config) -> CharTokenizer:
     """The tokenizer, extended where the text needs it and the config says so, else refused."""
-    characters = format_of(config.data).characters(text)
-    unknown = "".join(c for c in characters if c not in tokenizer.characters)
+    extended = tokenizer.extended(format_of(config.data).characters(text))
     assert isinstance(config.tokenizer, CharTokenizerConfig)
+    unknown = extended.characters.removeprefix(tokenizer.characters)
     if unknown and not config.tokenizer.extend:
         named = name_characters(code_points(unknown))
         what = f"{config.init_from} does not know {named} of {source(config.data)}"
         fix = "tokenizer.extend=true, which adds rows for them, or leave them out of the text"
         raise CheckpointError(Problem("init_from", what, fix))
-    return CharTokenizer(tokenizer.characters + unknown)
+    return extended
 
 
 def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:

@@ -63,6 +63,10 @@ def run_again(record: Record, config: Config, folder: Path, until: int, kill: bo
     trainer = replace(config.trainer, keep=Keep.all, retry_failed=False)
     config = replace(config, rerun=False, logger=quiet, trainer=trainer)
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
+    if config.init_from is not None:  # where it stands tells how its start is hashed: see identity
+        kept = RunDirectory(folder / "outputs" / config.name / record.manifest["run"])
+        kept.path.mkdir(parents=True)
+        kept.write_json("manifest.json", record.manifest)
     save_at = sorted(step for step in record.entries if step <= until)
     job = Job(str(folder / "config.yaml"), str(folder / "outputs"), until // 2, save_at)
     if kill:

@@ -14,7 +14,7 @@ from gptexp.data.load import LoadedText, read_corpus, split_corpus
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, ReproduceError
 from gptexp.experiment.compatibility import other_shapes
 from gptexp.experiment.finish import Exact, TrainingResult, build_summary, count_ngrams
-from gptexp.experiment.identity import init_digest
+from gptexp.experiment.identity import Start, start_of
 from gptexp.experiment.integrity import Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
 from gptexp.files import at_home
@@ -95,16 +95,21 @@ def check_config(record: Record) -> Finding:
     init_from, told = record.config().init_from, record.manifest["config_hash"][:8]
     if is_import(record):
         return Finding("config.yaml", f"hash {told}; it covers the imported file too")
-    init = None if init_from is None else init_digest(_find_init(record, init_from))
-    if what := _check_hash(record, init):
+    start = None if init_from is None else start_of(_find_init(record, init_from))
+    if what := _check_hash(record, start):
         return Finding("config.yaml", what, Verdict.DIFFERENT)
     return Finding("config.yaml", f"hash {told}, as in the directory's name and in manifest.json")
 
 
-def _check_hash(record: Record, init_sha256: str | None) -> str | None:
-    """What is wrong with the hash of the config; None where it is that of all who name it."""
+def _check_hash(record: Record, start: Start | None) -> str | None:
+    """What is wrong with the hash of the config; None where it is that of all who name it.
+
+    The vocabulary of a start may be in it, or none: see identity.Start.
+    """
     config, told = record.config(), record.manifest["config_hash"]
-    made = config_hash(config, record.manifest["data"]["sha256"], init_sha256)
+    inits = [None] if start is None else [start.weights, start.untold]
+    by_init = [config_hash(config, record.manifest["data"]["sha256"], init) for init in inits]
+    made = told if told in by_init else by_init[0]
     if made != told:
         return f"its hash is {made[:8]}, and {told[:8]} in manifest.json"
     tail = re.search(r"-([0-9a-f]{8})(\.old\d+)?$", record.path.resolve().name)
@@ -302,7 +307,7 @@ def _find_init(record: Record, init_from: str) -> Path:
     own = at_home(init_from)
     for path in [own, *(folder / own for folder in record.path.resolve().parents)]:
         try:
-            if path.exists() and _check_hash(record, init_digest(path)) is None:
+            if path.exists() and _check_hash(record, start_of(path)) is None:
                 return path.absolute()
         except (GptexpError, OSError):
             continue

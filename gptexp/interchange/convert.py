@@ -18,9 +18,8 @@ from gptexp.config import (
     run_name,
     to_dict,
 )
-from gptexp.data.documents import BOUNDARY
 from gptexp.data.load import read_corpus, split_corpus
-from gptexp.data.read import corpus_digest, source
+from gptexp.data.read import BOUNDARY, corpus_digest, source
 from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
 from gptexp.experiment.finish import TrainingResult, finish
 from gptexp.experiment.identity import Identity

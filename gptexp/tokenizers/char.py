@@ -28,6 +28,12 @@ class CharTokenizer(Tokenizer):
         """The vocabulary of all characters in `text`, by code point."""
         return cls("".join(sorted(set(text))))
 
+    def extended(self, characters: str) -> "CharTokenizer":
+        """With those of `characters` that it lacks behind its own."""
+        return CharTokenizer(
+            self.characters + "".join(c for c in characters if c not in self.characters)
+        )
+
     def encode(self, text: str) -> NDArray[np.int64]:
         points = code_points(text)
         ids = self.ids.take(points, mode="clip")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ import pytest
 import torch
 import yaml
 from interruptions import Small, finish, stop_before_step, uninterrupted
+from judged_runs import Judge
 from small_runs import ONE_LINE, metrics, only, problem_lines, put, summary
 
-from gptexp.config import Config
+from gptexp.config import Config, config_hash
 from gptexp.errors import GptexpError
-from gptexp.experiment.identity import identify
+from gptexp.experiment import identity
+from gptexp.experiment.identity import identify, start_of
+from gptexp.experiment.inherit import inherited
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.run import run_experiment
 from gptexp.inference.load import read_checkpoint
+from gptexp.runs.entries import weights_digest
 
 
 def refusal(config: Config, outputs: Path) -> list[str]:
@@ -204,3 +209,149 @@ def test_C6_a_checkpoint_whose_config_cannot_be_read_is_refused(
     assert line == [
         f"init_from: {path}: model.n_loops: no such key. Fix: use the gptexp that wrote it"
     ]
+
+
+# The vocabulary of the start, which neither config nor text may tell
+
+SHIFTED = str.maketrans("ehi", "hij")  # in the order of their code points, so the ids stay
+
+
+@pytest.fixture
+def alike(small: Small, tmp_path: Path, text_file: Path) -> tuple[Path, Path]:
+    """Two runs of equal weights, in which some characters have other ids."""
+    other = small("trainer.max_steps=4")
+    other.data.path = str(text_file.with_name("shifted.txt"))
+    Path(other.data.path).write_text(text_file.read_text().translate(SHIFTED))
+    one = run_experiment(small("trainer.max_steps=4"), tmp_path / "one").path
+    return one, run_experiment(other, tmp_path / "other").path
+
+
+@pytest.fixture
+def tuned(small: Small, text_file: Path) -> Callable[..., Config]:
+    """`tuned(run)`: a small run from it, on a text of what both of `alike` know."""
+    common = text_file.with_name("common.txt")
+    common.write_text(text_file.read_text().replace("e", "h"))
+
+    def build(start: Path, *overrides: str) -> Config:
+        config = small("trainer.max_steps=4", *overrides)
+        config.data.path, config.init_from = str(common), str(start)
+        return config
+
+    return build
+
+
+@pytest.fixture
+def by_weights(monkeypatch: pytest.MonkeyPatch) -> Callable[[Config, Path], Path]:
+    """`by_weights(config, outputs)`: the run as an earlier gptexp has trained it."""
+
+    def train(config: Config, outputs: Path) -> Path:
+        with monkeypatch.context() as patch:
+            patch.setattr(identity, "_is_told", lambda *_: True)
+            found = run_experiment(config, outputs)
+        assert found.state == "done"
+        return found.path
+
+    return train
+
+
+def test_equal_weights_in_other_vocabularies_are_other_runs(tuned, alike, tmp_path: Path) -> None:
+    one, other = map(start_of, alike)
+    assert one.weights == other.weights
+    assert one.vocabulary != other.vocabulary
+    runs = [run_experiment(tuned(start), tmp_path) for start in alike]
+    assert [run.state for run in runs] == ["done", "done"]
+    assert runs[0].path != runs[1].path
+    assert metrics(runs[0].path) != metrics(runs[1].path)
+    for start, run in zip(alike, runs, strict=True):
+        assert run_experiment(tuned(start), tmp_path).path == run.path
+        [checkpoint] = (start / "checkpoints").glob("*.pt")
+        assert run_experiment(tuned(checkpoint), tmp_path).state == "already done"
+        shutil.copy(checkpoint, tmp_path / "lone.pt")
+        assert run_experiment(tuned(tmp_path / "lone.pt"), tmp_path).state == "already done"
+
+
+def test_a_vocabulary_that_the_text_gives_anyway_leaves_the_hash_as_it_was(
+    small: Small, trained: Path, tmp_path: Path
+) -> None:
+    config = put(small("seed=1"), "init_from", str(trained))
+    found = identify(config, tmp_path)
+    weights = weights_digest(trained)
+    assert found.hash == config_hash(config, found.data_sha256, weights)
+
+
+def test_the_hash_of_a_start_is_what_it_was(composed: Callable[..., Config]) -> None:
+    found = config_hash(composed("model=tiny", "data=text", "data.path=x"), "0" * 64, "1" * 64)
+    assert found == "486fac294707e2c613e5e151a4362fe693eaa738ce785270130357e65ec4b02e"
+
+
+@pytest.mark.parametrize("extend", ["false", "true"])
+def test_a_run_that_an_earlier_gptexp_hashed_by_the_weights_alone_is_found_again(
+    tuned, alike, by_weights, tmp_path: Path, judge: Judge, extend: str
+) -> None:
+    start, other = alike
+    config = tuned(start, f"tokenizer.extend={extend}")
+    if extend == "true":
+        with Path(config.data.path).open("a") as file:
+            file.write("xyz" * 50)
+    old = by_weights(config, tmp_path)
+    again = run_experiment(config, tmp_path)
+    assert (again.state, again.path) == ("already done", old)
+    assert run_experiment(config, tmp_path / "elsewhere").path.name != old.name
+    config.init_from = str(other)
+    assert run_experiment(config, tmp_path).path != old
+    for level in ("verify", "full"):
+        code, lines = judge(old, level)
+        assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
+
+
+def test_a_run_with_the_vocabulary_in_its_hash_is_reproduced(
+    tuned, alike, tmp_path: Path, judge: Judge
+) -> None:
+    run = run_experiment(tuned(alike[0]), tmp_path).path
+    for level in ("verify", "full"):
+        code, lines = judge(run, level)
+        assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
+
+
+def test_a_run_of_an_earlier_gptexp_that_was_interrupted_goes_on(
+    tuned, alike, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tuned(alike[0], "trainer.max_steps=12")
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "_is_told", lambda *_: True)
+        stop_before_step(config, tmp_path, 6)
+    [old] = (tmp_path / config.name).iterdir()
+    assert run_experiment(config, tmp_path).path == old
+    assert summary(old)["steps"] == 12
+
+
+# What is wrong with it
+
+
+@pytest.mark.parametrize("spoil", ["nope", "empty", "junk.pt", "config", "checkpoint"])
+def test_what_is_wrong_behind_init_from_names_the_key(
+    small: Small, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, spoil: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "junk.pt").write_bytes(b"junk")
+    words = str(trained) if spoil in ("config", "checkpoint") else spoil
+    if spoil == "config":
+        (trained / "config.yaml").write_text("a: 1\n")
+    if spoil == "checkpoint":
+        (trained / "config.yaml").unlink()
+        next(trained.glob("checkpoints/*.pt")).write_bytes(b"junk")
+    config = put(small(), "init_from", words)
+    found = [only(problems_of(inherited, config, [f"init_from={words}"]))]
+    if spoil != "config":  # of which identity reads none
+        found.append(only(problems_of(identify, config, tmp_path)))
+    for line in found:
+        assert line.startswith(f"init_from: {words}"), line
+
+
+def problems_of(call: Callable[..., object], *arguments: object) -> list[str]:
+    with pytest.raises(GptexpError) as refused:
+        call(*arguments)
+    assert refused.value.exit_code == 2
+    assert all(ONE_LINE.fullmatch(line) for line in problem_lines(refused.value))
+    return problem_lines(refused.value)
