@@ -76,6 +76,18 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[s
     ]
 
 
+def plain(value: object) -> str:
+    """A value of the config as one would type it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:.12g}"
+    return str(value)
+
+
 def listed(items: Sequence[object], most: int = 5) -> str:
     """The first few of the items in one line, and how many more there are."""
     more = f" and {len(items) - most} more" if len(items) > most else ""

@@ -24,7 +24,7 @@ from gptexp.runs.schema import (
     read_manifest,
     read_summary,
 )
-from gptexp.text import aligned
+from gptexp.text import aligned, plain
 
 LOSSES = ("train/loss", "train/eval_loss", "val/loss")
 
@@ -251,7 +251,7 @@ def _shown(value: Any, exact: bool) -> str:
         return "-"
     if isinstance(value, float):
         return repr(value) if exact else f"{value:.12g}"
-    text = " ".join(str(value).split())
+    text = " ".join(plain(value).split())
     if DIGEST.fullmatch(text):
         return text[:12]
     return text if len(text) <= WIDE else f"{text[: WIDE - 1]}…"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from gptexp.analysis.records import Run, mixed
 from gptexp.errors import ConfigError
-from gptexp.text import listed, plural, unknown_name
+from gptexp.text import listed, plain, plural, unknown_name
 
 FIGURES = ("best", "best_step", "final", "height", "test")  # of a Run, to take means of
 
@@ -186,7 +186,7 @@ def capped(runs: Sequence[Run]) -> list[str]:
 
 def label(by: Sequence[str], values: Sequence[Any]) -> str:
     """A group in words: each key with its value, or `all runs` where there is no key."""
-    words = [f"{key}={value}" for key, value in zip(by, values, strict=True)]
+    words = [f"{key}={plain(value)}" for key, value in zip(by, values, strict=True)]
     return " ".join(words) or "all runs"
 
 

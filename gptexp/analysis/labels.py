@@ -11,6 +11,7 @@ from typing import Any
 from gptexp.analysis.groups import gathered
 from gptexp.analysis.records import Run, mixed
 from gptexp.config import flat, is_hashed
+from gptexp.text import plain
 
 
 def label_runs(runs: Sequence[Run]) -> dict[Path, str]:
@@ -88,18 +89,6 @@ def in_words(keys: Sequence[str], config: dict[str, Any]) -> str:
 def leaves(keys: Sequence[str]) -> list[str]:
     """The keys without their sections: `lr` of optim.lr, `optim` of optim.name."""
     return [key.removesuffix(".name").rpartition(".")[2] for key in keys]
-
-
-def plain(value: Any) -> str:
-    """A value of the config as one would type it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:.12g}"
-    return str(value)
 
 
 def _told_apart(labels: dict[Path, str]) -> dict[Path, str]:

@@ -24,7 +24,7 @@ from gptexp.analysis.records import Run
 from gptexp.analysis.where import Condition, parse
 from gptexp.errors import Problem
 from gptexp.runs.state import RunState
-from gptexp.text import listed, plural
+from gptexp.text import listed, plain, plural
 
 MOST_KEYS = 6  # that differ, before those that follow from others are left out
 
@@ -224,7 +224,7 @@ class View:
             values = [_compared(item, condition) for item in everyone]
             if not any(map(condition.holds, values)):
                 there = dict.fromkeys(sorted(values, key=groups.sort_key))
-                what = listed(["null" if v is None else v for v in there])
+                what = listed([plain(value) for value in there])
                 return f"no run of {len(self.runs)} has {condition}: {condition.name} is {what}"
         return f"no run of {len(self.runs)} meets {' and '.join(map(str, self.conditions))}"
 

@@ -17,7 +17,7 @@ from gptexp.config.hydra_errors import choices
 from gptexp.config.identity import flat
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError, Problem
-from gptexp.text import nearest
+from gptexp.text import nearest, plain
 
 FIELD = re.compile(r"    (\w+): ([^=#]+?)(?: = .+?)?  # (.+)")
 
@@ -105,8 +105,7 @@ def _in_full(key: Key, values: dict[str, object]) -> str:
     if key.of:
         rows.append(("of", ", ".join(f"{chosen}={name}" for name in key.of)))
     if key.name in values and (not key.of or values[chosen] in key.of):
-        value = values[key.name]
-        rows.append(("by default", "null" if value is None else str(value) or "none"))
+        rows.append(("by default", plain(values[key.name]) or "none"))
     return "\n".join([key.name, *_listed(rows)])
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from gptexp.analysis.labels import label_runs
 from gptexp.analysis.records import MOVED_ASIDE, collect, is_run
 from gptexp.config import Config, LoggerConfig, to_dict
-from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem
+from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, StorageError
+from gptexp.files import refusal
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import BEST, read_entry, verified_bytes
 from gptexp.runs.journal import Sample, Samples, curves
@@ -55,6 +56,9 @@ def export_dashboard(run: Path, to: str) -> None:
         except GptexpError:
             raise
         except Exception as error:
+            # Of W&B, which has a network too, only what names a file.
+            if isinstance(error, OSError) and error.errno and (to != "wandb" or error.filename):
+                raise StorageError(refusal(error, Path(error.filename or run))) from error
             what = str(error).partition("\n")[0]
             problem = Problem(run, f"{to} failed: {what}", "see to that, and again")
             raise GptexpError(problem) from error

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gptexp.analysis.groups import Statistic
-from gptexp.analysis.labels import plain
 from gptexp.report import style
 from gptexp.report.points import Factor, Series
 from gptexp.report.style import WIDE
+from gptexp.text import plain
 
 TICKS_PER_INCH = 0.8  # of numbers such as 1.21M
 

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 
 from gptexp.analysis.groups import Statistic
-from gptexp.analysis.labels import plain
 from gptexp.report import loss_charts, style
 from gptexp.report.figures import ReportFigure, legend_rows
 from gptexp.report.loss_charts import Cell
@@ -20,7 +19,7 @@ from gptexp.report.points import (
 )
 from gptexp.report.results import MOST_GROUPS, spread
 from gptexp.report.style import WIDE
-from gptexp.text import listed
+from gptexp.text import listed, plain
 
 MOST_FIGURES = 6  # of losses over one factor each
 

@@ -12,7 +12,7 @@ from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.results import Record, Results
 from gptexp.runs.schema import Checkout, Environment, Text
 from gptexp.runs.secrets import masked
-from gptexp.text import duration
+from gptexp.text import duration, plain
 
 MOST_VALUES = 8  # of a key or a fact, that are listed
 
@@ -76,7 +76,7 @@ def _varying(records: Sequence[Record]) -> list[str]:
         values = list(dict.fromkeys(run.config[key] for run in runs if key in run.config))
         values.sort(key=groups.sort_key)
         more = f", ... ({len(values)} values)" if len(values) > MOST_VALUES else ""
-        lines.append(f"{key}: {', '.join(map(str, values[:MOST_VALUES]))}{more}")
+        lines.append(f"{key}: {', '.join(map(plain, values[:MOST_VALUES]))}{more}")
     return lines
 
 

@@ -29,6 +29,21 @@ def test_a_key_goes_by_its_end_and_says_its_value_by_default():
     assert "  type        stop, observe" in describe("trainer.on_overfit")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rerun", "false"),
+        ("logger.tensorboard", "true"),
+        ("init_from", "null"),
+        ("plugins", "none"),
+        ("trainer.max_steps", "2000"),
+        ("trainer.device", "auto"),
+    ],
+)
+def test_a_value_is_shown_as_one_types_it(key, value):
+    assert describe(key).endswith(f"by default  {value}")
+
+
 def test_a_key_of_one_choice_says_so_and_has_no_value_of_another():
     """The width of model=mlp is not that of the GPT which is the default."""
     of_gpt, of_mlp = describe("n_embd").split("\n\n")

@@ -172,6 +172,27 @@ def uploaded(run: Path, monkeypatch: pytest.MonkeyPatch, gptexp: Any) -> tuple[A
     return (*seen, *[None] * (2 - len(seen)), result)
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (PermissionError(13, "Permission denied", "x/events"), 4, "x/events: Permission denied. "),
+        (OSError(28, "No space left on device"), 4, "No space left on device; "),
+        (RuntimeError("odd"), 1, "tensorboard failed: odd. "),
+    ],
+)
+def test_F6_a_disk_that_refuses_an_export_is_told_as_storage(
+    run: Path, gptexp: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, line: str
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(dashboards, "opened", refuse)
+    result = gptexp("export", run, "--to", "tensorboard")
+    assert result.code == code
+    [shown] = result.errors
+    assert line in shown
+
+
 def test_an_export_is_labelled_by_what_varies_beside_it(run: Path, tmp_path: Path) -> None:
     assert dashboards.label_beside(run) == ""
     shutil.copytree(run, run.with_name(f"{run.name}.old1"))

@@ -142,6 +142,11 @@ def test_D1_D2_G8_a_signal_saves_the_current_point_and_starts_no_new_one(
         result = command_runs("seed=0,1,2")
     assert result.code == 128 + number
     assert states(result.out) == ["done", "interrupted", "not started"]
+    [row] = [line for line in result.out.splitlines() if line.startswith("interrupted")]
+    assert row.endswith(
+        "s1     saved at step 7 of 12; the same command goes on from there "
+        "(rerun=true would start anew)"
+    )
     assert (only_path("*-s1-*") / "checkpoints" / "step-7.pt").exists()
     assert [line.partition(";")[0] for line in result.err.splitlines()] == [
         "gptexp: 2/3 s1: interrupted: saved at step 7 of 12",
