@@ -32,9 +32,10 @@ def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> di
     """The part of the config that is the run's identity.
 
     Files count by content: `data.path` is replaced by the file's SHA-256, `init_from` by the digest
-    of its weights. A device counts without its index. A key at its dataclass default is left out,
-    so that adding such a key later changes no hash. `trainer.max_steps` is left out where a budget
-    in other units replaces it: the number of steps then follows from the rest.
+    of its weights, joined by that of their vocabulary where the text does not tell it: see
+    experiment/identity.py. A device counts without its index. A key at its dataclass default is
+    left out, so that adding such a key later changes no hash. `trainer.max_steps` is left out where
+    a budget in other units replaces it: the number of steps then follows from the rest.
     """
     values = to_dict(config)
     part: dict[str, Any] = {"seed": config.seed}
