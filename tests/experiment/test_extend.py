@@ -249,7 +249,7 @@ def test_a_run_that_may_be_extended_keeps_its_last_checkpoint(
 
 
 def test_a_best_that_only_the_end_looked_at_is_none_of_the_longer_run(constant, tmp_path) -> None:
-    noisy = ["optim.lr=0.1", "trainer.on_overfit=observe", "trainer.eval_interval=8"]
+    noisy = ["optim.lr=0.1", "seed=1", "trainer.on_overfit=observe", "trainer.eval_interval=8"]
     straight = uninterrupted(constant(LONG, *noisy), tmp_path / "straight")
     short = run_experiment(constant(15, *noisy), tmp_path).path
     best = RunDirectory(short).summary()["best"]
