@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from gptexp import console
-from gptexp.config import arguments, compose, hydra_errors, keys, words
+from gptexp.config import arguments, compose, hydra_errors, keys, own, words
 from gptexp.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -85,6 +85,8 @@ def cli() -> int:
 
             return run_experiment(inherited(config, typed), overrides=typed).exit_code
         ConfigError.raise_for(arguments.option_problems(typed))
+        own.load_for(typed)
+        own.load_for_completion(os.environ.get("COMP_LINE", ""))  # of a shell that asks
         sys.argv[1:] = words.as_typed(typed)
         main()
         if not outcomes:  # but an answer

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gptexp.config.own import model, optimizer, tokenizer
 from gptexp.plugins import metric, on
 
 if TYPE_CHECKING:
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
     from gptexp.runs.state import Outcome
 
 __version__ = "0.1.0"
-__all__ = ["load", "load_runs", "metric", "on", "train", "train_grid"]
+__all__ = [
+    "load",
+    "load_runs",
+    "metric",
+    "model",
+    "on",
+    "optimizer",
+    "tokenizer",
+    "train",
+    "train_grid",
+]
 
 log = logging.getLogger(__name__)
 
@@ -93,30 +104,34 @@ def load_runs(*folders: str | Path) -> "Runs":
     return Runs(runs)
 
 
-def load(run: "str | Path | Run", device: str = "cpu") -> "LoadedRun":
+def load(run: "str | Path | Run", device: str = "cpu", plugins: Sequence[str] = ()) -> "LoadedRun":
     """Model (best weights, evaluation mode), tokenizer, config and metrics of a run directory.
 
     `run` may also be a checkpoint file, one of `load_runs`, or say which run as it does after a
-    verb, best:outputs/lr; `device` is a torch device, such as cuda:0. Raises ConfigError when no
-    run, or more than one, is meant, and CheckpointError when there is no checkpoint that can be
+    verb, best:outputs/lr; `device` is a torch device, such as cuda:0. `plugins` are the modules of
+    an own model, optimizer or tokenizer, which a run directory only names. Raises ConfigError when
+    no run, or more than one, is meant, and CheckpointError when there is no checkpoint that can be
     verified.
     """
+    from gptexp import plugins as own
     from gptexp.analysis.find import find_run
     from gptexp.inference.load import load_run
 
+    own.load(_words(plugins, "plugins", "['my_module']"))
     return load_run(find_run(_path(getattr(run, "path", run))).path, device)
 
 
-def _words(overrides: object) -> list[str]:
-    """The overrides; raises ConfigError for what is no list of words, such as one word."""
+def _words(
+    words: object, name: str = "overrides", example: str = "['seed=1', 'optim.lr=1e-3']"
+) -> list[str]:
+    """The words of a list; raises ConfigError for what is none, such as one word."""
     from gptexp.errors import ConfigError, Problem
 
-    if isinstance(overrides, str) or not isinstance(overrides, Sequence):
-        what, fix = f"{overrides!r} is no list", "a list, as ['seed=1', 'optim.lr=1e-3']"
-        raise ConfigError(Problem("overrides", what, fix))
-    if odd := [word for word in overrides if not isinstance(word, str)]:
-        raise ConfigError(Problem("overrides", f"{odd[0]!r} is no text", "KEY=VALUE in quotes"))
-    return list(overrides)
+    if isinstance(words, str) or not isinstance(words, Sequence):
+        raise ConfigError(Problem(name, f"{words!r} is no list", f"a list, as {example}"))
+    if odd := [word for word in words if not isinstance(word, str)]:
+        raise ConfigError(Problem(name, f"{odd[0]!r} is no text", f"texts, as {example}"))
+    return list(words)
 
 
 def _path(path: object) -> Path:

@@ -66,6 +66,19 @@ class ConfigError(GptexpError):
     exit_code = 2
 
 
+class OwnCodeError(ConfigError):
+    """A stored config has a variant of own code, whose modules have to be named to be imported."""
+
+    def __init__(self, problem: Problem, modules: list[str]) -> None:
+        super().__init__(problem)
+        self.modules = modules
+
+    def of(self, owner: str | Path, fix: str | None = None) -> "OwnCodeError":
+        """The same of a file, with another fix where one is given."""
+        [problem] = self.problems
+        return OwnCodeError(Problem(owner, problem.what, fix or problem.fix), self.modules)
+
+
 class DataError(GptexpError):
     """A corpus, or a text to be read, cannot be used."""
 

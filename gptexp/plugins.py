@@ -1,19 +1,23 @@
-"""Own code that is told of a run: metrics and callbacks, registered by modules that a run names.
+"""Own code, registered by modules that a command names: metrics, callbacks, variants of a config.
 
-A module is imported for the command that trains, and never for what a run directory says.
+A module is imported for what its user types, and never for what a run directory says. How variants
+are registered says config/own.py.
 """
 
 import hashlib
 import importlib
+import importlib.util
 import re
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import ConfigError, GptexpError, Problem
 from gptexp.text import shortened
 
 MOMENTS = ("start", "evaluated", "saved", "end")
@@ -21,17 +25,21 @@ MOMENTS = ("start", "evaluated", "saved", "end")
 NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)+")
 OURS = ("train", "val", "test", "best", "final", "tok")  # what the project's own names begin with
 
+LONGEST = 200  # characters of what own code raises that are shown
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """A function that a module registered."""
+    """A function, or a class, that a module registered."""
 
     module: str
-    moment: str  # one of MOMENTS, or "metric"
-    name: str  # of a metric, as my/vowels; of a callback, that of its function
+    moment: str  # one of MOMENTS, "metric", or the section of which it is a variant
+    name: str  # of a metric, as my/vowels; of a variant; of a callback, that of its function
     call: Callable[..., Any]
+    config: type | None = None  # the dataclass of a variant
+    code: Mapping[str, str] = field(default_factory=dict)  # of a variant; see code_of
 
     def __str__(self) -> str:
         return f"{self.name} of {self.module}"
@@ -40,16 +48,34 @@ class Plugin:
 _registered: list[Plugin] = []  # by all modules that this process imported
 
 
+class Variants(Mapping[str, type]):
+    """The dataclasses that modules registered for a section of the config, by name."""
+
+    def __init__(self, section: str) -> None:
+        self.section = section
+
+    def __getitem__(self, name: str) -> type:
+        if (found := named(self.section, name)) is None or found.config is None:
+            raise KeyError(name)
+        return found.config
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(p.name for p in _registered if p.moment == self.section)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+
 def metric(name: str) -> Callable[[F], F]:
     """Register a function that is called at each evaluation and returns a number.
 
     `name` has a "/", as my/vowels; it is the curve in metrics.jsonl and in dashboards, and a column
     of tables. Raises ConfigError for a name that cannot be one, or is taken.
     """
-    module = _caller()
+    module = caller()
 
     def register(function: F) -> F:
-        _add(Plugin(module, "metric", name, function))
+        add(Plugin(module, "metric", name, function))
         return function
 
     if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -63,11 +89,11 @@ def metric(name: str) -> Callable[[F], F]:
 
 def on(moment: str) -> Callable[[F], F]:
     """Register a function that is called at one of MOMENTS; raises ConfigError for another."""
-    module = _caller()
+    module = caller()
 
     def register(function: F) -> F:
         name = getattr(function, "__name__", type(function).__name__)
-        _add(Plugin(module, moment, name, function))
+        add(Plugin(module, moment, name, function))
         return function
 
     if moment not in MOMENTS:
@@ -100,8 +126,88 @@ def chosen(modules: Sequence[str]) -> list[Plugin]:
 
 
 def sources(modules: Sequence[str]) -> list[dict[str, Any]]:
-    """Name and SHA-256 of the file of each imported module; None for one without a file."""
-    return [{"module": name, "sha256": _digest(_file(name))} for name in modules]
+    """Name and SHA-256 of the file of each imported module; None for one without a file.
+
+    With the files that are hashed, where it has a variant of the config.
+    """
+    listed = []
+    for name in modules:
+        files = {k: v for plugin in chosen([name]) for k, v in plugin.code.items()}
+        entry = {"module": name, "sha256": _digest(_file(name))}
+        listed.append({**entry, "files": files} if files else entry)
+    return listed
+
+
+def code_of(module: str) -> dict[str, str]:
+    """SHA-256 of a module's source file, or of all those of the package that it is in, by path.
+
+    Imports nothing. Empty for a module that is not there, or has no source.
+    """
+    top = module.partition(".")[0]
+    importlib.invalidate_caches()
+    spec = importlib.util.find_spec(top)
+    if spec is None:
+        return {}
+    if spec.submodule_search_locations is None:
+        files = [Path(spec.origin or "")]
+        return {path.name: str(_digest(path)) for path in files if path.suffix == ".py"}
+    return {
+        f"{top}/{path.relative_to(folder).as_posix()}": str(_digest(path))
+        for folder in map(Path, spec.submodule_search_locations)
+        for path in sorted(folder.rglob("*.py"))
+    }
+
+
+def own(cfg: object) -> Plugin | None:
+    """What was registered with the dataclass of a section; None for one of gptexp's own."""
+    return next((p for p in _registered if p.config is type(cfg)), None)
+
+
+def built_by(cfg: object) -> Plugin:
+    """What was registered with the dataclass of a section; raises TypeError where nothing was."""
+    if (plugin := own(cfg)) is None:
+        raise TypeError(f"nothing is built from {type(cfg).__name__}")
+    return plugin
+
+
+def named(section: str, name: str) -> Plugin | None:
+    """The variant of a section of that name, if a module registered one."""
+    return next((p for p in _registered if (p.moment, p.name) == (section, name)), None)
+
+
+@contextmanager
+def running(plugin: Plugin | None) -> Iterator[None]:
+    """Raises ConfigError, which names the place, for whatever own code raises inside."""
+    try:
+        yield
+    except GptexpError:
+        raise
+    except (Exception, SystemExit) as error:
+        if plugin is None or type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise ConfigError(failed(plugin, error)) from error
+
+
+def failed(plugin: Plugin, error: BaseException) -> Problem:
+    """The problem of own code that raised, with its innermost line."""
+    reason = shortened(" ".join(f"{type(error).__name__}: {error}".split()), LONGEST)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_of(plugin, f.filename)]
+    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return Problem(str(plugin), reason, f"correct {place or _file(plugin.module)}")
+
+
+def culprit(error: BaseException) -> Problem | None:
+    """The problem of a variant's code in which an error was raised; None for an error of ours."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        for plugin in _registered:
+            if plugin.code and _is_of(plugin, frame.filename):
+                return failed(plugin, error)
+    return None
+
+
+def is_module(name: object) -> bool:
+    """Whether a value can name a module, as in an import."""
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def is_own(name: str) -> bool:
@@ -109,14 +215,15 @@ def is_own(name: str) -> bool:
     return name.partition("/")[0] in OURS
 
 
-def _caller() -> str:
-    """The module whose line calls `metric` or `on`."""
+def caller() -> str:
+    """The module whose line calls the function that asks: a decorator."""
     name: str = sys._getframe(2).f_globals.get("__name__", "?")
     return name
 
 
-def _add(plugin: Plugin) -> None:
-    if plugin.module == "__main__":  # a notebook's cell, which may run again
+def add(plugin: Plugin) -> None:
+    """Register it, in place of what stands where a module, or a notebook's cell, runs again."""
+    if plugin.module == "__main__" or plugin.config is not None:
         same = (plugin.module, plugin.moment, plugin.name)
         _registered[:] = [p for p in _registered if (p.module, p.moment, p.name) != same]
     _registered.append(plugin)
@@ -141,7 +248,13 @@ def _import(module: str) -> None:
         raise ConfigError(Problem("plugins", what, fix)) from error
     if not chosen([module]):
         what = f"{module} ({_file(module) or 'no file'}) registers nothing"
-        raise ConfigError(Problem("plugins", what, "@gptexp.metric(...) or @gptexp.on(...) in it"))
+        fix = "@gptexp.metric(...), @gptexp.on(...) or @gptexp.optimizer(...) in it"
+        raise ConfigError(Problem("plugins", what, fix))
+
+
+def _is_of(plugin: Plugin, file: str) -> bool:
+    """Whether a file is one of a variant's sources."""
+    return any(Path(file).as_posix().endswith(f"/{name}") for name in plugin.code)
 
 
 def _holds(package: str, module: str) -> bool:
@@ -152,5 +265,5 @@ def _file(module: str) -> str | None:
     return getattr(sys.modules.get(module), "__file__", None)
 
 
-def _digest(file: str | None) -> str | None:
+def _digest(file: str | Path | None) -> str | None:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import gptexp
-from gptexp.cli.paths import RUN, home, one_run, said
+from gptexp.cli.paths import RUN, Plugins, home, one_run, said
 from gptexp.config import check, choices, from_overrides
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
@@ -27,6 +27,7 @@ def sample(
     num: Annotated[int, typer.Option(help="How many texts.")] = 1,
     seed: Annotated[int, typer.Option(help="The same seed draws the same texts.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+    plugins: Plugins = None,
 ) -> None:
     """Generate text from a run's best checkpoint."""
     check_device(device)
@@ -56,6 +57,7 @@ def explain(
         str | None,
         typer.Option(help="What is read; if left out, the start of the validation split."),
     ] = None,
+    plugins: Plugins = None,
 ) -> None:
     """Walk one text through a model, from tokens to one update, with all its numbers.
 
@@ -76,6 +78,7 @@ def config(
     key: Annotated[
         str | None, typer.Argument(help="A key, or the end of one as lr, or a group as optim.")
     ] = None,
+    plugins: Plugins = None,
 ) -> None:
     """What a key of the config means, its type and its value by default; or all of them."""
     from gptexp.config.keys import describe
@@ -135,6 +138,7 @@ def evaluate(
         typer.Option(help="val, test or train.", show_default="val; of another text all"),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+    plugins: Plugins = None,
 ) -> None:
     """The exact loss of a run's best weights, on its own text or on another one."""
     from gptexp.experiment.evaluate import evaluate_run
@@ -156,6 +160,7 @@ def reproduce(
     at_commit: Annotated[
         bool, typer.Option("--at-commit", help="With the code of the run's commit, in a worktree.")
     ] = False,
+    plugins: Plugins = None,
 ) -> None:
     """Whether a run is what it says: IDENTICAL, EQUIVALENT, DIFFERENT (code 5) or CANNOT (code 2).
 
@@ -165,7 +170,7 @@ def reproduce(
     """
     from gptexp.experiment.reproduce import reproduce
 
-    raise typer.Exit(reproduce(run, level, steps, typer.echo, at_commit))
+    raise typer.Exit(reproduce(run, level, steps, typer.echo, at_commit, plugins or []))
 
 
 def export(
@@ -180,6 +185,7 @@ def export(
             help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.", callback=home
         ),
     ] = None,
+    plugins: Plugins = None,
 ) -> None:
     """Write a run's dashboard again from its journals, or its best weights as microGPT's JSON."""
     if to == "microgpt":

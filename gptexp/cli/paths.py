@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gptexp import plugins
 from gptexp.files import at_home
 from gptexp.text import printable
 
@@ -17,6 +18,26 @@ log = logging.getLogger(__name__)
 
 # What may stand where a run is asked for; the end of a help text.
 RUN = "its directory, latest:FOLDER, best:FOLDER, a FOLDER of one, or how its name or hash begins."
+
+
+def imported(context: typer.Context, value: Sequence[str] | None) -> list[str]:
+    """The modules that an option names, imported now."""
+    names = [name for words in value or () for name in words.split(",")]
+    if not context.resilient_parsing:
+        plugins.load(names)
+    return names
+
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugins",
+        metavar="MODULE",
+        help="Of the run's own model, optimizer or tokenizer: it is imported.",
+        callback=imported,
+        is_eager=True,
+    ),
+]
 
 
 def home(value: Path | Sequence[Path] | None) -> Any:

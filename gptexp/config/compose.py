@@ -16,11 +16,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from gptexp import plugins
+from gptexp.config import own
 from gptexp.config.arguments import checked
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
-from gptexp.config.schema import SINGLE, VARIANTS, Config, fitted, variant
+from gptexp.config.schema import OWN_SECTIONS, SINGLE, VARIANTS, Config, fitted, variant
 from gptexp.config.words import as_typed, literal
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import ConfigError, OwnCodeError, Problem
+from gptexp.text import shortened
 
 SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins from there alone
 
@@ -90,9 +93,11 @@ def single_run(words: list[str]) -> Config | None:
 def composing(words: Sequence[str]) -> Iterator[None]:
     """Hydra with conf/ and the schemas.
 
-    What it says of a config that these words make wrong is raised as ConfigError.
+    Own code that they need is imported. What it says of a config that these words make wrong is
+    raised as ConfigError.
     """
     register()
+    own.load_for(words)
     try:
         with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
             yield
@@ -125,11 +130,13 @@ def from_dict(values: dict[str, Any]) -> Config:
     """The inverse of to_dict, checked against the types; raises ConfigError.
 
     A key that is missing takes the dataclass's default, where it has one. So does `plugins`: what a
-    file names may come from anybody, and is never imported.
+    file names may come from anybody, and is never imported: where a variant needs it, OwnCodeError
+    says so.
     """
+    modules = values.get("plugins")
     values = {key: value for key, value in values.items() if key != "plugins"}
     try:
-        chosen = tuple(variant(group, values[group]) for group in VARIANTS)
+        chosen = tuple(_node(group, values[group], modules) for group in VARIANTS)
         merged = OmegaConf.merge(_schema(chosen), _literal(values))
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
         cause = explain(error)
@@ -142,14 +149,29 @@ def from_dict(values: dict[str, Any]) -> Config:
     return _objects(merged)
 
 
+def _node(group: str, section: dict[str, Any], modules: Any) -> type:
+    """The dataclass of a stored section; raises KeyError, and OwnCodeError where it was own code.
+
+    `modules` is what stands under `plugins`.
+    """
+    name = variant(group, section)
+    names = [name for name in modules if plugins.is_module(name)] if type(modules) is list else []
+    if names and group in OWN_SECTIONS and name not in VARIANTS[group]:
+        listed = ",".join(names)
+        what = f"{group} {shortened(str(name), 40)} is own code, which no file of a run brings in"
+        fix = f"--plugins {listed}, or in Python plugins={names}, if you trust it"
+        raise OwnCodeError(Problem(STORED, what, fix), names)
+    return VARIANTS[group][name]
+
+
 @cache
-def _schema(chosen: tuple[str, ...]) -> DictConfig:
-    """The types of a config with these variants, in the order of VARIANTS; raises KeyError."""
+def _schema(chosen: tuple[type, ...]) -> DictConfig:
+    """The types of a config with these variants, in the order of VARIANTS."""
     schema = OmegaConf.structured(Config)
     for group, node in SINGLE.items():
         schema[group] = OmegaConf.structured(node)
-    for (group, variants), name in zip(VARIANTS.items(), chosen, strict=True):
-        schema[group] = OmegaConf.structured(variants[name])
+    for group, node in zip(VARIANTS, chosen, strict=True):
+        schema[group] = OmegaConf.structured(node)
     assert isinstance(schema, DictConfig)
     return schema
 
@@ -189,6 +211,8 @@ def stored_config(owner: str, fix: str) -> Iterator[None]:
     """Word what is wrong with a config that was read from a file; raises ConfigError."""
     try:
         yield
+    except OwnCodeError as error:
+        raise error.of(owner) from error
     except ConfigError as error:
         problem = error.problems[0]
         what = problem.what if problem.subject == STORED else f"{problem.subject}: {problem.what}"

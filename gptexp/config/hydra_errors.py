@@ -15,7 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from gptexp.config.schema import NAME_MAX, SINGLE, VARIANTS, Config
+from gptexp import plugins
+from gptexp.config.schema import NAME_MAX, OWN_SECTIONS, SINGLE, VARIANTS, Config
 from gptexp.config.words import (
     PLAIN,
     TEXTS,
@@ -46,8 +47,9 @@ LAUNCHERS = {  # which extra of ours brings it
 
 
 def choices(group: str) -> list[str]:
-    """The choices of a group, by name: the files of its folder in conf/."""
-    return sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    """The choices of a group, by name: the files of its folder in conf/, and own variants."""
+    files = (path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    return sorted({*files, *plugins.Variants(group)})
 
 
 def is_config_error(error: BaseException) -> bool:
@@ -298,7 +300,10 @@ def no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
     near, choice = nearest(choice, known), shortened(choice)
     alone = next((name for name in known if name not in NOT_ALONE), known[0])
     fix = f"did you mean {group}={near}?" if near else f"{group}={alone}, for one"
-    return Problem(f"{group}={choice}", f"not among the choices {', '.join(known)}", fix)
+    what = f"not among the choices {', '.join(known)}"
+    if not near and group in OWN_SECTIONS:
+        what += "; own ones come with plugins=[MODULE]"
+    return Problem(f"{group}={choice}", what, fix)
 
 
 def _missing_file(text: str) -> Problem:
@@ -315,6 +320,9 @@ def _missing_file(text: str) -> Problem:
         return Problem(f"hydra/launcher={launcher}", "no such launcher", fix)
     if missing and missing[1] and options:
         return no_such_choice(missing[1], missing[2], [o.strip() for o in options[1].splitlines()])
+    if schema := re.search(r"'schema/(\w+)/(\w+)'", text):
+        what = "the module that registers it is not named"
+        return Problem(f"{schema[1]}={schema[2]}", what, "plugins=[MODULE]")
     named = re.search(r"(?:load|config|find) '([^']+)'", text)
     fix = "correct its name, or leave it out"
     return Problem(named[1] if named else "config", "no such config file", fix)

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from gptexp.config.compose import to_dict
+from gptexp.config.own import own_code
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config, variant
 
 HASHED = tuple(section for section in SECTIONS if section != "logger")
@@ -56,9 +57,19 @@ def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> di
     return part
 
 
-def config_hash(config: Config, data_sha256: str, init_sha256: str | None = None) -> str:
-    """SHA-256 of the identity, in hexadecimal."""
+def config_hash(
+    config: Config,
+    data_sha256: str,
+    init_sha256: str | None = None,
+    code: dict[str, dict[str, str]] | None = None,
+) -> str:
+    """SHA-256 of the identity, in hexadecimal.
+
+    The sources behind own variants are a part of it: as they are here, unless `code` is given.
+    """
     part = hashed_part(config, data_sha256, init_sha256)
+    if code := own_code(config) if code is None else code:
+        part["code"] = code
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
 
 
@@ -118,12 +129,15 @@ def _plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
-@cache
 def _stored_defaults(section: str, kind: str) -> dict[str, Any]:
     """The defaults of a section's dataclass, as to_dict writes them; none of an unknown one."""
     node = SINGLE.get(section) or VARIANTS.get(section, {}).get(kind)
-    defaults = {} if node is None else _defaults(node)
-    return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}
+    return {} if node is None else _plain_defaults(node)
+
+
+@cache
+def _plain_defaults(node: type) -> dict[str, Any]:
+    return {k: v.value if isinstance(v, Enum) else v for k, v in _defaults(node).items()}
 
 
 def _typed(values: dict[str, Any], key: str) -> str:

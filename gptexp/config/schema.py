@@ -9,10 +9,12 @@ that old run directories and checkpoints keep their identity.
 
 import dataclasses
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gptexp import plugins
 from gptexp.config.data import TOKENIZERS, CharTokenizerConfig, DataConfig, TokenizerConfig
 from gptexp.config.model import MODELS, BigramConfig, ModelConfig
 from gptexp.config.optim import (
@@ -30,6 +32,12 @@ from gptexp.errors import ConfigError, Problem
 from gptexp.text import shortened
 
 
+def _with_own(section: str, ours: Mapping[str, type]) -> Mapping[str, type]:
+    """Our variants of a section, then those that modules have registered by now."""
+    views: Any = (plugins.Variants(section), ours)  # ChainMap wants what can be written to
+    return ChainMap(*views)
+
+
 @dataclass(kw_only=True, slots=True)
 class Config:
     """One run."""
@@ -45,7 +53,9 @@ class Config:
     schedule: ScheduleConfig
     trainer: TrainerConfig
     logger: LoggerConfig
-    plugins: list[str] = field(default_factory=list)  # modules of own metrics and callbacks
+    plugins: list[str] = field(
+        default_factory=list
+    )  # modules of own code: metrics, callbacks, variants
 
     @property
     def extendable(self) -> bool:
@@ -53,10 +63,11 @@ class Config:
         return isinstance(self.schedule, ConstantConfig) and not self.trainer.budgets
 
 
+OWN_SECTIONS = ("model", "tokenizer", "optim")  # which may have variants of modules too
 VARIANTS: dict[str, Mapping[str, type]] = {
-    "model": MODELS,
-    "tokenizer": TOKENIZERS,
-    "optim": OPTIMIZERS,
+    "model": _with_own("model", MODELS),
+    "tokenizer": _with_own("tokenizer", TOKENIZERS),
+    "optim": _with_own("optim", OPTIMIZERS),
     "schedule": SCHEDULES,
 }
 SINGLE: dict[str, type] = {
@@ -96,9 +107,10 @@ def check(config: Config) -> None:
 
 def problems(config: Config) -> list[Problem]:
     """Everything that is wrong with the values of a config; empty when all is well."""
-    listed = [*_names(config), *_texts(config), *_plugins(config.plugins)]
-    for section in SECTIONS:
-        listed += getattr(config, section).problems()
+    listed = [*_names(config), *_texts(config), *_modules(config.plugins)]
+    for section in (getattr(config, name) for name in SECTIONS):
+        with plugins.running(plugins.own(section)):
+            listed += section.problems()
     return [*listed, *_warmup(config), *_counting(config), *_extending(config)]
 
 
@@ -117,9 +129,9 @@ def _names(config: Config) -> Iterator[Problem]:
             yield Problem(f"{group}.{key}", f"{value!r} is fixed by the choice", f"{group}=...")
 
 
-def _plugins(modules: list[str]) -> Iterator[Problem]:
+def _modules(modules: list[str]) -> Iterator[Problem]:
     for name in modules:
-        if not all(part.isidentifier() for part in name.split(".")):
+        if not plugins.is_module(name):
             fix = "as in an import: my_metrics, or my_package.my_metrics"
             yield Problem("plugins", f"{shortened(name, 40)!r} cannot name a module", fix)
     for name in sorted({name for name in modules if modules.count(name) > 1}):

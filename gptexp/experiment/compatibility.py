@@ -33,7 +33,9 @@ def check_init(config: Config, init: checkpoint.State) -> None:
         ]
     own = tokenizer_from_dict(init["tokenizer"])
     if (name := init["tokenizer"]["name"]) != config.tokenizer.name:
-        what = f"checkpoint {own.describe()}, config {UNITS[config.tokenizer.name]}"
+        what = (
+            f"checkpoint {own.describe()}, config {UNITS.get(config.tokenizer.name, 'own tokens')}"
+        )
         rows.append(Problem("tokenizer", what, f"tokenizer={name}"))
     if rows := rows or other_shapes(config, init, own, "leave init_from out"):
         keys = ", ".join(str(row.subject) for row in rows)

@@ -110,7 +110,7 @@ def _unlike(directory: RunDirectory, manifest: Manifest, config: Config) -> str 
     if (setting := other_setting(directory.config(), config)) is not None:
         return setting
     if config.plugins or manifest.get("plugins"):
-        return "own metrics and callbacks are told of a run while it trains"
+        return "own code may be told of a run while it trains"
     return "W&B is told of a run while it trains" if config.logger.wandb else None
 
 

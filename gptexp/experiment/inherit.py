@@ -8,11 +8,12 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from gptexp import plugins
 from gptexp.config import BUDGETS, CharTokenizerConfig, Config, fitted, from_dict, stored_config
 from gptexp.config.given import given_keys
 from gptexp.config.identity import UNHASHED
 from gptexp.config.schema import VARIANTS
-from gptexp.errors import ConfigError, GptexpError, Problem
+from gptexp.errors import ConfigError, GptexpError, OwnCodeError, Problem
 from gptexp.experiment.identity import init_path, named_init_from
 from gptexp.runs.directory import RunDirectory
 
@@ -28,6 +29,7 @@ def inherited(config: Config, overrides: Sequence[str]) -> Config:
     """
     if config.init_from is None:
         return config
+    plugins.load(config.plugins)
     stored = _stored(config.init_from)
     given = given_keys(overrides)
     config = copy.deepcopy(config)
@@ -72,6 +74,9 @@ def _stored(init_from: str) -> Config:
             if (path / "config.yaml").exists():
                 return RunDirectory(path).config(fix)
             return _of_checkpoint(path, init_from)
+    except OwnCodeError as error:
+        fix = f"plugins=[{','.join(error.modules)}], if you trust it"
+        raise error.of(f"init_from: {init_from}", fix) from error
     except ConfigError:
         raise
     except GptexpError as error:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import yaml
 
 from gptexp.config import Config, from_dict, parse_yaml, run_name
-from gptexp.errors import ConfigError, DamagedError, Problem
+from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest
@@ -161,6 +161,8 @@ def _read_config(record: Record) -> None:
     record.values = values
     try:
         record.config()
+    except OwnCodeError as error:
+        raise error.of(record.path) from error
     except ConfigError as error:
         record.differs("config.yaml", error.problems[0].what)
     except STRANGE as error:

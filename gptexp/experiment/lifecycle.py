@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from gptexp import console
+from gptexp import console, plugins
 from gptexp.config import Config
 from gptexp.errors import (
     ConfigError,
@@ -163,7 +163,8 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
             ended(directory, RunState.failed, problem)
             raise ConfigError(problem) from error
         fix = f"report it with {directory.log}; the same command goes on from what is saved"
-        problem = Problem(directory.path, f"a bug in gptexp, {type(error).__name__}: {error}", fix)
+        bug = Problem(directory.path, f"a bug in gptexp, {type(error).__name__}: {error}", fix)
+        problem = plugins.culprit(error) or bug
         ended(directory, RunState.failed, problem, traceback.format_exc())
         raise GptexpError(problem) from error
 

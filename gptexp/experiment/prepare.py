@@ -18,6 +18,7 @@ from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity, Start, named_init_from, vocabulary_digest
+from gptexp.experiment.trial import try_own_code
 from gptexp.files import at_home
 from gptexp.inference.load import read_checkpoint
 from gptexp.models.counts import flops_per_token, training_memory
@@ -64,6 +65,7 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
     if init is not None:
         check_init(config, init)
+    try_own_code(config, text.tokenizer.vocab_size)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
     return Inputs(text, corpus, runtime, trainer, init)

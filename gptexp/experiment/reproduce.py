@@ -6,7 +6,7 @@ Torch-free until the files of the run have been read. Writes nothing in the run'
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -34,18 +34,25 @@ class Level(StrEnum):
     full = "full"  # the whole run, killed halfway and resumed
 
 
-def reproduce(run: Path, level: str, steps: int | None, say: Say, at_commit: bool = False) -> int:
+def reproduce(
+    run: Path,
+    level: str,
+    steps: int | None,
+    say: Say,
+    at_commit: bool = False,
+    modules: Sequence[str] = (),
+) -> int:
     """Say a line for each thing compared, then the verdict; returns its exit code.
 
-    `at_commit` leaves all of it to the code of the run's commit. Raises ConfigError for what is no
-    run directory, or no level.
+    `at_commit` leaves all of it to the code of the run's commit. `modules` are those of own
+    variants, imported already. Raises ConfigError for what is no run directory, or no level.
     """
     chosen = check_words(level, steps)
     record = read_record(run)
     with _tidy_after_signals():
         if at_commit and not record.damage:
-            return _at_commit(record, chosen, steps, say)
-        return _reproduce(record, chosen, steps, say)
+            return _at_commit(record, chosen, steps, say, modules)
+        return _reproduce(record, chosen, steps, say, modules)
 
 
 @contextmanager
@@ -61,12 +68,14 @@ def _tidy_after_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _reproduce(record: Record, level: Level, steps: int | None, say: Say) -> int:
+def _reproduce(
+    record: Record, level: Level, steps: int | None, say: Say, modules: Sequence[str]
+) -> int:
     """Say all findings and the verdict; whatever goes wrong with a file is one of them."""
     findings: list[Finding] = []
     claim = Claim([], [])
     try:
-        for finding in _compare(record, level, steps, claim):
+        for finding in _compare(record, level, steps, claim, modules):
             findings.append(finding)
             say(str(finding))
     except GptexpError as error:
@@ -92,11 +101,14 @@ def check_words(level: str, steps: int | None) -> Level:
     return Level(level)
 
 
-def _at_commit(record: Record, level: Level, steps: int | None, say: Say) -> int:
+def _at_commit(
+    record: Record, level: Level, steps: int | None, say: Say, modules: Sequence[str]
+) -> int:
     """The verdict of the run's own code, with its lines; CANNOT where that is not to be had."""
     from gptexp.experiment.at_commit import reproduce_at_commit
 
     words = ["--level", level, *([] if steps is None else ["--steps", str(steps)])]
+    words += [word for name in modules for word in ("--plugins", name)]
     try:
         return reproduce_at_commit(record.manifest, [*words, "--", str(record.path)])
     except ReproduceError as error:
@@ -104,7 +116,9 @@ def _at_commit(record: Record, level: Level, steps: int | None, say: Say) -> int
         return Verdict.CANNOT.exit_code
 
 
-def _compare(record: Record, level: Level, steps: int | None, claim: Claim) -> Iterator[Finding]:
+def _compare(
+    record: Record, level: Level, steps: int | None, claim: Claim, modules: Sequence[str]
+) -> Iterator[Finding]:
     """Compare the run with what it says, as far as `level` wants; fills in the claim.
 
     What the files alone tell comes first, and ends it where they are damaged.
@@ -131,7 +145,7 @@ def _compare(record: Record, level: Level, steps: int | None, claim: Claim) -> I
     restored = verify.restore(record, weights)
     yield from verify.check_evaluation(restored, claim)
     if level is not Level.verify:
-        yield from _made_again(restored, level, steps, claim)
+        yield from _made_again(restored, level, steps, claim, modules)
 
 
 def _files(record: Record) -> Finding:
@@ -153,7 +167,7 @@ def _expected(record: Record, claim: Claim) -> Iterator[Finding]:
 
 
 def _made_again(
-    restored: "Restored", level: Level, steps: int | None, claim: Claim
+    restored: "Restored", level: Level, steps: int | None, claim: Claim, modules: Sequence[str]
 ) -> Iterator[Finding]:
     """Make the run again in a temporary folder, and compare what it leaves."""
     from gptexp.experiment import rerun, verify
@@ -170,7 +184,7 @@ def _made_again(
         kill = level is Level.full
         killed = f", killed at step {until // 2:,} and resumed" if kill else ""
         yield Finding("made again", f"{until:,} of {last:,} steps{killed}")
-        again = rerun.run_again(record, restored.config, Path(folder), until, kill)
+        again = rerun.run_again(record, restored.config, Path(folder), until, kill, list(modules))
         yield from rerun.compare(record, restored.weights, again, claim)
 
 

@@ -14,12 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gptexp import console
+from gptexp import console, plugins
 from gptexp.config import Config, Keep, LoggerConfig, from_yaml, to_yaml
 from gptexp.errors import DivergedError, Problem, ReproduceError
 from gptexp.experiment.integrity import WORKED_IN, Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, same
-from gptexp.plugins import is_own
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import read_entry
 from gptexp.runs.journal import read_journal
@@ -43,6 +42,7 @@ class Job:
     outputs: str
     kill_at: int | None  # updates done when it is killed; None lets it come to its end
     save_at: list[int]  # updates done when a checkpoint is written, beside the run's own
+    plugins: list[str]  # modules that the user named, and no file
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,13 @@ class Again:
     killed_at: int | None  # the step of the forced kill, from which it was resumed
 
 
-def run_again(record: Record, config: Config, folder: Path, until: int, kill: bool) -> Again:
+def run_again(
+    record: Record, config: Config, folder: Path, until: int, kill: bool, modules: list[str]
+) -> Again:
     """Make the run again in `folder`, up to the step `until` or its end.
 
-    Killed halfway, if `kill` says so, and resumed. Raises ReproduceError where it ends otherwise.
+    Own variants come from these `modules`. Killed halfway, if `kill` says so, and resumed. Raises
+    ReproduceError where it ends otherwise.
     """
     quiet = LoggerConfig(name="none", tensorboard=False)
     trainer = replace(config.trainer, keep=Keep.all, retry_failed=False)
@@ -68,7 +71,7 @@ def run_again(record: Record, config: Config, folder: Path, until: int, kill: bo
         kept.path.mkdir(parents=True)
         kept.write_json("manifest.json", record.manifest)
     save_at = sorted(step for step in record.entries if step <= until)
-    job = Job(str(folder / "config.yaml"), str(folder / "outputs"), until // 2, save_at)
+    job = Job(str(folder / "config.yaml"), str(folder / "outputs"), until // 2, save_at, modules)
     if kill:
         _expect(start(job), KILLED)
     # At `until` it is killed too, unless the run ends there by itself.
@@ -112,6 +115,7 @@ def work(job: Job) -> int:
     console.setup()
     throughput.PROBE_SECONDS = 0.0  # nobody reads the estimate
     _arrange(job)
+    plugins.load(job.plugins)
     config = from_yaml(Path(job.config).read_text(encoding="utf-8"))
     return run_experiment(config, Path(job.outputs)).exit_code
 
@@ -169,7 +173,9 @@ def compare(
 
 def without_own(lines: list[Line]) -> tuple[list[Line], list[str]]:
     """The lines without the curves of own metrics, and the names of those."""
-    names = sorted({name for line in lines for name in line if "/" in name and not is_own(name)})
+    names = sorted(
+        {name for line in lines for name in line if "/" in name and not plugins.is_own(name)}
+    )
     return [{k: v for k, v in line.items() if k not in names} for line in lines], names
 
 

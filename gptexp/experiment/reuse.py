@@ -91,7 +91,7 @@ def _unlike(source: Path, config: Config, identity: Identity) -> str | None:
     if (setting := other_setting(directory.config(), config)) is not None:
         return setting
     if config.plugins or manifest.get("plugins"):
-        return "own metrics and callbacks are told of a run while it trains"
+        return "own code may be told of a run while it trains"
     if config.logger.wandb:
         return "W&B is told of a run while it trains"
     if config.logger.tensorboard and not any(source.glob(EVENTS)):

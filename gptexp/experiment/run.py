@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptexp import plugins
 from gptexp.config import Config
+from gptexp.config.own import with_its_modules
 from gptexp.errors import GptexpError
 from gptexp.experiment.identity import identify
 from gptexp.experiment.lifecycle import standing_outcome, to_be_replaced
@@ -31,6 +32,7 @@ def run_experiment(
     """
     path, stage = None, RunState.refused
     try:
+        config = with_its_modules(config)
         identity = identify(config, outputs)
         path = identity.directory.path
         replaces = to_be_replaced(config, identity.directory)

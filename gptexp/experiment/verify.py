@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.config import Config, check, config_hash, differences, flat, from_dict
+from gptexp.config.own import own_code
 from gptexp.data.corpus import Corpus, is_capped, judged
 from gptexp.data.find import find_corpus
 from gptexp.data.load import LoadedText, read_corpus, split_corpus
@@ -66,7 +67,10 @@ def claim(record: Record) -> Claim:
     for resume in manifest["resumes"]:
         if differs := resume.get("differs"):
             reasons.append(f"resumed at step {resume.get('step')} with {', '.join(differs)}")
-    return Claim(reasons, provenance.changed(manifest["sources"]))
+    told = _told_code(record)
+    here = {name: digest for files in own_code(config).values() for name, digest in files.items()}
+    others = sorted(name for name in here if here[name] != told.get(name))
+    return Claim(reasons, [*provenance.changed(manifest["sources"]), *others])
 
 
 def restore(record: Record, weights: dict[int, str]) -> Restored:
@@ -108,7 +112,12 @@ def _check_hash(record: Record, start: Start | None) -> str | None:
     """
     config, told = record.config(), record.manifest["config_hash"]
     inits = [None] if start is None else [start.weights, start.untold]
-    by_init = [config_hash(config, record.manifest["data"]["sha256"], init) for init in inits]
+    told_code = _told_code(record)
+    code = {
+        section: {name: told_code.get(name, "") for name in files}
+        for section, files in own_code(config).items()
+    }
+    by_init = [config_hash(config, record.manifest["data"]["sha256"], init, code) for init in inits]
     made = told if told in by_init else by_init[0]
     if made != told:
         return f"its hash is {made[:8]}, and {told[:8]} in manifest.json"
@@ -116,6 +125,12 @@ def _check_hash(record: Record, start: Start | None) -> str | None:
     if tail is not None and tail[1] != made[:8]:
         return f"its hash is {made[:8]}, and {tail[1]} in the directory's name"
     return None
+
+
+def _told_code(record: Record) -> dict[str, str]:
+    """The digests of the sources of own variants, by file, as the manifest has them."""
+    entries = record.manifest.get("plugins", [])
+    return {name: told for entry in entries for name, told in entry.get("files", {}).items()}
 
 
 def check_checkpoints(record: Record, weights: dict[int, str]) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from gptexp.config import Config, Dtype, ModelConfig, from_dict
 from gptexp.data.corpus import Format
 from gptexp.data.load import LoadedText, format_of, whole_text
 from gptexp.data.read import with_line_feeds
-from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
+from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError, Problem
 from gptexp.inference.evaluation import Evaluation, Evaluator
 from gptexp.inference.generate import Sampling, generate
 from gptexp.models.base import Model
@@ -152,7 +152,8 @@ def _checked(name: str, text: str) -> str:
 def load_run(run: Path, device: str = "cpu") -> LoadedRun:
     """Load a run directory's best checkpoint, or the checkpoint file `run`.
 
-    Needs nothing but the checkpoint; raises CheckpointError.
+    Needs nothing but the checkpoint, and the modules of own code in it, which are not imported for
+    it: OwnCodeError names them. Raises CheckpointError.
     """
     state = read_checkpoint(run)
     try:
@@ -163,6 +164,8 @@ def load_run(run: Path, device: str = "cpu") -> LoadedRun:
         if _in_float64(config) and not device.startswith("mps"):  # which has none
             model.double()
         model.load_state_dict(state["model"])
+    except OwnCodeError as error:
+        raise error.of(run) from error
     except (KeyError, RuntimeError, ConfigError) as error:
         reason = str(error).partition("\n")[0]
         what = f"its parts do not fit together: {reason}"

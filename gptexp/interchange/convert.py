@@ -16,6 +16,7 @@ from gptexp.config import (
     from_dict,
     from_overrides,
     run_name,
+    stored_config,
     to_dict,
 )
 from gptexp.data.load import read_corpus, split_corpus
@@ -58,7 +59,8 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     model that microGPT does not know, ConfigError for a file that is there already, StorageError.
     """
     state = read_checkpoint(run)
-    config = from_dict(state["config"])
+    with stored_config(str(run), "use the gptexp that wrote it"):
+        config = from_dict(state["config"])
     defects = _not_micro(config, state["tokenizer"])
     CheckpointError.raise_for(Problem(run, what, fix) for what, fix in defects)
     model = config.model

@@ -12,7 +12,8 @@ from gptexp.config import ModelConfig
 class Model(nn.Module, ABC):
     """Token ids [batch, time] to logits [batch, time, vocab_size], time at most block_size.
 
-    The class methods take the config of the class' own variant.
+    Logits of a place depend on the ids up to it alone. The class methods take the config of the
+    class' own variant; what they say here is found by building the model without its numbers.
     """
 
     def __init__(self, cfg: ModelConfig, vocab_size: int) -> None:
@@ -36,25 +37,41 @@ class Model(nn.Module, ABC):
         loss.backward()
 
     @classmethod
-    @abstractmethod
     def count_parameters(cls, cfg: Any, vocab_size: int) -> dict[str, int]:
         """Parameters by component; a tied head adds none."""
+        counts: dict[str, int] = {}
+        model = cls._sketch(cfg, vocab_size)
+        tables = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Embedding)}
+        for name, parameter in model.named_parameters():
+            component = "token table" if name in tables else name.partition(".")[0]
+            counts[component] = counts.get(component, 0) + parameter.numel()
+        return counts
 
     @classmethod
-    @abstractmethod
     def flops_per_token(cls, cfg: Any, vocab_size: int) -> int:
         """Floating-point operations per trained token, forward and backward.
 
         6 per weight of a matrix product: 2 forward, 4 backward. Table look-ups, norms and biases
         are left out.
         """
+        modules = cls._sketch(cfg, vocab_size).modules()
+        own = [m.parameters(recurse=False) for m in modules if not isinstance(m, nn.Embedding)]
+        return 6 * sum(p.numel() for parameters in own for p in parameters if p.ndim >= 2)
 
     @classmethod
-    @abstractmethod
     def saved_activations(cls, cfg: Any) -> int:
-        """Numbers that the forward pass keeps for each token, for the backward pass to read."""
+        """Numbers that the forward pass keeps for each token, for the backward pass to read.
+
+        0 where that is not known: what training takes of memory is said to be that at least.
+        """
+        return 0
 
     @classmethod
-    @abstractmethod
     def describe(cls, cfg: Any) -> str:
         """The architecture in a few words."""
+        return (cls.__doc__ or cls.__name__).partition("\n")[0].rstrip(".")
+
+    @classmethod
+    def _sketch(cls, cfg: Any, vocab_size: int) -> "Model":
+        with torch.device("meta"):
+            return cls(cfg, vocab_size)

@@ -1,5 +1,6 @@
 """What a model has and costs, from its config alone: parameters, FLOPs, memory."""
 
+from gptexp import plugins
 from gptexp.config import ModelConfig
 from gptexp.models.build import model_class
 
@@ -8,7 +9,8 @@ FLOAT = 4  # bytes of a float32
 
 def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
     """Parameters by component."""
-    return model_class(cfg).count_parameters(cfg, vocab_size)
+    with plugins.running(plugins.own(cfg)):
+        return model_class(cfg).count_parameters(cfg, vocab_size)
 
 
 def total_parameters(cfg: ModelConfig, vocab_size: int) -> int:
@@ -23,7 +25,8 @@ def without_tables(counts: dict[str, int]) -> int:
 
 def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
     """Floating-point operations per trained token, forward and backward."""
-    return model_class(cfg).flops_per_token(cfg, vocab_size)
+    with plugins.running(plugins.own(cfg)):
+        return model_class(cfg).flops_per_token(cfg, vocab_size)
 
 
 def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int) -> int:

@@ -16,8 +16,11 @@ def record_activations(
     made: dict[str, Tensor] = {}
 
     def keeper(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def keep(_: nn.Module, arguments: Any, output: Tensor) -> None:
-            given[name], made[name] = arguments[0][0], output[0]
+        def keep(_: nn.Module, arguments: Any, output: Any) -> None:
+            if arguments and isinstance(arguments[0], Tensor):
+                given[name] = arguments[0][0]
+            if isinstance(output, Tensor):  # an own model's may give or take anything
+                made[name] = output[0]
 
         return keep
 

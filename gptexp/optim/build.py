@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gptexp import plugins
 from gptexp.config import AdamConfig, AdamWConfig, CountConfig, OptimConfig, SGDConfig
 from gptexp.errors import CheckpointError, Problem
 from gptexp.optim.counting import Counting
@@ -41,7 +42,15 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
             return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, fused=True)
         case CountConfig():
             return Counting(list(model.parameters()))
-    raise TypeError(f"no optimizer for {type(cfg).__name__}")
+    plugin = plugins.built_by(cfg)
+    with plugins.running(plugin):
+        optimizer: torch.optim.Optimizer = plugin.call(cfg, groups)
+        return optimizer
+
+
+def is_own(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its code is neither torch's nor ours, so that its state may be of any form."""
+    return type(optimizer).__module__.partition(".")[0] not in ("torch", "gptexp")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -64,6 +73,8 @@ def misfits(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str
     sizes = [[len(group["params"]) for group in groups] for groups in (given, wanted)]
     if sizes[0] != sizes[1]:
         return [f"groups of parameters: checkpoint {sizes[0]}, config {sizes[1]}"]
+    if is_own(optimizer):
+        return []  # its code is part of the run's identity
     differing = [
         f"{key} of group {number}: checkpoint {theirs[key]}, config {ours[key]}"
         for number, (theirs, ours) in enumerate(zip(given, wanted, strict=True))

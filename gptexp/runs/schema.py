@@ -192,6 +192,7 @@ class Plugin(TypedDict):
 
     module: str
     sha256: str | None
+    files: NotRequired[dict[str, str]]  # of a variant's code, which is hashed
 
 
 class Origin(TypedDict):

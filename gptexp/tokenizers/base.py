@@ -8,7 +8,11 @@ from numpy.typing import NDArray
 
 
 class Tokenizer(ABC):
-    """A reversible map between text and token ids in [0, vocab_size)."""
+    """A reversible map between text and token ids in [0, vocab_size).
+
+    One of own code has two class methods too: `build(config, text)`, from the dataclass that it is
+    registered with and the whole corpus, and `from_dict(state)`, the inverse of to_dict.
+    """
 
     vocab_size: int
 

@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from gptexp import plugins
 from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig, TokenizerConfig
 from gptexp.errors import CheckpointError, Problem
+from gptexp.tokenizers import own
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
@@ -21,7 +23,7 @@ def build_tokenizer(cfg: TokenizerConfig, text: str, characters: str) -> Tokeniz
             return CharTokenizer(characters)
         case ByteTokenizerConfig():
             return ByteTokenizer()
-    raise TypeError(f"no tokenizer for {type(cfg).__name__}")
+    return own.build(plugins.built_by(cfg), cfg, text)
 
 
 def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
@@ -31,6 +33,8 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
             return CharTokenizer(characters)
         case {"name": "byte"}:
             return ByteTokenizer()
+        case {"name": str(name)} if plugin := plugins.named("tokenizer", name):
+            return own.from_dict(plugin, state)
     raise CheckpointError(
         Problem(
             "tokenizer",

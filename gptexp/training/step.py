@@ -10,6 +10,7 @@ from gptexp.data.corpus import Batch
 from gptexp.inference.loss import token_losses
 from gptexp.models.base import Model
 from gptexp.optim import gradients
+from gptexp.optim.build import is_own
 from gptexp.runtime.device import Runtime
 
 
@@ -26,8 +27,8 @@ class UpdateStep:
 
     CUDA runs ahead of its host: fused optimizers skip their update where `found_inf` is 1, which is
     set on the device, and the host reads it when it waits anyway. A CPU does not run ahead, the
-    kernels of MPS pass `found_inf` over, and so does an optimizer that is not fused: there the host
-    looks at each update before it is made.
+    kernels of MPS pass `found_inf` over, and so does an optimizer that is not fused or is of own
+    code: there the host looks at each update before it is made.
     """
 
     def __init__(
@@ -44,7 +45,8 @@ class UpdateStep:
         self.forward = torch.compile(model) if compile else model
         self.grad_clip = grad_clip
         self.parameters = list(model.parameters())
-        fused = getattr(optimizer, "_step_supports_amp_scaling", False)
+        # A subclass of a fused one has its attribute, and a step of its own.
+        fused = getattr(optimizer, "_step_supports_amp_scaling", False) and not is_own(optimizer)
         self.runs_ahead = fused and runtime.device.type == "cuda"
         self.grad_norm = torch.zeros((), device=runtime.device)  # of the last update, unclipped
         self.found_inf = torch.zeros((), device=runtime.device)  # 1 from the first bad update on
