@@ -86,7 +86,8 @@ def cli() -> int:
             return run_experiment(inherited(config, typed), overrides=typed).exit_code
         ConfigError.raise_for(arguments.option_problems(typed))
         own.load_for(typed)
-        own.load_for_completion(os.environ.get("COMP_LINE", ""))  # of a shell that asks
+        if line := os.environ.get("COMP_LINE"):  # of a shell that asks
+            own.load_for_completion(line)
         sys.argv[1:] = words.as_typed(typed)
         main()
         if not outcomes:  # but an answer

@@ -163,13 +163,6 @@ def own(cfg: object) -> Plugin | None:
     return next((p for p in _registered if p.config is type(cfg)), None)
 
 
-def built_by(cfg: object) -> Plugin:
-    """What was registered with the dataclass of a section; raises TypeError where nothing was."""
-    if (plugin := own(cfg)) is None:
-        raise TypeError(f"nothing is built from {type(cfg).__name__}")
-    return plugin
-
-
 def named(section: str, name: str) -> Plugin | None:
     """The variant of a section of that name, if a module registered one."""
     return next((p for p in _registered if (p.moment, p.name) == (section, name)), None)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import gptexp
-from gptexp import console
+from gptexp import console, plugins
 from gptexp.cli import folders, models
 from gptexp.config.arguments import dashed
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
@@ -95,6 +95,16 @@ def _verb() -> int:
     except (MemoryError, RuntimeError) as error:
         from gptexp.runtime.memory import is_out_of_memory  # torch
 
-        if not is_out_of_memory(error):
-            raise
-        return console.fail(ConfigError(Problem("memory", "there is not enough", "ask for less")))
+        if is_out_of_memory(error):
+            problem = Problem("memory", "there is not enough", "ask for less")
+            return console.fail(ConfigError(problem))
+        return _of_own_code(error)
+    except Exception as error:
+        return _of_own_code(error)
+
+
+def _of_own_code(error: Exception) -> int:
+    """Name the module in which it was raised; raises it again where that is ours."""
+    if (problem := plugins.culprit(error)) is None:
+        raise error
+    return console.fail(GptexpError(problem))

@@ -19,7 +19,7 @@ from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import nearest, plain
 
-FIELD = re.compile(r"    (\w+): ([^=#]+?)(?: = .+?)?  # (.+)")
+FIELD = re.compile(r"    (\w+): ([^=#]+?)(?: = .+?)?(?:\s+# (.+))?")  # own code may have no comment
 
 GROUPS = (*SECTIONS, "recipe", "experiment", "sweeps")  # each a folder of conf/
 
@@ -90,11 +90,11 @@ def _own_keys(node: type, prefix: str, have: tuple[str, ...]) -> Iterator[Key]:
     """The fields that a dataclass declares itself."""
     types = {field.name: field.type for field in dataclasses.fields(node)}
     for line in inspect.getsource(node).splitlines():
-        if field := FIELD.fullmatch(line):
+        if (field := FIELD.fullmatch(line)) and field[1] in types:
             kind = types[field[1]]
             values = [member.name for member in kind] if isinstance(kind, EnumMeta) else []
             words = ", ".join(values) or field[2].replace("|", "or").replace("None", "null")
-            yield Key(prefix + field[1], have, words, field[3])
+            yield Key(prefix + field[1], have, words, field[3] or "no comment stands behind it")
 
 
 def _in_full(key: Key, values: dict[str, object]) -> str:

@@ -53,9 +53,7 @@ class Config:
     schedule: ScheduleConfig
     trainer: TrainerConfig
     logger: LoggerConfig
-    plugins: list[str] = field(
-        default_factory=list
-    )  # modules of own code: metrics, callbacks, variants
+    plugins: list[str] = field(default_factory=list)  # modules of own code, imported for this run
 
     @property
     def extendable(self) -> bool:

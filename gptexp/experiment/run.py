@@ -61,5 +61,7 @@ def run_experiment(
     except Exception as error:  # of a sweep, the other points run on
         if raises:
             raise
+        if (problem := plugins.culprit(error)) is not None:
+            return ended_with(GptexpError(problem), stage, path)
         log.error("%s: a bug in gptexp\n%s", path or "run", traceback.format_exc())
         return Outcome(RunState.failed, path, error=f"{type(error).__name__}: {error}")

@@ -1,5 +1,6 @@
 """A trace put into words and tables, for those who want to see how a GPT works."""
 
+from gptexp import plugins
 from gptexp.config import Config
 from gptexp.explain.forward import forward_stages
 from gptexp.explain.layout import WIDTH, wrapped
@@ -32,8 +33,9 @@ def _title(trace: Trace, config: Config, weights: str) -> list[str]:
     text = "".join(trace.vocabulary[token] for token in tokens[:TITLE])
     shown = text if len(tokens) <= TITLE else f"{text}..."
     size = f"{model_class(config.model).describe(config.model)}; {parameters:,} parameters"
+    inside = "" if plugins.own(config.model) is None else "; what it does inside is not shown"
     facts = {
-        "model": f"{config.model.name}: {size}, {weights}",
+        "model": f"{config.model.name}: {size}, {weights}{inside}",
         "data": f"{config.data.name}: {vocab_size} tokens in the vocabulary",
     }
     return [

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gptexp import plugins
 from gptexp.config import Config
 from gptexp.data.corpus import Batch
 from gptexp.inference.loss import token_losses
@@ -119,21 +120,26 @@ def trace_text(model: Model, tokenizer: Tokenizer, config: Config, ids: Tensor, 
     inputs, targets = ids[:-1], ids[1:]
     copied = copy.deepcopy(model).eval()  # the hooks and the mode are its own
     logits, inputs_of, outputs_of = record_activations(copied, inputs)
+    known = (
+        copied if plugins.own(model.cfg) is None else None
+    )  # with parts that have a meaning here
     return Trace(
         ids=inputs.tolist(),
         target_ids=targets.tolist(),
         vocabulary=[visible(tokenizer, token) for token in range(tokenizer.vocab_size)],
-        embeddings=_embeddings(copied, inputs_of, outputs_of),
-        layers=_layers(copied, inputs_of, outputs_of),
-        perceptron=_perceptron(copied, inputs_of),
-        counts=_counts(copied, inputs, targets),
+        embeddings=_embeddings(known, inputs_of, outputs_of),
+        layers=_layers(known, inputs_of, outputs_of),
+        perceptron=_perceptron(known, inputs_of),
+        counts=_counts(known, inputs, targets),
         logits=logits,
         losses=token_losses(logits[None], targets[None])[0],
         update=_update(copied, config, inputs, targets, lr),
     )
 
 
-def _embeddings(model: Model, inputs_of: Activations, outputs_of: Activations) -> Embeddings | None:
+def _embeddings(
+    model: Model | None, inputs_of: Activations, outputs_of: Activations
+) -> Embeddings | None:
     match model:
         case GPT():
             table, tokens = model.position_table, outputs_of["token_table"]
@@ -150,7 +156,7 @@ def _embeddings(model: Model, inputs_of: Activations, outputs_of: Activations) -
 
 
 @torch.no_grad()
-def _layers(model: Model, inputs_of: Activations, outputs_of: Activations) -> list[Layer]:
+def _layers(model: Model | None, inputs_of: Activations, outputs_of: Activations) -> list[Layer]:
     if not isinstance(model, GPT):
         return []
     return [
@@ -167,14 +173,14 @@ def _layers(model: Model, inputs_of: Activations, outputs_of: Activations) -> li
     ]
 
 
-def _perceptron(model: Model, inputs_of: Activations) -> Perceptron | None:
+def _perceptron(model: Model | None, inputs_of: Activations) -> Perceptron | None:
     if not isinstance(model, MLP):
         return None
     return Perceptron(model.cfg.context, joined=inputs_of["up"], hidden=inputs_of["head"])
 
 
 @torch.no_grad()
-def _counts(model: Model, inputs: Tensor, targets: Tensor) -> Counts | None:
+def _counts(model: Model | None, inputs: Tensor, targets: Tensor) -> Counts | None:
     if not isinstance(model, Bigram):
         return None
     table = model.counts

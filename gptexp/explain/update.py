@@ -82,7 +82,7 @@ def _update(trace: Trace, config: Config, lr_words: str) -> Stage:
         )
     if 0 < clip < update.gradient:
         words += f" The gradient's norm, {update.gradient:.3g}, is first clipped to {clip:g}."
-    if isinstance(config.optim, AdamConfig | AdamWConfig):
+    if type(config.optim) in (AdamConfig, AdamWConfig):
         words += (
             " Adam's first step moves every number that has a gradient by about the learning rate, "
             "whatever the gradient's size."

@@ -9,10 +9,13 @@ from gptexp.models.base import Model
 from gptexp.models.bigram import Bigram
 from gptexp.models.gpt import GPT
 from gptexp.models.mlp import MLP
+from gptexp.plugins import Plugin
 
 
 def model_class(cfg: ModelConfig) -> type[Model]:
     """The class that the variant of the config is for; raises ConfigError for an own one."""
+    if (plugin := plugins.own(cfg)) is not None:
+        return _own_class(plugin)
     match cfg:
         case GPTConfig():
             return GPT
@@ -20,7 +23,10 @@ def model_class(cfg: ModelConfig) -> type[Model]:
             return MLP
         case BigramConfig():
             return Bigram
-    plugin = plugins.built_by(cfg)
+    raise TypeError(f"no model for {type(cfg).__name__}")
+
+
+def _own_class(plugin: Plugin) -> type[Model]:
     if not (isinstance(plugin.call, type) and issubclass(plugin.call, Model)):
         what, fix = f"{plugin.call!r} is no model", "a subclass of gptexp.models.base.Model"
         raise ConfigError(Problem(str(plugin), what, fix))

@@ -31,6 +31,10 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
     which leaves weights and moments untouched where a gradient is not finite (training/step.py).
     """
     groups = parameter_groups(model, cfg.weight_decay)
+    if (plugin := plugins.own(cfg)) is not None:
+        with plugins.running(plugin):
+            own: torch.optim.Optimizer = plugin.call(cfg, groups)
+            return own
     match cfg:
         case AdamWConfig():
             betas = (cfg.beta1, cfg.beta2)
@@ -42,10 +46,7 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
             return torch.optim.SGD(groups, lr=cfg.lr, momentum=cfg.momentum, fused=True)
         case CountConfig():
             return Counting(list(model.parameters()))
-    plugin = plugins.built_by(cfg)
-    with plugins.running(plugin):
-        optimizer: torch.optim.Optimizer = plugin.call(cfg, groups)
-        return optimizer
+    raise TypeError(f"no optimizer for {type(cfg).__name__}")
 
 
 def is_own(optimizer: torch.optim.Optimizer) -> bool:

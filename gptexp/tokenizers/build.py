@@ -18,12 +18,14 @@ def build_tokenizer(cfg: TokenizerConfig, text: str, characters: str) -> Tokeniz
 
     `characters` are those of `text`, in the order that its format gives them.
     """
+    if (plugin := plugins.own(cfg)) is not None:
+        return own.build(plugin, cfg, text)
     match cfg:
         case CharTokenizerConfig():
             return CharTokenizer(characters)
         case ByteTokenizerConfig():
             return ByteTokenizer()
-    return own.build(plugins.built_by(cfg), cfg, text)
+    raise TypeError(f"no tokenizer for {type(cfg).__name__}")
 
 
 def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:

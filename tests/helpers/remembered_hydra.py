@@ -1,7 +1,8 @@
 """Hydra reads each shipped file of conf/ once, and merges them once for each set of choices.
 
 A composition takes it a tenth of a second, nearly all of it for that. Values are still set by Hydra
-itself, each time, and a search path with a folder of a test's own is Hydra's alone.
+itself, each time, and a search path with a folder of a test's own is Hydra's alone, as is a
+composition beside variants of own code.
 """
 
 import copy
@@ -15,6 +16,8 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigSource
 from omegaconf import DictConfig
 from small_runs import CONF
+
+from gptexp import plugins
 
 READ: dict[str, Any] = {}  # files with their headers, by path
 CHOSEN: dict[str, Any] = {}  # Hydra's lists of defaults, by what was chosen
@@ -62,4 +65,6 @@ def remember(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _all_shipped(sources: list[ConfigSource]) -> bool:
+    if any(plugin.config is not None for plugin in plugins._registered):
+        return False
     return {source.path for source in sources if source.scheme() == "file"} <= {str(CONF)}

@@ -87,9 +87,8 @@ def trained(config, outputs="outputs") -> Path:
 
 
 def test_the_examples_of_the_page_do_what_it_says(command, text_file, gptexp):
-    for name, source in EXAMPLES.items():
-        Path(f"{name}.py").write_text(source)
-    assert set(EXAMPLES) == {"my_metrics", "my_callbacks"}
+    for name in ("my_metrics", "my_callbacks"):
+        Path(f"{name}.py").write_text(EXAMPLES[name])
     small = [word for word in SMALL if word != "logger=none"]
     words = [*small, f"data.path={text_file}", "logger=tensorboard"]
     done = command(*words, "plugins=[my_metrics,my_callbacks]")

@@ -1,0 +1,390 @@
+"""Own optimizers, models and tokenizers, from modules outside the package: see docs/plugins.md."""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hydra.core.config_store import ConfigStore
+from interruptions import stop_before_step
+from small_runs import ROOT, SMALL, metrics
+
+import gptexp as package
+from gptexp import plugins
+from gptexp.config import config_hash, from_overrides, keys, to_dict
+from gptexp.config.own import load_for
+from gptexp.config.schema import OWN_SECTIONS
+from gptexp.errors import ConfigError, OwnCodeError
+from gptexp.experiment.run import run_experiment
+from gptexp.training.step import UpdateStep
+
+PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"^`(\w+)\.py`:\n\n```python\n(.*?)^```$", PAGE, re.M | re.S))
+FILES = dict(re.findall(r"`(my_conf/\w+/\w+\.yaml)`:\n\n```yaml\n(.*?)^```$", PAGE, re.M | re.S))
+CHOICES = {  # of each example, the words that take it
+    "my_lion": ["plugins=[my_lion]", "optim=lion"],
+    "my_gru": ["plugins=[my_gru]", "model=gru", "model.n_embd=8", "model.block_size=8"],
+    "my_pairs": ["plugins=[my_pairs]", "tokenizer=pairs", "tokenizer.at_least=20"],
+}
+TOUCH = "from pathlib import Path\nPath('it-ran').touch()\n"
+
+
+@pytest.fixture(autouse=True)
+def folder(command, monkeypatch, quick) -> Iterator[Path]:
+    """The current folder, with the page's examples; its modules are forgotten afterwards."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(plugins, "_registered", [])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name, source in EXAMPLES.items():
+        Path(f"{name}.py").write_text(source)
+    known = set(sys.modules)
+    yield Path.cwd()
+    forget(*(set(sys.modules) - known))
+
+
+def forget(*names: str) -> None:
+    """Have these modules, where they are of the current folder, as if they were not imported."""
+    for name in names:
+        if str(Path.cwd()) in str(getattr(sys.modules[name], "__file__", None)):
+            del sys.modules[name]
+    plugins._registered.clear()
+    repo = ConfigStore.instance().repo
+    for section in OWN_SECTIONS:
+        for name in ("lion", "gru", "pairs", "own"):
+            for group in (repo, repo["schema"]):
+                group.get(section, {}).pop(f"{name}.yaml", None)
+
+
+@pytest.fixture
+def words(text_file) -> Callable[..., list[str]]:
+    """`words("my_lion", ...)`: a small run's overrides that take an example, and others."""
+    small = [word for word in SMALL if not word.startswith("model")]
+    given = {"my_gru": small}
+
+    def make(name: str, *others: str) -> list[str]:
+        base = given.get(name, SMALL)
+        return [*base, f"data.path={text_file}", *CHOICES[name], *others]
+
+    return make
+
+
+def trained(words: list[str], outputs: str = "outputs") -> Path:
+    outcome = run_experiment(from_overrides(words), Path(outputs), overrides=words)
+    assert outcome.state == "done", outcome
+    return outcome.path
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    [file] = (run / "checkpoints").glob("*.pt")
+    return torch.load(file, weights_only=True)["model"]
+
+
+def equal(one: dict, two: dict) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_the_examples_of_the_page_train_and_are_looked_at(words, command, gptexp, name):
+    done = command(*words(name))
+    assert (done.code, done.err) == (0, "")
+    [run] = Path("outputs/default").iterdir()
+    lines = [line for line in metrics(run) if "val/loss" in line]
+    assert lines[-1]["val/loss"] < lines[0]["val/loss"]
+    forget(name)
+    flag = ["--plugins", name]
+    for verb in (["sample", run, "--tokens", "4"], ["evaluate", run], ["explain", run]):
+        asked = gptexp(*verb)
+        assert asked.code == 2 and f"Fix: --plugins {name}, " in asked.err, verb
+        assert gptexp(*verb, *flag).code == 0, verb
+        forget(name)
+    shown = gptexp("reproduce", run, *flag)
+    assert shown.code == 0 and shown.out.splitlines()[-1].startswith("IDENTICAL"), shown.out
+    forget(name)
+    for verb in (["table", run], ["diff", run, run], ["report", run], ["plot", run]):
+        assert gptexp(*verb).code == 0, verb
+    assert name not in sys.modules
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_run_of_own_code_that_is_killed_and_resumed_is_the_same_bit_for_bit(words, name):
+    whole = trained(words(name), "whole")
+    stop_before_step(from_overrides(words(name)), Path("killed"), 7)
+    forget(name)
+    resumed = trained(words(name), "killed")
+    assert json.loads((resumed / "manifest.json").read_text())["resumes"]
+    assert equal(weights(resumed), weights(whole))
+
+
+def test_a_run_of_own_code_made_again_is_equal_to_the_bit(words, gptexp):
+    run = trained(words("my_lion"))
+    shown = gptexp("reproduce", run, "--level", "prefix", "--steps", "8", "--plugins", "my_lion")
+    assert shown.code == 0 and "made again, are equal to the bit" in shown.out
+
+
+def test_a_file_of_ones_own_and_an_experiment_bring_values_and_module(words, command):
+    assert set(FILES) == {"my_conf/optim/lion.yaml", "my_conf/experiment/mine.yaml"}
+    for name, text in FILES.items():
+        Path(name).parent.mkdir(parents=True)
+        Path(name).write_text(text)
+    base = [word for word in words("my_lion") if "lion" not in word]
+    for own in (["plugins=[my_lion]", "optim=lion"], ["experiment=mine"]):
+        done = command("--config-dir", "my_conf", *base, *own)
+        assert (done.code, done.err) == (0, ""), done.err
+    [run] = Path("outputs/default").iterdir()  # the same one
+    assert "lr: 0.0001\n" in (run / "config.yaml").read_text()
+    forget("my_lion")
+    missing = command("--config-dir", "my_conf", *base, "optim=lion")
+    assert missing.code == 2 and "optim=lion: the module that registers it is not" in missing.err
+
+
+def test_a_sweep_trains_own_variants_beside_others(words, command):
+    done = command("-m", *words("my_lion")[:-1], "optim=adamw,lion", "optim.lr=1e-3,1e-4")
+    assert done.code == 0 and "4 points: 4 done" in done.out
+    kinds = [json.loads(p.read_text())["plugins"] for p in Path("outputs").rglob("manifest.json")]
+    assert sum("files" in entry for [entry] in kinds) == 4, "the module is named by all"
+
+
+def test_keys_are_known_by_meaning_completed_and_corrected(words, command, gptexp):
+    shown = gptexp("config", "optim.beta1", "--plugins", "my_lion").out
+    assert "meaning  share of the momentum in the sign" in shown
+    assert "optim=adam|adamw|count|lion|sgd" in gptexp("config", "optim").out
+    wrong = command(*words("my_lion"), "optim.beta3=1")
+    assert "optim.beta3: no such key. Fix: did you mean optim.beta2?" in wrong.err
+    assert "beta2: 0.99" in command(*words("my_lion"), "--cfg", "job").out
+    forget("my_lion")
+    load_for(["plugins=[my_lion]", "optim="])
+    assert "lion" not in keys.choices("optim"), "nothing is imported for a choice that is not made"
+
+
+def test_an_edit_gives_another_directory_and_a_metric_does_not(words):
+    first = trained(words("my_lion"))
+    [entry] = json.loads((first / "manifest.json").read_text())["plugins"]
+    assert entry["module"] == "my_lion"
+    assert entry["files"] == {"my_lion.py": entry["sha256"]}
+    Path("my_lion.py").write_text(EXAMPLES["my_lion"] + "\n")
+    forget("my_lion")
+    second = trained(words("my_lion"))
+    assert second.name != first.name
+    both = [*words("my_lion"), "plugins=[my_lion,my_metrics]"]
+    both.remove("plugins=[my_lion]")
+    assert run_experiment(from_overrides(both)).path == second, "it is done"
+
+
+def test_a_run_without_own_code_is_called_as_before(small):
+    before = config_hash(small(), "0" * 64)
+    plugins.load(["my_lion", "my_gru", "my_pairs"])
+    assert config_hash(small(), "0" * 64) == before
+
+
+def test_the_digest_is_that_of_the_whole_package_and_nothing_is_imported_for_it(folder):
+    package = folder / "my_package" / "deep"
+    package.mkdir(parents=True)
+    for file in (package.parent / "__init__.py", package / "one.py", package / "two.py"):
+        file.write_text(TOUCH)
+    sys.path.append(str(folder))
+    found = plugins.code_of("my_package.deep.one")
+    names = ["__init__.py", "deep/one.py", "deep/two.py"]
+    assert sorted(found) == [f"my_package/{name}" for name in names]
+    assert list(plugins.code_of("my_lion")) == ["my_lion.py"]
+    assert plugins.code_of("nowhere_here") == {}
+    assert not Path("it-ran").exists() and "my_package" not in sys.modules
+
+
+def test_a_run_that_starts_from_own_code_asks_for_it_and_brings_its_model_along(words, text_file):
+    run = trained(words("my_gru"))
+    forget("my_gru")
+    start = [w for w in words("my_gru", f"init_from={run}", "seed=1") if "model" not in w]
+    without = [word for word in start if "plugins" not in word]
+    with pytest.raises(OwnCodeError, match=r"Fix: plugins=\[my_gru\], if you trust it"):
+        package.train(without, quiet=True)
+    assert "my_gru" not in sys.modules
+    outcome = package.train(start, quiet=True)
+    assert to_dict(package.load(outcome.path).config)["model"]["kind"] == "gru"
+
+
+def test_from_python_a_run_is_loaded_with_its_modules_and_trained_again(words):
+    run = trained(words("my_gru"))
+    forget("my_gru")
+    with pytest.raises(OwnCodeError, match=r"or in Python plugins=\['my_gru'\]"):
+        package.load(run)
+    with pytest.raises(ConfigError, match="plugins: 'my_gru' is no list"):
+        package.load(run, plugins="my_gru")
+    loaded = package.load(run, plugins=["my_gru"])
+    assert loaded.config.plugins == [] and len(loaded.sample(tokens=3)) == 1
+    assert loaded.model(loaded.encode("a")).shape == (1, 1, loaded.tokenizer.vocab_size)
+    loaded.config.seed = 9
+    again = package.train(loaded.config, quiet=True)
+    assert "plugins:\n- my_gru\n" in (again.path / "config.yaml").read_text()
+
+
+@pytest.fixture
+def foreign(words) -> Path:
+    """A run directory that names a module which is here and would run."""
+    run = trained(words("my_gru"))
+    forget("my_gru")
+    Path("my_gru.py").write_text(TOUCH)
+    return run
+
+
+VERBS = ["sample", "evaluate", "explain", "reproduce", "export --to tensorboard", "table"]
+VERBS += ["export --to microgpt", "report", "plot", "diff RUN"]
+
+
+@pytest.mark.parametrize("line", VERBS)
+def test_no_verb_imports_the_own_code_that_a_run_directory_names(foreign, gptexp, line):
+    verb, *others = line.replace("RUN", str(foreign)).split()
+    shown = gptexp(verb, foreign, *others)
+    reads = verb in ("table", "report", "plot", "diff")
+    assert shown.code == (0 if reads else 2), shown.err
+    assert reads or "--plugins my_gru" in shown.err
+    assert not Path("it-ran").exists() and "my_gru" not in sys.modules
+
+
+@pytest.mark.parametrize("odd", ["a b", "../x", "", 7, None, {"a": 1}, "x;y"])
+def test_a_name_that_no_module_has_is_not_advised(foreign, odd):
+    file = foreign / "config.yaml"
+    file.write_text(file.read_text().replace("- my_gru", f"- {json.dumps(odd)}"))
+    from gptexp.runs.directory import RunDirectory
+
+    with pytest.raises(ConfigError) as refused:
+        RunDirectory(foreign).config()
+    assert not isinstance(refused.value, OwnCodeError)
+
+
+CONFIG = """
+from dataclasses import dataclass
+import torch, gptexp
+from gptexp.config import OptimConfig
+@dataclass(kw_only=True)
+class Own(OptimConfig):
+    lr: float = 0.1
+    weight_decay: float = 0.0
+@gptexp.optimizer("own", Own)
+def own(config, groups):
+"""
+SGD = CONFIG + "    return torch.optim.SGD(groups, lr=config.lr)\n"
+WRONG = {
+    "no name": (SGD.replace('"own"', '"my own"'), "no name for a choice"),
+    "a name of ours": (SGD.replace('"own"', '"sgd"'), "optim=sgd of wrong: gptexp has one of"),
+    "no dataclass": (SGD.replace("@dataclass(kw_only=True)", ""), "Own is no dataclass"),
+    "no section": (SGD.replace("(OptimConfig)", ""), "is not derived from OptimConfig"),
+    "a type": (SGD.replace("lr: float = 0.1", "lr: bytes = b''"), "Own.lr cannot be in a YAML"),
+    "a default": (SGD.replace("0.1", "'x'"), "optim=own of wrong: Own: "),
+    "nothing": (CONFIG + "    pass", "own of wrong: it returns NoneType, and no torch.optim"),
+    "raises": (
+        CONFIG + "    1 / 0",
+        "own of wrong: ZeroDivisionError: division by zero. Fix: ",
+    ),
+    "a part": (
+        CONFIG + "    return torch.optim.SGD(groups[0]['params'][:1])",
+        "parameters it leaves out",
+    ),
+    "a state": (
+        CONFIG
+        + "    made = torch.optim.SGD(groups)\n"
+        + "    made.param_groups[0]['f'] = OptimConfig\n    return made",
+        "own of wrong: its state_dict holds more than tensors",
+    ),
+    "hidden state": (
+        CONFIG
+        + "    class Growing(torch.optim.SGD):\n"
+        + "        count = 0\n"
+        + "        def step(self):\n"
+        + "            self.count += 1\n"
+        + "            for group in self.param_groups: group['lr'] *= self.count\n"
+        + "            super().step()\n"
+        + "    return Growing(groups)",
+        "own of wrong: resumed from its state_dict, it makes another step than without",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_an_optimizer_that_cannot_be_is_refused_in_a_line(words, command, name):
+    source, said = WRONG[name]
+    Path("wrong.py").write_text(source)
+    given = [w for w in words("my_lion") if "lion" not in w]
+    done = command(*given, "plugins=[wrong]", "optim=own")
+    assert done.code == 2 and said in done.err, done.err
+    assert done.err.count("\n") == 1 and "Traceback" not in done.err
+    assert not Path("outputs").exists()
+
+
+WRONG_MODELS = {
+    "shape": ("self.head(states)", "states", "forward makes [2, 8, 8] of ids [2, 8], and not"),
+    "seeing ahead": ("self.gru(self.table(ids))", "self.gru(self.table(ids.flip(1)))", "follow"),
+    "raising": ("return self.head(states)", "return self.tail(states)", "AttributeError: 'GRU'"),
+    "drawing": (", generator=generator", "", "init_weights does not draw table.weight from its"),
+    "abstract": ("def init_weights", "def init", "TypeError: Can't instantiate abstract class"),
+    "no model": ("class GRU(Model)", "class GRU(nn.Module)", "is no model. Fix: a subclass of"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_MODELS)
+def test_a_model_that_cannot_be_is_refused_in_a_line(words, command, name):
+    old, new, said = WRONG_MODELS[name]
+    assert old in EXAMPLES["my_gru"]
+    Path("my_gru.py").write_text(EXAMPLES["my_gru"].replace(old, new))
+    done = command(*words("my_gru"))
+    assert done.code == 2 and said in done.err and "gru of my_gru: " in done.err, done.err
+    assert done.err.count("\n") == 1 and not Path("outputs").exists()
+
+
+WRONG_TOKENIZERS = {
+    "not coming back": (
+        '"".join(',
+        '"".join(" " if i == 0 else ',
+        "it does not round trip: at ",
+    ),
+    "ids": ("dtype=np.int64", "dtype=np.int32", "encode returns no array of np.int64"),
+    "beyond": ("len(tokens)", "3", "and vocab_size is 3"),
+    "bytes": ("len(token.encode())", "1", "its byte_lengths add up to"),
+    "state": ('"tokens": self.tokens', '"tokens": self.tokens[::-1]', "is another tokenizer"),
+    "name": ('"name": "pairs"', '"name": "char"', 'to_dict returns no dictionary with "name": "p'),
+    "no tokenizer": ("return cls(sorted(", "return list(sorted(", "build returns ["),
+    "no build": ("def build", "def make", "AttributeError: type object 'Pairs' has no attribute"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TOKENIZERS)
+def test_a_tokenizer_that_cannot_be_is_refused_in_a_line(words, command, name):
+    old, new, said = WRONG_TOKENIZERS[name]
+    assert old in EXAMPLES["my_pairs"]
+    Path("my_pairs.py").write_text(EXAMPLES["my_pairs"].replace(old, new))
+    done = command(*words("my_pairs"))
+    assert done.code == 2 and said in done.err and "pairs of my_pairs: " in done.err, done.err
+    assert done.err.count("\n") == 1 and not Path("outputs").exists()
+
+
+def test_own_code_that_fails_while_it_trains_is_named_and_no_bug_of_ours(words, command):
+    failing = EXAMPLES["my_lion"].replace(
+        "for group in self.param_groups:",
+        "self.steps = getattr(self, 'steps', 0) + 1\n"
+        "        assert self.steps < 4, 'no more'\n"
+        "        for group in self.param_groups:",
+    )
+    Path("my_lion.py").write_text(failing)
+    done = command(*words("my_lion"))
+    assert (
+        done.code == 1 and "lion of my_lion: AssertionError: no more. Fix: correct my_" in done.err
+    )
+    [run] = Path("outputs/default").iterdir()
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    assert "Traceback" in (run / "run.log").read_text()
+
+
+def test_an_own_optimizer_that_is_derived_from_a_fused_one_is_looked_at_by_the_host(monkeypatch):
+    class Own(torch.optim.AdamW):
+        """With the attributes of a fused one, and a step that need not heed them."""
+
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))  # there is no such device
+    runtime = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    model = torch.nn.Linear(2, 2)
+    for kind, ahead in ((torch.optim.AdamW, True), (Own, False)):
+        step = UpdateStep(model, kind(model.parameters(), fused=True), runtime, 1.0)
+        assert step.runs_ahead == ahead
