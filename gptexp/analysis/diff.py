@@ -14,6 +14,7 @@ from gptexp.analysis.find import find_run
 from gptexp.analysis.records import Run
 from gptexp.config import is_hashed
 from gptexp.errors import ConfigError, Problem
+from gptexp.runs.directory import hashed_code
 from gptexp.runs.lines import Lines
 from gptexp.runs.schema import (
     Checkout,
@@ -157,6 +158,7 @@ def _code(manifests: Sequence[Manifest]) -> list[Pair]:
             "commit": manifest.get("git", Checkout()).get("commit"),
             "not committed": ", ".join(manifest.get("git", Checkout()).get("changed", [])) or None,
             **manifest.get("sources", {}),
+            **hashed_code(manifest),
         }
         for manifest in manifests
     )

@@ -88,7 +88,8 @@ def describe(word: str | None) -> str:
 
 def _own_keys(node: type, prefix: str, have: tuple[str, ...]) -> Iterator[Key]:
     """The fields that a dataclass declares itself."""
-    types = {field.name: field.type for field in dataclasses.fields(node)}
+    fields = dataclasses.fields(node)
+    types = {field.name: field.type for field in fields if field.name not in SECTIONS}
     for line in inspect.getsource(node).splitlines():
         if (field := FIELD.fullmatch(line)) and field[1] in types:
             kind = types[field[1]]

@@ -176,6 +176,9 @@ def _made_again(
     if verify.is_import(record):
         fix = "gptexp import on the same file"
         raise ReproduceError(Problem(record.path, "imported, and not trained here", fix))
+    if changed := verify.changed_own_code(record):
+        what = f"its own code is another one here: {listed(changed)}"
+        raise ReproduceError(Problem(record.path, what, "put the files back as they were"))
     if not record.metrics:
         what, fix = "no line of metrics.jsonl yet", "its command goes on"
         raise ReproduceError(Problem(record.path, what, fix))

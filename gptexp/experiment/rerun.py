@@ -148,10 +148,9 @@ def compare(
         [line for line in lines if line["step"] <= until]
         for lines in (record.metrics, read_journal(again.path / "metrics.jsonl"))
     )
-    stored, names = without_own(stored)
+    (stored, names), (made, _) = without_own(stored), without_own(made)
     if names:
-        text = f"not imported for a run that is made again, so not compared: {listed(names)}"
-        yield Finding("plug-ins", text)
+        yield Finding("plug-ins", f"own metrics are not compared: {listed(names)}")
     if record.state in WORKED_IN and until >= record.last_step():
         # A kill may have come between two lines of one step.
         ends = [set(line) for line in stored if line["step"] == until]
@@ -221,14 +220,19 @@ def _weights(weights: dict[int, str], again: Again, allowed: Verdict) -> Finding
 
 def _summary(stored: dict[str, Any], again: Again, allowed: Verdict) -> Finding:
     made = json.loads((again.path / "summary.json").read_bytes())  # as exactly as `stored` was read
-    for part in ("best", "final"):
-        if isinstance(stored.get(part), dict):  # values of own metrics, which are not made again
-            values = {key: value for key, value in stored[part].items() if key != "own"}
-            stored = {**stored, part: values}
+    stored, made = _without_own_values(stored), _without_own_values(made)
     keys = [key for key in stored if key not in NOT_OF_RERUN]
     if unlike := [key for key in keys if not same(stored[key], made.get(key))]:
         return Finding("summary.json", f"{', '.join(unlike)} of the run made again", allowed)
     return Finding("summary.json", f"{len(keys)} values, to the bit")
+
+
+def _without_own_values(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary without the values of own metrics, which need not be made again."""
+    parts = {part: summary.get(part) for part in ("best", "final")}
+    dicts = {part: value for part, value in parts.items() if isinstance(value, dict)}
+    plain = {p: {k: v for k, v in value.items() if k != "own"} for p, value in dicts.items()}
+    return {**summary, **plain}
 
 
 if __name__ == "__main__":

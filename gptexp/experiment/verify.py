@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gptexp.config import Config, check, config_hash, differences, flat, from_dict
 from gptexp.config.own import own_code
@@ -24,8 +24,10 @@ from gptexp.inference.generate import Sampler
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint, provenance
 from gptexp.runs.checkpoint import State
+from gptexp.runs.directory import hashed_code
 from gptexp.runs.entries import Entry
 from gptexp.runs.journal import curves
+from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import SEAL
 from gptexp.runtime.device import (
     Runtime,
@@ -67,10 +69,14 @@ def claim(record: Record) -> Claim:
     for resume in manifest["resumes"]:
         if differs := resume.get("differs"):
             reasons.append(f"resumed at step {resume.get('step')} with {', '.join(differs)}")
-    told = _told_code(record)
-    here = {name: digest for files in own_code(config).values() for name, digest in files.items()}
-    others = sorted(name for name in here if here[name] != told.get(name))
-    return Claim(reasons, [*provenance.changed(manifest["sources"]), *others])
+    return Claim(reasons, [*provenance.changed(manifest["sources"]), *changed_own_code(record)])
+
+
+def changed_own_code(record: Record) -> list[str]:
+    """The files of own variants that are not here as the run had them."""
+    told, here = hashed_code(cast(Manifest, record.manifest)), own_code(record.config())
+    files = {name: digest for code in here.values() for name, digest in code.items()}
+    return sorted(name for name in files if files[name] != told.get(name))
 
 
 def restore(record: Record, weights: dict[int, str]) -> Restored:
@@ -112,7 +118,7 @@ def _check_hash(record: Record, start: Start | None) -> str | None:
     """
     config, told = record.config(), record.manifest["config_hash"]
     inits = [None] if start is None else [start.weights, start.untold]
-    told_code = _told_code(record)
+    told_code = hashed_code(cast(Manifest, record.manifest))
     code = {
         section: {name: told_code.get(name, "") for name in files}
         for section, files in own_code(config).items()
@@ -125,12 +131,6 @@ def _check_hash(record: Record, start: Start | None) -> str | None:
     if tail is not None and tail[1] != made[:8]:
         return f"its hash is {made[:8]}, and {tail[1]} in the directory's name"
     return None
-
-
-def _told_code(record: Record) -> dict[str, str]:
-    """The digests of the sources of own variants, by file, as the manifest has them."""
-    entries = record.manifest.get("plugins", [])
-    return {name: told for entry in entries for name, told in entry.get("files", {}).items()}
 
 
 def check_checkpoints(record: Record, weights: dict[int, str]) -> Iterator[Finding]:

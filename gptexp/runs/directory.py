@@ -210,6 +210,12 @@ class RunDirectory:
         write_json(self.path / name, value)
 
 
+def hashed_code(manifest: Manifest) -> dict[str, str]:
+    """The digests of an own model's, optimizer's or tokenizer's sources, by file."""
+    modules = manifest.get("plugins", [])
+    return {name: told for module in modules for name, told in module.get("files", {}).items()}
+
+
 def code_digest(manifest: Manifest) -> str | None:
     """One SHA-256 for the package's sources in a manifest; None when it holds none.
 

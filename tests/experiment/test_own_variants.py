@@ -120,9 +120,23 @@ def test_a_run_of_own_code_that_is_killed_and_resumed_is_the_same_bit_for_bit(wo
 
 
 def test_a_run_of_own_code_made_again_is_equal_to_the_bit(words, gptexp):
+    metric = "@gptexp.metric('my/one')\ndef one(run):\n    return 1\n"
+    Path("my_lion.py").write_text(EXAMPLES["my_lion"] + metric)
     run = trained(words("my_lion"))
-    shown = gptexp("reproduce", run, "--level", "prefix", "--steps", "8", "--plugins", "my_lion")
-    assert shown.code == 0 and "made again, are equal to the bit" in shown.out
+    shown = gptexp("reproduce", run, "--level", "full", "--plugins", "my_lion")
+    assert shown.code == 0 and "the run, made again, is equal to the bit" in shown.out
+    assert "own metrics are not compared: my/one" in shown.out
+
+
+def test_a_run_whose_own_code_was_edited_is_verified_and_not_made_again(words, gptexp):
+    run = trained(words("my_lion"))
+    Path("my_lion.py").write_text(EXAMPLES["my_lion"] + "\n")
+    forget("my_lion")
+    shown = gptexp("reproduce", run, "--plugins", "my_lion")
+    assert shown.code == 0 and "though the code differs: my_lion.py" in shown.out
+    again = gptexp("reproduce", run, "--level", "prefix", "--plugins", "my_lion")
+    assert again.code == 2 and "its own code is another one here: my_lion.py" in again.out
+    assert "my_lion.py" in gptexp("diff", run, trained(words("my_lion"))).out
 
 
 def test_a_file_of_ones_own_and_an_experiment_bring_values_and_module(words, command):
