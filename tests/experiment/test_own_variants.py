@@ -119,6 +119,74 @@ def test_a_run_of_own_code_that_is_killed_and_resumed_is_the_same_bit_for_bit(wo
     assert equal(weights(resumed), weights(whole))
 
 
+SAME = """
+from dataclasses import dataclass
+import torch, gptexp
+from gptexp.config import AdamWConfig, GPTConfig
+from gptexp.models.gpt import GPT
+@dataclass(kw_only=True)
+class OwnAdam(AdamWConfig):
+    pass
+@dataclass(kw_only=True)
+class OwnGPT(GPTConfig):
+    pass
+@gptexp.optimizer("own", OwnAdam)
+def own(config, groups):
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+@gptexp.model("own", OwnGPT)
+class Own(GPT):
+    pass
+"""
+
+
+def test_what_is_derived_from_ours_trains_the_same_weights_bit_for_bit(words):
+    Path("same.py").write_text(SAME)
+    ours = [word for word in words("my_lion") if "lion" not in word]
+    values = to_dict(from_overrides(ours))
+    own = ["plugins=[same]"]
+    for section, name in (("optim", "name"), ("model", "kind")):
+        kept = {k: v for k, v in values[section].items() if k not in (name, "name")}
+        own += [f"{section}=own", *(f"{section}.{key}={value}" for key, value in kept.items())]
+    run = trained([*ours, *own])
+    assert (run / "config.yaml").read_text().count("own") >= 3
+    assert equal(weights(run), weights(trained(ours, "ours")))
+
+
+ROWS = """
+from dataclasses import dataclass
+import torch, gptexp
+from gptexp.config import OptimConfig
+@dataclass(kw_only=True)
+class RowsConfig(OptimConfig):
+    lr: float = 0.01
+    weight_decay: float = 0.0
+class Rows(torch.optim.Optimizer):
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            group["count"] += 1
+            for weight in group["params"]:
+                rows = weight.grad.square().flatten(1).sum(1) if weight.ndim > 1 else weight.grad**2
+                known = self.state[weight]
+                known["rows"] = known.get("rows", 0) + rows
+                scale = (known["rows"] / group["count"]).sqrt() + 1e-8
+                weight -= group["lr"] * weight.grad / scale.view(-1, *[1] * (weight.ndim - 1))
+@gptexp.optimizer("own", RowsConfig)
+def own(config, groups):
+    return Rows(groups, {"count": 0, "lr": config.lr})
+"""
+
+
+def test_a_state_of_any_shape_and_counters_in_its_groups_are_resumed_bit_for_bit(words):
+    Path("rows.py").write_text(ROWS)
+    given = [word for word in words("my_lion") if "lion" not in word]
+    given += ["plugins=[rows]", "optim=own"]
+    whole = trained(given, "whole")
+    stop_before_step(from_overrides(given), Path("killed"), 7)
+    assert equal(weights(trained(given, "killed")), weights(whole))
+
+
 def test_a_run_of_own_code_made_again_is_equal_to_the_bit(words, gptexp):
     metric = "@gptexp.metric('my/one')\ndef one(run):\n    return 1\n"
     Path("my_lion.py").write_text(EXAMPLES["my_lion"] + metric)
