@@ -45,7 +45,7 @@ def probe_model(model: nn.Module, tokenizer: Tokenizer, ids: Tensor, step: int) 
     maps = [
         module.attention_weights(inputs[name][None])[0]  # [n_head, T, T]
         for name, module in model.named_modules()
-        if isinstance(module, Attention)
+        if isinstance(module, Attention) and name in inputs
     ]
     logits = logits[-1].float().cpu()  # [vocab]
     return Probe(

@@ -18,6 +18,7 @@ from gptexp import plugins
 from gptexp.config import config_hash, from_overrides, keys, to_dict
 from gptexp.config.own import load_for
 from gptexp.config.schema import OWN_SECTIONS
+from gptexp.config.words import kind_of
 from gptexp.errors import ConfigError, OwnCodeError
 from gptexp.experiment.run import run_experiment
 from gptexp.training.step import UpdateStep
@@ -240,6 +241,26 @@ def test_keys_are_known_by_meaning_completed_and_corrected(words, command, gptex
     forget("my_lion")
     load_for(["plugins=[my_lion]", "optim="])
     assert "lion" not in keys.choices("optim"), "nothing is imported for a choice that is not made"
+
+
+def test_a_text_of_an_own_key_stays_as_it_was_typed(words, command):
+    assert kind_of("optim.remark") is None
+    source = EXAMPLES["my_lion"].replace("    lr: float", "    remark: str = 'none'\n    lr: float")
+    Path("my_lion.py").write_text(source)
+    shown = command(*words("my_lion"), "optim.remark=2026_11_27", "--cfg", "job")
+    assert "remark: '2026_11_27'" in shown.out or "remark: 2026_11_27" in shown.out
+    assert kind_of("optim.remark") is str
+
+
+def test_a_model_whose_parts_take_and_give_anything_has_its_pictures_drawn(words):
+    source = (
+        EXAMPLES["my_gru"]
+        .replace("self.table(ids)", "self.part(ids=self.table(ids))['x']")
+        .replace("        self.gru =", "        self.part = Part()\n        self.gru =")
+    )
+    part = "class Part(nn.Module):\n    def forward(self, ids):\n        return {'x': ids}\n\n\n"
+    Path("my_gru.py").write_text(source.replace("@gptexp.model", part + "@gptexp.model"))
+    assert trained(words("my_gru")).is_dir()
 
 
 def test_an_edit_gives_another_directory_and_a_metric_does_not(words):
