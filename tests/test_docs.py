@@ -6,6 +6,7 @@ import re
 import shlex
 
 import pytest
+from own_modules import modules_of, written
 from pages import commands
 from small_runs import ROOT, SMALL
 from verbs import taken
@@ -76,16 +77,19 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_of_a_page_is_taken(page, monkeypatch):
+def test_every_command_of_a_page_is_taken(page, tmp_path, monkeypatch):
     """Without being carried out. What is Hydra's alone (options, launchers) is left out."""
-    for command in commands(page.read_text(encoding="utf-8")):
-        if command.startswith("gptexp "):
-            taken(command, monkeypatch)
-        elif page.name != "tutorial.md":  # which has an experiment of its own
-            words = [word for word in shlex.split(command)[2:] if not word.startswith("hydra")]
-            words = [word for word in words if not re.match(r"-m$|\$", word)]
-            if not any(word.startswith("-") for word in words):
-                assert all(isinstance(config, Config) for _, config in of_command(words)), words
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    with written(modules_of(text), monkeypatch):
+        for command in commands(text):
+            if command.startswith("gptexp "):
+                taken(command, monkeypatch)
+            elif page.name != "tutorial.md":  # which has an experiment of its own
+                words = [word for word in shlex.split(command)[2:] if not word.startswith("hydra")]
+                words = [word for word in words if not re.match(r"-m$|\$", word)]
+                if not any(word.startswith("-") for word in words):
+                    assert all(isinstance(config, Config) for _, config in of_command(words)), words
 
 
 def test_the_readme_is_read_in_a_sitting():

@@ -9,22 +9,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra.core.config_store import ConfigStore
 from interruptions import stop_before_step
+from own_modules import forget, modules_of, written
 from small_runs import ROOT, SMALL, metrics
 
 import gptexp as package
 from gptexp import plugins
 from gptexp.config import config_hash, from_overrides, keys, to_dict
 from gptexp.config.own import load_for
-from gptexp.config.schema import OWN_SECTIONS
 from gptexp.config.words import kind_of
 from gptexp.errors import ConfigError, OwnCodeError
 from gptexp.experiment.run import run_experiment
 from gptexp.training.step import UpdateStep
 
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"^`(\w+)\.py`:\n\n```python\n(.*?)^```$", PAGE, re.M | re.S))
+EXAMPLES = modules_of(PAGE)
 FILES = dict(re.findall(r"`(my_conf/\w+/\w+\.yaml)`:\n\n```yaml\n(.*?)^```$", PAGE, re.M | re.S))
 CHOICES = {  # of each example, the words that take it
     "my_lion": ["plugins=[my_lion]", "optim=lion"],
@@ -37,27 +36,8 @@ TOUCH = "from pathlib import Path\nPath('it-ran').touch()\n"
 @pytest.fixture(autouse=True)
 def folder(command, monkeypatch, quick) -> Iterator[Path]:
     """The current folder, with the page's examples; its modules are forgotten afterwards."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(plugins, "_registered", [])
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    for name, source in EXAMPLES.items():
-        Path(f"{name}.py").write_text(source)
-    known = set(sys.modules)
-    yield Path.cwd()
-    forget(*(set(sys.modules) - known))
-
-
-def forget(*names: str) -> None:
-    """Have these modules, where they are of the current folder, as if they were not imported."""
-    for name in names:
-        if str(Path.cwd()) in str(getattr(sys.modules[name], "__file__", None)):
-            del sys.modules[name]
-    plugins._registered.clear()
-    repo = ConfigStore.instance().repo
-    for section in OWN_SECTIONS:
-        for name in ("lion", "gru", "pairs", "own"):
-            for group in (repo, repo["schema"]):
-                group.get(section, {}).pop(f"{name}.yaml", None)
+    with written(EXAMPLES, monkeypatch):
+        yield Path.cwd()
 
 
 @pytest.fixture
@@ -95,16 +75,16 @@ def test_the_examples_of_the_page_train_and_are_looked_at(words, command, gptexp
     [run] = Path("outputs/default").iterdir()
     lines = [line for line in metrics(run) if "val/loss" in line]
     assert lines[-1]["val/loss"] < lines[0]["val/loss"]
-    forget(name)
+    forget()
     flag = ["--plugins", name]
     for verb in (["sample", run, "--tokens", "4"], ["evaluate", run], ["explain", run]):
         asked = gptexp(*verb)
         assert asked.code == 2 and f"Fix: --plugins {name}, " in asked.err, verb
         assert gptexp(*verb, *flag).code == 0, verb
-        forget(name)
+        forget()
     shown = gptexp("reproduce", run, *flag)
     assert shown.code == 0 and shown.out.splitlines()[-1].startswith("IDENTICAL"), shown.out
-    forget(name)
+    forget()
     for verb in (["table", run], ["diff", run, run], ["report", run], ["plot", run]):
         assert gptexp(*verb).code == 0, verb
     assert name not in sys.modules
@@ -114,7 +94,7 @@ def test_the_examples_of_the_page_train_and_are_looked_at(words, command, gptexp
 def test_a_run_of_own_code_that_is_killed_and_resumed_is_the_same_bit_for_bit(words, name):
     whole = trained(words(name), "whole")
     stop_before_step(from_overrides(words(name)), Path("killed"), 7)
-    forget(name)
+    forget()
     resumed = trained(words(name), "killed")
     assert json.loads((resumed / "manifest.json").read_text())["resumes"]
     assert equal(weights(resumed), weights(whole))
@@ -200,7 +180,7 @@ def test_a_run_of_own_code_made_again_is_equal_to_the_bit(words, gptexp):
 def test_a_run_whose_own_code_was_edited_is_verified_and_not_made_again(words, gptexp):
     run = trained(words("my_lion"))
     Path("my_lion.py").write_text(EXAMPLES["my_lion"] + "\n")
-    forget("my_lion")
+    forget()
     shown = gptexp("reproduce", run, "--plugins", "my_lion")
     assert shown.code == 0 and "though the code differs: my_lion.py" in shown.out
     again = gptexp("reproduce", run, "--level", "prefix", "--plugins", "my_lion")
@@ -219,7 +199,7 @@ def test_a_file_of_ones_own_and_an_experiment_bring_values_and_module(words, com
         assert (done.code, done.err) == (0, ""), done.err
     [run] = Path("outputs/default").iterdir()  # the same one
     assert "lr: 0.0001\n" in (run / "config.yaml").read_text()
-    forget("my_lion")
+    forget()
     missing = command("--config-dir", "my_conf", *base, "optim=lion")
     assert missing.code == 2 and "optim=lion: the module that registers it is not" in missing.err
 
@@ -238,7 +218,7 @@ def test_keys_are_known_by_meaning_completed_and_corrected(words, command, gptex
     wrong = command(*words("my_lion"), "optim.beta3=1")
     assert "optim.beta3: no such key. Fix: did you mean optim.beta2?" in wrong.err
     assert "beta2: 0.99" in command(*words("my_lion"), "--cfg", "job").out
-    forget("my_lion")
+    forget()
     load_for(["plugins=[my_lion]", "optim="])
     assert "lion" not in keys.choices("optim"), "nothing is imported for a choice that is not made"
 
@@ -269,7 +249,7 @@ def test_an_edit_gives_another_directory_and_a_metric_does_not(words):
     assert entry["module"] == "my_lion"
     assert entry["files"] == {"my_lion.py": entry["sha256"]}
     Path("my_lion.py").write_text(EXAMPLES["my_lion"] + "\n")
-    forget("my_lion")
+    forget()
     second = trained(words("my_lion"))
     assert second.name != first.name
     both = [*words("my_lion"), "plugins=[my_lion,my_metrics]"]
@@ -299,7 +279,7 @@ def test_the_digest_is_that_of_the_whole_package_and_nothing_is_imported_for_it(
 
 def test_a_run_that_starts_from_own_code_asks_for_it_and_brings_its_model_along(words, text_file):
     run = trained(words("my_gru"))
-    forget("my_gru")
+    forget()
     start = [w for w in words("my_gru", f"init_from={run}", "seed=1") if "model" not in w]
     without = [word for word in start if "plugins" not in word]
     with pytest.raises(OwnCodeError, match=r"Fix: plugins=\[my_gru\], if you trust it"):
@@ -311,7 +291,7 @@ def test_a_run_that_starts_from_own_code_asks_for_it_and_brings_its_model_along(
 
 def test_from_python_a_run_is_loaded_with_its_modules_and_trained_again(words):
     run = trained(words("my_gru"))
-    forget("my_gru")
+    forget()
     with pytest.raises(OwnCodeError, match=r"or in Python plugins=\['my_gru'\]"):
         package.load(run)
     with pytest.raises(ConfigError, match="plugins: 'my_gru' is no list"):
@@ -328,7 +308,7 @@ def test_from_python_a_run_is_loaded_with_its_modules_and_trained_again(words):
 def foreign(words) -> Path:
     """A run directory that names a module which is here and would run."""
     run = trained(words("my_gru"))
-    forget("my_gru")
+    forget()
     Path("my_gru.py").write_text(TOUCH)
     return run
 
