@@ -4,7 +4,7 @@ Each class carries the exit code of `run.py` and `gptexp`. Anything else that is
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,14 +69,15 @@ class ConfigError(GptexpError):
 class OwnCodeError(ConfigError):
     """A stored config has a variant of own code, whose modules have to be named to be imported."""
 
-    def __init__(self, problem: Problem, modules: list[str]) -> None:
-        super().__init__(problem)
+    def __init__(self, *problems: Problem, modules: Sequence[str] = ()) -> None:
+        super().__init__(*problems)
         self.modules = modules
 
     def of(self, owner: str | Path, fix: str | None = None) -> "OwnCodeError":
         """The same of a file, with another fix where one is given."""
         [problem] = self.problems
-        return OwnCodeError(Problem(owner, problem.what, fix or problem.fix), self.modules)
+        problem = Problem(owner, problem.what, fix or problem.fix)
+        return OwnCodeError(problem, modules=self.modules)
 
 
 class DataError(GptexpError):

@@ -160,7 +160,7 @@ def _node(group: str, section: dict[str, Any], modules: Any) -> type:
         listed = ",".join(names)
         what = f"{group} {shortened(str(name), 40)} is own code, which no file of a run brings in"
         fix = f"--plugins {listed}, or in Python plugins={names}, if you trust it"
-        raise OwnCodeError(Problem(STORED, what, fix), names)
+        raise OwnCodeError(Problem(STORED, what, fix), modules=names)
     return VARIANTS[group][name]
 
 

@@ -70,17 +70,21 @@ def _stored(init_from: str) -> Config:
     """The config of the run directory or checkpoint behind init_from; raises ConfigError."""
     try:
         with named_init_from():
-            path, fix = init_path(init_from), "restore it, or name another run"
-            if (path / "config.yaml").exists():
-                return RunDirectory(path).config(fix)
-            return _of_checkpoint(path, init_from)
-    except OwnCodeError as error:
-        fix = f"plugins=[{','.join(error.modules)}], if you trust it"
-        raise error.of(f"init_from: {init_from}", fix) from error
+            return _read(init_path(init_from), init_from)
     except ConfigError:
         raise
     except GptexpError as error:
         raise ConfigError(*error.problems) from error
+
+
+def _read(path: Path, init_from: str) -> Config:
+    try:
+        if (path / "config.yaml").exists():
+            return RunDirectory(path).config("restore it, or name another run")
+        return _of_checkpoint(path, init_from)
+    except OwnCodeError as error:
+        fix = f"plugins=[{','.join(error.modules)}], if you trust it"
+        raise error.of(f"init_from: {init_from}", fix) from error
 
 
 def _of_checkpoint(path: Path, init_from: str) -> Config:
