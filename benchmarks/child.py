@@ -61,8 +61,7 @@ def optimizer(started: float, device: str) -> NoReturn:
 
 
 def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
-    import sides
-
+    from benchmarks import sides
     from gptexp.models.build import build_model
 
     config = sides.settings(overrides)
@@ -76,8 +75,8 @@ def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
 def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:
     """Imports no more of gptexp than the model, its config and the reading of the text."""
     import torch
-    from textbook import Textbook
 
+    from benchmarks.textbook import Textbook
     from gptexp.config import from_overrides
     from gptexp.data.load import load_corpus
     from gptexp.models.build import build_model

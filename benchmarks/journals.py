@@ -1,4 +1,4 @@
-"""What a journal of a million lines costs: `python benchmarks/journals.py [LINES] [VERB ...]`.
+"""What a journal of a million lines costs: `python -m benchmarks.journals [LINES] [VERB ...]`.
 
 Interrupts a small run after three steps, sets its checkpoint and its metrics.jsonl forward as if it
 had logged LINES times, every tenth line an evaluation, and takes CPU time and peak memory of the
@@ -18,9 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
-
+from benchmarks import ROOT
 from gptexp.config import from_overrides
 from gptexp.experiment.run import run_experiment
 from gptexp.runs import checkpoint

@@ -1,23 +1,19 @@
 """microGPT: how much its losses vary over seeds, and the trainer against the scalar engine.
 
-python benchmarks/microgpt.py                         # 20 seeds; 5 pairs of 20 steps
-python benchmarks/microgpt.py --quick                 # whether it works at all
+python -m benchmarks.microgpt                         # 20 seeds; 5 pairs of 20 steps
+python -m benchmarks.microgpt --quick                 # whether it works at all
 """
 
 import argparse
 import gc
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
-
-import sides
-from table import HEADER, Row, machine
-
+from benchmarks import sides
+from benchmarks.table import HEADER, Row, machine
 from gptexp import reference
 from gptexp.config import from_overrides
 from gptexp.experiment.run import run_experiment

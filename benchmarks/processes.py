@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from table import Row
+from benchmarks import ROOT
+from benchmarks.table import Row
 
-ROOT = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("child.py")
 MEMORY_STEPS = 5
 

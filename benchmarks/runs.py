@@ -1,4 +1,4 @@
-"""How long a table and a report of many runs take: `python benchmarks/runs.py [RUNS]`.
+"""How long a table and a report of many runs take: `python -m benchmarks.runs [RUNS]`.
 
 Trains one small run of 25 evaluations, copies it under other sizes, fractions and losses into a
 temporary folder, and times the real command in fresh processes, over a tenth of the runs and over
@@ -18,11 +18,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
-
 import yaml
 
+from benchmarks import ROOT
 from gptexp.config import from_overrides
 from gptexp.experiment.run import run_experiment
 

@@ -1,4 +1,4 @@
-"""A page of `gptexp tensorboard`: `python benchmarks/screenshot.py outputs/NAME hparams to.png`.
+"""A page of `gptexp tensorboard`: `python -m benchmarks.screenshot outputs/NAME hparams to.png`.
 
 Needs the `browser` extra and a Chromium on the system (`apt-get install chromium`).
 """

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from textbook import Null, Textbook
 
+from benchmarks.textbook import Null, Textbook
 from gptexp.config import Config, from_overrides, to_dict
 from gptexp.data.corpus import Splits
 from gptexp.data.load import LoadedText, format_of

@@ -1,7 +1,7 @@
 """Time the same command again over a finished sweep.
 
-python benchmarks/sweep.py                            # 200 points
-python benchmarks/sweep.py --points 1000 --runs 1
+python -m benchmarks.sweep                            # 200 points
+python -m benchmarks.sweep --points 1000 --runs 1
 """
 
 import argparse
@@ -13,12 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
-
 import torch
-from table import HEADER, Row, machine
 
+from benchmarks import ROOT
+from benchmarks.table import HEADER, Row, machine
 from gptexp.config import from_overrides
 from gptexp.experiment.identity import identify
 from gptexp.experiment.run import run_experiment

@@ -1,23 +1,18 @@
 """Time this trainer against a plain training loop over the same model.
 
-python benchmarks/trainer.py                          # the laptop preset on Tiny Shakespeare
-python benchmarks/trainer.py --model tiny --device cuda --steps 200
-python benchmarks/trainer.py --parts overhead start   # some of it
-python benchmarks/trainer.py --quick                  # whether it works at all
+python -m benchmarks.trainer                          # the laptop preset on Tiny Shakespeare
+python -m benchmarks.trainer --model tiny --device cuda --steps 200
+python -m benchmarks.trainer --parts overhead start   # some of it
+python -m benchmarks.trainer --quick                  # whether it works at all
 """
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
-
-import processes
-import sides
-from table import HEADER, Row, machine
-
+from benchmarks import processes, sides
+from benchmarks.table import HEADER, Row, machine
 from gptexp.runtime.device import Runtime, probe_hardware, resolve_runtime
 
 PARTS = ("speed", "overhead", "memory", "start", "config")

@@ -1,4 +1,4 @@
-"""What `gptexp table --watch` costs: `python benchmarks/watch.py [RUNS]`.
+"""What `gptexp table --watch` costs: `python -m benchmarks.watch [RUNS]`.
 
 RUNS directories of runs (1,000), of which four are running and log twice a second. The command is
 run in a fresh process for ten seconds and for seventy, on a terminal of 200 columns and 50 lines
@@ -20,12 +20,8 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-from runs import COMMAND, train, write
-
+from benchmarks import ROOT
+from benchmarks.runs import COMMAND, train, write
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import RunState
 

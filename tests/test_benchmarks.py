@@ -1,6 +1,5 @@
 """The benchmarks run, and compare what can be compared; their numbers need a quiet machine."""
 
-import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,21 +7,18 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import ROOT
+
+from benchmarks import journals, microgpt, processes, runs, sides, sweep, trainer
 
 MODEL = ["model.n_layer=1", "model.n_head=2", "model.n_embd=16", "model.block_size=8"]
 
 
 @pytest.fixture
-def table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text_file: Path
-) -> Callable[..., dict[str, str]]:
+def table(capsys: pytest.CaptureFixture[str], text_file: Path) -> Callable[..., dict[str, str]]:
     """`table("speed")`: the lines of a quick run by what they measure, over a small text."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
 
     def call(*parts: str) -> dict[str, str]:
         overrides = [*MODEL, "data=text", f"data.path={text_file}"]
-        trainer = importlib.import_module("trainer")
         trainer.main([*overrides, "--quick", "--device", "cpu", "--parts", *parts])
         header, *rows, machine = capsys.readouterr().out.splitlines()
         assert header.startswith("what ")
@@ -50,21 +46,15 @@ def test_fresh_processes_answer(table: Any) -> None:
 
 
 @pytest.mark.slow
-def test_memory_is_that_of_a_fresh_process(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text_file: Path
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    processes = importlib.import_module("processes")
+def test_memory_is_that_of_a_fresh_process(tmp_path: Path, text_file: Path) -> None:
     overrides = [*MODEL, "data=text", f"data.path={text_file}", "trainer.device=cpu"]
     peak = processes.child(["memory", "textbook", "2", *overrides], tmp_path / "child")
     assert 50 < peak["process"] < 5000  # megabytes
 
 
 def test_both_sides_train_the_same_model_on_the_same_tokens(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text_file: Path
+    tmp_path: Path, text_file: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    sides = importlib.import_module("sides")
     overrides = [*MODEL, "data=text", f"data.path={text_file}", "trainer.device=cpu"]
     config = sides.settings([*overrides, "logger=none"])
     with sides.both(config, sides.read(config), tmp_path) as compared:
@@ -87,8 +77,6 @@ def test_both_sides_train_the_same_model_on_the_same_tokens(
 def test_a_table_and_a_report_of_many_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    runs = importlib.import_module("runs")
     monkeypatch.setattr(runs, "REPEATS", 1)
     runs.main(20)
     assert re.search(r"gptexp report +\d.*; .* ms for one more", capsys.readouterr().out)
@@ -98,9 +86,7 @@ def test_a_table_and_a_report_of_many_runs(
 def test_journals_of_some_lines_are_read_by_every_verb(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.chdir(tmp_path)  # which it leaves
-    journals = importlib.import_module("journals")
     monkeypatch.setattr(journals, "REPEATS", 1)
     journals.main(["200"])
     head, *rows = capsys.readouterr().out.splitlines()
@@ -109,20 +95,16 @@ def test_journals_of_some_lines_are_read_by_every_verb(
 
 
 @pytest.mark.slow
-def test_a_finished_sweep_is_issued_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    importlib.import_module("sweep").main(["--points", "3", "--runs", "1"])
+def test_a_finished_sweep_is_issued_again(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep.main(["--points", "3", "--runs", "1"])
     assert re.search(r"each further point +-?\d", capsys.readouterr().out)
 
 
 @pytest.mark.slow
 def test_microgpt_is_set_beside_the_scalar_engine(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text_file: Path
+    capsys: pytest.CaptureFixture[str], text_file: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     lines = text_file.with_name("lines.txt")
     lines.write_text("\n".join(text_file.read_text().split()))
-    importlib.import_module("microgpt").main(["data=documents", f"data.path={lines}", "--quick"])
+    microgpt.main(["data=documents", f"data.path={lines}", "--quick"])
     assert re.search(r"the trainer is faster, times +\d", capsys.readouterr().out)
