@@ -2,6 +2,8 @@
 
 child.py first-step STARTED ARGUMENTS...   python run.py ARGUMENTS..., to its first step
 child.py optimizer STARTED DEVICE          `import torch`, and an optimizer built
+child.py whole ARGUMENTS...                python run.py ARGUMENTS..., to its end
+child.py nanogpt CHECKOUT FOLDER FLAGS     a step of nanoGPT, over the tokens in FOLDER
 child.py memory SIDE STEPS OVERRIDES...    a few steps of trainer or textbook
 """
 
@@ -26,28 +28,54 @@ def first_step(started: float, arguments: list[str]) -> NoReturn:
 
     seconds: dict[str, float] = {}
 
-    def time_calls(owner: Any, name: str, label: str) -> None:
-        original: Callable[..., Any] = getattr(owner, name)
-
-        def timed(*positional: Any, **named: Any) -> Any:
-            began = time.perf_counter()
-            result = original(*positional, **named)
-            seconds[label] = time.perf_counter() - began
-            return result
-
-        setattr(owner, name, timed)
-
     def report(trainer: Trainer) -> NoReturn:
         trainer.parts.runtime.synchronize()
         finish({"total": time.time() - started, **seconds})
 
-    time_calls(throughput, "measure", "forecast")
-    time_calls(Trainer, "evaluate_if_due", "evaluation")
-    time_calls(Trainer, "save", "save")
+    time_calls(seconds, throughput, "measure", "forecast")
+    time_calls(seconds, Trainer, "evaluate_if_due", "evaluation")
+    time_calls(seconds, Trainer, "save", "save")
     Trainer.train_step = report  # type: ignore[method-assign,assignment]
     sys.argv = [str(ROOT / "run.py"), *arguments]
     runpy.run_path(sys.argv[0], run_name="__main__")
     raise SystemExit("run.py ended before its first step")
+
+
+def time_calls(seconds: dict[str, float], owner: Any, name: str, label: str) -> None:
+    """Add the time that each call of owner.name takes from now on to seconds[label]."""
+    original: Callable[..., Any] = getattr(owner, name)
+
+    def timed(*positional: Any, **named: Any) -> Any:
+        began = time.perf_counter()
+        result = original(*positional, **named)
+        seconds[label] = seconds.get(label, 0.0) + time.perf_counter() - began
+        return result
+
+    setattr(owner, name, timed)
+
+
+def whole(arguments: list[str]) -> None:
+    """Run run.py as it is, and say how long its steps, evaluations and saves took together."""
+    from gptexp.training.trainer import Trainer
+
+    seconds: dict[str, float] = {}
+    for name in ("train_step", "evaluate_if_due", "save"):
+        time_calls(seconds, Trainer, name, name)
+    sys.argv = [str(ROOT / "run.py"), *arguments]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:
+        print(json.dumps({"pieces": sum(seconds.values())}), flush=True)
+
+
+def nanogpt(checkout: Path, folder: Path, flags: dict[str, Any]) -> None:
+    """All that comes before a step of nanoGPT, a step, and the end of the process."""
+    from benchmarks.nanogpt import Flags, NanoGPT
+
+    side = NanoGPT(checkout, Flags(**flags), folder)
+    began = time.perf_counter()
+    side.run(1)
+    print(json.dumps({"pieces": time.perf_counter() - began}), flush=True)
 
 
 def optimizer(started: float, device: str) -> NoReturn:
@@ -117,6 +145,10 @@ if __name__ == "__main__":
             first_step(float(started), arguments)
         case ["optimizer", started, device]:
             optimizer(float(started), device)
+        case ["whole", *arguments]:
+            whole(arguments)
+        case ["nanogpt", checkout, folder, flags]:
+            nanogpt(Path(checkout), Path(folder), json.loads(flags))
         case ["memory", "trainer", steps, *overrides]:
             memory_of_trainer(int(steps), overrides)
         case ["memory", "textbook", steps, *overrides]:

@@ -59,6 +59,27 @@ def start(overrides: list[str], device: str, runs: int, folder: Path) -> Iterato
         yield Row("  rest, without torch, forecast, evaluation", rest, "s", at_most=0.5)
 
 
+def start_and_end(
+    overrides: list[str], theirs: list[str] | None, rounds: int, folder: Path
+) -> dict[str, list[float]]:
+    """Seconds of a run of one step in a fresh process, without its step, evaluations and saves.
+
+    And those of nanoGPT, where `theirs` are the words for its child.
+    """
+    one = ["trainer.max_steps=1", "schedule.warmup_steps=0", "trainer.sample_interval=0"]
+    words = {"trainer": ["whole", *overrides, *one, "logger=none"]}
+    if theirs is not None:
+        words["nanoGPT"] = theirs
+    found: dict[str, list[float]] = {name: [] for name in words}
+    for index in range(-1 if rounds > 1 else 0, rounds):  # the round before warms up the disk
+        for name, arguments in words.items():
+            began = time.perf_counter()
+            pieces = child(arguments, folder / f"{name}{index}")["pieces"]
+            if index >= 0:
+                found[name].append(time.perf_counter() - began - pieces)
+    return found
+
+
 def cfg_job(overrides: list[str], runs: int, folder: Path) -> Iterator[Row]:
     """Seconds of `python run.py --cfg job`."""
     command = [sys.executable, str(ROOT / "run.py"), *overrides, "--cfg", "job"]

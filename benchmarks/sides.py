@@ -1,17 +1,20 @@
-"""Both sides as live objects in one process, and pairs of chunks timed one after the other."""
+"""What is compared, as live objects in one process, and their work timed in turns of seconds."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+from torch import nn
 
+from benchmarks.nanogpt import Flags, NanoGPT, write_tokens
+from benchmarks.products import AttentionKernel, Products
 from benchmarks.textbook import Null, Textbook
-from gptexp.config import Config, from_overrides, to_dict
+from gptexp.config import Config, GPTConfig, from_overrides, to_dict
 from gptexp.data.corpus import Splits
 from gptexp.data.load import LoadedText, format_of
 from gptexp.experiment.identity import identify
@@ -35,13 +38,11 @@ class Chunked(Trainer):
     """The real trainer, its `fit` included, without what `fit` does before its first step."""
 
     chunk_end = 0
-
-    @property
-    def deterministic(self) -> bool:
-        """As runtime.resolve asks of torch, which asks it of the whole process."""
-        return self.parts.runtime.device.type == "cuda"
+    asked = False  # for an evaluation
 
     def run(self, steps: int) -> None:
+        # As runtime.resolve asks of torch, which asks it of the whole process.
+        torch.use_deterministic_algorithms(self.parts.runtime.device.type == "cuda")
         self.chunk_end = self.step + steps
         self.fit(resumed={})
 
@@ -52,21 +53,20 @@ class Chunked(Trainer):
     def stop_reason(self) -> str | None:
         return super().stop_reason() or ("end of chunk" if self.step >= self.chunk_end else None)
 
+    def evaluate(self) -> None:
+        """One evaluation as it falls due in a run."""
+        self.asked = True
+        self.evaluate_if_due()
+        self.asked = False
+
+    def evaluation_due(self) -> bool:
+        return self.asked
+
 
 class Side(Protocol):
-    deterministic: bool
+    """What trains."""
 
     def run(self, steps: int) -> None: ...
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What is compared, over the same model and text."""
-
-    trainer: Chunked
-    textbook: Textbook
-    where: Runtime
-    tokens_per_step: int
 
 
 def settings(overrides: list[str]) -> Config:
@@ -78,6 +78,14 @@ def settings(overrides: list[str]) -> Config:
 def read(config: Config) -> Inputs:
     """The corpus of `config`, on the device of `config`."""
     return prepare(config, identify(config, Path("outputs")))
+
+
+class Whole(Side, Protocol):
+    """What also evaluates and saves."""
+
+    def evaluate(self) -> None: ...
+
+    def save(self) -> None: ...
 
 
 @contextmanager
@@ -93,15 +101,15 @@ def trainer_side(
 
 
 @contextmanager
-def both(config: Config, inputs: Inputs, folder: Path) -> Iterator[Sides]:
-    """Over the model of `config`, twice from the same initial weights."""
+def both(config: Config, inputs: Inputs, folder: Path) -> Iterator[tuple[Chunked, Textbook]]:
+    """Trainer and textbook loop over the model of `config`, from the same initial weights."""
     ours, theirs = (build_model(config.model, inputs.tokenizer.vocab_size, 0) for _ in range(2))
-    with _sides(config, inputs, folder, ours, theirs) as sides:
+    with _both(config, inputs, folder, ours, theirs) as sides:
         yield sides
 
 
 @contextmanager
-def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
+def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[tuple[Chunked, Textbook]]:
     """Over the null model, on random tokens; `config` has the settings NULL."""
     ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
     splits = Splits(ids, ids[:0], ids[:100], {})
@@ -109,44 +117,83 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[Sides]:
     text = LoadedText("random tokens", reading, "", ByteTokenizer(), splits, block_size)
     corpus = text.corpus(config.trainer.rows, config.seed, where.device)
     inputs = Inputs(text, corpus, where, config.trainer)
-    with _sides(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
+    with _both(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
         yield sides
 
 
 @contextmanager
-def _sides(
+def _both(
     config: Config, inputs: Inputs, folder: Path, ours: Model | Null, theirs: Model | Null
-) -> Iterator[Sides]:
+) -> Iterator[tuple[Chunked, Textbook]]:
     cfg, where, block_size = config.trainer, inputs.runtime, config.model.block_size
     tokens = torch.from_numpy(inputs.text.splits.train).to(where.device)
     textbook = Textbook(theirs.to(where.device), tokens, cfg.rows, block_size, where.dtype)
     with trainer_side(config, ours, inputs, folder) as trainer:
-        yield Sides(trainer, textbook, where, cfg.rows * block_size)
+        yield trainer, textbook
 
 
-def pairs(sides: Sides, steps: int, count: int) -> list[tuple[float, float]]:
-    """Seconds of `steps` steps of trainer and textbook, after a warm-up, `count` times.
+def floors(config: Config, inputs: Inputs) -> dict[str, Side]:
+    """What no step of `config`, whose model is a GPT, can do without."""
+    cfg, vocab_size = config.model, inputs.tokenizer.vocab_size
+    assert isinstance(cfg, GPTConfig)
+    rows, where = config.trainer.batch_size, (inputs.runtime.device, inputs.runtime.dtype)
+    return {
+        "its matrix products": Products(cfg, vocab_size, rows, *where),
+        "attention's kernel": AttentionKernel(cfg, rows, *where),
+    }
 
-    Every second pair runs the other way round, so that a drift of the machine cancels.
+
+def flags_of(config: Config, inputs: Inputs, eval_iters: int) -> Flags:
+    """nanoGPT with the model, batch and optimizer of `config`."""
+    return Flags.of(config, inputs.tokenizer.vocab_size, inputs.runtime, eval_iters)
+
+
+def nanogpt(checkout: Path, flags: Flags, inputs: Inputs, folder: Path) -> NanoGPT:
+    """nanoGPT over the tokens of `inputs`, which are written to `folder`."""
+    write_tokens(folder, train=inputs.text.splits.train, val=inputs.text.splits.val)
+    return NanoGPT(checkout, flags, folder)
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers a model learns; two that are compared have as many."""
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def turns(
+    work: Mapping[str, Callable[[], object]], count: int, where: Runtime
+) -> dict[str, list[float]]:
+    """Seconds of each piece of work, done `count` times in turns.
+
+    Every second round runs the other way round, so that a drift of the machine cancels.
     """
-    for side in (sides.trainer, sides.textbook):
-        _seconds(side, max(steps // 5, 2), sides.where)
-    found = []
+    found: dict[str, list[float]] = {name: [] for name in work}
     for index in range(count):
-        if index % 2 == 0:
-            ours = _seconds(sides.trainer, steps, sides.where)
-            theirs = _seconds(sides.textbook, steps, sides.where)
-        else:
-            theirs = _seconds(sides.textbook, steps, sides.where)
-            ours = _seconds(sides.trainer, steps, sides.where)
-        found.append((ours, theirs))
+        for name in list(work)[:: -1 if index % 2 else 1]:
+            where.synchronize()
+            began = time.perf_counter()
+            work[name]()
+            where.synchronize()
+            found[name].append(time.perf_counter() - began)
     return found
 
 
-def _seconds(side: Side, steps: int, where: Runtime) -> float:
-    torch.use_deterministic_algorithms(side.deterministic)
-    where.synchronize()
-    began = time.perf_counter()
-    side.run(steps)
-    where.synchronize()
-    return time.perf_counter() - began
+def steps_of(
+    sides: Mapping[str, Side], steps: int, count: int, where: Runtime
+) -> dict[str, list[float]]:
+    """Seconds a step of each side, in turns of `steps` steps, after a warm-up."""
+    for side in sides.values():
+        side.run(max(steps // 5, 2))
+    took = turns({name: partial(side.run, steps) for name, side in sides.items()}, count, where)
+    return {name: [seconds / steps for seconds in each] for name, each in took.items()}
+
+
+def steps_in(seconds: float, side: Side, where: Runtime) -> int:
+    """How many steps of a side take about so long; at least 1."""
+    side.run(2)
+    (took,) = turns({"": partial(side.run, 2)}, 1, where)[""]
+    return max(1, round(2 * seconds / took))
+
+
+def over(above: list[float], below: list[float]) -> list[float]:
+    """The ratios of what was measured in the same rounds."""
+    return [a / b for a, b in zip(above, below, strict=True)]

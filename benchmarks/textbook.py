@@ -10,8 +10,6 @@ from torch import Tensor, nn
 class Textbook:
     """Random batches, AdamW with torch's default settings, clipping; nothing is logged or saved."""
 
-    deterministic = False  # as torch is, unless it is told otherwise
-
     def __init__(
         self, model: nn.Module, tokens: Tensor, batch_size: int, block_size: int, dtype: torch.dtype
     ) -> None:
@@ -25,6 +23,7 @@ class Textbook:
 
     def run(self, steps: int) -> None:
         device, last = self.tokens.device, len(self.tokens) - self.block_size
+        torch.use_deterministic_algorithms(False)  # as torch is, unless it is told otherwise
         self.model.train()
         for _ in range(steps):
             starts = torch.randint(last, (self.batch_size, 1), device=device)

@@ -2,47 +2,188 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import journals, microgpt, processes, runs, sides, sweep, trainer
+from benchmarks import (
+    journals,
+    kept,
+    microgpt,
+    processes,
+    products,
+    runs,
+    sides,
+    speed,
+    sweep,
+    whole,
+)
+from benchmarks.table import Row
+from gptexp.config import GPTConfig, from_overrides
+from gptexp.models.counts import flops_per_token
+from gptexp.runtime.device import Runtime
 
 MODEL = ["model.n_layer=1", "model.n_head=2", "model.n_embd=16", "model.block_size=8"]
 
 
-@pytest.fixture
-def table(capsys: pytest.CaptureFixture[str], text_file: Path) -> Callable[..., dict[str, str]]:
-    """`table("speed")`: the lines of a quick run by what they measure, over a small text."""
+NANOGPT = """
+from dataclasses import dataclass
 
-    def call(*parts: str) -> dict[str, str]:
-        overrides = [*MODEL, "data=text", f"data.path={text_file}"]
-        trainer.main([*overrides, "--quick", "--device", "cpu", "--parts", *parts])
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+@dataclass
+class GPTConfig:
+    block_size: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float
+    bias: bool
+
+
+class GPT(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        print("number of parameters: some")
+        layers, width = config.n_layer, config.n_embd
+        self.table = nn.Parameter(torch.ones(config.vocab_size, width))
+        others = config.block_size * width + layers * (12 * width**2 + 2 * width) + width
+        self.others = nn.Parameter(torch.ones(others))
+
+    def forward(self, ids, targets):
+        logits = self.table[ids] @ self.table.T
+        return logits, F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    def configure_optimizers(self, weight_decay, learning_rate, betas, device_type):
+        return torch.optim.AdamW(self.parameters(), learning_rate, betas)
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What `--nanogpt` takes: a model.py of as many parameters, which looks no token up but one."""
+    folder = tmp_path / "nanogpt"
+    folder.mkdir()
+    (folder / "model.py").write_text(NANOGPT)
+    return folder
+
+
+@pytest.fixture
+def table(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text_file: Path
+) -> Callable[..., dict[str, str]]:
+    """`table("--parts", "step")`: the lines of a quick run by what they measure."""
+
+    def call(*words: str) -> dict[str, str]:
+        overrides = [*MODEL, "data=text", f"data.path={text_file}", "--settings", "laptop"]
+        kept_in = ["--json", str(tmp_path / "speed.jsonl")]
+        speed.main([*overrides, "--quick", "--device", "cpu", *kept_in, *words])
         header, *rows, machine = capsys.readouterr().out.splitlines()
         assert header.startswith("what ")
-        assert f"torch {torch.__version__}, on cpu, float32" in machine
+        assert f"torch {torch.__version__}, on cpu, float32; commit " in machine
         return {row[:46].strip(): row[46:] for row in rows}
 
     return call
 
 
-def test_speed_and_overhead_come_as_pairs_with_their_targets(table: Any) -> None:
-    rows = table("speed", "overhead")
-    assert rows["speed: trainer"].split()[1] == "tokens/s"
-    assert "speed: trainer / textbook, by pairs" in rows
+def test_a_step_is_set_beside_its_products_a_plain_loop_and_nanogpt(
+    table: Any, checkout: Path
+) -> None:
+    rows = table("--parts", "step", "--threads", "1", "--nanogpt", str(checkout))
+    assert "--- laptop, 1 thread: step" in rows
+    for side in ("trainer", "textbook loop", "nanoGPT", "its matrix products"):
+        assert rows[f"a step: {side}"].split()[1] == "ms"
+    for ratio in ("a step / its matrix products", "faster than nanoGPT, times"):
+        assert float(rows[ratio].split()[0]) > 0
+
+
+def test_a_step_is_measured_without_nanogpt_too(table: Any) -> None:
+    rows = table("--parts", "step", "overhead")
+    assert "a step: trainer" in rows and "a step: nanoGPT" not in rows
     for logger in ("none", "tensorboard"):
         assert "at most 200 us" in rows[f"overhead a step, logger={logger}"]
 
 
+def test_what_is_no_checkout_of_nanogpt_is_refused_in_a_line(table: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no model.py"):
+        table("--nanogpt", str(tmp_path))
+
+
+def test_the_floor_multiplies_what_the_model_counts() -> None:
+    cfg = from_overrides(["model=small"]).model
+    assert isinstance(cfg, GPTConfig)
+    multiplied = sum(6 * rows * columns for rows, columns in products.shapes(cfg, 65))
+    attention = 12 * cfg.n_layer * cfg.n_embd * cfg.block_size
+    assert multiplied + attention == flops_per_token(cfg, 65)
+    floor = products.Products(cfg, 65, 1, torch.device("cpu"), torch.float32)
+    weights = dict.fromkeys(products.shapes(cfg, 65))
+    assert floor.gradients.keys() == weights.keys()
+    floor.run(1)
+    gradient = floor.gradients[256, 256]
+    assert torch.equal(gradient, floor.activations[256].T @ floor.activations[256])
+
+
+def test_a_whole_run_is_the_sum_of_its_pieces() -> None:
+    pieces = {"step": [1.0, 2.0], "evaluation": [10.0, 0.0], "save": [100.0, 0.0]}
+    pieces["start and end"] = [1000.0, 0.0]
+    cadence = from_overrides(["trainer.max_steps=20", "trainer.eval_interval=5"]).trainer
+    assert whole.total(pieces, cadence, "trainer") == [1000 + 20 + 5 * 110, 40]
+    assert whole.total(pieces, cadence, "nanoGPT") == [1000 + 20 + 50 + 400, 40]
+
+
+def test_turns_go_back_and_forth() -> None:
+    order: list[str] = []
+    work = {name: partial(order.append, name) for name in "abc"}
+    took = sides.turns(work, 2, Runtime(torch.device("cpu"), torch.float32))
+    assert "".join(order) == "abccba"
+    assert [len(seconds) for seconds in took.values()] == [2, 2, 2]
+
+
+def test_results_are_kept_by_commit_and_shown_beside_the_next(tmp_path: Path) -> None:
+    file = tmp_path / "speed.jsonl"
+    facts = {**dict.fromkeys(kept.SAME, "this"), "commit": "1111111aaa", "dirty": False}
+    fast, slow, seconds = Row("ratio", [1.0, 2.0]), Row("ratio", [3.0]), Row("step", [1.0], "ms")
+    faster = Row("faster", [3.0], more=True)
+    kept.keep(file, facts, {"laptop": [fast, seconds, faster]})
+    kept.keep(file, {**facts, "cpu": "other", "commit": "2222222aaa"}, {"laptop": [slow]})
+    before = kept.Before(file, {**facts, "commit": "3333333aaa"}, None)
+    assert before.beside("laptop", slow) == "  1.500 at 1111111, SLOWER"
+    assert before.beside("laptop", fast) == "  1.500 at 1111111"
+    assert before.beside("laptop", Row("step", [3.0], "ms")) == "  1.000 at 1111111"
+    assert before.beside("laptop", Row("faster", [2.0], more=True)).endswith("SLOWER")
+    assert before.beside("tiny", slow) == ""
+    assert kept.Before(file, facts, None).beside("laptop", slow) == ""  # of the same code
+    assert kept.Before(file, {**facts, "dirty": True}, None).beside("laptop", slow)
+    assert kept.Before(file, facts, "1111").beside("laptop", fast)
+    with pytest.raises(SystemExit, match="has no results of it"):
+        kept.Before(file, facts, "4444")
+
+
 @pytest.mark.slow
 def test_fresh_processes_answer(table: Any) -> None:
-    rows = table("config", "start")
+    rows = table("--parts", "config", "start")
     assert "at most 0.5 s" in rows["python run.py --cfg job"]
     for what in ("forecast", "evaluation", "save"):
         assert rows[f"of it {what} at step 0"].split()[1] == "s"
     assert "at most 0.5 s" in rows["rest, without torch, forecast, evaluation"]
+
+
+@pytest.mark.slow
+def test_a_whole_run_and_a_grid_are_measured(table: Any, checkout: Path) -> None:
+    rows = table("--parts", "whole", "--nanogpt", str(checkout))
+    for side in ("trainer", "nanoGPT"):
+        for piece in ("step", "evaluation", "save", "start and end", "whole run of 2,000 steps"):
+            assert rows[f"{piece}: {side}"].split()[1] == "s"
+    assert "whole run: trainer / nanoGPT" in rows
+    rows = table("--parts", "sweep", "--grids", "laptop")
+    assert rows["laptop, 2 steps: one by one, one thread"].split()[1] == "runs/h"
 
 
 @pytest.mark.slow
@@ -57,14 +198,14 @@ def test_both_sides_train_the_same_model_on_the_same_tokens(
 ) -> None:
     overrides = [*MODEL, "data=text", f"data.path={text_file}", "trainer.device=cpu"]
     config = sides.settings([*overrides, "logger=none"])
-    with sides.both(config, sides.read(config), tmp_path) as compared:
-        ours, theirs = compared.trainer, compared.textbook
+    inputs = sides.read(config)
+    with sides.both(config, inputs, tmp_path) as (ours, theirs):
         tokens = ours.parts.corpus.tokens["train"]
         assert torch.equal(tokens, theirs.tokens)
         before = [p.clone() for p in theirs.model.parameters()]
         for mine, yours in zip(ours.parts.model.parameters(), before, strict=True):
             assert torch.equal(mine, yours)
-        sides.pairs(compared, steps=2, count=2)
+        sides.steps_of({"ours": ours, "theirs": theirs}, 2, 2, inputs.runtime)
         assert ours.step == 6  # a warm-up of two, then twice two
         for model in (ours.parts.model, theirs.model):
             after = list(model.parameters())
