@@ -22,7 +22,9 @@ from benchmarks.settings import SETTINGS
 from benchmarks.table import HEADER, Row, facts, told
 from benchmarks.whole import whole
 from gptexp.errors import GptexpError
+from gptexp.models.counts import flops_per_token
 from gptexp.runtime.device import Runtime, cpu_threads, probe_hardware, resolve_runtime
+from gptexp.runtime.rate import matrix_rate
 
 BY_SETTING = ("step", "whole", "memory", "start", "config")  # parts that have each of them
 PARTS = (*BY_SETTING, "overhead", "sweep")
@@ -77,6 +79,9 @@ def step(overrides: list[str], args: argparse.Namespace, folder: Path) -> Iterat
         yield Row(f"a step: {name}", [1e3 * each for each in values], "ms")
     tokens = config.trainer.rows * config.model.block_size
     yield Row("tokens: trainer", [tokens / each for each in took["trainer"]], "tokens/s", more=True)
+    flops = tokens * flops_per_token(config.model, inputs.tokenizer.vocab_size)
+    rate = matrix_rate(inputs.runtime)
+    yield Row("mfu: trainer", [flops / each / rate for each in took["trainer"]], more=True)
     floor = took["its matrix products"]
     yield Row("a step / its matrix products", sides.over(took["trainer"], floor))
     with_attention = [a + b for a, b in zip(floor, took["attention's kernel"], strict=True)]

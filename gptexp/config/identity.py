@@ -25,6 +25,7 @@ UNHASHED = frozenset(
         "checkpoint_interval",
         "keep",
         "retry_failed",
+        "profile",
     }
 )
 

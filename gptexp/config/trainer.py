@@ -66,6 +66,7 @@ class TrainerConfig:
     max_epochs: float | None = None  # budget in place of max_steps: passes over train, or null
     max_flops: float | None = None  # budget in place of max_steps: floating-point work, or null
     eval_tokens: int | None = None  # most targets of an evaluation while training, or null for all
+    profile: int = 0  # steps to trace with torch.profiler, from the second on; 0 traces none
 
     @property
     def budgets(self) -> list[str]:
@@ -88,7 +89,7 @@ class TrainerConfig:
         if self.sample_documents > MOST_TEXTS:
             what = f"{self.sample_documents} is more than are drawn at once"
             yield Problem("trainer.sample_documents", what, f"{MOST_TEXTS} at most")
-        for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval"):
+        for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval", "profile"):
             yield from not_negative(f"trainer.{key}", getattr(self, key))
         for key in self.budgets:
             yield from above_zero(f"trainer.{key}", getattr(self, key), "null")

@@ -63,7 +63,7 @@ def run_again(
     ReproduceError where it ends otherwise.
     """
     quiet = LoggerConfig(name="none", tensorboard=False)
-    trainer = replace(config.trainer, keep=Keep.all, retry_failed=False)
+    trainer = replace(config.trainer, keep=Keep.all, retry_failed=False, profile=0)
     config = replace(config, rerun=False, logger=quiet, trainer=trainer)
     (folder / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     if config.init_from is not None:  # where it stands tells how its start is hashed: see identity

@@ -37,10 +37,10 @@ def run_experiment(
         path = identity.directory.path
         replaces = to_be_replaced(config, identity.directory)
         if not replaces and (outcome := standing_outcome(config, identity.directory)) is not None:
-            show_again(outcome, identity.directory, config.logger)
+            show_again(outcome, identity.directory, config)
             return outcome
         if (outcome := reused(config, identity, overrides or [])) is not None:
-            show_again(outcome, identity.directory, config.logger)
+            show_again(outcome, identity.directory, config)
             return outcome
         plugins.load(config.plugins)
         from gptexp.experiment.extend import extend  # torch

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gptexp.config import UNITS, LoggerConfig
+from gptexp.config import UNITS, Config, LoggerConfig
 from gptexp.console import brief
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.schema import Fall, Summary
@@ -94,10 +94,10 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def show_again(over: Outcome, directory: RunDirectory, logger: LoggerConfig) -> None:
+def show_again(over: Outcome, directory: RunDirectory, config: Config) -> None:
     """Show the last lines of a run that was not trained by this command.
 
-    The dashboards that `logger` asks for now may have none of it: how they get it is said too.
+    What `config` asks for now it may lack: how a dashboard or a trace gets it is said too.
     """
     if over.state is RunState.already_done:
         code = f", {over.note}" if over.note else ""
@@ -105,8 +105,10 @@ def show_again(over: Outcome, directory: RunDirectory, logger: LoggerConfig) -> 
     summary = directory.summary()
     assert summary is not None, "it is over"
     show_summary(summary, directory.path)
-    for name in without_dashboards(directory.path, logger):
+    for name in without_dashboards(directory.path, config.logger):
         log.info("        %s", export_line(name, directory.path))
+    if config.trainer.profile:
+        log.info("        nothing is trained, so no step is traced (rerun=true trains it anew)")
 
 
 def without_dashboards(run: Path, logger: LoggerConfig) -> list[str]:

@@ -23,7 +23,7 @@ from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
-from gptexp.models.counts import total_parameters
+from gptexp.models.counts import flops_per_token, total_parameters
 from gptexp.optim.build import build_optimizer
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs import checkpoint
@@ -117,6 +117,7 @@ def build_parts(
         optimizer=build_optimizer(config.optim, model),
         schedule=build_schedule(config.schedule, cfg.max_steps),
         peak_lr=config.optim.lr,
+        flops_per_token=flops_per_token(config.model, tokenizer.vocab_size),
         runtime=runtime,
         evaluator=Evaluator(model, inputs.corpus, tokenizer, runtime, cfg.eval_batch_size),
         sampler=Sampler(model, tokenizer, text.format, block_size, cfg, config.seed),

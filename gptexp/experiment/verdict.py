@@ -28,7 +28,8 @@ WITHIN = f"losses within {LOSS:.0%} and gradient norms within {NOISY:.0%}"
 # What a value of another kind than was expected raises, in the files of a stranger.
 STRANGE = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError)
 
-NOT_COMPARED = ("step", "seconds", "nonfinite", "train/tokens_per_second")  # of a line of metrics
+# Of a line of metrics: its place, and what depends on the speed of a machine.
+NOT_COMPARED = ("step", "seconds", "nonfinite", "train/tokens_per_second", "train/mfu")
 
 
 class Verdict(StrEnum):

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
 import torch
@@ -23,11 +24,13 @@ from gptexp.runtime.clock import Clock
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.interrupt import Interrupt
 from gptexp.runtime.random import rng_state, seed_dropout, set_rng_state
+from gptexp.runtime.rate import matrix_rate
 from gptexp.text import duration, plural
 from gptexp.tracking.tracker import Tracker
 from gptexp.training import throughput
 from gptexp.training.early_stopping import EarlyStopping
 from gptexp.training.moments import Moments
+from gptexp.training.profile import traced
 from gptexp.training.step import UpdateStep
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,7 @@ class TrainerParts:
     optimizer: torch.optim.Optimizer
     schedule: Schedule  # of the learning rate, as a share of its peak
     peak_lr: float
+    flops_per_token: int  # forward and backward
     runtime: Runtime
     evaluator: Evaluator
     sampler: Sampler
@@ -79,7 +83,9 @@ class Trainer:
         Raises CheckpointError, DivergedError, InterruptedRunError (once saved) and StorageError.
         """
         self.begin(resumed)
-        with Interrupt() as interrupt, self.progress.running(self.step):
+        folder = self.parts.store.folder.parent  # the run's
+        trace = traced(self.cfg.profile, folder, self.step)
+        with Interrupt() as interrupt, self.progress.running(self.step), trace as step_done:
             if resumed is None:
                 self.evaluate_if_due()
                 self.save_if_due(interrupt)
@@ -90,6 +96,7 @@ class Trainer:
                 self.sample_if_due()
                 self.save_if_due(interrupt)
                 self.progress.step()
+                step_done()
             if interrupt.requested:  # during the last save
                 self.interrupted(interrupt.requested)
         return reason
@@ -107,6 +114,7 @@ class Trainer:
         log.info("estimated time about %s for %d steps", duration(left), steps)
         start = f"goes on at step {self.step:,}" if self.step else "starts"
         brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
+        log.debug("the device multiplies matrices at %.3g FLOP/s", self.matrix_rate)
         self.lap_step = self.step
         self.parts.moments.reached("start", self.step)
         self.clock.start()
@@ -151,12 +159,14 @@ class Trainer:
         corpus = self.parts.corpus
         trained = corpus.tokens_seen(self.step) - corpus.tokens_seen(self.lap_step)
         self.lap_step = self.step
+        speed = trained / self.clock.lap()
         values = {
             **self.position(self.step),
             "train/loss": self.loss_sum.item() / self.loss_count,
             "train/lr": self.learning_rate(self.step - 1),
             "train/grad_norm": self.update.grad_norm.item(),
-            "train/tokens_per_second": trained / self.clock.lap(),
+            "train/tokens_per_second": speed,
+            "train/mfu": speed * self.parts.flops_per_token / self.matrix_rate,
         }
         if self.step % self.cfg.log_interval == 0:  # a longer run has no line that ends this one
             self.loss_sum = torch.zeros_like(self.loss_sum)
@@ -221,6 +231,11 @@ class Trainer:
     def evaluation_due(self) -> bool:
         """Whether the weights as they are get an evaluation."""
         return self.step % self.cfg.eval_interval == 0 or self.step >= self.cfg.max_steps
+
+    @cached_property
+    def matrix_rate(self) -> float:
+        """What train/mfu is a share of, in floating-point operations a second; measured once."""
+        return matrix_rate(self.parts.runtime)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of the update that follows `step` updates."""

@@ -82,6 +82,7 @@ NOT_HASHED = {
     "trainer.checkpoint_interval",
     "trainer.keep",
     "trainer.retry_failed",
+    "trainer.profile",
 }
 
 

@@ -124,6 +124,7 @@ def test_a_run_of_other_code_is_trained(again, fits, monkeypatch, caplog) -> Non
     [
         ("trainer.sample_interval=5", "it has trainer.sample_interval=6, and this 5"),
         ("trainer.keep=all", "it has trainer.keep=best, and this all"),
+        ("trainer.profile=2", "it has trainer.profile=0, and this 2"),
         ("logger=tensorboard", "TensorBoard has none of it; gptexp export "),
         ("rerun=true", ""),
     ],
@@ -133,6 +134,13 @@ def test_what_the_run_elsewhere_does_not_have_is_trained(again, fits, caplog, ov
     assert again(override).state == "done"
     assert len(fits) == 1
     assert why in caplog.text
+
+
+def test_a_run_that_was_traced_is_taken_by_one_that_is_not(small, tmp_path, fits) -> None:
+    for words in (["trainer.profile=1"], ["name=other"]):
+        outcome = run_experiment(small(*words), tmp_path / "outputs")
+        assert outcome.state == "done"
+    assert (outcome.note, len(fits)) == ("reused from default", 1)
 
 
 def test_a_run_that_own_code_looked_at_is_trained_without_it(

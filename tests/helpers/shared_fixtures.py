@@ -36,6 +36,7 @@ from gptexp.config import Config, compose
 from gptexp.config.words import as_typed
 from gptexp.experiment.run import run_experiment
 from gptexp.runs import directory, provenance
+from gptexp.runtime import rate
 from gptexp.runtime.device import Runtime
 from gptexp.training import throughput
 
@@ -232,12 +233,15 @@ def finished(
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes time in each run and changes none: fsync, provenance, passes of the forecast.
+    """What takes time in each run and changes none: fsync, provenance, passes of the forecast,
+    the rate of large matrices.
 
     A killed process leaves what it wrote to the system; no test cuts the power.
     """
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(throughput, "PROBE_SECONDS", 0.0)
+    monkeypatch.setattr(rate, "ENOUGH", 0.0)
+    monkeypatch.setitem(rate.SIDES, "cpu", 8)
     monkeypatch.setattr(directory, "LOCK_SECONDS", 0.2)
     monkeypatch.setattr(provenance, "git", dict)
     if not ENVIRONMENT:

@@ -32,7 +32,7 @@ CHOICES = {
 SHIPPED = [f"{group}={name}" for group in ("model", "experiment") for name in CHOICES[group]]
 
 
-TIME_FIELDS = ("seconds", "train/tokens_per_second")  # exempt from bitwise equality
+TIME_FIELDS = ("seconds", "train/tokens_per_second", "train/mfu")  # exempt from bitwise equality
 
 
 # A run of about a tenth of a second: two updates between evaluations, dropout on.

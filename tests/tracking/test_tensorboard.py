@@ -43,7 +43,7 @@ def run(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_curve_is_on_the_board_over_steps_tokens_and_epochs(run: Path) -> None:
     shown = {tag: points for tag, points in scalars(run).items() if not tag.startswith("final/")}
     assert shown == expected_curves(run)
-    names = {"loss", "lr", "grad_norm", "tokens_per_second", "eval_loss"}
+    names = {"loss", "lr", "grad_norm", "tokens_per_second", "mfu", "eval_loss"}
     assert {f"train/{name}" for name in names} | {"val/loss", "val/bpb", "val/stderr"} < set(shown)
     tokens = [step for step, _ in shown["by_tokens/val_loss"]]
     assert tokens == [0, 128, 256, 384], "4 sequences of 8 a step, at steps 0, 4, 8 and 12"
