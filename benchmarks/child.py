@@ -115,7 +115,7 @@ def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:
     torch.use_deterministic_algorithms(False)
     loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
     network = build_model(config.model, loaded.tokenizer.vocab_size, 0).to(where.device)
-    tokens = torch.from_numpy(loaded.splits.train).to(where.device)
+    tokens = torch.from_numpy(loaded.splits.train).long().to(where.device)
     block_size = config.model.block_size
     Textbook(network, tokens, config.trainer.rows, block_size, where.dtype).run(steps)
     finish(peak())

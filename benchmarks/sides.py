@@ -126,7 +126,7 @@ def _both(
     config: Config, inputs: Inputs, folder: Path, ours: Model | Null, theirs: Model | Null
 ) -> Iterator[tuple[Chunked, Textbook]]:
     cfg, where, block_size = config.trainer, inputs.runtime, config.model.block_size
-    tokens = torch.from_numpy(inputs.text.splits.train).to(where.device)
+    tokens = torch.from_numpy(inputs.text.splits.train).long().to(where.device)
     textbook = Textbook(theirs.to(where.device), tokens, cfg.rows, block_size, where.dtype)
     with trainer_side(config, ours, inputs, folder) as trainer:
         yield trainer, textbook

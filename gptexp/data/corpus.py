@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ SPLITS = ("train", "test", "val")
 IGNORE_INDEX = -1  # the target of a padded place, where there is nothing to predict
 
 Ids = NDArray[np.int64]
+Tokens = NDArray[np.integer[Any]]  # ids in as few bytes as the vocabulary needs: see `compact`
 
 
 class Batch(NamedTuple):
@@ -28,12 +29,12 @@ class Batch(NamedTuple):
 class Splits:
     """Token ids, each of shape [tokens]; `train` is already cut to data.fraction."""
 
-    train: Ids
-    test: Ids
-    val: Ids
+    train: Tokens
+    test: Tokens
+    val: Tokens
     bounds: dict[str, tuple[int, int]]  # start and end of each split, in characters or documents
 
-    def items(self) -> Iterator[tuple[str, Ids]]:
+    def items(self) -> Iterator[tuple[str, Tokens]]:
         """The name and the ids of each split."""
         return ((name, getattr(self, name)) for name in SPLITS)
 
@@ -104,7 +105,7 @@ class Format(Protocol):
     def end(self, tokenizer: Tokenizer) -> int | None:
         """The token that ends a sample, if there is one."""
 
-    def target_mask(self, ids: Ids, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
+    def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Which of `ids` [tokens], of one split, an evaluation predicts."""
 
     def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
@@ -113,7 +114,7 @@ class Format(Protocol):
     def enclose(self, text: str) -> str:
         """A whole text of a reader as it would stand in the corpus; raises DataError."""
 
-    def excerpt(self, val: Ids, tokenizer: Tokenizer, tokens: int) -> Ids:
+    def excerpt(self, val: Tokens, tokenizer: Tokenizer, tokens: int) -> Tokens:
         """The first of a validation split that can be read by itself: a document, or `tokens`."""
 
     def join(self, texts: list[str]) -> str:
@@ -145,6 +146,21 @@ def is_capped(corpus: Corpus, cap: int | None) -> bool:
 def evenly_spaced(count: int, chosen: int) -> Ids:
     """So many of the indices below `count`, each in the middle of an equal part of them."""
     return (2 * np.arange(chosen) + 1) * count // (2 * chosen)
+
+
+def compact(ids: Ids, vocab_size: int) -> Tokens:
+    """A copy in the smallest integers that hold the vocabulary: one byte for each character.
+
+    Sums and products of them overflow; a batch is widened (see `widened`).
+    """
+    kinds = (np.uint8, np.int16, np.int32)
+    kind = next((kind for kind in kinds if vocab_size <= np.iinfo(kind).max + 1), np.int64)
+    return ids.astype(kind)
+
+
+def widened(inputs: Tensor, targets: Tensor) -> Batch:
+    """A batch of the ids that models and losses take, int64."""
+    return Batch(inputs.long(), targets.long())
 
 
 def to_device(indices: Ids, device: torch.device) -> Tensor:

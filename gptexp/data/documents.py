@@ -20,6 +20,8 @@ from gptexp.data.corpus import (
     Batch,
     Ids,
     Splits,
+    Tokens,
+    compact,
     evenly_spaced,
     to_device,
 )
@@ -77,8 +79,9 @@ class Documents:
         parts = {}
         for name, (start, end) in kept.items():
             some = lines[start:end] if name in needed else []
-            parts[name] = tokenizer.encode(BOUNDARY.join(["", *some, ""]) if some else "")
-        return Splits(parts["train"], parts["test"], parts["val"], bounds)
+            ids = tokenizer.encode(BOUNDARY.join(["", *some, ""]) if some else "")
+            parts[name] = compact(ids, tokenizer.vocab_size)
+        return Splits(**parts, bounds=bounds)
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
         """Counts, repeats within and across the splits, and what is cut."""
@@ -104,7 +107,7 @@ class Documents:
         [token] = tokenizer.encode(BOUNDARY).tolist()
         return int(token)
 
-    def target_mask(self, ids: Ids, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
+    def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """The first block_size targets of each document."""
         starts, lengths = _documents(ids, self.end(tokenizer), block_size)
         begun = np.zeros(len(ids) + 1, np.int64)
@@ -126,7 +129,7 @@ class Documents:
             raise DataError(Problem("--text", what, "a line, as --text emma"))
         return BOUNDARY + text + BOUNDARY
 
-    def excerpt(self, val: Ids, tokenizer: Tokenizer, tokens: int) -> Ids:
+    def excerpt(self, val: Tokens, tokenizer: Tokenizer, tokens: int) -> Tokens:
         """The first document, between its two boundaries."""
         edges = np.flatnonzero(val == self.end(tokenizer))
         return val[: int(edges[1]) + 1]
@@ -163,7 +166,7 @@ class Documents:
         DataError.raise_for(problems)
 
 
-def _documents(ids: Ids, end: int, block_size: int) -> tuple[Ids, Ids]:
+def _documents(ids: Tokens, end: int, block_size: int) -> tuple[Ids, Ids]:
     """The start of each document of a split and its number of targets, both [documents]."""
     edges = np.flatnonzero(ids == end)
     return edges[:-1], np.minimum(np.diff(edges), block_size)
@@ -256,7 +259,7 @@ class DocumentCorpus:
         starts, lengths = to_device(of_each, self.device)[:, :, None]  # each [documents, 1]
         offsets = torch.arange(int(of_each[1].max(initial=0)) + 1, device=self.device)
         tokens = self.tokens[split]
-        rows = tokens[(starts + offsets).clamp(max=len(tokens) - 1)]
+        rows = tokens[(starts + offsets).clamp(max=len(tokens) - 1)].long()
         padding = offsets[:-1] >= lengths  # causal models see no later token from an earlier place
         return Batch(
             rows[:, :-1].masked_fill(padding, self.end),

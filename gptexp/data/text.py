@@ -8,7 +8,17 @@ import torch
 from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
-from gptexp.data.corpus import SPLITS, Batch, Ids, Splits, evenly_spaced, to_device
+from gptexp.data.corpus import (
+    SPLITS,
+    Batch,
+    Ids,
+    Splits,
+    Tokens,
+    compact,
+    evenly_spaced,
+    to_device,
+    widened,
+)
 from gptexp.data.read import characters, source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
@@ -49,8 +59,9 @@ class Text:
             name: tokenizer.encode(text[start:end] if name in needed else "")
             for name, (start, end) in bounds.items()
         }
-        train = ids["train"][: int(len(ids["train"]) * cfg.fraction)]
-        splits = Splits(train, ids["test"], ids["val"], bounds)
+        ids["train"] = ids["train"][: int(len(ids["train"]) * cfg.fraction)]
+        parts = {name: compact(part, tokenizer.vocab_size) for name, part in ids.items()}
+        splits = Splits(**parts, bounds=bounds)
         self._check_lengths(splits, block_size, needed)
         return splits
 
@@ -61,7 +72,7 @@ class Text:
     def end(self, tokenizer: Tokenizer) -> None:
         return None
 
-    def target_mask(self, ids: Ids, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
+    def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Every token but the first, which nothing precedes."""
         return np.arange(len(ids)) > 0
 
@@ -81,7 +92,7 @@ class Text:
     def enclose(self, text: str) -> str:
         return text
 
-    def excerpt(self, val: Ids, tokenizer: Tokenizer, tokens: int) -> Ids:
+    def excerpt(self, val: Tokens, tokenizer: Tokenizer, tokens: int) -> Tokens:
         return val[: tokens + 1]
 
     def join(self, texts: list[str]) -> str:
@@ -140,7 +151,7 @@ class TextCorpus:
         generator = np.random.Generator(np.random.Philox(key=key))
         starts = generator.integers(0, tokens.numel() - self.block_size, size=self.rows)
         places = to_device(starts[rank::world], self.device)[:, None] + self._offsets
-        rows = tokens[places]  # [rows, block_size + 1]
+        rows = tokens[places].long()  # [rows, block_size + 1]
         return Batch(rows[:, :-1], rows[:, 1:])
 
     def windows(
@@ -160,9 +171,9 @@ class TextCorpus:
                 spread = evenly_spaced(len(rows[0]), judged // self.block_size)
                 places = to_device(spread, self.device)
                 rows = [part[places] for part in rows]
-            yield from map(Batch, *(part.split(batch_size) for part in rows))
+            yield from map(widened, *(part.split(batch_size) for part in rows))
         if full < len(targets) == judged:
-            yield Batch(inputs[None, full:], targets[None, full:])
+            yield widened(inputs[None, full:], targets[None, full:])
 
     def targets(self, split: str, limit: int | None = None, cap: int | None = None) -> int:
         targets = len(self.tokens[split][:limit]) - 1

@@ -141,9 +141,10 @@ def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
     The seeds of a sweep have equal splits. None for a tokenizer without one of UNITS, whose tokens
     have no length that people know, and for a text too large to be counted in passing.
     """
-    train, val, tokenizer = text.splits.train, text.splits.val, text.tokenizer
-    if tokenizer_name not in UNITS or len(train) + len(val) > MOST_COUNTED:
+    tokenizer, sizes = text.tokenizer, [len(text.splits.train), len(text.splits.val)]
+    if tokenizer_name not in UNITS or sum(sizes) > MOST_COUNTED:
         return None
+    train, val = (part.astype(np.int64) for part in (text.splits.train, text.splits.val))
     end = text.format.end(tokenizer)
     target_mask = text.format.target_mask(val, tokenizer, text.block_size)
     digest = hashlib.sha256(len(train).to_bytes(8, "little"))

@@ -11,8 +11,9 @@ from document_lines import CPU, Row, as_microgpt, numbered, rows_of, split_lines
 from document_lines import settings as document_settings
 from text_files import settings as text_settings
 
-from gptexp.data.corpus import IGNORE_INDEX, SPLITS, Batch, Corpus, Format, Splits
+from gptexp.data.corpus import IGNORE_INDEX, SPLITS, Batch, Corpus, Format, Splits, compact
 from gptexp.data.documents import Documents
+from gptexp.data.load import format_of
 from gptexp.data.text import Text
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.char import CharTokenizer
@@ -266,3 +267,30 @@ def test_no_context_reaches_over_the_end_of_a_sample(case):
         for inputs, targets in rows_of(batch):
             assert [place for place, token in enumerate(inputs) if token == corpus.end] == [0]
             assert corpus.end not in targets[:-1]
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "kind"),
+    [(65, "uint8"), (256, "uint8"), (257, "int16"), (32768, "int16"), (32769, "int32")],
+)
+def test_ids_are_kept_in_as_few_bytes_as_the_vocabulary_needs(vocab_size: int, kind: str) -> None:
+    ids = np.array([0, vocab_size - 1])
+    kept = compact(ids, vocab_size)
+    assert kept.dtype == kind
+    assert kept.tolist() == ids.tolist()
+
+
+@pytest.mark.parametrize("data", [text_settings(), document_settings()], ids=["text", "documents"])
+def test_what_is_kept_in_bytes_gives_the_batches_and_windows_of_whole_integers(data) -> None:
+    read = "".join(f"{word}\n" for word in ["to", "be", "or", "not", "that", "is"] * 9)
+    tokenizer, form = CharTokenizer("".join(sorted(set(read)))), format_of(data)
+    kept = form.split(form.normalise(read), tokenizer, 4)
+    wide = Splits(**{name: ids.astype(np.int64) for name, ids in kept.items()}, bounds=kept.bounds)
+    one, other = (form.corpus(each, tokenizer, 4, 3, 0, CPU) for each in (kept, wide))
+    assert {tokens.dtype for tokens in one.tokens.values()} == {torch.uint8}
+    batches = [[c.batch(0), c.batch(7), *c.windows("val", 2)] for c in (one, other)]
+    for mine, theirs in zip(*batches, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert a.dtype == torch.int64
+            assert torch.equal(a, b)
+            assert a.stride() == b.stride()

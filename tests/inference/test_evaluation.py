@@ -62,7 +62,7 @@ def test_bits_per_byte_divides_by_the_bytes_of_the_targets(uniform):
 
 
 def test_the_loss_is_the_mean_over_windows_one_by_one(evaluator):
-    network, ids = evaluator.model.eval(), evaluator.corpus.tokens["val"]
+    network, ids = evaluator.model.eval(), evaluator.corpus.tokens["val"].long()
     size = evaluator.corpus.block_size
     total = 0.0
     for start in range(0, len(ids) - 1, size):
