@@ -12,6 +12,7 @@ import os
 import resource
 import runpy
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -89,15 +90,33 @@ def optimizer(started: float, device: str) -> NoReturn:
 
 
 def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
+    """Of the process, and of the training alone: beside one of the same that had but 8 channels."""
+    import torch
+
     from benchmarks import sides
     from gptexp.models.build import build_model
+    from gptexp.models.counts import training_memory
+
+    def train(config: Any) -> Any:
+        inputs = sides.read(config)
+        network = build_model(config.model, inputs.tokenizer.vocab_size, 0)
+        folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
+        with sides.trainer_side(config, network, inputs, folder) as trainer:
+            trainer.run(steps)
+        return inputs
 
     config = sides.settings(overrides)
-    inputs = sides.read(config)
-    network = build_model(config.model, inputs.tokenizer.vocab_size, 0)
-    with sides.trainer_side(config, network, inputs, Path.cwd()) as trainer:
-        trainer.run(steps)
-    finish(peak())
+    torch.set_num_threads(config.trainer.threads or torch.get_num_threads())
+    little = ["model.n_layer=1", "model.n_head=1", "model.n_embd=8", "trainer.batch_size=1"]
+    train(sides.settings([*overrides, *little]))  # what is imported and kept by then is no training
+    before = peak()
+    inputs = train(config)
+    found = peak()
+    kind = "gpu" if "gpu" in found else "process"
+    vocab_size, rows = inputs.tokenizer.vocab_size, config.trainer.batch_size
+    found["training"] = found[kind] - before[kind]
+    found["estimate"] = training_memory(config.model, vocab_size, rows) / 1e6
+    finish(found)
 
 
 def memory_of_textbook(steps: int, overrides: list[str]) -> NoReturn:

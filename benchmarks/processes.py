@@ -8,26 +8,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import ROOT
-from benchmarks.table import Row
+from benchmarks.table import Row, over
 
 CHILD = Path(__file__).with_name("child.py")
 MEMORY_STEPS = 5
 
 
 def memory(overrides: list[str], runs: int, folder: Path) -> Iterator[Row]:
-    """Peak memory of a few steps, trainer and textbook in turn."""
+    """Peak memory of a few steps, of trainer and textbook in turn, beside the estimate."""
     found: dict[str, list[dict[str, float]]] = {"trainer": [], "textbook": []}
     for index in range(runs):
         for side, peaks in found.items():
             words = ["memory", side, str(MEMORY_STEPS), *overrides]
             peaks.append(child(words, folder / f"{side}{index}"))
-    for kind in found["trainer"][0]:
+    for kind in found["textbook"][0]:
         ours = [peak[kind] for peak in found["trainer"]]
         theirs = [peak[kind] for peak in found["textbook"]]
         yield Row(f"peak memory, {kind}: trainer", ours, "MB")
         yield Row(f"peak memory, {kind}: textbook loop", theirs, "MB")
-        ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-        yield Row(f"peak memory, {kind}: trainer / textbook", ratios)
+        yield Row(f"peak memory, {kind}: trainer / textbook", over(ours, theirs))
+    training = [peak["training"] for peak in found["trainer"]]
+    estimate = [peak["estimate"] for peak in found["trainer"]]
+    yield Row("of it training: trainer", training, "MB")
+    yield Row("the estimate of gptexp params", estimate, "MB")
+    yield Row("estimate / training", over(estimate, training))
 
 
 def start(overrides: list[str], device: str, runs: int, folder: Path) -> Iterator[Row]:

@@ -192,8 +192,3 @@ def steps_in(seconds: float, side: Side, where: Runtime) -> int:
     side.run(2)
     (took,) = turns({"": partial(side.run, 2)}, 1, where)[""]
     return max(1, round(2 * seconds / took))
-
-
-def over(above: list[float], below: list[float]) -> list[float]:
-    """The ratios of what was measured in the same rounds."""
-    return [a / b for a, b in zip(above, below, strict=True)]

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks import grids, kept, processes, sides
 from benchmarks.settings import SETTINGS
-from benchmarks.table import HEADER, Row, facts, told
+from benchmarks.table import HEADER, Row, facts, over, told
 from benchmarks.whole import whole
 from gptexp.errors import GptexpError
 from gptexp.models.counts import flops_per_token
@@ -83,12 +83,12 @@ def step(overrides: list[str], args: argparse.Namespace, folder: Path) -> Iterat
     rate = matrix_rate(inputs.runtime)
     yield Row("mfu: trainer", [flops / each / rate for each in took["trainer"]], more=True)
     floor = took["its matrix products"]
-    yield Row("a step / its matrix products", sides.over(took["trainer"], floor))
+    yield Row("a step / its matrix products", over(took["trainer"], floor))
     with_attention = [a + b for a, b in zip(floor, took["attention's kernel"], strict=True)]
-    yield Row("a step / products and attention", sides.over(took["trainer"], with_attention))
+    yield Row("a step / products and attention", over(took["trainer"], with_attention))
     for name in ("textbook loop", "nanoGPT"):
         if name in took:
-            times = sides.over(took[name], took["trainer"])
+            times = over(took[name], took["trainer"])
             yield Row(f"faster than {name}, times", times, more=True)
 
 

@@ -59,6 +59,11 @@ class Row:
         return f"  {_number(before['median'])} at {commit[:7]}{', SLOWER' if worse else ''}"
 
 
+def over(above: list[float], below: list[float]) -> list[float]:
+    """The ratios of what was measured in the same rounds."""
+    return [a / b for a, b in zip(above, below, strict=True)]
+
+
 def facts(where: Runtime) -> dict[str, Any]:
     """What numbers are taken on, and of which code."""
     found = git()

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks import processes, sides
 from benchmarks.nanogpt import NanoGPT
 from benchmarks.settings import Setting
-from benchmarks.table import Row
+from benchmarks.table import Row, over
 from gptexp.config import Config, TrainerConfig, from_overrides
 from gptexp.experiment.prepare import Inputs
 from gptexp.models.build import build_model
@@ -48,7 +48,7 @@ def whole(
             yield Row(f"{piece}: {name}", values, "s")
         yield Row(f"whole run of {cadence.max_steps:,} steps: {name}", sums[name], "s")
     if theirs is not None:
-        yield Row("whole run: trainer / nanoGPT", sides.over(sums["trainer"], sums["nanoGPT"]))
+        yield Row("whole run: trainer / nanoGPT", over(sums["trainer"], sums["nanoGPT"]))
 
 
 def total(pieces: Pieces, cadence: TrainerConfig, name: str) -> list[float]:

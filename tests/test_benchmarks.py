@@ -189,8 +189,11 @@ def test_a_whole_run_and_a_grid_are_measured(table: Any, checkout: Path) -> None
 @pytest.mark.slow
 def test_memory_is_that_of_a_fresh_process(tmp_path: Path, text_file: Path) -> None:
     overrides = [*MODEL, "data=text", f"data.path={text_file}", "trainer.device=cpu"]
-    peak = processes.child(["memory", "textbook", "2", *overrides], tmp_path / "child")
-    assert 50 < peak["process"] < 5000  # megabytes
+    for side in ("textbook", "trainer"):
+        peak = processes.child(["memory", side, "2", *overrides], tmp_path / side)
+        assert 50 < peak["process"] < 5000  # megabytes
+    assert peak["training"] < 50
+    assert 0 < peak["estimate"] < 1
 
 
 def test_both_sides_train_the_same_model_on_the_same_tokens(

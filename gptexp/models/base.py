@@ -60,7 +60,7 @@ class Model(nn.Module, ABC):
 
     @classmethod
     def saved_activations(cls, cfg: Any) -> int:
-        """Numbers that the forward pass keeps for each token, for the backward pass to read.
+        """Numbers that are held for each token, at the most, once the backward pass began.
 
         0 where that is not known: what training takes of memory is said to be that at least.
         """

@@ -33,7 +33,7 @@ def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int) -> int:
     """Bytes that training in float32 needs at least, an estimate.
 
     Weights, gradients and two moments; per token what the backward pass reads again; logits and
-    their gradient.
+    their gradient. `python -m benchmarks.speed --parts memory` sets it beside what a run takes.
     """
     weights = total_parameters(cfg, vocab_size)
     per_token = model_class(cfg).saved_activations(cfg) + 2 * vocab_size

@@ -154,8 +154,12 @@ class GPT(Model):
 
     @classmethod
     def saved_activations(cls, cfg: GPTConfig) -> int:
-        """16 n_embd a layer: inputs of norms, products and the nonlinearity."""
-        return 16 * cfg.n_layer * cfg.n_embd
+        """16 n_embd a layer: inputs of norms, products and the nonlinearity.
+
+        And 12 n_embd for the gradients of the layer that the backward pass is in. Dropout is left
+        out: what it keeps depends on the device.
+        """
+        return (16 * cfg.n_layer + 12) * cfg.n_embd
 
     @classmethod
     def describe(cls, cfg: GPTConfig) -> str:

@@ -180,3 +180,22 @@ def test_flops_of_medium_agree_with_the_formula_by_hand(composed):
     cfg = composed("model=medium").model
     by_hand = 6 * (6 * 12 * 384**2 + 65 * 384) + 12 * 6 * 384 * 256
     assert flops_per_token(cfg, VOCAB) == by_hand
+
+
+def test_the_activations_of_the_estimate_are_those_that_autograd_keeps(composed) -> None:
+    cfg = composed("model=small", "model.n_embd=64", "model.block_size=32").model
+    network, tokens = build_model(cfg, 65, 0), 2 * cfg.block_size
+    weights = {weight.data_ptr() for weight in network.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights and tensor.is_floating_point():
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits = network(torch.zeros(2, cfg.block_size, dtype=torch.long))
+    assert logits.requires_grad
+    layers = GPT.saved_activations(cfg) - 12 * cfg.n_embd  # which the backward pass adds
+    assert sum(kept.values()) / 4 / tokens == pytest.approx(layers, rel=0.1)
