@@ -205,7 +205,7 @@ def test_without_its_base_it_cannot_be_judged_nor_gone_on_with(
         ("tokenizer=byte", "tokenizer.name: byte, and char in"),
         ("trainer.batch_size=7", "trainer.batch_size: 7 sequences an update, with trainer.grad_ac"),
         ("data.fraction=0.5", "data.fraction: 0.5, and 1.0 in"),
-        ("trainer.eval_tokens=40", "trainer.eval_tokens: 40, and no such key in"),
+        ("trainer.eval_tokens=40", "trainer.eval_tokens: 40, and null in"),
     ],
 )
 def test_what_its_optimizer_or_batches_do_not_go_on_under_is_a_line(
