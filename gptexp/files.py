@@ -114,7 +114,7 @@ def made_aside(path: Path) -> Iterator[Path]:
 
     Raises OSError, as where another process was faster.
     """
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed here
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

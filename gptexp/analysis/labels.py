@@ -4,6 +4,7 @@ A label follows from the runs that are looked at together, so it is made anew wh
 read, and stands in no file of theirs. The name of a run's directory is its identity and stays.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from gptexp.analysis.groups import gathered
 from gptexp.analysis.records import Run, mixed
 from gptexp.config import flat, is_hashed
-from gptexp.text import plain
+from gptexp.text import plain, plural
 
 
 def label_runs(runs: Sequence[Run]) -> dict[Path, str]:
@@ -68,9 +69,12 @@ def words_of(by: Sequence[str], values: Sequence[Any]) -> list[str]:
     """`n_layer=2`, `optim=sgd`: keys with their values, as short as they can be told apart.
 
     A key goes without its section where no other ends alike. The name in a section is what was
-    chosen for it, so it goes by the section's.
+    chosen for it, so it goes by the section's. A run that others branch from goes by its hash.
     """
-    return [f"{n}={plain(value)}" for n, value in zip(short_names(by), values, strict=True)]
+    return [
+        f"{name}={short_start(value) if key == 'branch_from' else plain(value)}"
+        for name, key, value in zip(short_names(by), by, values, strict=True)
+    ]
 
 
 def short_names(by: Sequence[str]) -> list[str]:
@@ -89,6 +93,24 @@ def in_words(keys: Sequence[str], config: dict[str, Any]) -> str:
 def leaves(keys: Sequence[str]) -> list[str]:
     """The keys without their sections: `lr` of optim.lr, `optim` of optim.name."""
     return [key.removesuffix(".name").rpartition(".")[2] for key in keys]
+
+
+def short_start(words: Any) -> str:
+    """A run, or a checkpoint in one, by the digits of its hash: `7a91c4c2`, `7a91c4c2/step-500`."""
+    if words is None:
+        return plain(words)
+    path = Path(str(words))
+    within = path.parent.name == "checkpoints"
+    return f"{hash_of(path.parents[1])}/{path.stem}" if within else hash_of(path)
+
+
+def branch_notes(runs: Sequence[Run]) -> list[str]:
+    """A line for each run from which some of these branch."""
+    bases = Counter(run.config["branch_from"] for run in runs if run.config.get("branch_from"))
+    return [
+        f"branch_from: {plural(count, 'run')} began with the steps of {base}, under its settings"
+        for base, count in bases.items()
+    ]
 
 
 def _told_apart(labels: dict[Path, str]) -> dict[Path, str]:

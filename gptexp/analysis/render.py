@@ -11,6 +11,7 @@ from typing import Any
 
 from gptexp.analysis.columns import OF_GROUPS, OWN, SUMMARY, Count, Steps
 from gptexp.analysis.groups import Statistic
+from gptexp.analysis.labels import short_start
 from gptexp.analysis.table import Row, Table
 from gptexp.errors import ConfigError
 from gptexp.text import aligned, duration, short, unknown_name
@@ -152,6 +153,8 @@ def _is_numeric(table: Table, column: str) -> bool:
 
 def _text(column: str, row: Row) -> str:
     value = row[column]
+    if column == "branch_from" and isinstance(value, str):
+        value = short_start(value)
     match value:
         case None:
             return "-"

@@ -18,7 +18,7 @@ from gptexp.analysis.columns import (
     value,
 )
 from gptexp.analysis.groups import FIGURES, Group, Statistic
-from gptexp.analysis.labels import telling
+from gptexp.analysis.labels import branch_notes, telling
 from gptexp.analysis.memory import Memory
 from gptexp.analysis.records import Run
 from gptexp.analysis.where import Condition, parse
@@ -167,9 +167,10 @@ class View:
         return Table(list(columns), rows, [], self.names.short(columns), quiet)
 
     def _odd(self, facts: Sequence[Facts]) -> list[str]:
-        """The notes about code and data, unless they are about other runs than these alone."""
+        """The notes about code, data, unless they are about other runs than these, and branches."""
         concerned = not self.conditions or any(item.run.path in self.flags for item in facts)
-        return self.odd if concerned else []
+        branches = branch_notes([item.run for item in facts])
+        return [*(self.odd if concerned else []), *branches]
 
     def _facts(self, run: Run) -> Facts:
         journal = self.reads_journals or run.state not in (RunState.done, RunState.damaged)

@@ -21,6 +21,7 @@ from gptexp.config.data import (
 from gptexp.config.hydra_errors import choices
 from gptexp.config.identity import (
     Difference,
+    beginning_hash,
     config_hash,
     differences,
     flat,
@@ -91,6 +92,7 @@ __all__ = [
     "ScheduleConfig",
     "TokenizerConfig",
     "TrainerConfig",
+    "beginning_hash",
     "check",
     "choices",
     "config_hash",

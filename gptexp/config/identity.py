@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from gptexp.config.compose import to_dict
 from gptexp.config.own import own_code
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config, variant
+from gptexp.config.trainer import BUDGETS
 
 HASHED = tuple(section for section in SECTIONS if section != "logger")
 
@@ -30,14 +31,15 @@ UNHASHED = frozenset(
 )
 
 
-def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> dict[str, Any]:
+def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> dict[str, Any]:
     """The part of the config that is the run's identity.
 
     Files count by content: `data.path` is replaced by the file's SHA-256, `init_from` by the digest
-    of its weights, joined by that of their vocabulary where the text does not tell it: see
-    experiment/identity.py. A device counts without its index. A key at its dataclass default is
-    left out, so that adding such a key later changes no hash. `trainer.max_steps` is left out where
-    a budget in other units replaces it: the number of steps then follows from the rest.
+    of its weights, joined by that of their vocabulary where the text does not tell it (see
+    experiment/identity.py), and `branch_from` by that of what it goes on from. A device counts
+    without its index. A key at its dataclass default is left out, so that adding such a key later
+    changes no hash. `trainer.max_steps` is left out where a budget in other units replaces it: the
+    number of steps then follows from the rest.
     """
     values = to_dict(config)
     part: dict[str, Any] = {"seed": config.seed}
@@ -53,25 +55,32 @@ def hashed_part(config: Config, data_sha256: str, init_sha256: str | None) -> di
     if config.trainer.budgets:
         del part["trainer"]["max_steps"]
     part["trainer"]["device"] = config.trainer.device.partition(":")[0]
-    if init_sha256 is not None:
-        part["init_from"] = init_sha256
+    if start_sha256 is not None:
+        part["init_from" if config.branch_from is None else "branch_from"] = start_sha256
     return part
 
 
 def config_hash(
     config: Config,
     data_sha256: str,
-    init_sha256: str | None = None,
+    start_sha256: str | None = None,
     code: dict[str, dict[str, str]] | None = None,
 ) -> str:
     """SHA-256 of the identity, in hexadecimal.
 
     The sources behind own variants are a part of it: as they are here, unless `code` is given.
     """
-    part = hashed_part(config, data_sha256, init_sha256)
+    part = hashed_part(config, data_sha256, start_sha256)
     if code := own_code(config) if code is None else code:
         part["code"] = code
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()
+
+
+def beginning_hash(config: Config, data_sha256: str, start_sha256: str | None = None) -> str:
+    """The config's hash but for how long the run is: equal for a shorter and a longer run."""
+    lengths: dict[str, Any] = {"max_steps": 1, **dict.fromkeys(BUDGETS)}
+    endless = dataclasses.replace(config.trainer, **lengths)
+    return config_hash(dataclasses.replace(config, trainer=endless), data_sha256, start_sha256)
 
 
 class Difference(NamedTuple):
@@ -85,12 +94,13 @@ class Difference(NamedTuple):
 def differences(stored: Config, given: Config) -> list[Difference]:
     """The hashed keys in which two configs differ.
 
-    What the files behind data.path and init_from hold is not known here, only whether both configs
-    name one.
+    What the files behind data.path, init_from and branch_from hold is not known here, only whether
+    both configs name one.
     """
     parts, values = [], []
     for config in (stored, given):
-        parts.append(flat(hashed_part(config, "", None if config.init_from is None else "")))
+        starts = (config.init_from, config.branch_from) != (None, None)
+        parts.append(flat(hashed_part(config, "", "" if starts else None)))
         values.append(flat(to_dict(config)))
     keys = [key for key in {**parts[0], **parts[1]} if parts[0].get(key) != parts[1].get(key)]
     return [Difference(key, *(_typed(value, key) for value in values)) for key in keys]
@@ -106,7 +116,7 @@ def is_hashed(key: str) -> bool:
     """Whether a key such as optim.lr is in the hash, by its value or by what its file holds."""
     section, dot, field = key.partition(".")
     if not dot:
-        return key in ("seed", "init_from")
+        return key in ("seed", "init_from", "branch_from")
     return section in HASHED and not (section == "trainer" and field in UNHASHED)
 
 
@@ -123,7 +133,8 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
             flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
             flattened[name] = value
-    return {**flattened, "plugins": _plain(values.get("plugins", []))}
+    later = {"plugins": _plain(values.get("plugins", [])), "branch_from": values.get("branch_from")}
+    return {**flattened, **later}
 
 
 def _plain(value: Any) -> Any:

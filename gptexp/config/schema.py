@@ -54,11 +54,12 @@ class Config:
     trainer: TrainerConfig
     logger: LoggerConfig
     plugins: list[str] = field(default_factory=list)  # modules of own code, imported for this run
+    branch_from: str | None = None  # run, or its checkpoint, to go on from in another way, or null
 
     @property
     def extendable(self) -> bool:
-        """Whether a run of more trainer.max_steps begins with this one, bit for bit."""
-        return isinstance(self.schedule, ConstantConfig) and not self.trainer.budgets
+        """Whether a longer run begins with this one, bit for bit."""
+        return isinstance(self.schedule, ConstantConfig)
 
 
 OWN_SECTIONS = ("model", "tokenizer", "optim")  # which may have variants of modules too
@@ -109,7 +110,7 @@ def problems(config: Config) -> list[Problem]:
     for section in (getattr(config, name) for name in SECTIONS):
         with plugins.running(plugins.own(section)):
             listed += section.problems()
-    return [*listed, *_warmup(config), *_counting(config), *_extending(config)]
+    return [*listed, *_warmup(config), *_counting(config), *_starting(config)]
 
 
 def _names(config: Config) -> Iterator[Problem]:
@@ -168,8 +169,11 @@ def _counting(config: Config) -> Iterator[Problem]:
         yield Problem("trainer.grad_clip", what, "trainer.grad_clip=0")
 
 
-def _extending(config: Config) -> Iterator[Problem]:
-    """A vocabulary that is to grow without one to grow from."""
+def _starting(config: Config) -> Iterator[Problem]:
+    """Two runs to start from, or a vocabulary that is to grow without one to grow from."""
+    if config.init_from is not None and config.branch_from is not None:
+        what = "branch_from is given too, which brings weights and all else along"
+        yield Problem("init_from", what, "keep one of the two")
     tokenizer = config.tokenizer
     if isinstance(tokenizer, CharTokenizerConfig) and tokenizer.extend and config.init_from is None:
         what = "there is no init_from whose vocabulary to extend"

@@ -57,9 +57,11 @@ def check_resume(
     Raises ConfigError and CheckpointError: a line for all, then a table of key, stored, given.
     """
     check_config_file(config, identity.directory)
-    if state is None:
-        return
     path, fix = identity.directory.path, "rerun=true to train anew"
+    if state is None:
+        if identity.base is not None:  # its first checkpoint came with its directory
+            raise CheckpointError(Problem(path, "its checkpoints are gone", fix))
+        return
     if state["config_hash"] != identity.hash:
         with stored_config(f"{path}: its checkpoints belong to another config", fix):
             stored = from_dict(state["config"])

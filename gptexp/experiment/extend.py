@@ -6,23 +6,24 @@ evaluation and a sample off their intervals. These are left out, and what valida
 counted anew over the evaluations that stay.
 """
 
-import json
+import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from gptexp.config import Config, Keep, OnOverfit, TrainerConfig, config_hash, to_dict, to_yaml
+from gptexp import plugins
+from gptexp.config import Config, OnOverfit, TrainerConfig, beginning_hash, config_hash
 from gptexp.console import logged_to
 from gptexp.errors import GptexpError
+from gptexp.experiment.beginning import Beginning, Line
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.integrity import Record, read_whole
-from gptexp.experiment.reuse import other_code, other_setting, resealed
-from gptexp.experiment.screen import EVENTS
-from gptexp.files import copy_file, link_or_copy, made_aside
-from gptexp.runs import checkpoint
-from gptexp.runs.checkpoint import Resumable, Store
+from gptexp.experiment.reuse import other_code, other_setting
+from gptexp.experiment.start import find_base
+from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import LAST, read_entry
 from gptexp.runs.journal import curves
@@ -32,8 +33,6 @@ from gptexp.training.early_stopping import EarlyStopping
 
 log = logging.getLogger(__name__)
 
-Line = dict[str, Any]  # of a journal
-
 ENDED = (RunState.done, RunState.interrupted, RunState.killed, RunState.failed)
 
 
@@ -41,59 +40,108 @@ class _NotExtendedError(Exception):
     """A shorter run is not the beginning of this one, in words."""
 
 
-def extend(config: Config, identity: Identity) -> None:
+def extend(config: Config, identity: Identity, steps: int) -> None:
     """Make the run's directory of a shorter run, where there is one, so that it is taken up there.
 
-    It appears under its name whole or not at all. Says which run it extends, or why not.
+    `steps` is how long it is to be. It appears under its name whole or not at all. Says which run
+    it extends, or why not, and where it could branch from a shorter one.
     """
     directory = identity.directory
-    for source, _ in shorter(config, identity):
+    for source, _ in shorter(config, identity, steps):
         try:
             record = read_whole(source)  # a killed run would be `running` under our own lock
             with record.directory.locked():
-                step = _go_on_from(record, config, identity)
+                step = _go_on_from(record, config, identity, steps)
         except (_NotExtendedError, GptexpError, OSError) as error:
             log.info("%s is not extended: %s", source, error)
             continue
         with logged_to(directory.log):
             log.info("extends %s from step %s", source, f"{step:,}")
         return
+    if not (config.extendable or config.rerun or config.branch_from or directory.path.exists()):
+        _tell_of_branch(config, identity, steps)
 
 
-def shorter(config: Config, identity: Identity) -> Iterator[tuple[Path, int]]:
+def shorter(config: Config, identity: Identity, steps: int) -> Iterator[tuple[Path, int]]:
     """The runs of outputs/ that this one would go on from, each with its last checkpoint's step.
 
     The farthest one first, by what they say of themselves; says why others are not taken.
     """
-    path = identity.directory.path
-    if not config.extendable or config.rerun or path.exists():
+    if not config.extendable or config.rerun or identity.directory.path.exists():
         return
     found = []
-    for file in path.parents[1].glob(f"*/{path.name.rpartition('-')[0]}-????????/manifest.json"):
-        directory = RunDirectory(file.parent)
+    for directory in _of_fewer_steps(config, identity, steps):
+        last = read_entry(directory.checkpoints / LAST)
+        if last is None:
+            continue
         try:
-            manifest = directory.manifest()
-            last = read_entry(directory.checkpoints / LAST)
-            if last is None or not _is_shorter(manifest, config, identity):
-                continue
-            why = _unlike(directory, manifest, config)
+            why = _unlike(directory, directory.manifest(), config)
         except GptexpError as error:
             why = str(error.problems[0])
+        if why is None:
+            found.append((directory.path, last.step))
         else:
-            found += [(directory.path, last.step)] if why is None else []
-        if why is not None:
             log.info("%s is not extended: %s", directory.path, why)
     yield from sorted(found, key=lambda run: (-run[1], run[0]))
 
 
-def _is_shorter(manifest: Manifest, config: Config, identity: Identity) -> bool:
-    """Whether a run has the same config, data and start weights, and fewer steps."""
+class _Told(NamedTuple):
+    """What a manifest says of the config, and how long the run is."""
+
+    config_hash: str | None
+    beginning_hash: str | None  # None of an earlier gptexp
+    steps: int
+
+
+@lru_cache(maxsize=100_000)  # each point of a grid asks of all runs beside it
+def _told(folder: Path, stamp: tuple[int, int]) -> _Told:
+    """What the manifest in a folder says, as it was at `stamp`; raises DamagedError."""
+    manifest = RunDirectory(folder).manifest()
     steps = manifest.get("max_steps", 0)
-    if not 0 < steps < config.trainer.max_steps:
-        return False
-    own = replace(config, trainer=replace(config.trainer, max_steps=steps))
-    hashed = config_hash(own, identity.data_sha256, identity.init_sha256)
-    return hashed == manifest.get("config_hash")
+    return _Told(manifest.get("config_hash"), manifest.get("beginning_hash"), steps)
+
+
+def _of_fewer_steps(config: Config, identity: Identity, steps: int) -> Iterator[RunDirectory]:
+    """The runs of outputs/ with the same config, data and start weights, and fewer steps.
+
+    A warm-up that was shortened to a run under a budget is none of a longer run.
+    """
+    path, files = identity.directory.path, (identity.data_sha256, identity.start_sha256)
+    beginning, hashes = beginning_hash(config, *files), dict[int, str]()
+    for file in path.parents[1].glob(f"*/{path.name.rpartition('-')[0]}-????????/manifest.json"):
+        try:
+            stat = file.stat()
+            told = _told(file.parent, (stat.st_mtime_ns, stat.st_ino))
+        except (GptexpError, OSError):  # which is that run's own matter
+            continue
+        if not max(0, config.schedule.warmup_steps - 1) < told.steps < steps:
+            continue
+        if told.beginning_hash is None and not config.trainer.budgets:
+            if told.steps not in hashes:
+                own = replace(config, trainer=replace(config.trainer, max_steps=told.steps))
+                hashes[told.steps] = config_hash(own, *files)
+            is_shorter = told.config_hash == hashes[told.steps]
+        else:
+            is_shorter = told.beginning_hash == beginning
+        if is_shorter:
+            yield RunDirectory(file.parent)
+
+
+def _tell_of_branch(config: Config, identity: Identity, steps: int) -> None:
+    """Say of the farthest run of fewer steps that a branch could go on from it."""
+    bases = []
+    for directory in _of_fewer_steps(config, identity, steps):
+        with contextlib.suppress(GptexpError):
+            bases.append(find_base(str(directory.path)))
+    if bases:
+        base = max(bases, key=lambda base: base.entry.step)
+        log.info(
+            "%s has %s steps under its own %s; to go on from there: branch_from=%s",
+            base.directory.path,
+            f"{base.entry.step:,}",
+            config.schedule.name,
+            f"{base.directory.path} trainer.max_steps={steps}",
+        )
 
 
 def _unlike(directory: RunDirectory, manifest: Manifest, config: Config) -> str | None:
@@ -109,12 +157,13 @@ def _unlike(directory: RunDirectory, manifest: Manifest, config: Config) -> str 
         return f"its status is {state}"
     if (setting := other_setting(directory.config(), config)) is not None:
         return setting
-    if config.plugins or manifest.get("plugins"):
-        return "own code may be told of a run while it trains"
-    return "W&B is told of a run while it trains" if config.logger.wandb else None
+    own, theirs = plugins.sources(config.plugins), manifest.get("plugins", [])
+    if own != theirs or any(plugin["sha256"] is None for plugin in own):
+        return "it has other own code, or such whose file is not known"
+    return None
 
 
-def _go_on_from(record: Record, config: Config, identity: Identity) -> int:
+def _go_on_from(record: Record, config: Config, identity: Identity, steps: int) -> int:
     """Put the run's beginning in its directory, in one step; returns the updates that are done.
 
     The caller holds the lock of the record's directory. Where another process went on with it since
@@ -125,25 +174,28 @@ def _go_on_from(record: Record, config: Config, identity: Identity) -> int:
     if newest is None or newest.state["config_hash"] != record.manifest["config_hash"]:
         raise _NotExtendedError("it has no checkpoint of its own")
     step, cfg = newest.entry.step, config.trainer
-    metrics = [line for line in record.metrics if line["step"] <= step and _is_due(line, cfg)]
-    samples = [line for line in record.samples if 0 < line["step"] <= step and _sampled(line, cfg)]
-    _check_lines(metrics, samples, step, cfg)
-    stop = _stop_after(metrics, cfg)
+    branched = record.manifest.get("branched", {}).get("step", -1)  # up to there as it came
+    metrics = [
+        line
+        for line in record.metrics
+        if line["step"] <= branched or (line["step"] <= step and _is_due(line, cfg))
+    ]
+    samples = [
+        line for line in record.samples if line["step"] <= branched or sampled(line, step, cfg)
+    ]
+    _check_lines(metrics, samples, range(branched + 1, step + 1), cfg)
+    stop = _stop_after(metrics, branched, cfg)
     if cfg.on_overfit is OnOverfit.stop and stop.should_stop:
         raise _NotExtendedError(
             f"patience stopped it at step {step:,}, where a longer run would stop too"
         )
-    with made_aside(identity.directory.path) as folder:
-        new = RunDirectory(folder)
-        new.checkpoints.mkdir(parents=True)
-        _save(record, newest, stop, Store(new.checkpoints, cfg.keep), config, identity)
-        new.write_text("metrics.jsonl", _written(metrics))
-        new.write_text("samples.jsonl", _written(samples))
-        if record.directory.log.is_file():
-            copy_file(record.directory.log, new.log)
-        for events in record.path.glob(EVENTS) if config.logger.tensorboard else ():
-            link_or_copy(events, new.path / events.name)
-        _describe(new, record, step, config, identity)
+    changes = {"best_step": stop.best_step, "stop": stop.state_dict()}
+    own = {
+        "max_steps": steps,
+        "extended": {"run": str(record.path), "step": step},
+    }
+    reason = f"extends {record.path} from step {step:,}; the same command goes on"
+    Beginning(record, newest, changes, metrics, samples).make(config, identity, own, reason)
     return step
 
 
@@ -153,81 +205,44 @@ def _is_due(line: Line, cfg: TrainerConfig) -> bool:
     return bool(line["step"] % interval == 0)
 
 
-def _sampled(line: Line, cfg: TrainerConfig) -> bool:
-    return cfg.sample_interval > 0 and line["step"] % cfg.sample_interval == 0
+def sampled(line: Line, until: int, cfg: TrainerConfig) -> bool:
+    """Whether a line of samples.jsonl comes at its interval, up to a step."""
+    every = cfg.sample_interval
+    return every > 0 and 0 < line["step"] <= until and line["step"] % every == 0
 
 
-def _check_lines(metrics: list[Line], samples: list[Line], step: int, cfg: TrainerConfig) -> None:
-    """Check that the journals hold each line that is due by `step`, once.
+def _check_lines(
+    metrics: list[Line], samples: list[Line], steps: range, cfg: TrainerConfig
+) -> None:
+    """Check that the journals hold each line that is due at these steps, once.
 
     Not so where an earlier process had other intervals. Raises _NotExtendedError.
     """
     evaluated = [line["step"] for line in metrics if "val/loss" in line]
     logged = [line["step"] for line in metrics if "val/loss" not in line]
     due = [
-        (evaluated, range(0, step + 1, cfg.eval_interval), "eval_interval"),
-        (logged, range(cfg.log_interval, step + 1, cfg.log_interval), "log_interval"),
+        (evaluated, range(0, steps.stop, cfg.eval_interval), "eval_interval"),
+        (logged, range(cfg.log_interval, steps.stop, cfg.log_interval), "log_interval"),
     ]
     if every := cfg.sample_interval:
-        sampled = [line["step"] for line in samples]
-        due.append((sampled, range(every, step + 1, every), "sample_interval"))
+        drawn = [line["step"] for line in samples]
+        due.append((drawn, range(every, steps.stop, every), "sample_interval"))
     for found, wanted, key in due:
-        if found != [*wanted]:
+        if [s for s in found if s in steps] != [s for s in wanted if s in steps]:
             raise _NotExtendedError(
                 f"its journals are not those of trainer.{key}={getattr(cfg, key)}"
             )
 
 
-def _stop_after(metrics: list[Line], cfg: TrainerConfig) -> EarlyStopping:
-    """What these evaluations come to: an evaluation at the end alone counts for nothing."""
+def _stop_after(metrics: list[Line], branched: int, cfg: TrainerConfig) -> EarlyStopping:
+    """What these evaluations come to: an evaluation at the end alone counts for nothing.
+
+    Patience is counted anew from the step where the run was branched from another.
+    """
     stop = EarlyStopping(cfg.patience, cfg.min_delta)
     for line in metrics:
         if "val/loss" in line:
             stop.update(curves(line)["val/loss"], line["step"])
+        if line["step"] <= branched:
+            stop.renew()
     return stop
-
-
-def _save(
-    record: Record,
-    newest: Resumable,
-    stop: EarlyStopping,
-    store: Store,
-    config: Config,
-    identity: Identity,
-) -> None:
-    """Write the checkpoints that the run goes on from, as its own; raises GptexpError."""
-    theirs = Store(record.directory.checkpoints)
-    last = replace(newest.entry, best_step=stop.best_step)
-    best = theirs.best_of(last)
-    kept = record.entries.values() if config.trainer.keep is Keep.all else ()
-    entries = {entry.step: entry for entry in kept if entry.step < last.step}
-    if best is not None and best != last:
-        entries[best.step] = best
-    own = {"config": to_dict(config), "config_hash": identity.hash}
-    for step in sorted(entries):
-        state = checkpoint.read(theirs.folder / entries[step].file)
-        store.save({**state, **own}, step, state["best_step"])
-    state = {**newest.state, **own, "best_step": stop.best_step, "stop": stop.state_dict()}
-    store.save(state, last.step, stop.best_step)
-
-
-def _describe(
-    new: RunDirectory, record: Record, step: int, config: Config, identity: Identity
-) -> None:
-    """The files that say what the run is, as of one that was interrupted."""
-    new.write_text("config.yaml", to_yaml(config))
-    own = {
-        "run": identity.directory.path.name,
-        "config_hash": identity.hash,
-        "max_steps": config.trainer.max_steps,
-        "extended": {"run": str(record.path), "step": step},
-    }
-    manifest = {key: value for key, value in record.manifest.items() if key != "reused"}
-    new.write_json("manifest.json", resealed(manifest, own))
-    reason = f"extends {record.path} from step {step:,}; the same command goes on"
-    new.set_status(RunState.interrupted, reason)
-
-
-def _written(lines: list[Line]) -> str:
-    """Lines of a journal as their writer wrote them."""
-    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

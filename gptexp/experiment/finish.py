@@ -87,7 +87,7 @@ def build_summary(
     if exact is not None and fall is not None:
         fall = _exactly(fall, exact)
     counts, test = count_parameters(config.model, vocab_size), result.test
-    return {
+    summary: Summary = {
         "run": folder.name,
         "config": to_dict(config),
         "config_hash": manifest.get("config_hash"),
@@ -110,6 +110,9 @@ def build_summary(
         "ngrams": ngram_losses,
         "sample": result.sample.prompt + result.sample.text,
     }
+    if "branched" in manifest:
+        summary["branched"] = manifest["branched"]
+    return summary
 
 
 def read_evaluations(

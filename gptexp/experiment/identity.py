@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gptexp.analysis.find import look_up
 from gptexp.config import (
     ByteTokenizerConfig,
     CharTokenizerConfig,
@@ -20,8 +19,9 @@ from gptexp.config import (
     run_name,
 )
 from gptexp.data.read import corpus_characters, corpus_digest
-from gptexp.errors import ConfigError, GptexpError, Problem, StorageError
-from gptexp.files import at_home, in_the_way
+from gptexp.errors import GptexpError, StorageError
+from gptexp.experiment.start import Base, check_branch, find_base, named_path
+from gptexp.files import in_the_way
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import weights_digest
 from gptexp.runs.provenance import fingerprint
@@ -48,20 +48,24 @@ class Identity:
     """All that tells a run from others."""
 
     data_sha256: str
-    init_sha256: str | None  # of the weights behind init_from; see Start.untold
+    start_sha256: str | None  # of the weights behind init_from, see Start.untold, or Base.digest
     hash: str  # of the config, with both
     directory: RunDirectory
     start: Start | None = None  # what init_from comes to
+    base: Base | None = None  # the run behind branch_from
 
 
 def identify(config: Config, outputs: Path) -> Identity:
     """The hash and the directory of the run.
 
-    Raises ConfigError, DataError, CheckpointError, and StorageError where none can be.
+    Raises ConfigError, DamagedError, DataError, CheckpointError, and StorageError where none can
+    be.
     """
     check(config)
     data_sha256 = corpus_digest(config.data)
-    if config.init_from is None:
+    if config.branch_from is not None:
+        identity = _branched(config, outputs, data_sha256, config.branch_from)
+    elif config.init_from is None:
         identity = _identity(config, outputs, data_sha256, None)
     else:
         identity = _started(config, outputs, data_sha256, config.init_from)
@@ -70,16 +74,25 @@ def identify(config: Config, outputs: Path) -> Identity:
     return identity
 
 
-def _identity(config: Config, outputs: Path, data_sha256: str, init_sha256: str | None) -> Identity:
-    hashed = config_hash(config, data_sha256, init_sha256)
+def _identity(
+    config: Config, outputs: Path, data_sha256: str, start_sha256: str | None
+) -> Identity:
+    hashed = config_hash(config, data_sha256, start_sha256)
     path = outputs / config.name / run_name(config, hashed)
-    return Identity(data_sha256, init_sha256, hashed, RunDirectory(path))
+    return Identity(data_sha256, start_sha256, hashed, RunDirectory(path))
+
+
+def _branched(config: Config, outputs: Path, data_sha256: str, branch_from: str) -> Identity:
+    """The identity of a run that goes on from another one's checkpoint."""
+    base = find_base(branch_from)
+    check_branch(config, base, data_sha256)
+    return replace(_identity(config, outputs, data_sha256, base.digest()), base=base)
 
 
 def _started(config: Config, outputs: Path, data_sha256: str, init_from: str) -> Identity:
     """The identity of a run that starts from another one."""
     with named_init_from():
-        run = init_path(init_from)
+        run = named_path(init_from)
         start = start_of(run)
     plain = _identity(config, outputs, data_sha256, start.weights)
     if _is_told(start, config, data_sha256) or _is_earlier(plain, run, start, config):
@@ -113,18 +126,6 @@ def _is_earlier(plain: Identity, run: Path, start: Start, config: Config) -> boo
             vocabulary = vocabulary_digest(theirs.extended(own).to_dict())
         return manifest.get("tokenizer", {}).get("sha256") == vocabulary
     return False
-
-
-def init_path(words: str) -> Path:
-    """The run directory or checkpoint behind init_from.
-
-    Raises ConfigError for words that may mean another one when the same command is given again.
-    """
-    path = at_home(words)
-    if (found := look_up(words)) is not None and found.why:
-        what = f"{words} may mean another run later; now it is {found.path}"
-        raise ConfigError(Problem("init_from", what, f"init_from={found.path}"))
-    return path
 
 
 @contextmanager

@@ -77,6 +77,11 @@ class Record:
         """Whether it was trained under another name, and with another logger."""
         return bool(self.manifest.get("reused"))
 
+    @property
+    def begun(self) -> int:
+        """The updates that were done when it began, as those of the run it branches from."""
+        return int(self.manifest.get("branched", {}).get("step", 0))
+
     def config(self) -> Config:
         """The config of config.yaml; raises ConfigError."""
         return from_dict(self.values)

@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from gptexp import plugins
-from gptexp.config import Config, to_yaml
+from gptexp.config import Config, beginning_hash, to_yaml
 from gptexp.data.corpus import SPLITS, is_capped, judged
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
@@ -31,9 +31,9 @@ def write_manifest(
     resumes = before.get("resumes", []) if resumed_step is not None else []
     if resumed_step is not None:
         resumes = [*resumes, resume(resumed_step, before, now)]
-        extended = {key: value for key, value in before.items() if key == "extended"}
+        origin = {key: value for key, value in before.items() if key in ("extended", "branched")}
     else:
-        extended = {}
+        origin = {}
         warn_of_changed_data(config, identity)
     directory.write_text("config.yaml", to_yaml(config))
     directory.write_json(
@@ -42,6 +42,9 @@ def write_manifest(
             {
                 "run": directory.path.name,
                 "config_hash": identity.hash,
+                "beginning_hash": beginning_hash(
+                    config, identity.data_sha256, identity.start_sha256
+                ),
                 "command": provenance.command(),
                 "overrides": [masked(word) for word in overrides],
                 "seed": config.seed,
@@ -60,7 +63,7 @@ def write_manifest(
                 "plugins": plugins.sources(config.plugins),
                 "resumes": resumes,
                 "max_steps": inputs.trainer.max_steps,
-                **extended,
+                **origin,
             }
         ),
     )

@@ -18,6 +18,7 @@ from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity, Start, named_init_from, vocabulary_digest
+from gptexp.experiment.start import Base, find_base
 from gptexp.experiment.trial import try_own_code
 from gptexp.files import at_home
 from gptexp.inference.load import read_checkpoint
@@ -39,7 +40,7 @@ class Inputs:
     corpus: Corpus  # its splits on the device
     runtime: Runtime
     trainer: TrainerConfig  # the config's, with the max_steps that its budget comes to
-    init: checkpoint.State | None = None  # the checkpoint behind init_from
+    init: checkpoint.State | None = None  # the checkpoint behind init_from or branch_from
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -56,14 +57,16 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     ConfigError.raise_for(device_problems(config.trainer, hardware))
     runtime = resolve_runtime(config.trainer, hardware)
     init = read_init(config)
-    if init is not None:
+    if config.init_from is not None and init is not None:
         found = Start(checkpoint.digest(init["model"]), vocabulary_digest(init["tokenizer"]))
         if found != identity.start:
             what = f"{config.init_from} changed while the run was starting"
             raise CheckpointError(Problem("init_from", what, "start it again"))
+    elif init is not None and identity.base is not None:
+        check_weights(config, init, identity.base)
     text = load_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
-    if init is not None:
+    if config.init_from is not None and init is not None:
         check_init(config, init)
     try_own_code(config, text.tokenizer.vocab_size, runtime.device)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
@@ -71,8 +74,21 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     return Inputs(text, corpus, runtime, trainer, init)
 
 
+def check_weights(config: Config, state: checkpoint.State, base: Base) -> None:
+    """Raises CheckpointError where the run of branch_from is another than it was a moment ago."""
+    if checkpoint.digest(state["model"]) != base.weights_sha256:
+        what = f"{config.branch_from} changed while the run was starting"
+        raise CheckpointError(Problem("branch_from", what, "start it again"))
+
+
 def read_init(config: Config) -> checkpoint.State | None:
-    """The checkpoint behind init_from, if the config has one; raises CheckpointError."""
+    """The checkpoint behind init_from or branch_from, if the config has one.
+
+    Raises ConfigError, DamagedError and CheckpointError.
+    """
+    if config.branch_from is not None:
+        base = find_base(config.branch_from)
+        return checkpoint.read(base.file, base.entry)
     if config.init_from is None:
         return None
     with named_init_from():

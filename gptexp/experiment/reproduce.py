@@ -182,10 +182,12 @@ def _made_again(
     if not record.metrics:
         what, fix = "no line of metrics.jsonl yet", "its command goes on"
         raise ReproduceError(Problem(record.path, what, fix))
-    until = last if level is Level.full else min(last, steps or _default_steps(record))
+    begun = record.begun
+    until = last if level is Level.full else min(last, begun + (steps or _default_steps(record)))
     with tempfile.TemporaryDirectory(prefix="gptexp-reproduce-") as folder:
         kill = level is Level.full
-        killed = f", killed at step {until // 2:,} and resumed" if kill else ""
+        half = (begun + until) // 2
+        killed = f", killed at step {half:,} and resumed" if kill else ""
         yield Finding("made again", f"{until:,} of {last:,} steps{killed}")
         again = rerun.run_again(record, restored.config, Path(folder), until, kill, list(modules))
         yield from rerun.compare(record, restored.weights, again, claim)
@@ -193,7 +195,8 @@ def _made_again(
 
 def _default_steps(record: Record) -> int:
     """So many steps that there is a training loss among them."""
-    first = next((line["step"] for line in record.metrics if "train/loss" in line), 0)
+    steps = (line["step"] for line in record.metrics if "train/loss" in line)
+    first = next((step - record.begun for step in steps if step > record.begun), 0)
     return max(DEFAULT_STEPS, first)
 
 

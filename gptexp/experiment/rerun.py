@@ -31,7 +31,7 @@ Line = dict[str, Any]  # of a journal
 KILLED = -signal.SIGKILL
 
 # Of a summary: what depends on the machine's clock and paths, and what the other lines compare.
-NOT_OF_RERUN = ("config", "seconds", "code", "files", SEAL)
+NOT_OF_RERUN = ("config", "seconds", "code", "branched", "files", SEAL)
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def run_again(
         kept.path.mkdir(parents=True)
         kept.write_json("manifest.json", record.manifest)
     save_at = sorted(step for step in record.entries if step <= until)
-    job = Job(str(folder / "config.yaml"), str(folder / "outputs"), until // 2, save_at, modules)
+    half = (record.begun + until) // 2
+    job = Job(str(folder / "config.yaml"), str(folder / "outputs"), half, save_at, modules)
     if kill:
         _expect(start(job), KILLED)
     # At `until` it is killed too, unless the run ends there by itself.
@@ -82,7 +83,7 @@ def run_again(
         names = ", ".join(path.name for path in found)
         what = f"made again, it is {names or 'nothing'}"
         raise ReproduceError(Problem(record.manifest["run"], what, "use the gptexp that made it"))
-    return Again(found[0], until, until // 2 if kill else None)
+    return Again(found[0], until, half if kill else None)
 
 
 def start(job: Job) -> tuple[int, str]:

@@ -43,7 +43,8 @@ def run_experiment(
             show_again(outcome, identity.directory, config)
             return outcome
         plugins.load(config.plugins)
-        from gptexp.experiment.extend import extend  # torch
+        from gptexp.experiment.branch import branch  # torch
+        from gptexp.experiment.extend import extend
         from gptexp.experiment.prepare import prepare
         from gptexp.experiment.train import train
 
@@ -51,7 +52,9 @@ def run_experiment(
         if replaces:
             log.info("the old run is now %s", identity.directory.move_aside())
         else:
-            extend(config, identity)
+            extend(config, identity, inputs.trainer.max_steps)
+        if identity.base is not None:
+            branch(config, identity, inputs)
         stage = RunState.failed
         return train(config, identity, inputs, overrides or [], label)
     except GptexpError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gptexp.config import UNITS, Config, LoggerConfig
 from gptexp.console import brief
 from gptexp.runs.directory import RunDirectory
-from gptexp.runs.schema import Fall, Summary
+from gptexp.runs.schema import Branch, Fall, Summary
 from gptexp.runs.state import Outcome, RunState
 from gptexp.text import duration
 
@@ -54,6 +54,8 @@ def show_summary(summary: Summary, folder: Path) -> None:
     if summary["test"] is not None:
         loss, bpb = _number(summary["test"]["loss"]), _number(summary["test"]["bpb"])
         log.info("test    %.4f (%.3f bits per byte)", loss, bpb)
+    if "branched" in summary:
+        log.info("branch  %s", describe_branch(summary["branched"]))
     log.info("sample  from the best weights")
     for line in summary["sample"].strip("\n").split("\n"):
         log.info("    %s", line)
@@ -76,6 +78,11 @@ def describe_cliff(fall: Fall) -> str:
         case {"verdict": "none"}:
             return f"none; {gap}"
     return f"too early to tell; {gap}"
+
+
+def describe_branch(origin: Branch) -> str:
+    """Where a run was branched from another, and what is other from there, in a line."""
+    return f"of {origin['run']} at step {origin['step']:,}: {origin['differs']}"
 
 
 def describe_ngrams(losses: list[float], config: dict[str, object]) -> str:
@@ -152,3 +159,6 @@ def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: in
     log.info("run     %s", path)
     if step is not None:
         log.info("resume  at step %s of %s", f"{step:,}", f"{inputs.trainer.max_steps:,}")
+    if (origin := RunDirectory(path).manifest().get("branched")) is not None:
+        log.info("branch  %s", describe_branch(origin))
+        brief("branch of step %s: %s", f"{origin['step']:,}", origin["differs"])

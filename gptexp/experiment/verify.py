@@ -17,6 +17,7 @@ from gptexp.experiment.compatibility import other_shapes
 from gptexp.experiment.finish import Exact, TrainingResult, build_summary, count_ngrams
 from gptexp.experiment.identity import Start, start_of
 from gptexp.experiment.integrity import Record
+from gptexp.experiment.start import find_base
 from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
 from gptexp.files import at_home
 from gptexp.inference.evaluation import Evaluator
@@ -86,8 +87,10 @@ def restore(record: Record, weights: dict[int, str]) -> Restored:
     runtime = resolve_here(config)
     data = find_corpus(config.data, record.manifest["data"]["sha256"], record.path)
     config = replace(config, data=data)
-    if config.init_from is not None and not is_import(record):
-        config.init_from = str(_find_init(record, config.init_from))
+    if config.branch_from is not None:
+        config.branch_from = str(_find_start(record, config)[0])
+    elif config.init_from is not None and not is_import(record):
+        config.init_from = str(_find_start(record, config)[0])
     return Restored(record, config, runtime, weights)
 
 
@@ -102,29 +105,30 @@ def check_config(record: Record) -> Finding:
 
     Raises ReproduceError where the weights that it covers are not here.
     """
-    init_from, told = record.config().init_from, record.manifest["config_hash"][:8]
+    config, told = record.config(), record.manifest["config_hash"][:8]
     if is_import(record):
         return Finding("config.yaml", f"hash {told}; it covers the imported file too")
-    start = None if init_from is None else start_of(_find_init(record, init_from))
+    starts = (config.init_from, config.branch_from) != (None, None)
+    start = _find_start(record, config)[1] if starts else None
     if what := _check_hash(record, start):
         return Finding("config.yaml", what, Verdict.DIFFERENT)
     return Finding("config.yaml", f"hash {told}, as in the directory's name and in manifest.json")
 
 
-def _check_hash(record: Record, start: Start | None) -> str | None:
+def _check_hash(record: Record, start: Start | str | None) -> str | None:
     """What is wrong with the hash of the config; None where it is that of all who name it.
 
     The vocabulary of a start may be in it, or none: see identity.Start.
     """
     config, told = record.config(), record.manifest["config_hash"]
-    inits = [None] if start is None else [start.weights, start.untold]
+    starts = [start.weights, start.untold] if isinstance(start, Start) else [start]
     told_code = hashed_code(cast(Manifest, record.manifest))
     code = {
         section: {name: told_code.get(name, "") for name in files}
         for section, files in own_code(config).items()
     }
-    by_init = [config_hash(config, record.manifest["data"]["sha256"], init, code) for init in inits]
-    made = told if told in by_init else by_init[0]
+    hashes = [config_hash(config, record.manifest["data"]["sha256"], one, code) for one in starts]
+    made = told if told in hashes else hashes[0]
     if made != told:
         return f"its hash is {made[:8]}, and {told[:8]} in manifest.json"
     tail = re.search(r"-([0-9a-f]{8})(\.old\d+)?$", record.path.resolve().name)
@@ -317,14 +321,22 @@ def _beside(
     return Finding(file, f"{how}: {bits}", verdict)
 
 
-def _find_init(record: Record, init_from: str) -> Path:
-    """The weights that the run started from, wherever they are; raises ReproduceError."""
-    own = at_home(init_from)
+def _find_start(record: Record, config: Config) -> tuple[Path, Start | str]:
+    """What init_from or branch_from names, wherever it is, with its digest.
+
+    Raises ReproduceError.
+    """
+    key = "init_from" if config.branch_from is None else "branch_from"
+    own = at_home(getattr(config, key))
     for path in [own, *(folder / own for folder in record.path.resolve().parents)]:
         try:
-            if path.exists() and _check_hash(record, start_of(path)) is None:
-                return path.absolute()
+            if not path.exists():
+                continue
+            found = start_of(path) if key == "init_from" else find_base(str(path)).digest()
+            if _check_hash(record, found) is None:
+                return path.absolute(), found
         except (GptexpError, OSError):
             continue
-    what = f"{init_from} is not here with the weights that are in the run's hash"
-    raise ReproduceError(Problem("init_from", what, "bring it to that path"))
+    held = "weights that are" if key == "init_from" else "checkpoint that is"
+    what = f"{own} is not here with the {held} in the run's hash"
+    raise ReproduceError(Problem(key, what, "bring it to that path"))

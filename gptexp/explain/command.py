@@ -67,9 +67,10 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
         words.insert(0, f"experiment={[*presets, 'microgpt'][0]}")
     config = from_overrides(words)
     check(config)
-    if (file := config.init_from) is not None:
-        fix = f"gptexp explain {file}"
-        raise ConfigError(Problem("init_from", f"{file} is no untrained model", fix))
+    for key in ("init_from", "branch_from"):
+        if (file := getattr(config, key)) is not None:
+            fix = f"gptexp explain {file}"
+            raise ConfigError(Problem(key, f"{file} is no untrained model", fix))
     loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
     if (count := total_parameters(config.model, loaded.tokenizer.vocab_size)) > MOST_PARAMETERS:
         fix = f"a model of at most {MOST_PARAMETERS:,}, as model=micro"

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 2**30  # of an imported file: some forty million weights
 
 ROWS = 1  # documents that microGPT trains on in a step
+TRAINED = ("rerun", "init_from", "branch_from")  # keys of what is trained
+
 PRESET = "experiment=microgpt"  # whose switches microGPT's architecture is
 
 
@@ -117,8 +119,7 @@ def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
     if config.model != preset.model:
         fix = "leave model=... and model.* out"
         raise ConfigError(Problem("model", f"{path} says what it is", fix))
-    if config.rerun or config.init_from is not None:
-        key = "rerun" if config.rerun else "init_from"
+    if (key := next((key for key in TRAINED if getattr(config, key)), None)) is not None:
         raise ConfigError(Problem(key, "an import trains nothing", "leave it out"))
     if config.trainer.eval_tokens is not None:
         what = "an import is judged once, and exactly"

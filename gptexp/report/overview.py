@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from gptexp.analysis import groups
-from gptexp.analysis.labels import short_label
+from gptexp.analysis.labels import branch_notes, short_label
 from gptexp.analysis.records import mixed, varying
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.results import Record, Results
@@ -32,6 +32,7 @@ def facts(results: Results, baselines: NgramBaselines | None = None) -> dict[str
         ],
         "corpus": _distinct(_corpus(record) for record in records),
         "varies": _varying(records),
+        "branches": branch_notes([record.run for record in records]),
         "compute": [
             *([f"{sum(flops):.3g} FLOPs in the {len(flops)} finished runs"] if flops else []),
             f"{duration(sum(seconds))} of training in {len(seconds)} runs, one after another",

@@ -112,6 +112,7 @@ class Summary(TypedDict):
     test: Judged | None
     ngrams: NotRequired[list[Number] | None]
     sample: str
+    branched: NotRequired["Branch"]
     files: NotRequired[dict[str, str]]  # digests of the journals
     seal: NotRequired[str]  # see runs.seal
 
@@ -209,11 +210,20 @@ class Extension(TypedDict):
     step: Count
 
 
+class Branch(TypedDict):
+    """The run from whose checkpoint a run goes on in another way; see experiment.branch."""
+
+    run: str  # its directory, as it was then
+    step: Count
+    differs: str  # what is other from there, in a line
+
+
 class Manifest(TypedDict, total=False):
     """manifest.json; see experiment.manifest.write_manifest."""
 
     run: str
     config_hash: str
+    beginning_hash: str  # of the config but for how long the run is
     command: list[str]
     overrides: list[str]
     seed: Count
@@ -227,6 +237,7 @@ class Manifest(TypedDict, total=False):
     max_steps: Count  # updates that the budget comes to
     reused: Origin
     extended: Extension
+    branched: Branch
     seal: str
 
 

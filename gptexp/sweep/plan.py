@@ -91,7 +91,8 @@ class Planner:
 
     def loaded(self, config: Config) -> LoadedText:
         """The corpus, read once for all points that have it in common."""
-        key = repr((config.data, config.tokenizer, config.model.block_size, config.init_from))
+        start = (config.init_from, config.branch_from)
+        key = repr((config.data, config.tokenizer, config.model.block_size, start))
         if key not in self.texts:
             self.texts[key] = load_text(config, read_init(config))
         return self.texts[key]
@@ -146,8 +147,11 @@ def progress(config: Config, identity: Identity, steps: int) -> tuple[str, float
     directory = identity.directory
     for other in others(config, identity):
         return f"{RunState.done} in {other.parent.name}", 0.0
-    for other, step in shorter(config, identity):
+    for other, step in shorter(config, identity, steps):
         return f"extends {other.name[-8:]} from step {step:,}", 1.0 - step / steps
+    if identity.base is not None and not directory.path.exists():
+        step = identity.base.entry.step
+        return f"branches at step {step:,}", max(0.0, 1.0 - step / steps)
     done = directory.summary() is not None
     state = str(RunState.done if done else directory.state() or "new")
     if to_be_replaced(config, directory):

@@ -155,10 +155,15 @@ def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
     return jobs
 
 
-def _length(point: SweepPoint) -> int:
-    """The steps of a point that may go on from a shorter one, which is to come first; else 0."""
+def _length(point: SweepPoint) -> float:
+    """The length of a point that may go on from a shorter one, which is to come first; else 0.
+
+    In steps, or as its budget has it.
+    """
     assert isinstance(point.config, Config)
-    return point.config.trainer.max_steps if point.config.extendable else 0
+    cfg = point.config.trainer
+    length = [getattr(cfg, key) for key in cfg.budgets] or [cfg.max_steps]
+    return length[0] if point.config.extendable else 0
 
 
 def settle(points: Iterable[SweepPoint]) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from gptexp.config import LoggerConfig
 from gptexp.files import read_regular, write_text
 from gptexp.inference.probe import Probe
-from gptexp.runs.journal import Sample
+from gptexp.runs.journal import Sample, curves
 from gptexp.runs.secrets import hide_command_line
 from gptexp.tracking import pictures
 from gptexp.tracking.dashboard import FinalResult, RunInfo
@@ -34,6 +34,8 @@ AXES = ("step", "tokens", "epoch", "seconds")  # any of them can be a chart's x 
 
 NAME_LENGTH = 128  # characters of a run's name
 
+ID = "wandb-id"  # file of a run directory
+
 MOST_ID = 200  # bytes of a file that holds an id
 
 SAMPLE_COLUMNS: list[int | str] = ["step", "prompt", "text", "temperature", "top_k", "seed"]
@@ -45,12 +47,18 @@ class WandB:
     def __init__(self, cfg: LoggerConfig, info: RunInfo) -> None:
         settings = wandb.setup(wandb.Settings(silent=True, login_timeout=PROBE)).settings
         self.folder = info.folder
+        is_untold = info.resume_step is not None and not (info.folder / ID).exists()
         self.run = begin(cfg, info, settings)
         self.run.define_metric("*", step_metric="step")
         for name in ("val/loss", "val/bpb"):
             self.run.define_metric(name, step_metric="step", summary="min")
         self.samples = wandb.Table(columns=SAMPLE_COLUMNS, log_mode="INCREMENTAL")
         self.sampled = {sample.step for sample in info.samples}
+        if is_untold:  # as one that goes on from another run
+            for line in info.lines:
+                self.scalars({**line, **curves(line)})
+            for sample in info.samples:
+                self.sample(sample)
 
     def scalars(self, line: dict[str, Any]) -> None:
         self.run.log({key: line[key] for key in line if key in AXES or "/" in key})
@@ -165,7 +173,7 @@ def run_id(info: RunInfo) -> str:
 
     Under an agent the first run of its job has the id that the agent gave.
     """
-    path = info.folder / "wandb-id"
+    path = info.folder / ID
     agents_id = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
     if agents_id and not _is_taken(agents_id, info.folder):
         write_text(path, agents_id)
@@ -178,7 +186,7 @@ def run_id(info: RunInfo) -> str:
 
 def _is_taken(agents_id: str, folder: Path) -> bool:
     """Whether another run of outputs/ has the id, as the first one of several seeds in a job."""
-    for path in folder.parents[1].glob("*/*/wandb-id"):
+    for path in folder.parents[1].glob(f"*/*/{ID}"):
         with contextlib.suppress(OSError):
             if path.parent != folder and read_regular(path, MOST_ID).strip() == agents_id.encode():
                 return True

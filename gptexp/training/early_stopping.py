@@ -31,6 +31,10 @@ class EarlyStopping:
             self.best_loss, self.best_step = val_loss, step
         return improved
 
+    def renew(self) -> None:
+        """Count patience anew, from the best loss so far."""
+        self.reference, self.bad_evaluations = self.best_loss, 0
+
     @property
     def should_stop(self) -> bool:
         """Whether patience is at its end."""

@@ -205,7 +205,7 @@ def test_a_key_that_an_old_config_lacks_takes_its_default(monkeypatch):
     found = flat({"seed": 1, "optim": {"name": "sgd", "lr": 0.1}})
     identity._stored_defaults.cache_clear()
     optim = {"optim.lr": 0.1, "optim.momentum": 8, "optim.name": "sgd"}
-    assert found == {"seed": 1, **optim, "plugins": ""}
+    assert found == {"seed": 1, **optim, "plugins": "", "branch_from": None}
 
 
 def test_runs_of_one_setting_differ_in_nothing_that_counts(tmp_path):

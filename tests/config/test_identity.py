@@ -65,6 +65,7 @@ NOT_HASHED = {
     "init_from",  # counts by the checkpoint's content
     "data.path",  # counts by the file's content
     "plugins",
+    "branch_from",  # counts by what it goes on from
     "logger.name",
     "logger.tensorboard",
     "logger.wandb",

@@ -12,8 +12,9 @@ from interruptions import left as left_by
 from judged_runs import Judge, contents
 
 from gptexp.config import Config
-from gptexp.experiment import extend
+from gptexp.experiment import beginning, extend
 from gptexp.experiment.identity import identify
+from gptexp.experiment.reuse import resealed
 from gptexp.experiment.run import run_experiment
 from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory
@@ -40,6 +41,10 @@ def began(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps: list[int] = []
     after(Trainer, "begin", lambda self, *_: steps.append(self.step), monkeypatch)
     return steps
+
+
+def shorter(config: Config, outputs: Path, steps: int) -> list[tuple[Path, int]]:
+    return list(extend.shorter(config, identify(config, outputs), steps))
 
 
 def without_fields(left: tuple) -> tuple:
@@ -200,14 +205,14 @@ def test_a_damaged_run_is_not_extended(constant, tmp_path, began) -> None:
     assert began == [0, 0]
 
 
-@pytest.mark.parametrize("name", ["copy_file", "_describe"])
+@pytest.mark.parametrize("name", ["copy_file", "resealed"])
 def test_D3_a_kill_while_it_is_extended_leaves_nothing_half(constant, tmp_path, name) -> None:
     straight = uninterrupted(constant(LONG), tmp_path / "straight")
     outputs = tmp_path / "outputs"
     short = run_experiment(constant(10), outputs).path
 
     def work() -> int:
-        before(extend, name, die)
+        before(beginning, name, die)
         return run_experiment(constant(LONG), outputs).exit_code
 
     assert forked(work) == -signal.SIGKILL
@@ -259,19 +264,94 @@ def test_a_best_that_only_the_end_looked_at_is_none_of_the_longer_run(constant, 
     assert left_by(extended) == straight
 
 
-def test_wandb_is_told_of_a_run_while_it_trains(constant, tmp_path) -> None:
-    run_experiment(constant(12), tmp_path)
-    config = constant(LONG, "logger=wandb")
-    assert list(extend.shorter(config, identify(config, tmp_path))) == []
+def test_own_metrics_are_those_of_the_shorter_run_or_it_is_trained_anew(
+    constant, tmp_path, monkeypatch, began, caplog
+) -> None:
+    caplog.set_level("INFO", "gptexp")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = tmp_path / "extended_by.py"
+    own.write_text("import gptexp\n\n\n@gptexp.metric('my/one')\ndef one(view): return view.step\n")
+
+    def config(steps: int, *modules: str) -> Config:
+        made = constant(steps)
+        made.plugins = [*modules]
+        return made
+
+    run_experiment(config(12, "extended_by"), tmp_path)
+    run_experiment(config(16), tmp_path)
+    assert "it has other own code" in caplog.text
+    run = run_experiment(config(LONG, "extended_by"), tmp_path).path
+    assert began == [0, 0, 12]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["my/one"] for line in lines if "my/one" in line] == [0, 4, 8, 12, 16, 20, 24]
+    own.write_text(own.read_text().replace("view.step", "0"))
+    assert shorter(config(30, "extended_by"), tmp_path, 30) == []
 
 
-def test_own_metrics_are_told_of_a_run_from_its_first_step(constant, tmp_path) -> None:
-    run_experiment(constant(12), tmp_path)
-    config = constant(LONG)
-    identity = identify(config, tmp_path)
-    assert len(list(extend.shorter(config, identity))) == 1
-    config.plugins = ["mine"]
-    assert list(extend.shorter(config, identity)) == []
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        ("trainer.max_tokens=320", "trainer.max_tokens=768"),
+        ("trainer.max_steps=10", "trainer.max_tokens=768"),
+        ("trainer.max_tokens=320", "trainer.max_steps=24"),
+    ],
+)
+def test_a_larger_budget_is_a_longer_run(
+    small, tmp_path: Path, began, judge: Judge, less: str, more: str
+) -> None:
+    budget = small("schedule=constant", more)
+    straight = uninterrupted(budget, tmp_path / "straight")
+    began.clear()
+    run_experiment(small("schedule=constant", less), tmp_path / "outputs")
+    run = run_experiment(budget, tmp_path / "outputs").path
+    assert began == [0, 10]
+    assert left_by(run)[:3] == straight[:3]
+    code, lines = judge(run)
+    assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
+
+
+def test_a_warm_up_that_a_budget_shortened_is_no_beginning(small, tmp_path: Path, began) -> None:
+    for budget in (320, 768):
+        words = ["schedule=constant", "schedule.warmup_steps=15", f"trainer.max_tokens={budget}"]
+        run_experiment(small(*words), tmp_path)
+    assert began == [0, 0]
+
+
+def test_a_run_of_an_earlier_gptexp_is_extended(constant, tmp_path: Path, began) -> None:
+    run = run_experiment(constant(10), tmp_path).path
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["beginning_hash"]
+    (run / "manifest.json").write_text(json.dumps(resealed(manifest, {}), indent=2) + "\n")
+    run_experiment(constant(LONG), tmp_path)
+    assert began == [0, 10]
+
+
+def test_a_manifest_is_read_once_for_all_points_of_a_grid(constant, tmp_path, monkeypatch) -> None:
+    run_experiment(constant(10), tmp_path)
+    read: list[Path] = []
+    before(RunDirectory, "manifest", lambda self: read.append(self.path), monkeypatch)
+    points = [constant(LONG, f"optim.lr={lr}") for lr in (1e-4, 2e-4, 3e-4)]
+    assert [shorter(point, tmp_path, LONG) for point in points] == [[], [], []]
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("override", ["schedule=cosine", "schedule=linear"])
+def test_where_a_longer_run_is_trained_anew_it_says_how_to_branch(
+    small, tmp_path: Path, began, caplog, override: str
+) -> None:
+    caplog.set_level("INFO", "gptexp")
+    short = run_experiment(small(override), tmp_path).path
+    caplog.clear()
+    run_experiment(small(override, "trainer.max_steps=24"), tmp_path)
+    assert began == [0, 0]
+    line = (
+        f"{short} has 12 steps under its own {override[9:]}; to go on from there: "
+        f"branch_from={short} trainer.max_steps=24"
+    )
+    assert [record.getMessage() for record in caplog.records].count(line) == 1
+    caplog.clear()
+    run_experiment(small(override, "trainer.max_steps=24", "seed=1"), tmp_path)
+    assert "branch_from" not in caplog.text
 
 
 def test_event_files_of_an_extended_run_hold_the_whole_curve(constant, tmp_path) -> None:

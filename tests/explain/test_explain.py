@@ -167,6 +167,7 @@ def test_a_run_whose_corpus_has_gone_needs_a_text(small, text_file, tmp_path):
         ("documents", ["model.n_layr=2"], None, r"model\.n_layr: .*did you mean"),
         ("documents", ["model.n_layer=0"], None, r"model\.n_layer: 0 is below 1"),
         ("documents", ["init_from=x"], None, "init_from: .*Fix: gptexp explain x"),
+        ("documents", ["branch_from=x"], None, "branch_from: .*Fix: gptexp explain x"),
         ("documents", [], "émma", r"'é' \(U\+00E9\)"),
         ("documents", [], "em\nma", "--text: .*one document"),
         ("documents", [], "", "--text: '' is not one document"),

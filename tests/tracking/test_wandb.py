@@ -151,6 +151,18 @@ def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
     assert len(offline_folders(run)) == 1
 
 
+@pytest.mark.usefixtures("no_pictures")
+def test_a_run_that_goes_on_from_another_is_told_of_from_its_first_step(
+    small: Small, tmp_path: Path
+) -> None:
+    short = run_experiment(small("schedule=constant", "trainer.max_steps=6"), tmp_path).path
+    run = run_experiment(small("schedule=constant", "logger=wandb"), tmp_path).path
+    [folder] = offline_folders(run)
+    assert f"extends {short} from step 6" in (run / "run.log").read_text()
+    assert curves_of(records(folder)) == expected(run)
+    assert sample_rows(folder) == sample_lines(run)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_F5_F6_what_a_kill_left_is_repaired_by_an_export(small: Small, tmp_path: Path) -> None:
