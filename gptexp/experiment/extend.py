@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 Line = dict[str, Any]  # of a journal
 
-ENDED = (RunState.done, RunState.interrupted, RunState.killed, RunState.failed)
+UNFINISHED = (RunState.interrupted, RunState.pruned, RunState.killed, RunState.failed)
 
 
 class _NotExtendedError(Exception):
@@ -105,7 +105,7 @@ def _unlike(directory: RunDirectory, manifest: Manifest, config: Config) -> str 
         return code
     if (state := directory.state()) is RunState.diverged:
         return "it diverged, and a longer run would too"
-    if state not in ENDED:
+    if state not in (RunState.done, *UNFINISHED):
         return f"its status is {state}"
     if (setting := other_setting(directory.config(), config)) is not None:
         return setting
