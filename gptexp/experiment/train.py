@@ -28,6 +28,7 @@ from gptexp.optim.build import build_optimizer
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State, Store
+from gptexp.runs.journal import evaluations
 from gptexp.runs.schema import Summary
 from gptexp.runs.state import Outcome
 from gptexp.runtime.random import stream_seed
@@ -66,6 +67,9 @@ def train(
         shown = label or label_of_command(values, overrides)
         with open_tracker(config.logger, directory.path, values, step, shown) as tracker:
             trainer = build_trainer(config, identity, inputs, store, tracker, should_prune)
+            if resumed is not None and should_prune is not None:
+                for row in evaluations(directory.path):
+                    trainer.val_loss = row["val/loss"]
             result = fit(trainer, resumed)
             return finish(config, directory.path, inputs.text, tracker, result)
 

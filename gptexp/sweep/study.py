@@ -4,6 +4,7 @@ Optuna is known to this file alone. Whatever it raises of its storage leaves as 
 """
 
 import contextlib
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -222,11 +223,11 @@ def _journal(path: Path) -> BaseStorage:
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
     with lock, open_to_append(path) as file:
         file.seek(0)
-        _, _, torn = (text := file.read()).rpartition(b"\n")
-        if torn and not torn.startswith(b"{"):
-            raise ValueError("its last line is none of JSON")
+        *lines, torn = (text := file.read()).split(b"\n")
+        if not all(isinstance(json.loads(line), dict) for line in lines) or torn[:1] not in b"{":
+            raise ValueError("its lines are none of a study")
         file.truncate(len(text) - len(torn))
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))  # type: ignore[arg-type]
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -99,12 +99,12 @@ class Trainer:
                 self.evaluate_if_due()
                 self.save_if_due(interrupt)
             while (reason := self.stop_reason()) is None:
+                self.prune_if_told()
                 self.train_step()
                 self.log_if_due()
                 self.evaluate_if_due()
                 self.sample_if_due()
                 self.save_if_due(interrupt)
-                self.prune_if_told()
                 self.progress.step()
             if interrupt.requested:  # during the last save
                 self.interrupted(interrupt.requested)
@@ -215,13 +215,15 @@ class Trainer:
             self.interrupted(signal_number)
 
     def prune_if_told(self) -> None:
-        """Ask the search at an evaluation, unless the run is over; raises PrunedError."""
-        judge = self.parts.should_prune
-        due = self.step > 0 and self.evaluation_due() and self.stop_reason() is None
-        if judge is None or not due:
+        """Ask the search, once an evaluation is saved; raises PrunedError.
+
+        Before the next step, so that a run which a kill ended before it was asked is asked too.
+        """
+        should_prune = self.parts.should_prune
+        if should_prune is None or self.step == 0 or not self.evaluation_due():
             return
         with self.off_the_clock():
-            pruned = judge(self.step, self.val_loss)
+            pruned = should_prune(self.step, self.val_loss)
         if pruned:
             at = f"at step {self.step:,} of {self.cfg.max_steps:,}"
             raise PrunedError(Pause("pruned", at, "its own command goes on from there"))
