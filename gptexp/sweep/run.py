@@ -58,7 +58,9 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch | None, at_once: int)
                 have_trained(jobs, launch, at_once)
 
     interrupted = ended(train)
-    conclude(points)
+    settle(points)
+    draw(points)
+    show_end(points)
     code = interrupted or exit_code(points)
     if code > EXIT_SIGNAL:
         show_pause(points, len(points))
@@ -80,13 +82,6 @@ def ended(train: Callable[[], None]) -> int:
         for signal_number, handler in former_handlers.items():
             signal.signal(signal_number, handler)
     return EXIT_OK
-
-
-def conclude(points: Sequence[SweepPoint]) -> None:
-    """Ask the disk what is not known, and list what became of all points."""
-    settle(points)
-    draw(points)
-    show_end(points)
 
 
 def train_here(jobs: Sequence[SweepPoint], pace: Pace) -> None:

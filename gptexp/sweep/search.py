@@ -28,8 +28,8 @@ from gptexp.sweep.points import (
     show_outcome,
     train_point,
 )
-from gptexp.sweep.run import Launch, conclude, ended, exit_code, reasons, waiting
-from gptexp.sweep.screen import show_pause
+from gptexp.sweep.run import Launch, draw, ended, exit_code, reasons, settle, waiting
+from gptexp.sweep.screen import show_end, show_pause
 from gptexp.text import duration, plural
 
 if TYPE_CHECKING:
@@ -129,11 +129,13 @@ class Search:
         with contextlib.suppress(GptexpError):  # which was shown
             self.recall()
         points = [self.points[number] for number in sorted(self.points)]
+        settle(points)
+        draw(points)
         if (best := self.best()) is not None:
             words = " ".join(self.words(self.points[best]))
             log.info("\nbest trial %d: %s", best + 1, words)
         if points:
-            conclude(points)
+            show_end(points)
         code = code or self.exit_code()
         if code > EXIT_SIGNAL:
             show_pause(points, self.count)
