@@ -14,7 +14,7 @@ from gptexp.config import Config, flat, hashed_part, problems
 from gptexp.config.search import SearchSettings, Space, search_settings
 from gptexp.data.read import corpus_digest
 from gptexp.errors import EXIT_BUG, EXIT_OK, EXIT_SIGNAL, ConfigError, GptexpError, StorageError
-from gptexp.experiment.identity import init_digest, init_path
+from gptexp.experiment.identity import init_path, named_init_from, start_of
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 from gptexp.sweep.points import (
@@ -80,7 +80,10 @@ def checked_config(space: Space, compose: Compose) -> Config:
 
 def identity_of(config: Config) -> dict[str, Any]:
     """What tells a run from others, flat; raises GptexpError where its files cannot be read."""
-    init = None if config.init_from is None else init_digest(init_path(config.init_from))
+    init = None
+    if config.init_from is not None:
+        with named_init_from():
+            init = start_of(init_path(config.init_from)).untold
     return flat(hashed_part(config, corpus_digest(config.data), init))
 
 
