@@ -31,10 +31,11 @@ compose.register()
 def main(cfg: DictConfig) -> Outcome | float | None:
     """One run, or one point of a sweep.
 
-    Our own sweeper takes its outcome; a search sweeper, its best validation loss.
+    Our own sweepers take its outcome; another one, its best validation loss.
     """
     from gptexp.experiment.inherit import inherited
     from gptexp.sweep.points import told, train_point
+    from gptexp.sweep.search import told_trial
 
     global multirun
     multirun = HydraConfig.get().mode is RunMode.MULTIRUN
@@ -50,9 +51,11 @@ def main(cfg: DictConfig) -> Outcome | float | None:
         if any(done.state is RunState.interrupted for done in outcomes):
             outcome = NOT_STARTED  # Ctrl-C ends a search too
         else:
-            outcome = train_point(config, overrides, told(os.environ))
+            sweeper = HydraConfig.get().sweeper
+            ask = told_trial(os.environ, sweeper, config)
+            outcome = train_point(config, overrides, told(os.environ), should_prune=ask)
     outcomes.append(outcome)
-    ours = HydraConfig.get().sweeper._target_ == compose.SWEEPER
+    ours = HydraConfig.get().sweeper._target_ in (compose.SWEEPER, compose.SEARCH)
     return outcome if ours else outcome.best_val_loss
 
 

@@ -122,6 +122,12 @@ class InUseError(GptexpError):
     exit_code = 6
 
 
+class PrunedError(GptexpError):
+    """A search gave the run up, which is saved."""
+
+    exit_code = EXIT_OK
+
+
 class InterruptedRunError(GptexpError):
     """SIGINT, SIGTERM or SIGHUP arrived; the run is saved and the same command goes on."""
 

@@ -1,13 +1,14 @@
-"""The sweeper of `python run.py -m`. Hydra finds it here: plugins live in this namespace alone."""
+"""The sweepers of `python run.py -m`. Hydra finds it here: plugins live in this namespace alone."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from omegaconf import DictConfig
 
-from gptexp.config import grid, hydra_errors
-from gptexp.errors import GptexpError, Problem
+from gptexp.config import Config, grid, hydra_errors
+from gptexp.errors import ConfigError, GptexpError, Problem
 from gptexp.runs.state import Outcome
 
 if TYPE_CHECKING:
@@ -49,3 +50,27 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
                 Problem("hydra/launcher", what, "the same command goes on")
             ) from error
         return [job.return_value for job in returned]
+
+
+class SearchSweeper(PointsSweeper):
+    """A search by Optuna: each point is chosen by what came of those before."""
+
+    def __init__(self, params: DictConfig | None, **settings: Any) -> None:
+        super().__init__(max_batch_size=None, params=params)
+
+    def sweep(self, arguments: list[str]) -> NoReturn:
+        """Ends the process as a grid does."""
+        from gptexp.config.search import require_optuna, search_settings, space
+        from gptexp.sweep.search import run_search
+
+        assert self.hydra_context is not None and self.config is not None
+        require_optuna()
+        settings = search_settings(self.config.hydra.sweeper)
+        loader, master = self.hydra_context.config_loader, self.config
+
+        def compose(points: list[list[str]]) -> list[Config | ConfigError]:
+            return list(grid.configs(loader, master, points))
+
+        launch = None if isinstance(self.launcher, BasicLauncher) else self.launch
+        searched = space(loader, self.params, arguments)
+        raise SystemExit(run_search(settings, searched, compose, launch))

@@ -78,7 +78,10 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_a_page_is_taken(page, tmp_path, monkeypatch):
-    """Without being carried out. What is Hydra's alone (options, launchers) is left out."""
+    """Without being carried out. What is Hydra's alone (options, launchers) is left out.
+
+    So are the intervals of a search.
+    """
     monkeypatch.chdir(tmp_path)
     text = page.read_text(encoding="utf-8")
     with written(modules_of(text), monkeypatch):
@@ -87,7 +90,7 @@ def test_every_command_of_a_page_is_taken(page, tmp_path, monkeypatch):
                 taken(command, monkeypatch)
             elif page.name != "tutorial.md":  # which has an experiment of its own
                 words = [word for word in shlex.split(command)[2:] if not word.startswith("hydra")]
-                words = [word for word in words if not re.match(r"-m$|\$", word)]
+                words = [word for word in words if not re.match(r"-m$|\$|.*interval", word)]
                 if not any(word.startswith("-") for word in words):
                     assert all(isinstance(config, Config) for _, config in of_command(words)), words
 

@@ -25,7 +25,37 @@ from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, OwnCodeError, Problem
 from gptexp.text import shortened
 
-SWEEPER = "hydra_plugins.gptexp_points.PointsSweeper"  # Hydra takes plugins from there alone
+PLUGINS = "hydra_plugins.gptexp_points"  # Hydra takes plugins from there alone
+SWEEPER, SEARCH = f"{PLUGINS}.PointsSweeper", f"{PLUGINS}.SearchSweeper"
+
+SWEEPERS: dict[str, dict[str, Any]] = {  # choices of groups below hydra/, by group and name
+    "sweeper/points": {"_target_": SWEEPER, "max_batch_size": None, "params": None},
+    "sweeper/optuna": {  # what each key is for: config/search.py
+        "defaults": [{"sampler": "tpe"}, {"pruner": "none"}, "_self_"],
+        "_target_": SEARCH,
+        "_recursive_": False,  # Optuna may not be there
+        "n_trials": 20,
+        "n_jobs": 2,
+        "direction": "minimize",
+        "study_name": None,
+        "storage": None,
+        "params": None,
+    },
+    "sweeper/sampler/tpe": {
+        "_target_": "optuna.samplers.TPESampler",
+        "seed": 0,
+        "n_startup_trials": 10,
+        "n_ei_candidates": 24,
+        "multivariate": False,
+    },
+    "sweeper/sampler/random": {"_target_": "optuna.samplers.RandomSampler", "seed": 0},
+    "sweeper/pruner/none": {"_target_": "optuna.pruners.NopPruner"},
+    "sweeper/pruner/median": {
+        "_target_": "optuna.pruners.MedianPruner",
+        "n_startup_trials": 5,
+        "n_warmup_steps": 0,  # of training
+    },
+}
 
 STORED = "stored config"  # the subject of a problem until its owner is known
 
@@ -34,7 +64,7 @@ STORED = "stored config"  # the subject of a problem until its owner is known
 def register() -> None:
     """Put the dataclasses where the YAML files' defaults lists find them: `/schema/...`.
 
-    Once in a process is enough. The sweeper stands beside them, so that a config composes wherever
+    Once in a process is enough. The sweepers stand beside them, so that a config composes wherever
     the plugin is.
     """
     store = ConfigStore.instance()
@@ -44,8 +74,9 @@ def register() -> None:
     for group, variants in VARIANTS.items():
         for name, node in variants.items():
             store.store(group=f"schema/{group}", name=name, node=node)
-    sweeper = {"_target_": SWEEPER, "max_batch_size": None, "params": None}
-    store.store(group="hydra/sweeper", name="points", node=sweeper)
+    for path, values in SWEEPERS.items():
+        group, _, name = f"hydra/{path}".rpartition("/")
+        store.store(group=group, name=name, node=values)
 
 
 def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:

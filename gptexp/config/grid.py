@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.arguments import checked
-from gptexp.config.compose import composing, typed, without_hydra
+from gptexp.config.compose import SEARCH, composing, typed, without_hydra
 from gptexp.config.hydra_errors import choices
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.config.words import as_typed
@@ -33,17 +33,18 @@ MOST_POINTS = 100_000  # of a sweep; more of them fill the memory before the fir
 def configs(
     loader: ConfigLoader, master: DictConfig, points: list[list[str]]
 ) -> Iterator[Config | ConfigError]:
-    """Each point's config, or why its values make none; `points` hold overrides of equal keys.
+    """Each point's config, or why its values make none.
 
-    A whole composition takes Hydra a tenth of a second. Points that make the same choices differ in
-    plain values alone, which are set on a copy of the first such point's composition, as Hydra
-    would. Raises what Hydra raises for an unknown key, type or choice of any point.
+    A whole composition takes Hydra a tenth of a second. Points of equal keys that make the same
+    choices differ in plain values alone, which are set on a copy of the first such point's
+    composition, as Hydra would. Raises what Hydra raises for an unknown key, type or choice of any
+    point.
     """
     parse = cache(OverridesParser.create(loader).parse_override)
     composed: dict[tuple[str, ...], DictConfig] = {}
     for point in points:
         overrides = [parse(text) for text in point]
-        choices = tuple(o.input_line or "" for o in overrides if not _is_plain(o))
+        choices = tuple(o.key_or_group if _is_plain(o) else o.input_line or "" for o in overrides)
         if choices not in composed:
             composed[choices] = loader.load_sweep_config(master, point)
         try:
@@ -65,25 +66,43 @@ def grid(
 
     A point that is given twice is one. Raises ConfigError where there is none.
     """
-    given = as_typed(f"{key}={value}" for key, value in (params or {}).items())
-    parsed = OverridesParser.create(loader).parse_overrides([*given, *overrides])
-    ConfigError.raise_for(_without_values(parsed))
-    [points] = BasicSweeper.split_arguments(parsed, None)
+    found = parsed(loader, params, overrides)
+    ConfigError.raise_for([*_intervals(found), *holds_nothing(found)])
+    [points] = BasicSweeper.split_arguments(found, None)
     different = [list(point) for point in dict.fromkeys(map(tuple, points))]
     if repeated := len(points) - len(different):
         log.warning("%d of %d points repeat another one, and count once", repeated, len(points))
     return different
 
 
-def _without_values(overrides: list[Override]) -> Iterator[Problem]:
-    """The sweeps over nothing, or over more than can be listed."""
-    points = 1
+def parsed(
+    loader: ConfigLoader, params: Mapping[str, Any] | None, overrides: Iterable[str]
+) -> list[Override]:
+    """A sweep's own `params`, then the overrides of the command."""
+    given = as_typed(f"{key}={value}" for key, value in (params or {}).items())
+    return list(OverridesParser.create(loader).parse_overrides([*given, *overrides]))
+
+
+def single(overrides: Iterable[Override]) -> list[str]:
+    """Overrides of one value each, as text; of a key the last."""
+    [[point]] = BasicSweeper.split_arguments(list(overrides), None)
+    return list(point)
+
+
+def _intervals(overrides: Iterable[Override]) -> Iterator[Problem]:
     for override in overrides:
         key, value = override.key_or_group, override.value()
         if isinstance(value, IntervalSweep):
             fix = f"list values, as in {key}={value.start},{value.end}"
-            yield Problem(key, "a grid has no intervals", fix)
-        elif override.is_discrete_sweep():
+            yield Problem(key, "a grid has no intervals", f"{fix}, or hydra/sweeper=optuna")
+
+
+def holds_nothing(overrides: Iterable[Override]) -> Iterator[Problem]:
+    """The sweeps over nothing, or over more than can be listed."""
+    points = 1
+    for override in overrides:
+        key = override.key_or_group
+        if override.is_discrete_sweep():
             points *= (count := _count(override))
             if count == 0:
                 what = f"{(override.input_line or '').partition('=')[2]} holds no value"
@@ -106,6 +125,10 @@ def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]
     with composing(words):
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", as_typed(words), RunMode.MULTIRUN)
+        if master.hydra.sweeper._target_ == SEARCH:
+            what = "a search, which chooses each point by what came of those before"
+            fix = "list values in place of it"
+            raise ConfigError(Problem("hydra/sweeper=optuna", what, fix))
         task: Any = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)
         found_points = grid(loader, master.hydra.sweeper.params, task)
         return list(zip(found_points, configs(loader, master, found_points), strict=True))

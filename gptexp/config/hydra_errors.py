@@ -36,7 +36,6 @@ CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
 ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
 NOT_ALONE = {"bigram", "count", "documents", "text"}  # choices that need another word beside them
-OPTUNA = "hydra-optuna-sweeper==1.2.0"  # tried with hydra-core 1.3 and optuna 2.10
 
 LAUNCHERS = {  # which extra of ours brings it
     "joblib": "parallel",
@@ -307,10 +306,8 @@ def no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
 
 
 def _missing_file(text: str) -> Problem:
-    missing = re.search(r"Could not find '(?:(hydra/\w+|\w+)/)?([^']*)'", text)
+    missing = re.search(r"Could not find '(?:(hydra/(?:sweeper/)?\w+|\w+)/)?([^']*)'", text)
     options = re.search(r"Available options in .*?:\n((?:\t.*\n?)*)", text)
-    if missing and (missing[1], missing[2]) == ("hydra/sweeper", "optuna"):
-        return Problem("hydra/sweeper=optuna", "not installed", f"pip install {OPTUNA}")
     launcher = missing[2] if missing and missing[1] == "hydra/launcher" else ""
     if extra := LAUNCHERS.get(launcher):
         fix = f"pip install -e '.[{extra}]'"

@@ -20,7 +20,7 @@ from gptexp.console import logged_to
 from gptexp.errors import GptexpError
 from gptexp.experiment.beginning import Beginning, Line
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.integrity import Record, read_whole
+from gptexp.experiment.integrity import WORKED_IN, Record, read_whole
 from gptexp.experiment.reuse import other_code, other_setting
 from gptexp.experiment.start import find_base
 from gptexp.runs.checkpoint import Store
@@ -32,8 +32,6 @@ from gptexp.runs.state import RunState
 from gptexp.training.early_stopping import EarlyStopping
 
 log = logging.getLogger(__name__)
-
-ENDED = (RunState.done, RunState.interrupted, RunState.killed, RunState.failed)
 
 
 class _NotExtendedError(Exception):
@@ -153,7 +151,7 @@ def _unlike(directory: RunDirectory, manifest: Manifest, config: Config) -> str 
         return code
     if (state := directory.state()) is RunState.diverged:
         return "it diverged, and a longer run would too"
-    if state not in ENDED:
+    if state not in (RunState.done, *WORKED_IN):
         return f"its status is {state}"
     if (setting := other_setting(directory.config(), config)) is not None:
         return setting

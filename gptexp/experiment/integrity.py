@@ -44,7 +44,8 @@ SHAPES: dict[str, dict[str, type]] = {  # what the files hold at least
     "summary.json": {"stop_reason": str, "final": dict},
 }
 EVALUATION = {"tokens", "epoch", "seconds", "train/eval_loss", "val/bpb"}  # beside val/loss
-WORKED_IN = (RunState.killed, RunState.failed, RunState.interrupted)  # ended between two writes
+# Whose process may have ended between two writes.
+WORKED_IN = (RunState.killed, RunState.failed, RunState.interrupted, RunState.pruned)
 
 
 @dataclass

@@ -2,12 +2,13 @@
 
 import logging
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from gptexp import plugins
 from gptexp.config import Config
 from gptexp.config.own import with_its_modules
-from gptexp.errors import GptexpError
+from gptexp.errors import GptexpError, PrunedError
 from gptexp.experiment.identity import identify
 from gptexp.experiment.lifecycle import standing_outcome, to_be_replaced
 from gptexp.experiment.reuse import reused
@@ -24,11 +25,13 @@ def run_experiment(
     overrides: list[str] | None = None,
     raises: bool = False,
     label: str = "",
+    should_prune: Callable[[int, float], bool] | None = None,
 ) -> Outcome:
     """Train `config`, or take it up where it stopped, or return what stands, here or elsewhere.
 
     Shows errors and raises none, unless `raises` says so; the outcome carries the exit code.
-    `label` tells it from the other points of its sweep.
+    `label` tells it from the other points of its sweep. A search is asked by `should_prune`, with
+    the step and the validation loss of each evaluation, whether to give the run up.
     """
     path, stage = None, RunState.refused
     try:
@@ -56,7 +59,9 @@ def run_experiment(
         if identity.base is not None:
             branch(config, identity, inputs)
         stage = RunState.failed
-        return train(config, identity, inputs, overrides or [], label)
+        return train(config, identity, inputs, overrides or [], label, should_prune)
+    except PrunedError as end:
+        return Outcome(RunState.pruned, path, note=end.problems[0].what)
     except GptexpError as error:
         if raises:
             raise

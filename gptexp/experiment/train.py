@@ -28,17 +28,23 @@ from gptexp.optim.build import build_optimizer
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State, Store
+from gptexp.runs.journal import evaluations
 from gptexp.runs.schema import Summary
 from gptexp.runs.state import Outcome
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tracking.tracker import Tracker, open_tracker
 from gptexp.training.moments import Moments, View
-from gptexp.training.trainer import Trainer, TrainerParts
+from gptexp.training.trainer import ShouldPrune, Trainer, TrainerParts
 
 
 def train(
-    config: Config, identity: Identity, inputs: Inputs, overrides: list[str], label: str = ""
+    config: Config,
+    identity: Identity,
+    inputs: Inputs,
+    overrides: list[str],
+    label: str = "",
+    should_prune: ShouldPrune | None = None,
 ) -> Outcome:
     """Fit in the run's directory, from its newest checkpoint if it has one; the summary comes last.
 
@@ -60,7 +66,10 @@ def train(
         values = to_dict(config)
         shown = label or label_of_command(values, overrides)
         with open_tracker(config.logger, directory.path, values, step, shown) as tracker:
-            trainer = build_trainer(config, identity, inputs, store, tracker)
+            trainer = build_trainer(config, identity, inputs, store, tracker, should_prune)
+            if resumed is not None and should_prune is not None:
+                for row in evaluations(directory.path):
+                    trainer.val_loss = row["val/loss"]
             result = fit(trainer, resumed)
             return finish(config, directory.path, inputs.text, tracker, result)
 
@@ -68,7 +77,12 @@ def train(
 
 
 def build_trainer(
-    config: Config, identity: Identity, inputs: Inputs, store: Store, tracker: Tracker
+    config: Config,
+    identity: Identity,
+    inputs: Inputs,
+    store: Store,
+    tracker: Tracker,
+    should_prune: ShouldPrune | None = None,
 ) -> Trainer:
     """A trainer with a model that is freshly initialised, or has the weights of init_from.
 
@@ -83,7 +97,8 @@ def build_trainer(
             weights[name][tuple(map(slice, old.shape))] = old
     parts = build_parts(config, identity.hash, inputs, model, store, tracker)
     look = partial(_view, config, identity.directory.path, inputs.tokenizer, model)
-    parts = replace(parts, moments=Moments(plugins.chosen(config.plugins), look))
+    moments = Moments(plugins.chosen(config.plugins), look)
+    parts = replace(parts, moments=moments, should_prune=should_prune)
     return Trainer(inputs.trainer, config.seed, parts)
 
 

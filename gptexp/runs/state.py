@@ -15,6 +15,7 @@ from gptexp.errors import (
     GptexpError,
     InterruptedRunError,
     InUseError,
+    PrunedError,
     StorageError,
 )
 
@@ -29,6 +30,7 @@ class RunState(StrEnum):
     failed = "failed"
     diverged = "diverged"
     interrupted = "interrupted"
+    pruned = "pruned"  # given up by a search, and saved
     killed = "killed"  # running, and no process holds its directory
     in_use = "in use"  # another process holds its directory
     not_started = "not started"
@@ -41,6 +43,7 @@ class RunState(StrEnum):
         codes = {
             RunState.done: EXIT_OK,
             RunState.already_done: EXIT_OK,
+            RunState.pruned: EXIT_OK,
             RunState.refused: ConfigError.exit_code,
             RunState.diverged: DivergedError.exit_code,
             RunState.interrupted: EXIT_INTERRUPTED,
@@ -56,6 +59,7 @@ RECORDED = frozenset(  # what status.json may say
         RunState.failed,
         RunState.diverged,
         RunState.interrupted,
+        RunState.pruned,
     }
 )
 
@@ -99,6 +103,8 @@ def state_after(error: GptexpError, otherwise: RunState) -> RunState:
             return RunState.diverged
         case InterruptedRunError():
             return RunState.interrupted
+        case PrunedError():
+            return RunState.pruned
         case InUseError():
             return RunState.in_use
         case DamagedError():

@@ -4,7 +4,8 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 
 from gptexp.analysis.labels import in_words
@@ -19,6 +20,7 @@ from gptexp.runs.state import NOT_STARTED, Outcome
 log = logging.getLogger(__name__)
 
 LEAD = "GPTEXP_LEAD"  # in the environment of a job that a launcher starts
+TRIAL = "GPTEXP_TRIAL"  # likewise
 VERBOSE = "GPTEXP_VERBOSE"  # 1 shows on the screen all that a single run says; so does -v
 
 WIDEST = 40  # characters up to which labels are filled up, so that what follows is a column
@@ -34,13 +36,16 @@ class SweepPoint:
     stamp: tuple[int, int] | None = None  # of its status.json before the first job
     label: str = ""  # what it changes, in words that no other point has
     lead: Lead | None = None  # of its lines; None for the only point of a sweep
+    trial: int | None = None  # its number in a study
 
     def job(self) -> list[str]:
-        """The overrides of its job in another process, which is told of its lead by Hydra."""
-        if self.lead is None:
-            return self.overrides
-        lead = json.dumps(asdict(self.lead) | {"shared": True})
-        return [*self.overrides, f"+hydra.job.env_set.{LEAD}={in_quotes(literal(lead))}"]
+        """The overrides of its job in another process, which is told of the rest by Hydra."""
+        told = {}
+        if self.lead is not None:
+            told[LEAD] = in_quotes(literal(json.dumps(asdict(self.lead) | {"shared": True})))
+        if self.trial is not None:
+            told[TRIAL] = f"'{self.trial}'"
+        return [*self.overrides, *(f"+hydra.job.env_set.{k}={value}" for k, value in told.items())]
 
 
 def points_of(composed: Iterable[tuple[list[str], Config | ConfigError]]) -> list[SweepPoint]:
@@ -57,14 +62,20 @@ def points_of(composed: Iterable[tuple[list[str], Config | ConfigError]]) -> lis
 
 def number(points: Sequence[SweepPoint]) -> None:
     """Give each point its label, and its lead: number and label."""
-    details = os.environ.get(VERBOSE, "") not in ("", "0")
     named = labels(points)
     width = min(WIDEST, max(map(len, named), default=0))
     for place, (point, label) in enumerate(zip(points, named, strict=True), start=1):
         point.label = label
         if len(points) > 1:
-            count = f"{place:>{len(str(len(points)))}}/{len(points)}"
-            point.lead = Lead(f"{count}  {label:<{width}}", details=details, label=label)
+            point.lead = lead_of(place, len(points), label, width)
+
+
+def lead_of(place: int, count: int, label: str, width: int) -> Lead:
+    """What tells a point from the others on the screen: its place among them, and its label."""
+    details = os.environ.get(VERBOSE, "") not in ("", "0")
+    return Lead(
+        f"{place:>{len(str(count))}}/{count}  {label:<{width}}", details=details, label=label
+    )
 
 
 def labels(points: Sequence[SweepPoint]) -> list[str]:
@@ -74,7 +85,7 @@ def labels(points: Sequence[SweepPoint]) -> list[str]:
     """
     common = set(points[0].overrides).intersection(*(point.overrides for point in points))
     varied = [[word for word in point.overrides if word not in common] for point in points]
-    named = [_label(words, point.config) for words, point in zip(varied, points, strict=True)]
+    named = [label_of(words, point.config) for words, point in zip(varied, points, strict=True)]
     counts = Counter(named)
     return [
         label if counts[label] == 1 else " ".join(words)
@@ -82,7 +93,8 @@ def labels(points: Sequence[SweepPoint]) -> list[str]:
     ]
 
 
-def _label(overrides: Sequence[str], config: Config | ConfigError) -> str:
+def label_of(overrides: Sequence[str], config: Config | ConfigError) -> str:
+    """Some overrides of a point in words, by the values that they come to."""
     known = flat(to_dict(config)) if isinstance(config, Config) else {}
     values = {}
     for override in overrides:
@@ -90,6 +102,13 @@ def _label(overrides: Sequence[str], config: Config | ConfigError) -> str:
         key = key.lstrip("+~")
         values[key] = known.get(key, unquoted(value))
     return in_words(list(values), values)
+
+
+@contextmanager
+def led(point: SweepPoint) -> Iterator[None]:
+    """Show what is said inside behind the point's lead, where it has one."""
+    with nullcontext() if point.lead is None else led_by(point.lead):
+        yield
 
 
 def told(environment: Mapping[str, str]) -> Lead | None:
@@ -103,19 +122,29 @@ def train_point(
     overrides: list[str],
     lead: Lead | None,
     whole: Callable[[Outcome], str] | None = None,
+    should_prune: Callable[[int, float], bool] | None = None,
 ) -> Outcome:
     """Train a point, with what is brief and its end behind its lead; all of it without one.
 
-    `whole`, told of the outcome, says how far the sweep is.
+    `whole`, told of the outcome, says how far the sweep is; of `should_prune`: run_experiment.
     """
     if lead is None:
-        return run_experiment(config, overrides=overrides)
+        return run_experiment(config, overrides=overrides, should_prune=should_prune)
     if lead.details and not lead.shared:
         log.info("\n%s", lead.words)
     with led_by(lead):
-        outcome = run_experiment(config, overrides=overrides, label=lead.label)
+        outcome = run_experiment(
+            config, overrides=overrides, label=lead.label, should_prune=should_prune
+        )
+    show_outcome(lead, outcome, "" if whole is None else whole(outcome))
+    return outcome
+
+
+def show_outcome(lead: Lead | None, outcome: Outcome, whole: str = "") -> None:
+    """One line for the end of one point among several, and how far the sweep is."""
+    if lead is None:
+        return
     best = outcome.best_val_loss
     said = [str(outcome.state), "" if best is None else f"best {best:.4f}", outcome.note]
     end = ", ".join(filter(None, said))
-    log.info("%s", lead.line(end if whole is None else f"{end}; {whole(outcome)}"))
-    return outcome
+    log.info("%s", lead.line("; ".join(filter(None, [end, whole]))))

@@ -3,13 +3,11 @@
 import logging
 import signal
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import NoReturn
 
 from gptexp import plugins
 from gptexp.config import Config, problems
-from gptexp.console import led_by
 from gptexp.errors import (
     EXIT_BUG,
     EXIT_INTERRUPTED,
@@ -25,7 +23,7 @@ from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 from gptexp.runtime.interrupt import endings
 from gptexp.sweep.pace import Pace
-from gptexp.sweep.points import SweepPoint, number, train_point
+from gptexp.sweep.points import SweepPoint, led, number, train_point
 from gptexp.sweep.screen import show_end, show_over, show_pause
 
 log = logging.getLogger(__name__)
@@ -46,32 +44,44 @@ def run_sweep(points: Sequence[SweepPoint], launch: Launch | None, at_once: int)
     """
     number(points)
     check(points)
-    jobs, interrupted = waiting(points), EXIT_OK
+    jobs = waiting(points)
+    if jobs and jobs[0].lead is not None:
+        jobs[0].lead = replace(jobs[0].lead, first=True)
     show_over(points)
     pace = Pace(len(points), jobs)
-    former_handlers = {number: signal.signal(number, _terminated) for number in endings()}
-    try:
+
+    def train() -> None:
         if launch is None:
             train_here(jobs, pace)
         else:
             with pace.watched():
                 have_trained(jobs, launch, at_once)
-    except GptexpError as error:
-        ended_with(error)
-    except _Terminated as error:
-        interrupted = EXIT_SIGNAL + error.number
-    except KeyboardInterrupt:
-        interrupted = EXIT_INTERRUPTED
-    finally:
-        for signal_number, handler in former_handlers.items():
-            signal.signal(signal_number, handler)
+
+    interrupted = ended(train)
     settle(points)
     draw(points)
     show_end(points)
     code = interrupted or exit_code(points)
     if code > EXIT_SIGNAL:
-        show_pause(points)
+        show_pause(points, len(points))
     return code
+
+
+def ended(train: Callable[[], None]) -> int:
+    """Train, and show what ends it before its time; returns its exit code, or 0."""
+    former_handlers = {number: signal.signal(number, _terminated) for number in endings()}
+    try:
+        train()
+    except GptexpError as error:
+        return ended_with(error).exit_code
+    except _Terminated as error:
+        return EXIT_SIGNAL + error.number
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    finally:
+        for signal_number, handler in former_handlers.items():
+            signal.signal(signal_number, handler)
+    return EXIT_OK
 
 
 def train_here(jobs: Sequence[SweepPoint], pace: Pace) -> None:
@@ -116,17 +126,17 @@ def check(points: Sequence[SweepPoint]) -> None:
     """Refuse the points whose values cannot work: each is listed, each distinct problem shown."""
     shown: set[Problem] = set()
     for point in points:
-        reasons = _reasons(point.config)
-        if reasons:
-            point.outcome = Outcome(RunState.refused, error=str(reasons[0]))
+        found = reasons(point.config)
+        if found:
+            point.outcome = Outcome(RunState.refused, error=str(found[0]))
             log.info("refused       %s", point.lead.line("") if point.lead else point.label)
-        for problem in reasons:
+        for problem in found:
             if problem not in shown:
                 log.error("%s", problem)
             shown.add(problem)
 
 
-def _reasons(config: Config | ConfigError) -> list[Problem]:
+def reasons(config: Config | ConfigError) -> list[Problem]:
     """Why a point cannot be trained; own code is imported for it."""
     if isinstance(config, ConfigError):
         return list(config.problems)
@@ -144,14 +154,12 @@ def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
     legal = [point for point in points if point.outcome is NOT_STARTED]
     for point in legal:
         assert isinstance(point.config, Config)
-        with nullcontext() if point.lead is None else led_by(point.lead):
+        with led(point):
             point.outcome = outcome_before(point.config, point.overrides)
         if (path := point.outcome.path) is not None:
             point.stamp = RunDirectory(path).status_stamp()
     jobs = [point for point in legal if point.outcome.state is RunState.not_started]
     jobs.sort(key=_length)
-    if jobs and jobs[0].lead is not None:
-        jobs[0].lead = replace(jobs[0].lead, first=True)
     return jobs
 
 

@@ -71,10 +71,10 @@ def show_end(points: Sequence[SweepPoint]) -> None:
         log.info("%-7s %s", "" if place else "next", line)
 
 
-def show_pause(points: Sequence[SweepPoint]) -> None:
-    """How to go on after an interruption, which is no error."""
+def show_pause(points: Sequence[SweepPoint], count: int) -> None:
+    """How to go on after an interruption, which is no error; `count` points there are to be."""
     over = sum(point.outcome.state in (RunState.done, RunState.already_done) for point in points)
-    log.log(NOTE, "interrupted: %d of %d points done; the same command goes on", over, len(points))
+    log.log(NOTE, "interrupted: %d of %d points done; the same command goes on", over, count)
 
 
 def _next(points: Sequence[SweepPoint], best: Path | None) -> list[str]:

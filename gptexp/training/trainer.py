@@ -1,7 +1,8 @@
 """The one trainer. `fit` is its table of contents."""
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,14 @@ import torch
 from gptexp.config import OnOverfit, TrainerConfig
 from gptexp.console import Progress, brief
 from gptexp.data.corpus import Corpus
-from gptexp.errors import CheckpointError, DivergedError, InterruptedRunError, Pause, Problem
+from gptexp.errors import (
+    CheckpointError,
+    DivergedError,
+    InterruptedRunError,
+    Pause,
+    Problem,
+    PrunedError,
+)
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.models.base import Model
@@ -38,6 +46,10 @@ log = logging.getLogger(__name__)
 SAVE_SECONDS = 300  # the most training time that a kill can cost
 
 
+# Told of step and validation loss of an evaluation: whether the run is to be given up
+ShouldPrune = Callable[[int, float], bool]
+
+
 @dataclass(frozen=True)
 class TrainerParts:
     """The parts of a trainer, each built by its owner."""
@@ -55,6 +67,7 @@ class TrainerParts:
     tracker: Tracker
     identity: dict[str, Any]  # config, its hash and tokenizer: with them a checkpoint is sufficient
     moments: Moments = field(default_factory=Moments)  # own code
+    should_prune: ShouldPrune | None = None  # of the search that the run is a trial of
 
 
 class Trainer:
@@ -76,11 +89,13 @@ class Trainer:
         runtime = parts.runtime
         self.loss_sum = torch.zeros((), device=runtime.device, dtype=runtime.weights)  # since a log
         self.loss_count = 0
+        self.val_loss = math.nan  # of the newest evaluation
 
     def fit(self, resumed: State | None) -> str:
         """Train to the end, or until validation stops improving; returns which, in words.
 
-        Raises CheckpointError, DivergedError, InterruptedRunError (once saved) and StorageError.
+        Raises CheckpointError, DivergedError and StorageError; once saved, InterruptedRunError and
+        PrunedError.
         """
         self.begin(resumed)
         folder = self.parts.store.folder.parent  # the run's
@@ -90,6 +105,7 @@ class Trainer:
                 self.evaluate_if_due()
                 self.save_if_due(interrupt)
             while (reason := self.stop_reason()) is None:
+                self.prune_if_told()
                 self.train_step()
                 self.log_if_due()
                 self.evaluate_if_due()
@@ -182,7 +198,8 @@ class Trainer:
         self.raise_if_diverged()
         with self.off_the_clock():
             evaluation = self.parts.evaluator.row(self.cfg.eval_tokens)
-            improved = self.stop.update(evaluation["val/loss"], self.step)
+            self.val_loss = evaluation["val/loss"]
+            improved = self.stop.update(self.val_loss, self.step)
             values = {**self.position(self.step), **evaluation}
             values = self.parts.moments.measured(self.step, values)
             self.parts.tracker.scalars(self.step, values)
@@ -206,6 +223,20 @@ class Trainer:
                 self.save()
         if signal_number:
             self.interrupted(signal_number)
+
+    def prune_if_told(self) -> None:
+        """Ask the search, once an evaluation is saved; raises PrunedError.
+
+        Before the next step, so that a run which a kill ended before it was asked is asked too.
+        """
+        should_prune = self.parts.should_prune
+        if should_prune is None or self.step == 0 or not self.evaluation_due():
+            return
+        with self.off_the_clock():
+            pruned = should_prune(self.step, self.val_loss)
+        if pruned:
+            at = f"at step {self.step:,} of {self.cfg.max_steps:,}"
+            raise PrunedError(Pause("pruned", at, "its own command goes on from there"))
 
     def interrupted(self, signal_number: int) -> NoReturn:
         """End the run, which is saved; raises InterruptedRunError."""

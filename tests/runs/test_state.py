@@ -13,6 +13,7 @@ from gptexp.errors import (
     InterruptedRunError,
     InUseError,
     Problem,
+    PrunedError,
     StorageError,
 )
 from gptexp.runs.state import NOT_STARTED, RECORDED, Outcome, RunState, ended_with, state_after
@@ -25,6 +26,7 @@ PROBLEM = Problem("x", "is wrong", "mend it")
     [
         (RunState.done, 0),
         (RunState.already_done, 0),
+        (RunState.pruned, 0),
         (RunState.refused, 2),
         (RunState.diverged, 3),
         (RunState.in_use, 6),
@@ -48,7 +50,7 @@ def test_every_state_has_a_code_above() -> None:
 
 
 def test_states_are_the_words_that_stand_in_files_and_tables() -> None:
-    words = ("running", "done", "failed", "diverged", "interrupted")
+    words = ("running", "done", "failed", "diverged", "interrupted", "pruned")
     assert {*words} == RECORDED
     assert (str(RunState.in_use), str(NOT_STARTED.state)) == ("in use", "not started")
 
@@ -64,6 +66,7 @@ def test_states_are_the_words_that_stand_in_files_and_tables() -> None:
         (StorageError(PROBLEM), "failed", 4),
         (InUseError(PROBLEM), "in use", 6),
         (InterruptedRunError(2, PROBLEM), "interrupted", 130),
+        (PrunedError(PROBLEM), "pruned", 0),
         (InterruptedRunError(15, PROBLEM), "interrupted", 143),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else str(value),

@@ -73,6 +73,25 @@ def test_joblib_s_workers_share_the_cores(tmp_path, text_file):
         assert environment["threads"] == max(joblib.cpu_count() // 2, 1)
 
 
+def test_trials_of_a_search_in_other_processes_ask_whether_they_are_pruned(tmp_path, text_file):
+    pytest.importorskip("optuna")
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    search = [
+        "hydra/sweeper=optuna",
+        "hydra/sweeper/pruner=median",
+        "hydra.sweeper.pruner.n_startup_trials=0",
+        "hydra.sweeper.n_trials=3",
+        "optim.lr=tag(log,interval(1e-4,1e-1))",
+    ]
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    words = small_grid(text_file, *search, *parallel)
+    first = run_py(tmp_path, *words)
+    assert (first.returncode, states(first.stdout)) == (0, ["done", "done", "pruned"]), first.stderr
+    assert "2 of 3 trials over, about " in first.stdout
+    again = run_py(tmp_path, *words)
+    assert states(again.stdout) == ["already done", "already done", "pruned"]
+
+
 @pytest.fixture
 def training(tmp_path, text_file):
     """A sweep of a short and a long point, while the long one is in its training."""
