@@ -1,6 +1,7 @@
 """What a person sees: plain lines in a log, a progress bar below them on a terminal."""
 
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -32,6 +33,10 @@ QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
 BRIEF = logging.INFO + 1  # the level of `brief`
 
 NOTE = logging.WARNING + 1  # the level of what is neither wrong nor to be missed
+
+# New objects before Python looks for cycles among them. At its 700 it goes through the modules of
+# torch again and again as they are imported, and that is a fifth of the import.
+GARBAGE = 50_000
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,7 @@ def program(main: Callable[[], int]) -> NoReturn:
     """
     _open_streams()
     setup()
+    gc.set_threshold(GARBAGE)
     code = EXIT_OK
     try:
         code = main() if (gone := _gone()) is None else fail(gone)

@@ -1,5 +1,6 @@
 """What a person sees: the bar beside the table, and what is no error."""
 
+import gc
 import sys
 import time
 
@@ -42,3 +43,12 @@ def test_the_bar_s_time_left_is_that_of_the_column(monkeypatch, shown):
         left = progress._left(20)
         assert left == duration(95.0 / 20 * 80) == "6:20"
         assert f"<0{left}," in str(bar)
+
+
+def test_a_program_seldom_looks_for_cycles_among_the_modules_that_it_imports(monkeypatch):
+    monkeypatch.setattr(gc, "set_threshold", lambda first: seen.append(first))
+    seen: list[int] = []
+    with pytest.raises(SystemExit):
+        console.program(lambda: 0)
+    assert seen == [console.GARBAGE]
+    assert seen[0] > 10 * 700, "which is Python's own"

@@ -1,6 +1,5 @@
 """Between Hydra and the typed Config: schemas in, dataclasses out, and back to plain values."""
 
-import copy
 import dataclasses
 import re
 from collections.abc import Iterator, Sequence
@@ -139,8 +138,7 @@ def composing(words: Sequence[str]) -> Iterator[None]:
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:
-    """The run's part of a composed config."""
-    cfg = copy.copy(cfg)
+    """The run's part of a composed config, which loses Hydra's: to copy that takes long."""
     with read_write(cfg), open_dict(cfg):
         del cfg["hydra"]
     return cfg

@@ -46,13 +46,14 @@ def configs(
         overrides = [parse(text) for text in point]
         choices = tuple(o.key_or_group if _is_plain(o) else o.input_line or "" for o in overrides)
         if choices not in composed:
-            composed[choices] = loader.load_sweep_config(master, point)
+            composed[choices] = without_hydra(loader.load_sweep_config(master, point))
         try:
             cfg = _with_values(composed[choices], [o for o in overrides if _is_plain(o)])
         except (HydraException, OmegaConfBaseException):
-            cfg = loader.load_sweep_config(master, point)  # words it, with the file's name
+            # words it, with the file's name
+            cfg = without_hydra(loader.load_sweep_config(master, point))
         try:
-            yield typed(without_hydra(cfg), [f"{o.key_or_group}={o.value()}" for o in overrides])
+            yield typed(cfg, [f"{o.key_or_group}={o.value()}" for o in overrides])
         except ConfigError as error:
             if isinstance(error.__cause__, AttributeError):  # `+model.typo=1`, see typed()
                 raise

@@ -45,7 +45,7 @@ class TrainerConfig:
     grad_accum: int  # forward passes per update
     grad_clip: float  # largest global gradient norm; 0 switches clipping off
     eval_interval: int  # updates between evaluations
-    eval_batch_size: int  # windows per forward pass of an evaluation
+    eval_batch_size: int  # windows per forward pass of an evaluation; a CPU takes fewer at once
     log_interval: int  # updates between lines of the training loss
     sample_interval: int  # updates between samples; 0 samples at the end only
     sample_tokens: int  # length of each sample, or at most of each document in it

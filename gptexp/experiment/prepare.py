@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from gptexp import plugins
 from gptexp.config import (
     CharTokenizerConfig,
     Config,
@@ -30,6 +31,8 @@ from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
 from gptexp.training import budget
+
+_LATEST: dict[str, LoadedText] = {}  # the text read last: that of the next point, as a rule
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def prepare(config: Config, identity: Identity) -> Inputs:
             raise CheckpointError(Problem("init_from", what, "start it again"))
     elif init is not None and identity.base is not None:
         check_weights(config, init, identity.base)
-    text = load_text(config, init, identity.data_sha256)
+    text = latest_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
     if config.init_from is not None and init is not None:
         check_init(config, init)
@@ -79,6 +82,18 @@ def check_weights(config: Config, state: checkpoint.State, base: Base) -> None:
     if checkpoint.digest(state["model"]) != base.weights_sha256:
         what = f"{config.branch_from} changed while the run was starting"
         raise CheckpointError(Problem("branch_from", what, "start it again"))
+
+
+def latest_text(config: Config, init: checkpoint.State | None, sha256: str) -> LoadedText:
+    """As load_text, which reads once what the next points of a sweep have in common."""
+    if plugins.named("tokenizer", config.tokenizer.name):  # own code may cut each text anew
+        return load_text(config, init, sha256)
+    cut = (config.data, config.tokenizer, config.model.block_size)
+    key = repr((sha256, *cut, init and init["tokenizer"]))
+    if key not in _LATEST:
+        _LATEST.clear()  # first, so that there are never two
+        _LATEST[key] = load_text(config, init, sha256)
+    return _LATEST[key]
 
 
 def read_init(config: Config) -> checkpoint.State | None:

@@ -148,11 +148,11 @@ def describe_evaluations(corpus: "Corpus", cap: int | None) -> str | None:
 
 def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: int | None) -> None:
     """The first lines: model, data, machine, directory; and the step of a run that goes on."""
-    machine = inputs.runtime.describe()
+    machine, text = inputs.runtime.describe(), inputs.text.describe()
     log.info("model   %s: %s parameters, on %s", model, f"{parameters:,}", machine)
-    log.info("data    %s", inputs.text.describe())
+    log.info("data    %s", text)
     brief("on %s", machine, once=True)
-    brief("%s", inputs.text.describe(), once=True)
+    brief("%s", text, once=True)
     if (words := describe_evaluations(inputs.corpus, inputs.trainer.eval_tokens)) is not None:
         log.info("judged  %s", words)
         brief("evaluations judge %s", words, once=True)

@@ -1,4 +1,4 @@
-"""How long a run will take, from a few passes before its first step."""
+"""How long a run will take, from a pass or a few before its first step."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,15 @@ import torch
 
 from gptexp.config import TrainerConfig
 from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus, is_capped, judged
+from gptexp.inference.evaluation import rows_at_once
 from gptexp.inference.loss import token_losses
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.random import rng_state, set_rng_state
 from gptexp.training.step import UpdateStep
 
-PROBE_SECONDS = 1.0  # for another load on the machine to pass
-PROBE_TOKENS = 2048  # enough to stand for a large batch on a CPU
+PROBE_SECONDS = 0.02  # more of them would be a part of the start that one waits for
+PROBE_TOKENS = 512  # enough to stand for a large batch on a CPU
+MOST_PASSES = 20
 
 
 @dataclass(frozen=True)
@@ -36,16 +38,19 @@ def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
 
 
 def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
-    """Time a few passes of an update's model, which leave no trace."""
+    """Time a pass or a few of an update's model, which leave no trace."""
     model, runtime = update.model, update.runtime
-    rows = _rows(cfg.batch_size, cfg, corpus, runtime)
+    on_cpu = runtime.device.type == "cpu"
+    few = max(1, PROBE_TOKENS // corpus.block_size)
+    # On a CPU a part of a large batch takes its share of the time; a compiled model has one size.
+    in_part = on_cpu and not cfg.compile
+    rows = min(cfg.batch_size, few) if in_part else cfg.batch_size
     batch = Batch(*(part[:rows] for part in corpus.batch(0)))
-    inputs, targets = next(
-        iter(corpus.windows("val", _rows(cfg.eval_batch_size, cfg, corpus, runtime)))
-    )
+    at_once = rows_at_once(cfg.eval_batch_size, corpus.block_size, runtime)
+    inputs, targets = next(iter(corpus.windows("val", min(at_once, few) if on_cpu else at_once)))
 
-    def train() -> None:
-        update.accumulate(batch, rows, count=1)
+    def train(count: int = rows) -> None:
+        update.accumulate(Batch(*(part[:count] for part in batch)), count, count=1)
 
     @torch.no_grad()
     def evaluate() -> None:
@@ -58,29 +63,26 @@ def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
     # Of one document, a batch is as long as the usual one.
     usual = corpus.tokens_per_epoch("train") / corpus.rows_per_epoch("train") * len(batch.inputs)
     evaluated = int((targets != IGNORE_INDEX).sum())
+    train(1 if in_part else rows)  # the first pass of a process is slow
     speed = Speed(
-        trained=_fastest(train, runtime, PROBE_SECONDS) / usual,
-        evaluated=_fastest(evaluate, runtime, PROBE_SECONDS / 10) / evaluated,
+        trained=_mean(train, runtime, PROBE_SECONDS) / usual,
+        evaluated=_mean(evaluate, runtime, PROBE_SECONDS / 10) / evaluated,
     )
     update.clear()
     set_rng_state(random, runtime.device)
     return speed
 
 
-def _rows(batch_size: int, cfg: TrainerConfig, corpus: Corpus, runtime: Runtime) -> int:
-    """On a CPU, a part of a large batch takes its share of the time."""
-    whole_batch = runtime.device.type != "cpu" or cfg.compile
-    few = max(1, PROBE_TOKENS // corpus.block_size)
-    return batch_size if whole_batch else min(batch_size, few)
+def _mean(work: Callable[[], None], runtime: Runtime, enough: float) -> float:
+    """Seconds of a pass, from those that together take `enough` seconds or a little more.
 
-
-def _fastest(work: Callable[[], None], runtime: Runtime, enough: float) -> float:
-    """Seconds of the fastest of a few passes, which together take `enough` seconds or a little."""
+    Their mean and not the fastest: other work on the machine slows the training down as well.
+    """
     passes: list[float] = []
-    while len(passes) < 3 or (len(passes) < 20 and sum(passes) < enough):
+    while not passes or (len(passes) < MOST_PASSES and sum(passes) < enough):
         runtime.synchronize()
         began = time.perf_counter()
         work()
         runtime.synchronize()
         passes.append(time.perf_counter() - began)
-    return min(passes[1:])  # the first warms up
+    return sum(passes) / len(passes)

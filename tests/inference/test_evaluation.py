@@ -11,6 +11,7 @@ from torch import nn
 from gptexp.config import Dtype
 from gptexp.data.load import load_corpus
 from gptexp.experiment.run import run_experiment
+from gptexp.inference import evaluation
 from gptexp.inference.evaluation import Evaluator, standard_error
 from gptexp.inference.loss import token_losses
 from gptexp.models.build import build_model
@@ -69,6 +70,20 @@ def test_the_loss_is_the_mean_over_windows_one_by_one(evaluator):
         x, y = ids[start : start + size][: len(ids) - 1 - start], ids[start + 1 : start + 1 + size]
         total += F.cross_entropy(network(x[None])[0], y, reduction="sum").item()
     assert evaluator.evaluate("val").loss == pytest.approx(total / (len(ids) - 1), rel=1e-6)
+
+
+def test_a_cpu_passes_no_more_at_once_than_its_caches_hold_and_finds_the_same(
+    evaluator, monkeypatch
+):
+    seen = []
+    evaluator.model.register_forward_pre_hook(lambda _, ids: seen.append(ids[0].numel()))
+    whole = replace(evaluator, batch_size=1000).evaluate("val")
+    largest = max(seen)
+    seen.clear()
+    monkeypatch.setattr(evaluation, "CACHED_TOKENS", largest // 4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert replace(evaluator, batch_size=1000).evaluate("val") == whole
+    assert largest // 4 < max(seen) <= largest // 2
 
 
 def test_a_limit_takes_the_first_tokens_alone(evaluator):

@@ -10,6 +10,7 @@ from hydra.core.plugins import Plugins
 from interruptions import before
 from sweep_runs import only_path, states, table
 
+from gptexp.experiment import prepare
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import RunState
 from gptexp.sweep import points
@@ -197,3 +198,17 @@ def test_points_of_more_steps_extend_those_of_fewer_whatever_their_order(runs):
     assert "2/3  max_steps=10  starts: 10 steps, " in result.out
     assert "3/3  max_steps=12  goes on at step 10: 2 steps, " in result.out
     assert "1/3  max_steps=14  goes on at step 12: 2 steps, " in result.out
+
+
+def test_the_points_of_a_sweep_read_once_what_they_have_in_common(runs, text_file, monkeypatch):
+    read = []
+    load = prepare.load_text
+    monkeypatch.setattr(prepare, "load_text", lambda *given: read.append(given[2]) or load(*given))
+    assert runs("seed=0,1,2").code == 0
+    assert len(read) == 1
+    assert runs("model.block_size=4").code == 0
+    assert len(read) == 2, "the context is a part of how a text is cut"
+    text_file.write_text(text_file.read_text() + "one more line\n")
+    assert runs("seed=0,1").code == 0
+    assert len(read) == 3
+    assert read[-1] != read[0], "a text that has changed is another one"
