@@ -201,9 +201,9 @@ def test_a_key_that_an_old_config_lacks_takes_its_default(monkeypatch):
     from gptexp.config import identity
 
     monkeypatch.setattr(identity, "_defaults", lambda node: {"lr": 7, "momentum": 8})
-    identity._stored_defaults.cache_clear()
+    identity._plain_defaults.cache_clear()
     found = flat({"seed": 1, "optim": {"name": "sgd", "lr": 0.1}})
-    identity._stored_defaults.cache_clear()
+    identity._plain_defaults.cache_clear()
     optim = {"optim.lr": 0.1, "optim.momentum": 8, "optim.name": "sgd"}
     assert found == {"seed": 1, **optim, "plugins": "", "branch_from": None}
 

@@ -1,11 +1,11 @@
 """A run that goes on from another one's checkpoint under another schedule, as a run of its own."""
 
 import json
+import math
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from interruptions import after, before, die, forked, kill_before_step, stop_bef
 from interruptions import left as left_by
 from judged_runs import Judge, contents
 from small_runs import metrics, problem_lines, samples, summary
+from spoiled_updates import loss_at
 
 import gptexp as package
 from gptexp.analysis.labels import label_runs
@@ -302,15 +303,9 @@ def test_patience_is_counted_anew(small, tmp_path: Path, began) -> None:
 
 
 def test_a_run_that_diverged_goes_on_from_what_was_good(small, tmp_path: Path, monkeypatch) -> None:
-    outputs, real = tmp_path / "outputs", UpdateStep.accumulate
-
-    def spoiled(self: UpdateStep, *arguments: Any, **named: Any) -> torch.Tensor:
-        loss = real(self, *arguments, **named)
-        return loss * float("nan") if spoiled.calls.pop() else loss
-
-    spoiled.calls = [True, *[False] * 9]
+    outputs = tmp_path / "outputs"
     with monkeypatch.context() as patch:
-        patch.setattr(UpdateStep, "accumulate", spoiled)
+        loss_at(7, math.nan, patch)
         outcome = run_experiment(small("trainer.max_steps=20"), outputs)
     assert outcome.state == "diverged"
     made = trained(branched(outcome.path, "optim.lr=1e-4", steps=20), outputs)

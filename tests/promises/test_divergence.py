@@ -83,8 +83,8 @@ def nan_at(steps: set[int], patch: pytest.MonkeyPatch, split: str = "val") -> No
     at: list[int] = []
     original = Evaluator.evaluate
 
-    def evaluate(self: Evaluator, name: str, limit: int | None = None) -> Evaluation:
-        result = original(self, name, limit)
+    def evaluate(self: Evaluator, name: str, *part: int | None, **cap: int | None) -> Evaluation:
+        result = original(self, name, *part, **cap)
         bad = name == split and at[-1] in steps
         return replace(result, loss=math.nan, bpb=math.nan) if bad else result
 

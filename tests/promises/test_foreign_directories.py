@@ -247,6 +247,6 @@ def test_I1_a_summary_of_an_odd_config_is_shown_again(finished, tokenizer, caplo
     show_summary(summary, finished)
     (finished / "summary.json").write_text(json.dumps(summary))
     caplog.set_level(logging.INFO, "gptexp")
-    logger = RunDirectory(finished).config().logger
-    show_again(Outcome(RunState.already_done), RunDirectory(finished), logger)
+    config = RunDirectory(finished).config()
+    show_again(Outcome(RunState.already_done), RunDirectory(finished), config)
     assert any(line.endswith("5 tokens") for line in caplog.messages)

@@ -110,7 +110,7 @@ def test_ctrl_c_before_the_training_loop_or_after_it_is_written_down(
 ) -> None:
     config = small("data.test_fraction=0.1")
 
-    def press(_: Any, given: object = None) -> None:
+    def press(_: Any, given: object = None, *__: object) -> None:
         if name == "begin" or given == "test":
             raise KeyboardInterrupt
 
