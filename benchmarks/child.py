@@ -1,9 +1,10 @@
-"""What the benchmarks do in fresh processes; each prints one line of JSON last.
+"""What the benchmarks do in fresh processes; most print one line of JSON last.
 
 child.py first-step STARTED ARGUMENTS...   python run.py ARGUMENTS..., to its first step
 child.py optimizer STARTED DEVICE          `import torch`, and an optimizer built
 child.py whole ARGUMENTS...                python run.py ARGUMENTS..., to its end
 child.py nanogpt CHECKOUT FOLDER FLAGS     a step of nanoGPT, over the tokens in FOLDER
+child.py nanogpt-turns CHECKOUT FOLDER FLAGS THREADS   what standard input tells nanoGPT to do
 child.py memory SIDE STEPS OVERRIDES...    a few steps of trainer or textbook
 """
 
@@ -77,6 +78,16 @@ def nanogpt(checkout: Path, folder: Path, flags: dict[str, Any]) -> None:
     began = time.perf_counter()
     side.run(1)
     print(json.dumps({"pieces": time.perf_counter() - began}), flush=True)
+
+
+def nanogpt_turns(checkout: Path, folder: Path, flags: dict[str, Any], threads: int) -> None:
+    """Steps, evaluations and saves of nanoGPT, as they are asked for."""
+    import torch
+
+    from benchmarks.nanogpt import Flags, work_in_turns
+
+    torch.set_num_threads(threads)
+    work_in_turns(checkout, Flags(**flags), folder)
 
 
 def optimizer(started: float, device: str) -> NoReturn:
@@ -168,6 +179,8 @@ if __name__ == "__main__":
             whole(arguments)
         case ["nanogpt", checkout, folder, flags]:
             nanogpt(Path(checkout), Path(folder), json.loads(flags))
+        case ["nanogpt-turns", checkout, folder, flags, threads]:
+            nanogpt_turns(Path(checkout), Path(folder), json.loads(flags), int(threads))
         case ["memory", "trainer", steps, *overrides]:
             memory_of_trainer(int(steps), overrides)
         case ["memory", "textbook", steps, *overrides]:

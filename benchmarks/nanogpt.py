@@ -6,6 +6,8 @@ Imports nothing of gptexp, so that a process of it costs what one of nanoGPT's d
 import contextlib
 import importlib.util
 import io
+import json
+import subprocess
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -17,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CHILD = Path(__file__).with_name("child.py")
 SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "dropout", "bias")  # of its GPTConfig
 
 
@@ -135,6 +138,9 @@ class NanoGPT:
                 print(f"iter {self.step}: loss {loss.item():.4f}", file=self.printed)
             self.step += 1
 
+        if self.cuda:
+            torch.cuda.synchronize()
+
     @torch.no_grad()
     def evaluate(self) -> None:
         """The mean over random batches of each split."""
@@ -152,3 +158,54 @@ class NanoGPT:
     def save(self) -> None:
         state = {"model": self.raw.state_dict(), "optimizer": self.optimizer.state_dict()}
         torch.save(state, self.folder / "ckpt.pt")
+
+
+class Apart:
+    """NanoGPT in a process of its own, as its users have it, that works when it is told to.
+
+    What this project sets for its whole process, as how memory is freed, is not set there.
+    """
+
+    def __init__(self, checkout: Path, flags: Flags, folder: Path) -> None:
+        load(checkout)  # which says what is wrong with it
+        words = ["nanogpt-turns", checkout.resolve(), folder.resolve(), json.dumps(flags.to_dict())]
+        command = [sys.executable, CHILD, *words, torch.get_num_threads()]
+        self.process = subprocess.Popen(
+            list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.parameters = int(self._answer())
+
+    def run(self, steps: int) -> None:
+        self._have_done(f"run {steps}")
+
+    def evaluate(self) -> None:
+        self._have_done("evaluate")
+
+    def save(self) -> None:
+        self._have_done("save")
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+    def _have_done(self, task: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{task}\n")
+        self.process.stdin.flush()
+        self._answer()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        if not (line := self.process.stdout.readline()):
+            raise SystemExit("nanoGPT ended, and says above why")
+        return line
+
+
+def work_in_turns(checkout: Path, flags: Flags, folder: Path) -> None:
+    """The other end of Apart: a task a line, a line when it is done."""
+    side = NanoGPT(checkout, flags, folder)
+    print(sum(weight.numel() for weight in side.raw.parameters()), flush=True)
+    for line in sys.stdin:
+        task, *steps = line.split()
+        getattr(side, task)(*map(int, steps))
+        print("done", flush=True)

@@ -1,8 +1,8 @@
-"""What is compared, as live objects in one process, and their work timed in turns of seconds."""
+"""What is compared, as live objects, and their work timed in turns of seconds."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.nanogpt import Flags, NanoGPT, write_tokens
+from benchmarks.nanogpt import Apart, Flags, write_tokens
 from benchmarks.products import AttentionKernel, Products
 from benchmarks.textbook import Null, Textbook
 from gptexp.config import Config, GPTConfig, from_overrides, to_dict
@@ -148,10 +148,12 @@ def flags_of(config: Config, inputs: Inputs, eval_iters: int) -> Flags:
     return Flags.of(config, inputs.tokenizer.vocab_size, inputs.runtime, eval_iters)
 
 
-def nanogpt(checkout: Path, flags: Flags, inputs: Inputs, folder: Path) -> NanoGPT:
+@contextmanager
+def nanogpt(checkout: Path, flags: Flags, inputs: Inputs, folder: Path) -> Iterator[Apart]:
     """nanoGPT over the tokens of `inputs`, which are written to `folder`."""
     write_tokens(folder, train=inputs.text.splits.train, val=inputs.text.splits.val)
-    return NanoGPT(checkout, flags, folder)
+    with closing(Apart(checkout, flags, folder)) as side:
+        yield side
 
 
 def parameters(model: nn.Module) -> int:

@@ -6,13 +6,15 @@ python -m benchmarks.speed --parts all                      # all of it: most of
 python -m benchmarks.speed --settings laptop trainer.batch_size=32 --against 303ab48
 python -m benchmarks.speed --quick                          # whether it works at all
 
-All sides of a comparison work in turns of seconds, in one process. Results are added to
-results/speed.jsonl, and shown beside those of the last commit that was measured on this machine.
+All sides of a comparison work in turns of seconds, in one process; nanoGPT has one of its own.
+Results are added to results/speed.jsonl, and shown beside those of the last commit that was
+measured on this machine.
 """
 
 import argparse
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -65,13 +67,14 @@ def step(overrides: list[str], args: argparse.Namespace, folder: Path) -> Iterat
     """A step beside its own matrix products, a plain loop, and nanoGPT."""
     config = sides.settings([*overrides, "logger=none"])
     inputs = sides.read(config)
-    with sides.both(config, inputs, folder) as (trainer, textbook):
+    with ExitStack() as stack:
+        trainer, textbook = stack.enter_context(sides.both(config, inputs, folder))
         steps = sides.steps_in(args.seconds, trainer, inputs.runtime)
         found: dict[str, sides.Side] = {"trainer": trainer, "textbook loop": textbook}
         if args.nanogpt is not None:
             flags = sides.flags_of(config, inputs, eval_iters=1)
-            other = sides.nanogpt(args.nanogpt, flags, inputs, folder)
-            assert sides.parameters(other.raw) == sides.parameters(trainer.parts.model)
+            other = stack.enter_context(sides.nanogpt(args.nanogpt, flags, inputs, folder))
+            assert other.parameters == sides.parameters(trainer.parts.model)
             found["nanoGPT"] = other
         found |= sides.floors(config, inputs)
         took = sides.steps_of(found, steps, args.pairs, inputs.runtime)

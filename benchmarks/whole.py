@@ -5,11 +5,11 @@ A shared machine's speed drifts between two whole runs, so they cannot be compar
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 from benchmarks import processes, sides
-from benchmarks.nanogpt import NanoGPT
 from benchmarks.settings import Setting
 from benchmarks.table import Row, over
 from gptexp.config import Config, TrainerConfig, from_overrides
@@ -32,8 +32,11 @@ def whole(
     config = sides.settings([*overrides, "logger=none"])
     inputs = sides.read(config)
     flags = sides.flags_of(config, inputs, setting.eval_iters)
-    theirs = None if checkout is None else sides.nanogpt(checkout, flags, inputs, folder)
-    took = in_process(config, inputs, theirs, rounds, seconds, folder)
+    with ExitStack() as stack:
+        theirs = None
+        if checkout is not None:
+            theirs = stack.enter_context(sides.nanogpt(checkout, flags, inputs, folder))
+        took = in_turns(config, inputs, theirs, rounds, seconds, folder)
     command = None
     if checkout is not None:
         place = [str(checkout.resolve()), str(folder.resolve())]
@@ -47,7 +50,7 @@ def whole(
         for piece, values in pieces.items():
             yield Row(f"{piece}: {name}", values, "s")
         yield Row(f"whole run of {cadence.max_steps:,} steps: {name}", sums[name], "s")
-    if theirs is not None:
+    if checkout is not None:
         yield Row("whole run: trainer / nanoGPT", over(sums["trainer"], sums["nanoGPT"]))
 
 
@@ -67,10 +70,10 @@ def total(pieces: Pieces, cadence: TrainerConfig, name: str) -> list[float]:
     ]
 
 
-def in_process(
+def in_turns(
     config: Config,
     inputs: Inputs,
-    theirs: NanoGPT | None,
+    theirs: sides.Whole | None,
     rounds: int,
     seconds: float,
     folder: Path,
