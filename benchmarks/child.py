@@ -124,9 +124,10 @@ def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
     inputs = train(config)
     found = peak()
     kind = "gpu" if "gpu" in found else "process"
-    vocab_size, rows = inputs.tokenizer.vocab_size, config.trainer.batch_size
+    sizes = inputs.tokenizer.vocab_size, config.trainer.batch_size
+    estimate = training_memory(config.model, *sizes, inputs.runtime.device.type)
     found["training"] = found[kind] - before[kind]
-    found["estimate"] = training_memory(config.model, vocab_size, rows) / 1e6
+    found["estimate"] = estimate / 1e6
     finish(found)
 
 

@@ -18,9 +18,14 @@ Rows = Mapping[str, list[Row]]  # by setting
 def keep(file: Path, facts: dict[str, Any], rows: Rows) -> None:
     """Add a line."""
     found = [{"setting": name, **row.to_dict()} for name, each in rows.items() for row in each]
+    add(file, {**facts, "rows": found})
+
+
+def add(file: Path, found: dict[str, Any]) -> None:
+    """Add a line of what was found, and when."""
     taken = datetime.now(UTC).isoformat(timespec="seconds")
     with file.open("a", encoding="utf-8") as out:
-        out.write(json.dumps({"taken": taken, **facts, "rows": found}) + "\n")
+        out.write(json.dumps({"taken": taken, **found}) + "\n")
 
 
 class Before:

@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from small_runs import ROOT
 
 from benchmarks import (
+    growth,
     journals,
     kept,
+    largest,
     microgpt,
     processes,
     products,
@@ -21,9 +25,10 @@ from benchmarks import (
     sweep,
     whole,
 )
+from benchmarks.growth import Point
 from benchmarks.table import Row
 from gptexp.config import GPTConfig, from_overrides
-from gptexp.models.counts import flops_per_token
+from gptexp.models.counts import flops_per_token, total_parameters, training_memory
 from gptexp.runtime.device import Runtime
 
 MODEL = ["model.n_layer=1", "model.n_head=2", "model.n_embd=16", "model.block_size=8"]
@@ -164,6 +169,89 @@ def test_results_are_kept_by_commit_and_shown_beside_the_next(tmp_path: Path) ->
     assert kept.Before(file, facts, "1111").beside("laptop", fast)
     with pytest.raises(SystemExit, match="has no results of it"):
         kept.Before(file, facts, "4444")
+
+
+@pytest.fixture
+def grown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text_file: Path
+) -> Callable[..., list[str]]:
+    """The words of `benchmarks.growth` for few small points, measured in `tmp_path`."""
+    base = Point(1, 2, 16, context=8, rows=2)
+    panels = {
+        "parameters": [base, replace(base, n_embd=32)],
+        "context": [base, replace(base, context=16)],
+        "rows": [base, replace(base, rows=4)],
+    }
+    monkeypatch.setattr(growth, "PANELS", panels)
+
+    def words(*more: str) -> list[str]:
+        files = ["--json", str(tmp_path / "growth.jsonl"), "--to", str(tmp_path / "growth.png")]
+        return ["data=text", f"data.path={text_file}", *files, "--seconds", "0", *more]
+
+    return words
+
+
+def test_the_growth_of_a_step_is_measured_kept_and_drawn_again(
+    grown: Any, tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    growth.main(grown("--rounds", "2"))
+    table, picture = capsys.readouterr().out, (tmp_path / "growth.png").read_bytes()
+    (tmp_path / "growth.png").unlink()
+    growth.main(grown("--draw"))
+    assert capsys.readouterr().out == table
+    assert (tmp_path / "growth.png").read_bytes() == picture
+    assert re.search(r"^rows +\d,\d{3} +8 +4 +\d", table, re.MULTILINE)
+    found = growth.read_last(tmp_path / "growth.jsonl")
+    assert found["threads"] == 1 and found["torch"] == torch.__version__
+    base = growth.PANELS["rows"][0]
+    of_base = [row for row in found["rows"] if Point(*(row[f.name] for f in fields(base))) == base]
+    assert [row.pop("panel") for row in of_base] == list(growth.PANELS)
+    row = of_base[0]
+    assert of_base == [row] * 3
+    sizes = from_overrides(base.overrides).model, len(set(text_file.read_text()))
+    assert row["flops"] == 2 * 8 * flops_per_token(*sizes)
+    assert row["parameters"] == total_parameters(*sizes)
+    assert row["runs"] == 2 and row["low"] <= row["median"] <= row["high"]
+
+
+def test_a_quick_look_at_growth_is_not_kept(grown: Any, tmp_path: Path) -> None:
+    growth.main(grown("--quick"))
+    assert not list(tmp_path.glob("growth.*"))
+    with pytest.raises(SystemExit, match="has no results"):
+        growth.main(grown("--draw"))
+
+
+def test_the_line_of_a_figure_of_growth_is_its_flops_over_the_matrix_rate() -> None:
+    live = growth.Live(None, 2, parameters=5000, flops=10**9)  # type: ignore[arg-type]
+    row = growth.row(growth.BASE, live, turns=[0.04, 0.08, 0.2], rates=[1e11, 1e11, 5e10])
+    assert (row["median"], row["low"], row["high"]) == pytest.approx((40, 20, 100))
+    assert row["predicted"] == pytest.approx(10)  # milliseconds
+    assert row["times"]["median"] == pytest.approx(4)
+    rows = [{**row, "panel": name} for name in growth.PANELS]
+    panels = growth.draw(rows).axes
+    assert len(panels) == 3
+    for axes in panels:
+        assert axes.get_xscale() == axes.get_yscale() == "log"
+        line = next(line for line in axes.lines if line.get_label() == growth.PREDICTED)
+        assert line.get_ydata() == pytest.approx([10])
+
+
+def test_the_largest_models_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert "\n".join(largest.table([])) in page
+
+
+def test_the_largest_model_fits_and_one_layer_more_does_not() -> None:
+    cfg = from_overrides(["model.dropout=0.2"]).model
+    assert isinstance(cfg, GPTConfig)
+    found = largest.largest(cfg, 12, "cpu", 2**32)
+    assert found is not None and found.n_embd == 64 * found.n_layer
+    deeper = replace(found, n_layer=found.n_layer + 1, n_embd=found.n_embd + 64)
+    deeper = replace(deeper, n_head=deeper.n_layer)
+    assert training_memory(found, 65, 12, "cpu") <= 2**32 < training_memory(deeper, 65, 12, "cpu")
+    assert largest.largest(cfg, 12, "cpu", 1000) is None
+    with pytest.raises(SystemExit, match="has no layers"):
+        largest.main(["model=mlp"])
 
 
 @pytest.mark.slow

@@ -102,6 +102,7 @@ def params(
         training_memory,
         without_tables,
     )
+    from gptexp.runtime.device import probe_hardware, resolve_runtime
 
     words = overrides or []
     config = inherited(from_overrides(words), words)
@@ -119,10 +120,12 @@ def params(
     tokens = corpus.tokens_seen(trainer.max_steps)
     per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = flops_per_token(config.model, vocab_size)
-    memory = training_memory(config.model, vocab_size, trainer.batch_size)
+    device = resolve_runtime(trainer, probe_hardware()).device
+    memory = training_memory(config.model, vocab_size, trainer.batch_size, device.type)
     show(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
     show(f"steps   {trainer.max_steps:,} of {per_step} tokens")
-    show(f"memory  {memory / 1e9:.2f} GB at least, to train {trainer.batch_size} sequences")
+    batch = f"{trainer.batch_size} sequences on {device}"
+    show(f"memory  {memory / 1e9:.2f} GB at least, to train {batch}")
 
 
 def evaluate(

@@ -158,7 +158,7 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
 def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
     """Raises ConfigError when the least that training takes is more than there is."""
     cfg = config.trainer
-    needed = training_memory(config.model, vocab_size, cfg.batch_size)
+    needed = training_memory(config.model, vocab_size, cfg.batch_size, device.type)
     # Of all sequences of an update, where they begin; of a text each token, and its place.
     needed += cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
     available = memory.available_memory(device)

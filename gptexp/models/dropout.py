@@ -40,6 +40,15 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
 
 
+def saved_weights(heads: int, time: int) -> int:
+    """Numbers of 4 bytes for each token: what attention with dropout on a CPU keeps of its weights.
+
+    Each weight up to the last column of its block of ROWS, and half a number for its random bits.
+    """
+    twice_the_columns = time + min(time, ROWS)
+    return 3 * heads * twice_the_columns // 4
+
+
 class _Block(NamedTuple):
     """Some rows of the attention weights of some heads, up to the last column that is not 0."""
 

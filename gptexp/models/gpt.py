@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gptexp.config import Activation, GPTConfig, Norm, Position
 from gptexp.models.attention import Attention
 from gptexp.models.base import Model
-from gptexp.models.dropout import Dropout
+from gptexp.models.dropout import Dropout, saved_weights
 from gptexp.text import plural
 
 EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
@@ -156,10 +156,21 @@ class GPT(Model):
     def saved_activations(cls, cfg: GPTConfig) -> int:
         """16 n_embd a layer: inputs of norms, products and the nonlinearity.
 
-        And 12 n_embd for the gradients of the layer that the backward pass is in. Dropout is left
-        out: what it keeps depends on the device.
+        And 12 n_embd for the gradients of the layer that the backward pass is in.
         """
         return (16 * cfg.n_layer + 12) * cfg.n_embd
+
+    @classmethod
+    def saved_by_dropout(cls, cfg: GPTConfig) -> int:
+        """A mask of n_embd after the embedding and each branch, and what attention keeps more.
+
+        Without its fused kernel, that is its weights with their random bits, and its result again.
+        """
+        if cfg.dropout == 0:
+            return 0
+        masks = (2 * cfg.n_layer + 1) * cfg.n_embd
+        attention = saved_weights(cfg.n_head, cfg.block_size) + cfg.n_embd
+        return masks + cfg.n_layer * attention
 
     @classmethod
     def describe(cls, cfg: GPTConfig) -> str:

@@ -69,11 +69,18 @@ def styles(groups: Sequence[tuple[Any, ...]]) -> list[Styled]:
 
 def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """An empty figure of so many inches, and its axes."""
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    axes = figure.subplots()
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, (axes,) = panels(size, 1)
     return figure, axes
+
+
+def panels(size: tuple[float, float], count: int) -> tuple[Figure, list[Axes]]:
+    """An empty figure of so many inches, and as many axes side by side, with one scale upwards."""
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    row = list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+    for axes in row:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, row
 
 
 def tick(value: float, _: object = None) -> str:

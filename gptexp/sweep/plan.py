@@ -74,6 +74,7 @@ class Planner:
         trainer = budgeted(config, vocab_size, corpus)
         check_memory(config, vocab_size, runtime.device)
         tokens = corpus.tokens_seen(trainer.max_steps)
+        kind = runtime.device.type
         state, left = progress(config, identify(config, self.outputs), trainer.max_steps)
         speed = self.speed(config, runtime, corpus, vocab_size)
         return Cost(
@@ -83,7 +84,7 @@ class Planner:
             tokens=tokens,
             epochs=tokens / corpus.tokens_per_epoch("train"),
             flops=float(flops_per_token(config.model, vocab_size) * tokens),
-            memory=training_memory(config.model, vocab_size, trainer.batch_size),
+            memory=training_memory(config.model, vocab_size, trainer.batch_size, kind),
             seconds=throughput.seconds(trainer, corpus, speed),
             left=left,
             machine=runtime.describe(),

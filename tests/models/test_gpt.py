@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from gptexp.config import Activation, Config, GPTConfig, Norm, Position
 from gptexp.models.attention import Attention
 from gptexp.models.build import build_model
-from gptexp.models.counts import count_parameters, flops_per_token
+from gptexp.models.counts import count_parameters, flops_per_token, training_memory
 from gptexp.models.gpt import GPT
 from gptexp.optim.build import parameter_groups
 
@@ -182,15 +182,20 @@ def test_flops_of_medium_agree_with_the_formula_by_hand(composed):
     assert flops_per_token(cfg, VOCAB) == by_hand
 
 
-def test_the_activations_of_the_estimate_are_those_that_autograd_keeps(composed) -> None:
-    cfg = composed("model=small", "model.n_embd=64", "model.block_size=32").model
+@pytest.mark.parametrize("block_size", [32, 128, 150])  # of attention's blocks: part, two, more
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_the_activations_of_the_estimate_are_those_that_autograd_keeps(
+    composed, dropout, block_size
+) -> None:
+    sizes = ["model.n_embd=64", f"model.block_size={block_size}"]
+    cfg = composed("model=small", f"model.dropout={dropout}", *sizes).model
     network, tokens = build_model(cfg, 65, 0), 2 * cfg.block_size
     weights = {weight.data_ptr() for weight in network.parameters()}
     kept: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights and tensor.is_floating_point():
+        if storage.data_ptr() not in weights and tensor.dtype is not torch.long:  # of ids
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -198,4 +203,14 @@ def test_the_activations_of_the_estimate_are_those_that_autograd_keeps(composed)
         logits = network(torch.zeros(2, cfg.block_size, dtype=torch.long))
     assert logits.requires_grad
     layers = GPT.saved_activations(cfg) - 12 * cfg.n_embd  # which the backward pass adds
-    assert sum(kept.values()) / 4 / tokens == pytest.approx(layers, rel=0.1)
+    estimate = layers + GPT.saved_by_dropout(cfg)
+    assert sum(kept.values()) / 4 / tokens == pytest.approx(estimate, rel=0.05)
+    assert (GPT.saved_by_dropout(cfg) > 0) == (dropout > 0)
+
+
+def test_dropout_takes_its_memory_on_a_cpu_alone(composed) -> None:
+    cfg = composed("model=tiny", "model.dropout=0.2").model
+    without = training_memory(replace(cfg, dropout=0.0), VOCAB, 64, "cpu")
+    assert training_memory(cfg, VOCAB, 64, "cuda") == without
+    kept = 4 * 64 * cfg.block_size * GPT.saved_by_dropout(cfg)
+    assert training_memory(cfg, VOCAB, 64, "cpu") == without + kept
