@@ -162,9 +162,12 @@ def parameters(model: nn.Module) -> int:
 
 
 def turns(
-    work: Mapping[str, Callable[[], object]], count: int, where: Runtime
+    work: Mapping[str, Callable[[], object]],
+    count: int,
+    where: Runtime,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of each piece of work, done `count` times in turns.
+    """Seconds of each piece of work by `clock`, done `count` times in turns.
 
     Every second round runs the other way round, so that a drift of the machine cancels.
     """
@@ -172,10 +175,10 @@ def turns(
     for index in range(count):
         for name in list(work)[:: -1 if index % 2 else 1]:
             where.synchronize()
-            began = time.perf_counter()
+            began = clock()
             work[name]()
             where.synchronize()
-            found[name].append(time.perf_counter() - began)
+            found[name].append(clock() - began)
     return found
 
 
