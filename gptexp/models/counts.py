@@ -36,5 +36,6 @@ def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int) -> int:
     their gradient. `python -m benchmarks.speed --parts memory` sets it beside what a run takes.
     """
     weights = total_parameters(cfg, vocab_size)
-    per_token = model_class(cfg).saved_activations(cfg) + 2 * vocab_size
+    with plugins.running(plugins.own(cfg)):
+        per_token = model_class(cfg).saved_activations(cfg) + 2 * vocab_size
     return FLOAT * (4 * weights + batch_size * cfg.block_size * per_token)
