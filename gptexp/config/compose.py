@@ -83,7 +83,10 @@ def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
 
     Raises ConfigError, worded by the overrides that gave its values.
     """
-    return fitted(_objects(cfg, words))
+    config = _objects(cfg, words)
+    # Of another run warm-up and length are still to come, see experiment/inherit.py.
+    starts = (config.init_from is None) != (config.branch_from is None)
+    return config if starts else fitted(config)
 
 
 def _objects(cfg: DictConfig, words: Sequence[str] = ()) -> Config:

@@ -156,6 +156,9 @@ def space(
     if not searched:
         fix = "give a key values, as in 'optim.lr=tag(log,interval(1e-4,1e-1))'"
         raise ConfigError(Problem("hydra/sweeper=optuna", "nothing to search over", fix))
+    if any(override.key_or_group == "name" for override in searched):
+        what = "the runs of a search lie in one folder, beside its study"
+        raise ConfigError(Problem("name", what, "name=NAME"))
     fixed = single(override for override in found.values() if not override.is_sweep_override())
     return Space(fixed, [_dimension(override) for override in searched])
 

@@ -79,8 +79,7 @@ class Documents:
         parts = {}
         for name, (start, end) in kept.items():
             some = lines[start:end] if name in needed else []
-            ids = tokenizer.encode(BOUNDARY.join(["", *some, ""]) if some else "")
-            parts[name] = compact(ids, tokenizer.vocab_size)
+            parts[name] = compact(self._encoded(some, tokenizer), tokenizer.vocab_size)
         return Splits(**parts, bounds=bounds)
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
@@ -103,9 +102,11 @@ class Documents:
         return words + (f"; {cut:,} longer than block_size are cut there" if cut else "")
 
     def end(self, tokenizer: Tokenizer) -> int:
-        """The id of BOUNDARY."""
-        [token] = tokenizer.encode(BOUNDARY).tolist()
-        return int(token)
+        """The id of BOUNDARY; raises DataError where it is not one token."""
+        tokens = tokenizer.encode(BOUNDARY).tolist()
+        if len(tokens) != 1:
+            raise self._bounded(f"makes {len(tokens)} tokens of a line break", tokenizer)
+        return int(tokens[0])
 
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """The first block_size targets of each document."""
@@ -147,6 +148,20 @@ class Documents:
         device: torch.device,
     ) -> "DocumentCorpus":
         return DocumentCorpus(splits, block_size, rows, seed, device, self.end(tokenizer))
+
+    def _encoded(self, lines: list[str], tokenizer: Tokenizer) -> Ids:
+        """The ids of some documents; raises DataError where a boundary of one is no token."""
+        if not lines:
+            return tokenizer.encode("")
+        ids = tokenizer.encode(BOUNDARY.join(["", *lines, ""]))
+        if np.count_nonzero(ids == self.end(tokenizer)) != len(lines) + 1:
+            raise self._bounded("joins line breaks with what stands beside them", tokenizer)
+        return ids
+
+    def _bounded(self, what: str, tokenizer: Tokenizer) -> DataError:
+        """The error of a tokenizer in which documents have no bounds."""
+        what = f"{tokenizer.describe()}: it {what}, which is the bound of documents"
+        return DataError(Problem("tokenizer", what, "a token for the line break alone"))
 
     def _check(self, kept: dict[str, tuple[int, int]], needed: Collection[str]) -> None:
         """Raises DataError for a part without a document; validation always has one."""

@@ -19,15 +19,12 @@ from gptexp.optim.build import build_optimizer
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs.checkpoint import Resumable, State
 from gptexp.runs.state import RunState
+from gptexp.text import listed
 from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.training.early_stopping import EarlyStopping
 
-UNTOLD = (
-    "init_from",
-    "branch_from",
-    "tokenizer.extend",
-    "data.path",
-)  # say nothing of what is other
+# Say nothing of what is other
+UNTOLD = ("init_from", "branch_from", "tokenizer.extend", "data.path")
 
 
 def branch(config: Config, identity: Identity, inputs: Inputs) -> None:
@@ -112,6 +109,8 @@ def differs(config: Config, base: Base, record: Record, steps: int) -> str:
         for key, theirs, ours in differences(stored, config)
         if key not in UNTOLD
     ]
+    if code := record.changed_own_code():
+        words.append(f"other code in {listed(code)}")
     before = stored.optim.lr * build_schedule(stored.schedule, told)(step - 1)
     after = config.optim.lr * build_schedule(config.schedule, steps)(step)
     rates = f"learning rate {before:.1e} before, {after:.1e} from there"

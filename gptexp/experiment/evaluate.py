@@ -19,8 +19,8 @@ def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str
     """One line: the loss over one part of the text, in nats per token and bits per byte.
 
     `overrides` choose another text, as for run.py: data=text data.path=FILE. Without a `split` that
-    is judged as a whole, and the run's own text by its validation split. In float32, whatever the
-    run was trained in. Raises CheckpointError, ConfigError, DataError.
+    is judged as a whole, and the run's own text by its validation split. In the dtype of the run's
+    weights, whatever its products were trained in. Raises CheckpointError, ConfigError, DataError.
     """
     if split is not None and split not in SPLITS:
         what, fix = f"{split!r} is not known", f"one of {', '.join(SPLITS)}"

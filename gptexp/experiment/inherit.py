@@ -53,7 +53,7 @@ def _branch(stored: Config, config: Config, given: set[str]) -> Config:
         if section not in given:
             setattr(config, section, _section(section, stored, config, given))
     if "trainer" not in given:
-        _take_recipe(stored, config, given, {"retry_failed"})
+        _take_recipe(stored, config, given, {"retry_failed", "profile"})
     if "seed" not in given:
         config.seed = stored.seed
     return config

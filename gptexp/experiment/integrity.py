@@ -13,10 +13,11 @@ from typing import Any, cast
 import yaml
 
 from gptexp.config import Config, from_dict, parse_yaml, run_name
+from gptexp.config.own import own_code
 from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import open_regular, read_regular, sha256
-from gptexp.runs.directory import RunDirectory, code_digest
+from gptexp.runs.directory import RunDirectory, code_digest, hashed_code
 from gptexp.runs.entries import BEST, LAST, Entry
 from gptexp.runs.schema import MOST_BYTES, Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
@@ -86,6 +87,12 @@ class Record:
     def config(self) -> Config:
         """The config of config.yaml; raises ConfigError."""
         return from_dict(self.values)
+
+    def changed_own_code(self) -> list[str]:
+        """The files of own variants that are not here as the run had them."""
+        told, here = hashed_code(cast(Manifest, self.manifest)), own_code(self.config())
+        files = {name: digest for code in here.values() for name, digest in code.items()}
+        return sorted(name for name in files if files[name] != told.get(name))
 
     def last_step(self) -> int:
         """The last step that a line or a checkpoint tells of."""

@@ -71,7 +71,7 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     check_memory(config, text.tokenizer.vocab_size, runtime.device)
     if config.init_from is not None and init is not None:
         check_init(config, init)
-    try_own_code(config, text.tokenizer.vocab_size, runtime.device)
+    try_own_code(config, text.tokenizer.vocab_size, runtime)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
     return Inputs(text, corpus, runtime, trainer, init)

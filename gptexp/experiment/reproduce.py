@@ -176,7 +176,7 @@ def _made_again(
     if verify.is_import(record):
         fix = "gptexp import on the same file"
         raise ReproduceError(Problem(record.path, "imported, and not trained here", fix))
-    if changed := verify.changed_own_code(record):
+    if changed := record.changed_own_code():
         what = f"its own code is another one here: {listed(changed)}"
         raise ReproduceError(Problem(record.path, what, "put the files back as they were"))
     if not record.metrics:

@@ -18,7 +18,7 @@ from gptexp import console, plugins
 from gptexp.config import Config, Keep, LoggerConfig, from_yaml, to_yaml
 from gptexp.errors import DivergedError, Problem, ReproduceError
 from gptexp.experiment.integrity import WORKED_IN, Record
-from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, same
+from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, compared, same
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import read_entry
 from gptexp.runs.journal import read_journal
@@ -154,8 +154,8 @@ def compare(
         yield Finding("plug-ins", f"own metrics are not compared: {listed(names)}")
     if record.state in WORKED_IN and until >= record.last_step():
         # A kill may have come between two lines of one step.
-        ends = [set(line) for line in stored if line["step"] == until]
-        made = [line for line in made if line["step"] < until or set(line) in ends]
+        ends = [compared(line) for line in stored if line["step"] == until]
+        made = [line for line in made if line["step"] < until or compared(line) in ends]
     curve = compare_curves(stored, made, claim, whole)
     yield curve
     # Where the curves agree to the bit, nothing else may differ, whatever the environment.

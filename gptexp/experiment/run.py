@@ -69,7 +69,12 @@ def run_experiment(
     except Exception as error:  # of a sweep, the other points run on
         if raises:
             raise
-        if (problem := plugins.culprit(error)) is not None:
-            return ended_with(GptexpError(problem), stage, path)
-        log.error("%s: a bug in gptexp\n%s", path or "run", traceback.format_exc())
-        return Outcome(RunState.failed, path, error=f"{type(error).__name__}: {error}")
+        return _ended_by_bug(error, stage, path)
+
+
+def _ended_by_bug(error: Exception, stage: RunState, path: Path | None) -> Outcome:
+    """Show what no GptexpError words: a fault of own code in a line, one of ours in full."""
+    if (problem := plugins.culprit(error)) is not None:
+        return ended_with(GptexpError(problem), stage, path)
+    log.error("%s: a bug in gptexp\n%s", path or "run", traceback.format_exc())
+    return Outcome(RunState.failed, path, error=f"{type(error).__name__}: {error}")

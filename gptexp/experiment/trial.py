@@ -15,49 +15,52 @@ from gptexp.errors import ConfigError, Problem
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
 from gptexp.optim.build import build_optimizer, load_optimizer
+from gptexp.runtime.device import Runtime
 from gptexp.runtime.random import rng_state, set_rng_state
 
 SEED = 0
 ROWS, MOST_TOKENS = 2, 16  # of a batch
 
 
-def try_own_code(config: Config, vocab_size: int, device: torch.device) -> None:
+def try_own_code(config: Config, vocab_size: int, runtime: Runtime) -> None:
     """Build the model, let it predict and the optimizer step, where one of them is own code.
 
-    Leaves torch's random streams as they are. Raises ConfigError for the first thing that does not
-    hold.
+    In the dtype of the run's weights, without autocast. Leaves torch's random streams as they are.
+    Raises ConfigError for the first thing that does not hold.
     """
-    trial, before = _Trial(config, vocab_size, device), rng_state(device)
+    trial, before = _Trial(config, vocab_size, runtime), rng_state(runtime.device)
     for section, defects in ((config.model, _of_model), (config.optim, _of_optimizer)):
         if (plugin := plugins.own(section)) is not None:
             with plugins.running(plugin):
                 ConfigError.raise_for(
                     Problem(str(plugin), what, "correct it") for what in defects(trial)
                 )
-    set_rng_state(before, device)
+    set_rng_state(before, runtime.device)
 
 
 @dataclass(frozen=True)
 class _Trial:
     config: Config
     vocab_size: int
-    device: torch.device
+    runtime: Runtime
 
     def model(self) -> Model:
         """A new model, the same each time."""
-        return build_model(self.config.model, self.vocab_size, SEED).to(self.device)
+        model = build_model(self.config.model, self.vocab_size, SEED)
+        return model.to(self.runtime.device, self.runtime.weights)
 
     def optimizer(self, model: Model) -> torch.optim.Optimizer:
         return build_optimizer(self.config.optim, model)
 
     def ids(self, rows: int, time: int, first: int = 0) -> Tensor:
         """Ids [rows, time], each one more than that before it."""
-        ids = torch.arange(first, first + rows * time, device=self.device).view(rows, time)
+        ids = torch.arange(first, first + rows * time, device=self.runtime.device).view(rows, time)
         return ids % self.vocab_size
 
     def agree(self, one: Tensor, two: Tensor) -> bool:
         """Whether weights are the same: to the bit, where the device always adds in one order."""
-        return torch.equal(one, two) if self.device.type == "cpu" else torch.allclose(one, two)
+        on_cpu = self.runtime.device.type == "cpu"
+        return torch.equal(one, two) if on_cpu else torch.allclose(one, two)
 
     def step(self, model: Model, optimizer: torch.optim.Optimizer, number: int) -> None:
         """One update by a batch that `number` tells from others."""

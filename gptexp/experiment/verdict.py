@@ -113,7 +113,7 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
     `whole` says that each must have the points of the other: of a run that was resumed, the
     intervals may have changed on the way.
     """
-    names = {name for line in [*stored, *again] for name in line} - {*NOT_COMPARED}
+    names = set().union(*map(compared, [*stored, *again]))
     left, right = (points(lines, tuple(names)) for lines in (stored, again))
     common = [point for point in left if point in right]
     verdicts = {point: claim.judge(point[0], left[point], right[point]) for point in common}
@@ -135,6 +135,11 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
         text = f"{len(common):,} values: {WITHIN}{exact}"
         return Finding("metrics.jsonl", text, verdict)
     return Finding("metrics.jsonl", f"{len(common):,} values, to the bit")
+
+
+def compared(line: dict[str, Any]) -> set[str]:
+    """The values of a line of metrics.jsonl that are compared."""
+    return line.keys() - NOT_COMPARED
 
 
 def apart(name: str, stored: Any, again: Any) -> str:

@@ -70,14 +70,7 @@ def claim(record: Record) -> Claim:
     for resume in manifest["resumes"]:
         if differs := resume.get("differs"):
             reasons.append(f"resumed at step {resume.get('step')} with {', '.join(differs)}")
-    return Claim(reasons, [*provenance.changed(manifest["sources"]), *changed_own_code(record)])
-
-
-def changed_own_code(record: Record) -> list[str]:
-    """The files of own variants that are not here as the run had them."""
-    told, here = hashed_code(cast(Manifest, record.manifest)), own_code(record.config())
-    files = {name: digest for code in here.values() for name, digest in code.items()}
-    return sorted(name for name in files if files[name] != told.get(name))
+    return Claim(reasons, [*provenance.changed(manifest["sources"]), *record.changed_own_code()])
 
 
 def restore(record: Record, weights: dict[int, str]) -> Restored:
@@ -201,8 +194,8 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
     yield _check_data(record, text)
     corpus = text.corpus(config.trainer.rows, config.seed, restored.runtime.device)
     model = construct(config.model, tokenizer.vocab_size)
+    model.to(restored.runtime.device, restored.runtime.weights).eval()
     model.load_state_dict(state["model"])
-    model.to(restored.runtime.device).eval()
     batch_size = config.trainer.eval_batch_size
     with cpu_threads(config.trainer.threads):
         evaluator = Evaluator(model, corpus, tokenizer, restored.runtime, batch_size)

@@ -120,9 +120,7 @@ def trace_text(model: Model, tokenizer: Tokenizer, config: Config, ids: Tensor, 
     inputs, targets = ids[:-1], ids[1:]
     copied = copy.deepcopy(model).eval()  # the hooks and the mode are its own
     logits, inputs_of, outputs_of = record_activations(copied, inputs)
-    known = (
-        copied if plugins.own(model.cfg) is None else None
-    )  # with parts that have a meaning here
+    known = copied if plugins.own(model.cfg) is None else None  # parts with a meaning here
     return Trace(
         ids=inputs.tolist(),
         target_ids=targets.tolist(),

@@ -46,8 +46,9 @@ class Evaluator:
 
         With a `cap`, those that stand at equal distances among them: see Corpus.windows.
 
-        Draws nothing, so it leaves the training's random state alone. Windows are summed in float32
-        and added up in float64, on the CPU since not every device has that. Waits for the device.
+        Draws nothing, so it leaves the training's random state alone. Windows are summed in the
+        dtype of their losses and added up in float64, on the CPU since not every device has that.
+        Waits for the device.
         """
         byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
         byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX

@@ -76,9 +76,10 @@ class LoadedRun:
         return torch.from_numpy(ids)[None].to(self.device)
 
     def evaluate(self, text: str) -> Evaluation:
-        """The exact loss over all of a text, read as the run's own was; in float32.
+        """The exact loss over all of a text, read as the run's own was.
 
-        Raises ConfigError for what is no text, DataError for one that cannot be judged.
+        In the dtype of the weights: float32, or float64 after trainer.dtype=float64. Raises
+        ConfigError for what is no text, DataError for one that cannot be judged.
         """
         text = self.format.normalise(_checked("text", text))
         if not text.strip():

@@ -10,12 +10,12 @@ from gptexp.models.dropout import Dropout, causal_attention
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention (Vaswani et al. 2017) in one fused kernel."""
+    """Causal multi-head self-attention (Vaswani et al. 2017)."""
 
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.n_head = cfg.n_head
-        self.weight_dropout = cfg.dropout  # on the attention weights, inside the kernel
+        self.weight_dropout = cfg.dropout  # on the attention weights
         self.dropout = Dropout(cfg.dropout)
         self.qkv = nn.Linear(cfg.n_embd, 3 * cfg.n_embd, bias=cfg.bias)
         self.proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=cfg.bias)
@@ -37,7 +37,7 @@ class Attention(nn.Module):
     def attention_weights(self, x: Tensor) -> Tensor:
         """The weights with which rows attend to columns, [batch, head, time, time].
 
-        The fused kernel does not give them.
+        The kernels of the forward pass do not give them.
         """
         q, k, _ = self.heads(x)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])

@@ -137,8 +137,8 @@ def _blocks(heads: int, time: int) -> Iterator[_Block]:
 
 
 def _dropped(p: float) -> int:
-    """How many of LEVELS fall to dropout, so that p is met to 1 in 131,072."""
-    return round(p * LEVELS)
+    """How many of LEVELS fall to dropout, so that p is met to 1 in 131,072; never all."""
+    return min(round(p * LEVELS), LEVELS - 1)
 
 
 def _scale(dropped: int) -> float:

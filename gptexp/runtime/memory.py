@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,12 +19,14 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that a new model could take on `device`."""
+    """Bytes that a new model could take on `device`, with what this process has freed."""
     if device.type == "cuda":
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserved
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    if (malloc_trim := _of_c_library("malloc_trim")) is not None:
+        malloc_trim(0)  # else what keep_freed_memory() keeps counts as taken
     limits = [_meminfo_available(), _cgroup_available()]
     return min(limit for limit in limits if limit is not None)
 
@@ -34,12 +37,18 @@ def keep_freed_memory() -> None:
     A step frees and takes the same blocks again and again, and each page that comes back from the
     system costs a fault and is zeroed first. Only glibc has these settings (mallopt(3)).
     """
+    if (mallopt := _of_c_library("mallopt")) is not None:
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _of_c_library(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it has none of that name."""
     try:
-        mallopt = ctypes.CDLL(None).mallopt
+        function: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (AttributeError, OSError, TypeError):
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        return None
+    return function
 
 
 def _meminfo_available() -> int | None:

@@ -126,4 +126,5 @@ def cost(config: Config) -> float:
         tokens = cfg.max_tokens
     elif cfg.max_epochs is not None:
         tokens = cfg.max_epochs * config.data.fraction * TEXT
-    return flops_per_token(config.model, VOCABULARY) * tokens
+    # An own model, of a table alone, may say 0, of which nothing is a share.
+    return max(1, flops_per_token(config.model, VOCABULARY)) * tokens

@@ -107,7 +107,7 @@ class Planner:
         key = repr((config.model, vocab_size, *sizes, text, runtime))
         if key not in self.speeds:
             model = build_model(config.model, vocab_size, 0)
-            model.to(runtime.device)
+            model.to(runtime.device, runtime.weights)
             optimizer = build_optimizer(config.optim, model)
             update = UpdateStep(model, optimizer, runtime, cfg.grad_clip)
             self.speeds[key] = throughput.measure(cfg, update, corpus)

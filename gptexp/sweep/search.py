@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from gptexp.analysis.groups import gathered
 from gptexp.config import Config, flat, hashed_part, problems
 from gptexp.config.own import own_code
 from gptexp.config.search import SearchSettings, Space, search_settings
@@ -259,11 +260,13 @@ class Search:
         train_point(point.config, point.overrides, point.lead, whole, ask)
 
     def have_trained(self, jobs: Sequence[SweepPoint], launch: Launch) -> None:
-        """Have trials trained in other processes."""
+        """Have trials trained in other processes; those that drew the same values are one run."""
         assert jobs[0].trial is not None
-        outcomes = launch(jobs, jobs[0].trial)
-        for point, outcome in zip(jobs, outcomes, strict=True):
-            self.tell(point, outcome or point.outcome)
+        runs = gathered(jobs, lambda point: point.outcome.path).values()
+        outcomes = launch([points[0] for points in runs], jobs[0].trial)
+        for points, outcome in zip(runs, outcomes, strict=True):
+            for point in points:
+                self.tell(point, outcome or point.outcome)
         self.trained += len(jobs)
         log.info("%s", self)
 

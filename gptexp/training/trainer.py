@@ -302,7 +302,7 @@ class Trainer:
             self.parts.model.load_state_dict(state["model"])
             self.stop.load_state_dict(state["stop"])
             set_rng_state(state["rng"], device)
-            self.loss_sum = state["loss_sum"].to(device)
+            self.loss_sum = state["loss_sum"].to(device, self.loss_sum.dtype)
             self.loss_count = state["loss_count"]
         except torch.OutOfMemoryError:
             raise

@@ -61,6 +61,7 @@ def test_a_value_is_as_one_would_type_it(dimension, value, text):
         (["optim.lr=interval(1,0)"], r"optim.lr: interval\(1.0,0.0\) is none. Fix: the lower end"),
         (["optim.lr=tag(log,interval(0,1))"], "the lower end first, above 0, and finite"),
         (["optim.lr=interval(0,inf)"], "and finite"),
+        (["name=a,b"], "name: the runs of a search lie in one folder, beside its study"),
         (["seed=range(5,5)"], r"seed: range\(5,5\) holds no value"),
     ],
 )

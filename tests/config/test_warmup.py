@@ -8,6 +8,7 @@ from small_runs import SMALL, only
 
 import gptexp
 from gptexp.config import config_hash, from_dict, from_overrides, grid, note_long_warmup, to_dict
+from gptexp.experiment.inherit import inherited
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -37,6 +38,16 @@ def test_A9_of_a_sweep_s_points_each_has_its_own_and_the_note_is_given_once(note
     points = grid.of_command(["trainer.max_steps=50,200", "seed=0,1"])
     assert [config.schedule.warmup_steps for _, config in points] == [50, 50, 100, 100]
     assert len(notes()) == 1
+
+
+@pytest.mark.parametrize("key", ["init_from", "branch_from"])
+def test_that_of_another_run_is_what_is_noted(finished, notes, key):
+    words = [f"{key}={finished}", "trainer.max_steps=50"]
+    assert inherited(from_overrides(words), words).schedule.warmup_steps == 2
+    assert notes() == []
+    words = [f"{key}={finished}", "trainer.max_steps=20", "schedule.warmup_steps=30"]
+    assert inherited(from_overrides(words), words).schedule.warmup_steps == 20
+    assert "30 is longer than the run, trainer.max_steps=20" in only(notes())
 
 
 def test_a_stored_config_stays_as_it_is(notes):

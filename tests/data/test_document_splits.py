@@ -218,3 +218,12 @@ def test_claim_8_the_names_are_32033_of_27_tokens(names, composed):
     train = set(found.text[1:-1].split("\n")[:28_829])
     assert sum(line in train for line in found.text[1:-1].split("\n")[28_829:]) == 473
     assert found.text[1:-1].split("\n")[:4] == ["vander", "ever", "hazen", "hero"]
+
+
+def test_a_line_break_of_more_than_one_token_is_refused():
+    class Twice(ByteTokenizer):
+        def encode(self, text):
+            return super().encode(text).repeat(2)
+
+    named = data_problem(lambda: Documents(settings("-")).end(Twice()))
+    assert "it makes 2 tokens of a line break" in str(named)

@@ -403,3 +403,15 @@ def test_a_plan_says_where_it_branches(base, tmp_path: Path, monkeypatch) -> Non
     monkeypatch.chdir(tmp_path)
     plan = plan_sweep([f"branch_from={base}", "trainer.max_steps=20"])
     assert "branches at step 10" in plan
+
+
+def test_a_branch_in_float64_sums_its_losses_in_it(base, tmp_path: Path) -> None:
+    run = trained(branched(base, "trainer.dtype=float64"), tmp_path / "outputs")
+    state = checkpoint.read(run / f"checkpoints/step-{TO}.pt")
+    assert state["loss_sum"].dtype == state["model"]["head.weight"].dtype == torch.float64
+
+
+def test_a_trace_of_the_base_is_none_of_the_branch(small, tmp_path: Path) -> None:
+    base = trained(small(f"trainer.max_steps={FROM}", "trainer.profile=2"), tmp_path / "outputs")
+    assert branched(base).trainer.profile == 0
+    assert branched(base, "trainer.profile=3").trainer.profile == 3

@@ -11,7 +11,7 @@ import pytest
 import torch
 from interruptions import stop_before_step
 from own_modules import forget, modules_of, written
-from small_runs import ROOT, SMALL, metrics
+from small_runs import ROOT, SMALL, metrics, only
 
 import gptexp as package
 from gptexp import plugins
@@ -25,10 +25,11 @@ from gptexp.training.step import UpdateStep
 PAGE = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 EXAMPLES = modules_of(PAGE)
 FILES = dict(re.findall(r"`(my_conf/\w+/\w+\.yaml)`:\n\n```yaml\n(.*?)^```$", PAGE, re.M | re.S))
+AT_LEAST_20 = "tokenizer.at_least=20"
 CHOICES = {  # of each example, the words that take it
     "my_lion": ["plugins=[my_lion]", "optim=lion"],
     "my_gru": ["plugins=[my_gru]", "model=gru", "model.n_embd=8", "model.block_size=8"],
-    "my_pairs": ["plugins=[my_pairs]", "tokenizer=pairs", "tokenizer.at_least=20"],
+    "my_pairs": ["plugins=[my_pairs]", "tokenizer=pairs", AT_LEAST_20],
 }
 TOUCH = "from pathlib import Path\nPath('it-ran').touch()\n"
 
@@ -471,3 +472,39 @@ def test_an_own_optimizer_that_is_derived_from_a_fused_one_is_looked_at_by_the_h
     for kind, ahead in ((torch.optim.AdamW, True), (Own, False)):
         step = UpdateStep(model, kind(model.parameters(), fused=True), runtime, 1.0)
         assert step.runs_ahead == ahead
+
+
+def test_own_code_is_tried_in_the_dtype_of_the_weights(words, command):
+    source = EXAMPLES["my_gru"].replace("self.head(states)", "self.head(states.float())")
+    Path("my_gru.py").write_text(source)
+    done = command(*words("my_gru"), "trainer.dtype=float64")
+    assert done.code == 2 and "gru of my_gru: RuntimeError: " in done.err, done.err
+    assert not Path("outputs").exists()
+    assert command(*words("my_gru")).code == 0
+
+
+def test_a_branch_says_that_its_own_code_is_another(words):
+    base = trained(words("my_lion"))
+    Path("my_lion.py").write_text(EXAMPLES["my_lion"] + "\n")
+    forget()
+    given = ["plugins=[my_lion]", f"branch_from={base}", "trainer.max_steps=16", "logger=none"]
+    run = package.train(given, quiet=True).path
+    summary = json.loads((run / "summary.json").read_text())
+    assert "other code in my_lion.py" in summary["branched"]["differs"]
+
+
+def test_what_a_model_says_of_itself_and_raises_is_named(words):
+    said = "    @classmethod\n    def saved_activations(cls, cfg):\n        return cfg.nothing\n"
+    Path("my_gru.py").write_text(EXAMPLES["my_gru"] + "\n" + said)
+    with pytest.raises(
+        ConfigError, match=r"gru of my_gru: AttributeError.*correct my_gru.py, line"
+    ):
+        package.train(words("my_gru"), quiet=True)
+
+
+def test_documents_without_a_token_for_their_bounds_are_refused(words, command):
+    given = [word for word in words("my_pairs") if word not in ("data=text", AT_LEAST_20)]
+    done = command("data=documents", *given, "tokenizer.at_least=2")
+    assert done.code == 2 and only(done.errors).startswith("tokenizer: ")
+    assert "it joins line breaks with what stands beside them" in done.err
+    assert not Path("outputs").exists()

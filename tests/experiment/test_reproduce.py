@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from interruptions import Small, kill_before_step, only_run
+from interruptions import Small, kill_before_step, only_run, stop_before_step
 from judged_runs import Judge, change, contents
 from signalled_runs import terminate_after
 from small_runs import ROOT, SMALL, refusal
@@ -51,6 +51,22 @@ def test_R1_R4_a_run_made_again_with_a_kill_and_a_resume_is_identical_and_left_a
     assert contents(finished) == before
     [line] = [line for line in lines if line.startswith("weights ")]
     assert line.endswith("of step 12: to the bit")
+
+
+def test_a_run_in_float64_is_judged_in_float64(small, tmp_path: Path, judge: Judge) -> None:
+    run = run_experiment(small("trainer.dtype=float64"), tmp_path / "outputs").path
+    code, lines = judge(run)
+    assert (code, verdict(lines)) == (0, "IDENTICAL"), lines
+
+
+def test_a_killed_run_of_before_there_was_mfu_is_compared_to_its_last_line(
+    small, tmp_path: Path, judge: Judge
+) -> None:
+    stop_before_step(small(), tmp_path / "outputs", 6)
+    run = only_run(small(), tmp_path / "outputs")
+    change(run, "metrics.jsonl", lambda lines: [line.pop("train/mfu", None) for line in lines])
+    code, lines = judge(run, "full")
+    assert (code, verdict(lines)) == (0, "IDENTICAL"), lines
 
 
 def test_P8_a_copy_elsewhere_finds_its_corpus_by_its_digest(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptexp.models import dropout
-from gptexp.models.dropout import Dropout, causal_attention
+from gptexp.models.dropout import LEVELS, Dropout, causal_attention
 
 SHAPES = [(3, 2, 150, 16), (5, 4, 64, 8), (2, 1, 7, 4), (1, 1, 1, 2)]  # batch, heads, time, width
 
@@ -113,3 +113,8 @@ def drawn_mask(shape: tuple[int, ...], p: float) -> Tensor:
             bits[block.place].view(block.shape) >= least
         ).double()
     return mask.view(batch, heads, time, time) * 65536 / (65536 - round(p * 65536))
+
+
+def test_a_share_of_almost_1_leaves_something():
+    kept = Dropout(0.9999999)(torch.ones(LEVELS * 8))
+    assert torch.isfinite(kept).all() and kept.max() in (0, LEVELS)

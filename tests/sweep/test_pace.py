@@ -2,6 +2,7 @@
 
 import pytest
 
+from gptexp.models import counts
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import LAST
 from gptexp.runs.state import Outcome, RunState
@@ -124,3 +125,12 @@ def test_a_line_is_said_whenever_one_ends(pace, tmp_path, monkeypatch, caplog):
                 break
             sweep_pace.threading.Event().wait(0.01)
     assert caplog.messages == ["3 of 4 points over"]
+
+
+def test_points_of_a_model_without_flops_have_a_time_too(pace, clock, monkeypatch):
+    monkeypatch.setattr(counts, "flops_per_token", lambda *_: 0)
+    found = pace(["seed=0"], ["trainer.max_steps=24"])
+    found.begin(0)
+    clock[0] += 60
+    found.end(0, trained=True)
+    assert str(found) == "3 of 4 points over, about 2:00 left"

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 from interruptions import stop_before_step
 from small_runs import SMALL
 
@@ -192,3 +193,15 @@ def test_a_run_that_would_extend_a_shorter_one_costs_the_rest_alone(small, words
     given = [*without(words, "trainer.max_steps"), "schedule=constant", "trainer.max_steps=24"]
     [row] = rows(plan_sweep(given))
     assert row.startswith(f"extends {run.name[-8:]} from step 12  ")
+
+
+def test_a_model_is_timed_in_the_dtype_of_its_weights(words, monkeypatch):
+    timed = []
+
+    def measure(cfg, update, corpus):
+        timed.append(update.parameters[0].dtype)
+        return SPEED
+
+    monkeypatch.setattr(throughput, "measure", measure)
+    plan_sweep([*words, "trainer.dtype=float32,float64"])
+    assert timed == [torch.float32, torch.float64]

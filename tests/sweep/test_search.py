@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from interruptions import Stopped, before, die, forked
@@ -15,6 +16,9 @@ from gptexp.analysis.records import collect
 from gptexp.config import search as config_search
 from gptexp.errors import Problem, StorageError
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.state import Outcome, RunState
+from gptexp.sweep.points import SweepPoint
+from gptexp.sweep.search import Search
 from gptexp.training.trainer import Trainer
 
 pytest.importorskip("optuna")
@@ -181,6 +185,24 @@ def test_a_trial_that_another_process_trains_is_left_to_it(search, monkeypatch):
         result = search(2)
     assert (result.code, states(result.out)) == (6, ["in use", "done"])
     assert states(search(2).out) == ["done", "already done"]
+
+
+def test_trials_of_one_batch_that_drew_the_same_values_are_trained_once(small):
+    told, launched = {}, []
+
+    def tell(point, outcome):
+        point.outcome = told[point.trial] = outcome
+
+    def launch(jobs, first):
+        launched.extend(point.trial for point in jobs)
+        return [Outcome(RunState.done, point.outcome.path, point.trial) for point in jobs]
+
+    paths = [Path("a"), Path("b"), Path("a")]
+    waiting = [Outcome(RunState.not_started, path) for path in paths]
+    jobs = [SweepPoint([], small(), outcome, trial=n) for n, outcome in enumerate(waiting)]
+    Search.have_trained(SimpleNamespace(tell=tell, trained=0), jobs, launch)
+    assert launched == [0, 1]
+    assert [told[n].best_val_loss for n in range(3)] == [0, 1, 0]
 
 
 def test_a_full_disk_ends_the_search_and_leaves_its_trial_open(search, monkeypatch):

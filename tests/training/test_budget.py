@@ -14,6 +14,7 @@ from gptexp.cli.app import app
 from gptexp.config import config_hash, note_long_warmup, problems
 from gptexp.data.corpus import Splits
 from gptexp.data.text import TextCorpus
+from gptexp.errors import ConfigError
 from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.run import run_experiment
@@ -146,3 +147,10 @@ def test_gptexp_params_counts_the_steps_of_the_budget(text_file):
     shown = CliRunner().invoke(app, ["params", *given]).output
     assert "the run's 100,608 tokens" in shown  # 131 steps of 12 x 64
     assert re.search(r"steps +131 of 768 tokens", shown)
+
+
+def test_a_model_without_flops_has_every_other_budget(small):
+    assert steps(small("trainer.max_tokens=1000"), flops_per_token=0) == 32
+    assert steps(small("trainer.max_epochs=1"), flops_per_token=0) == 32
+    with pytest.raises(ConfigError, match="the model says that a token takes none"):
+        steps(small("trainer.max_flops=1e9"), flops_per_token=0)

@@ -1,0 +1,27 @@
+"""What a process has freed counts as available, though it is kept."""
+
+import ctypes
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from gptexp.runtime.memory import available_memory, keep_freed_memory
+
+BLOCK = 100_000_000  # bytes
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="of glibc alone")
+def test_what_was_freed_and_kept_counts_as_available() -> None:
+    keep_freed_memory()
+    before = resident()
+    block = torch.ones(BLOCK // 4)
+    del block
+    assert resident() > before + BLOCK / 2, "it is kept"
+    available_memory(torch.device("cpu"))
+    assert resident() < before + BLOCK / 2
