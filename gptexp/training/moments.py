@@ -4,10 +4,12 @@ Nothing that it does with what it is given reaches the training.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -71,13 +73,17 @@ class Moments:
 
 @contextmanager
 def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Without gradients, and with torch's generators as they were afterwards."""
-    state = rng_state(device)
+    """Without gradients; torch's generators and the current folder are afterwards as they were.
+
+    The run's own path may be relative to that folder.
+    """
+    state, folder = rng_state(device), Path.cwd()
     try:
         with torch.no_grad():
             yield
     finally:
         set_rng_state(state, device)
+        os.chdir(folder)
 
 
 def _number(value: Any) -> float:

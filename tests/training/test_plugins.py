@@ -181,6 +181,14 @@ def test_a_metric_that_fails_is_named_once_and_the_run_goes_on(
     assert not any("my/value" in line for line in metrics(run))
 
 
+def test_a_callback_that_leaves_the_folder_does_not_take_the_run_along(small, module, folder):
+    (folder / "elsewhere").mkdir()
+    leave = "import os\n@gptexp.on('evaluated')\ndef leave(run):\n    os.chdir('elsewhere')\n"
+    module("leaving", leave)
+    trained(small("plugins=[leaving]"))
+    assert Path.cwd() == folder
+
+
 def test_a_callback_that_raises_is_named_once_and_the_run_goes_on(small, module, warnings):
     module("raising", "@gptexp.on('saved')\ndef notify(run):\n    raise OSError('no\\nserver')\n")
     trained(small("plugins=[raising]"))
