@@ -51,6 +51,17 @@ def words_for(base: Path, other: Path) -> list[str]:
     return [f"init_from={base}", "data=text", f"data.path={other}", "trainer.device=cpu"]
 
 
+def test_a_warm_up_is_measured_by_the_length_that_the_run_brings(base, warnings):
+    config = RunDirectory(base).config()
+    config.trainer.max_steps = 9000
+    (base / "config.yaml").write_text(yaml.safe_dump(to_dict(config)))
+    words = [f"init_from={base}", "schedule.warmup_steps=5000"]
+    assert inherited(from_overrides(words), words).schedule.warmup_steps == 5000
+    words = [f"init_from={base}", "trainer.max_steps=50"]
+    inherited(from_overrides(words), words)
+    assert warnings() == []
+
+
 def test_a_run_brings_its_model_tokenizer_and_recipe(command, base, other):
     words = words_for(base, other)
     assert command(*words, "name=tuned", "logger=none").code == 0
