@@ -50,14 +50,14 @@ def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Out
     `quiet` shows warnings alone. Raises GptexpError for all that the command refuses or fails with.
     """
     from gptexp import console
-    from gptexp.config import Config, fitted
+    from gptexp.config import Config, fitted, retyped
     from gptexp.config.grid import of_command
     from gptexp.errors import ConfigError, Problem
     from gptexp.experiment.run import run_experiment
     from gptexp.sweep.points import SweepPoint, points_of
 
     if isinstance(config, Config):
-        points = [SweepPoint([], config)]
+        points = [SweepPoint([], retyped(config))]
     else:
         points = points_of(of_command(_words(config)))
     if len(points) > 1:

@@ -35,6 +35,10 @@ class Problem:
         line = f"{self.subject}: {self.what}{end} Fix: {self.fix}"
         return one_line(line)
 
+    def told(self) -> str:
+        """What is wrong alone, for a line in passing that asks nothing of its reader."""
+        return one_line(f"{self.subject}: {self.what}")
+
 
 @dataclass(frozen=True)
 class Pause(Problem):

@@ -19,7 +19,7 @@ from gptexp import plugins
 from gptexp.config import own
 from gptexp.config.arguments import checked
 from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
-from gptexp.config.schema import OWN_SECTIONS, SINGLE, VARIANTS, Config, fitted, variant
+from gptexp.config.schema import OWN_SECTIONS, SECTIONS, SINGLE, VARIANTS, Config, fitted, variant
 from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, OwnCodeError, Problem
 from gptexp.text import shortened
@@ -236,6 +236,25 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(f"{line}{error.problem}") from error
     except yaml.YAMLError as error:
         raise ValueError("not YAML") from error  # a NUL, which its own words repeat
+
+
+def retyped(config: Config) -> Config:
+    """A config that was filled in Python, with values of the types that its keys have.
+
+    Raises ConfigError for what is none.
+    """
+    sections = {name: getattr(config, name) for name in SECTIONS}
+    ConfigError.raise_for(
+        Problem(name, f"{section!r} is no section", "take that of gptexp.config.from_overrides([])")
+        for name, section in sections.items()
+        if not dataclasses.is_dataclass(section)
+    )
+    modules = config.plugins
+    if not isinstance(modules, list) or not all(isinstance(name, str) for name in modules):
+        what = f"{modules!r} is no list of modules"
+        raise ConfigError(Problem("plugins", what, "a list, as ['my_metrics']"))
+    with stored_config("config", "set the key to a value of its type"):
+        return dataclasses.replace(from_dict(to_dict(config)), plugins=modules)
 
 
 @contextmanager

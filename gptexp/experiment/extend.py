@@ -75,7 +75,7 @@ def shorter(config: Config, identity: Identity, steps: int) -> Iterator[tuple[Pa
         try:
             why = _unlike(directory, directory.manifest(), config)
         except GptexpError as error:
-            why = str(error.problems[0])
+            why = error.problems[0].told()
         if why is None:
             found.append((directory.path, last.step))
         else:

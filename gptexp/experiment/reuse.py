@@ -68,7 +68,7 @@ def others(config: Config, identity: Identity) -> Iterator[Path]:
         try:
             why = _unlike(source, config, identity)
         except GptexpError as error:
-            why = str(error.problems[0])
+            why = error.problems[0].told()
         if why is None:
             yield source
         else:

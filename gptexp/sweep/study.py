@@ -94,10 +94,15 @@ class Study:
 
     def _other_choices(self, space: Space) -> Iterator[Problem]:
         """The keys that Optuna can draw no more values of, with those that it has drawn."""
+        spaces = [t.distributions for t in self._trials() if t.distributions]
         for dimension in space.dimensions:
-            drawn = [t.distributions.get(dimension.key) for t in self._trials()]
+            if any(dimension.key not in drawn for drawn in spaces):
+                yield Problem(
+                    dimension.key, f"the study {self.name} does not search over it", OTHER
+                )
+                continue
             try:
-                for before in filter(None, drawn):
+                for before in (drawn[dimension.key] for drawn in spaces):
                     check_distribution_compatibility(before, _distribution(dimension))
             except ValueError:
                 what = f"the study {self.name} has other choices, or another kind of interval"

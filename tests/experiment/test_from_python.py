@@ -7,6 +7,7 @@ import pytest
 from small_runs import SMALL, problem_lines
 
 import gptexp
+from gptexp.config import from_overrides
 from gptexp.errors import ConfigError, DataError, DivergedError
 from gptexp.runs.state import RunState
 
@@ -95,3 +96,21 @@ def test_a_damaged_run_is_a_warning_and_the_others_are_there(words, warnings):
     (path / "summary.json").write_text("{")
     assert [run.state for run in gptexp.load_runs()] == [RunState.damaged, RunState.done]
     assert "damaged" in warnings()[-1]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "line"),
+    [
+        ("optim", "lr", "x", "config: optim.lr: Value 'x' of type 'str' could not be converted"),
+        ("trainer", "max_steps", 1.5, "config: trainer.max_steps: "),
+        (None, "optim", None, "optim: None is no section. Fix: "),
+        (None, "seed", "one", "config: seed: "),
+        (None, "plugins", "my_metrics", "plugins: 'my_metrics' is no list of modules. Fix: "),
+    ],
+)
+def test_a_config_with_a_value_of_another_type_is_one_line(words, section, key, value, line):
+    config = from_overrides(words)
+    setattr(getattr(config, section) if section else config, key, value)
+    with pytest.raises(ConfigError) as error:
+        gptexp.train(config, quiet=True)
+    assert problem_lines(error.value)[0].startswith(line)

@@ -227,6 +227,8 @@ def test_a_study_of_another_config_or_other_choices_is_refused(search, trained):
     assert ": study 12, command 16. Fix: another name=" in other.errors[1]
     line = only(search(2, "model.n_head=1,2,4").errors)
     assert line.startswith("model.n_head: the study default has other choices")
+    line = only(search(2, "trainer.grad_clip=0.5,1").errors)
+    assert line.startswith("trainer.grad_clip: the study default does not search over it")
     assert len(trained) == 1
     assert search(2, "optim.lr=tag(log,interval(1e-3,1e-1))", "logger=none").code == 0
 
