@@ -264,12 +264,17 @@ def test_fresh_processes_answer(table: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_whole_run_and_a_grid_are_measured(table: Any, checkout: Path) -> None:
+def test_a_whole_run_is_measured(table: Any, checkout: Path) -> None:
     rows = table("--parts", "whole", "--nanogpt", str(checkout))
     for side in ("trainer", "nanoGPT"):
         for piece in ("step", "evaluation", "save", "start and end", "whole run of 2,000 steps"):
             assert rows[f"{piece}: {side}"].split()[1] == "s"
     assert "whole run: trainer / nanoGPT" in rows
+
+
+@pytest.mark.slow
+def test_a_grid_is_measured(table: Any) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     rows = table("--parts", "sweep", "--grids", "laptop")
     assert rows["laptop, 2 steps: one by one, one thread"].split()[1] == "runs/h"
 
