@@ -20,7 +20,7 @@ SAMPLE, EXPLAIN = ["sample", "--tokens", "8"], ["explain"]
 # By heading: what is chosen with it, the verbs that must take it, and a word of what they show.
 RECIPES = {
     "An optimizer: Lion": (["optim=lion"], [SAMPLE, EXPLAIN], " Lion then moves "),
-    "An activation: SiLU": (["model.activation=silu"], [SAMPLE, EXPLAIN], " SiLU, "),
+    "An activation: Mish": (["model.activation=mish"], [SAMPLE, EXPLAIN], " Mish, "),
     "A tokenizer: words": (["tokenizer=word"], [SAMPLE], " words and characters"),
     "An evaluation metric: top-1 accuracy": ([], [SAMPLE], "done at step 2"),
 }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from gptexp.config.ranges import above_zero, positive, share
@@ -17,11 +17,22 @@ class Norm(Enum):
 class Activation(Enum):
     gelu = "gelu"
     relu = "relu"
+    gelu_tanh = "gelu_tanh"
+    relu2 = "relu2"
+    silu = "silu"
+    swiglu = "swiglu"
+    geglu = "geglu"
+
+    @property
+    def gated(self) -> bool:
+        """Whether half of the units are a gate for the other half."""
+        return self in (Activation.swiglu, Activation.geglu)
 
 
 class Position(Enum):
     learned = "learned"
     none = "none"
+    rope = "rope"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,7 +50,7 @@ class ModelConfig:
 
 @dataclass(kw_only=True, slots=True)
 class GPTConfig(ModelConfig):
-    """One GPT; its switches span microGPT to nanoGPT's."""
+    """One GPT; its switches span microGPT, nanoGPT's and a model of 2026."""
 
     n_layer: int  # transformer blocks
     n_head: int  # attention heads per block; divides n_embd
@@ -51,10 +62,44 @@ class GPTConfig(ModelConfig):
     norm_gain: bool  # learned per-channel gain in the norms
     embd_norm: bool  # a norm right after the embeddings
     final_norm: bool  # a norm before the head
-    activation: Activation  # nonlinearity of the MLP
-    position: Position  # learned position table, or none
+    activation: Activation  # nonlinearity of the MLP; swiglu and geglu have a gate
+    position: Position  # learned position table, rope (rotated queries and keys), or none
     tie_head: bool  # the head shares the token table
     scale_residuals: bool = True  # draw the layers that add to the stream smaller, as GPT-2 does
+    zero_init: bool = False  # the layers that add to the stream begin at zero
+    rope_base: float = 10_000.0  # of position=rope: its slowest wave is some 6 times as long
+    n_kv_head: int | None = None  # heads of keys and values, shared by groups of heads; null: all
+    window: list[int] = field(default_factory=list)  # tokens a layer sees, in turn; 0: all
+    qk_norm: bool = False  # an RMSNorm without gain on each query and key
+    head_gate: bool = False  # each head's result is scaled by a sigmoid of the layer's input
+    value_residual: bool = False  # later layers mix the first layer's values into their own
+    logit_softcap: float | None = None  # bound of the logits, reached smoothly; null for none
+    mlp_width: int | None = None  # hidden units; null: 4 n_embd, with a gate 8/3 of it
+
+    @property
+    def head_width(self) -> int:
+        """Numbers of a query, a key or a value."""
+        return self.n_embd // self.n_head
+
+    @property
+    def kv_heads(self) -> int:
+        """Heads that keys and values have."""
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
+
+    @property
+    def hidden(self) -> int:
+        """Hidden units of the MLP.
+
+        A gate takes a third matrix, so they are fewer by a third, in multiples of 8 (Shazeer 2020).
+        """
+        if self.mlp_width is not None:
+            return self.mlp_width
+        return 8 * max(1, round(self.n_embd / 3)) if self.activation.gated else 4 * self.n_embd
+
+    def window_of(self, layer: int) -> int | None:
+        """Tokens up to its own that each one of a layer sees; None for the whole context."""
+        size = self.window[layer % len(self.window)] if self.window else 0
+        return size if 0 < size < self.block_size else None
 
     def problems(self) -> Iterator[Problem]:
         for key in ("n_layer", "n_head", "n_embd"):
@@ -70,6 +115,38 @@ class GPTConfig(ModelConfig):
             )
         yield from share("model.dropout", self.dropout, "0.1")
         yield from above_zero("model.init_std", self.init_std, "0.02")
+        yield from above_zero("model.rope_base", self.rope_base, "10000")
+        if self.logit_softcap is not None:
+            yield from above_zero("model.logit_softcap", self.logit_softcap, "15")
+        if self.mlp_width is not None:
+            yield from positive("model.mlp_width", self.mlp_width)
+        yield from self._attention_problems()
+
+    def _attention_problems(self) -> Iterator[Problem]:
+        """What the switches of attention ask of the sizes, which are in their ranges or told of."""
+        if self.n_kv_head is not None:
+            yield from positive("model.n_kv_head", self.n_kv_head)
+            if self.n_kv_head > 0 and self.n_head > 0 and self.n_head % self.n_kv_head:
+                what = f"{self.n_kv_head} does not divide model.n_head={self.n_head}"
+                yield Problem("model.n_kv_head", what, f"model.n_kv_head={self._nearest_groups()}")
+        for size in self.window:
+            if not 0 <= size < 2**63:
+                what = f"{size} is no number of tokens"
+                fix = "'model.window=[64,0]', 0 for the whole context"
+                yield Problem("model.window", what, fix)
+        rope, heads = self.position is Position.rope, self.n_head
+        if rope and heads > 0 and self.n_embd > 0 and self.n_embd % (2 * heads) == heads:
+            what = f"rope turns pairs of numbers, and heads are {self.head_width} wide"
+            fix = f"model.n_embd={self.n_embd + heads}, or model.position=learned"
+            yield Problem("model.position", what, fix)
+        if self.value_residual and self.n_layer == 1:
+            what = "true, but a single layer has none before it whose values to mix in"
+            yield Problem("model.value_residual", what, "model.value_residual=false")
+
+    def _nearest_groups(self) -> int:
+        """The largest number of heads for keys and values up to n_kv_head that divides n_head."""
+        downwards = range(min(self.n_kv_head or 1, self.n_head, FAR), 0, -1)
+        return next((count for count in downwards if self.n_head % count == 0), 1)
 
     def _nearest_heads(self) -> int:
         """The number of heads nearest to n_head that divides n_embd; 1 where none is near."""

@@ -23,6 +23,7 @@ from gptexp.explain.layout import (
 )
 from gptexp.explain.trace import Counts, Embeddings, Perceptron, Trace
 from gptexp.models import gpt
+from gptexp.models.activation import build_activation
 from gptexp.models.attention import Attention
 from gptexp.models.bigram import Bigram
 from gptexp.models.build import model_class
@@ -187,7 +188,7 @@ def _matrix(trace: Trace, weights: Tensor, title: str) -> list[str]:
 def _stream(trace: Trace, model: ModelConfig) -> Stage:
     assert isinstance(model, GPTConfig)
     units = trace.layers[0].hidden.shape[-1]
-    kind = type(gpt.activation(model.activation)).__name__
+    kind = type(build_activation(model.activation)).__name__
     gate = f"{kind}, which lets {'only' if kind == 'ReLU' else 'mostly'}"
     words = (
         "A vector runs through all layers, the residual stream. Attention adds to it what its "

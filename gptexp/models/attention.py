@@ -1,38 +1,91 @@
 """Causal multi-head self-attention."""
 
 import math
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptexp.config import GPTConfig
-from gptexp.models.dropout import Dropout, causal_attention
+from gptexp.config import GPTConfig, Position
+from gptexp.models.causal import causal_attention, hidden
+from gptexp.models.dropout import Dropout
+from gptexp.models.kv_cache import KVCache
+from gptexp.models.rope import Rope
+
+
+@dataclass
+class Shared:
+    """What the layers of one forward pass know of each other."""
+
+    cache: KVCache | None = None  # advanced by the tokens that are read now
+    first_values: Tensor | None = None  # of the first layer, once it is through
 
 
 class Attention(nn.Module):
-    """Causal multi-head self-attention (Vaswani et al. 2017)."""
+    """Causal multi-head self-attention (Vaswani et al. 2017), and what was made of it since.
 
-    def __init__(self, cfg: GPTConfig) -> None:
+    Keys and values may have fewer heads, each for a group of query heads (Shazeer 2019, MQA;
+    Ainslie et al. 2023, GQA). Queries and keys may be normed (Henry et al. 2020) and turned by
+    their position (rope.py); a layer may see a window of the last tokens alone (Beltagy et al.
+    2020). Values may take up those of the first layer (Zhou et al. 2024, ResFormer), in shares that
+    are learned; a sigmoid of the layer's input may scale each head's result (Qiu et al. 2025).
+    """
+
+    def __init__(self, cfg: GPTConfig, layer: int = 0) -> None:
         super().__init__()
-        self.n_head = cfg.n_head
+        self.layer = layer
+        self.head_width = cfg.head_width
+        kv_width = cfg.kv_heads * cfg.head_width
+        self.sizes = (cfg.n_embd, kv_width, kv_width)  # rows of qkv for queries, keys and values
+        self.window = cfg.window_of(layer)
+        self.qk_norm = cfg.qk_norm
         self.weight_dropout = cfg.dropout  # on the attention weights
         self.dropout = Dropout(cfg.dropout)
-        self.qkv = nn.Linear(cfg.n_embd, 3 * cfg.n_embd, bias=cfg.bias)
+        turns = cfg.position is Position.rope
+        self.rope = Rope(cfg.head_width, cfg.block_size, cfg.rope_base) if turns else None
+        self.qkv = nn.Linear(cfg.n_embd, sum(self.sizes), bias=cfg.bias)
         self.proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=cfg.bias)
+        self.gate = nn.Linear(cfg.n_embd, cfg.n_head, bias=cfg.bias) if cfg.head_gate else None
+        mixes = cfg.value_residual and layer > 0
+        self.value_mix = nn.Parameter(torch.full((2,), 0.5)) if mixes else None  # own, first
 
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.heads(x)
+    def forward(self, x: Tensor, shared: Shared | None = None) -> Tensor:
+        shared = shared or Shared()
+        cache = shared.cache
+        q, k, v = self.heads(x, start=cache.length - x.shape[1] if cache is not None else 0)
+        v = self.mixed(v, shared)
+        if cache is not None:
+            k, v = cache.extend(self.layer, k, v)
         dropout = self.weight_dropout if self.training else 0.0
-        y = causal_attention(q, k, v, dropout)
+        y = causal_attention(q, k, v, dropout, self.window)
+        if self.gate is not None:
+            y = y * self.gate(x).sigmoid().transpose(1, 2)[..., None]  # [batch, head, time, 1]
         y = y.transpose(1, 2).reshape(x.shape)  # [batch, time, n_embd]
         return self.dropout(self.proj(y))
 
-    def heads(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values of x [batch, time, n_embd]: each [batch, head, time, .]."""
-        batch, time, width = x.shape
-        split = (batch, time, self.n_head, width // self.n_head)
-        q, k, v = self.qkv(x).split(width, dim=-1)  # each [batch, time, n_embd]
-        return tuple(part.view(split).transpose(1, 2) for part in (q, k, v))
+    def heads(self, x: Tensor, start: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of x [batch, time, n_embd], whose first position is `start`.
+
+        Each [batch, head, time, width]; keys and values may have fewer heads than queries.
+        """
+        split = (*x.shape[:2], -1, self.head_width)
+        parts = self.qkv(x).split(self.sizes, dim=-1)  # each [batch, time, .]
+        q, k, v = (part.view(split).transpose(1, 2) for part in parts)
+        if self.qk_norm:
+            q, k = (F.rms_norm(each, each.shape[-1:]).to(v.dtype) for each in (q, k))
+        if self.rope is not None:
+            q, k = self.rope(q, start), self.rope(k, start)
+        return q, k, v
+
+    def mixed(self, v: Tensor, shared: Shared) -> Tensor:
+        """Values with their share of the first layer's, where they take one."""
+        if shared.first_values is None:
+            shared.first_values = v
+        if self.value_mix is None:
+            return v
+        own, first = self.value_mix
+        return own * v + first * shared.first_values
 
     def attention_weights(self, x: Tensor) -> Tensor:
         """The weights with which rows attend to columns, [batch, head, time, time].
@@ -40,6 +93,7 @@ class Attention(nn.Module):
         The kernels of the forward pass do not give them.
         """
         q, k, _ = self.heads(x)
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-        future = torch.ones_like(scores, dtype=torch.bool).triu(1)
-        return scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+        unseen = hidden(x.shape[1], x.shape[1], self.window, x.device)
+        return scores.masked_fill(unseen, -torch.inf).softmax(dim=-1)

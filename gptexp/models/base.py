@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gptexp.config import ModelConfig
+from gptexp.models.kv_cache import KVCache
 
 
 class Model(nn.Module, ABC):
@@ -28,6 +29,13 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def init_weights(self, generator: torch.Generator) -> None:
         """Draw every parameter from `generator`."""
+
+    def new_cache(self) -> KVCache | None:
+        """An empty cache, with which `model(ids, cache)` reads only what is new to it.
+
+        None for a model without one, which reads its whole context each time.
+        """
+        return None
 
     def backward(self, loss: Tensor, ids: Tensor, targets: Tensor) -> None:
         """Add to the gradients what a batch teaches: by backpropagation of its `loss`.

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptexp.runtime.random import random_bits
@@ -30,27 +29,35 @@ class Dropout(nn.Dropout):
         return x * mask.mul_(_scale(dropped))
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
-    """Causal attention (Vaswani et al. 2017): each token gathers values up to its own.
+def makes_own_masks(x: Tensor) -> bool:
+    """Whether masks for x are made here, of random bits, and not by torch."""
+    return x.device.type == "cpu" and x.dtype.itemsize >= 4 and not _compiles()
 
-    q, k, v and the result are [batch, head, time, width]; `dropout` is of the attention weights.
+
+def attention_with_dropout(
+    q: Tensor, k: Tensor, v: Tensor, dropout: float, window: int | None = None
+) -> Tensor:
+    """Causal attention (Vaswani et al. 2017) with dropout of its weights, on a CPU.
+
+    q, k, v and the result are [batch, head, time, width]; a token sees the last `window` tokens,
+    its own among them, or all up to its own.
     """
-    if dropout > 0 and q.device.type == "cpu" and q.dtype.itemsize >= 4 and not _compiles():
-        return _Attention.apply(q, k, v, dropout)
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+    result: Tensor = _Attention.apply(q, k, v, dropout, window)
+    return result
 
 
-def saved_weights(heads: int, time: int) -> int:
+def saved_weights(heads: int, time: int, window: int | None = None) -> int:
     """Numbers of 4 bytes for each token: what attention with dropout on a CPU keeps of its weights.
 
-    Each weight up to the last column of its block of ROWS, and half a number for its random bits.
+    Each weight from the first to the last column of its block of ROWS, and half a number for its
+    random bits.
     """
-    twice_the_columns = time + min(time, ROWS)
-    return 3 * heads * twice_the_columns // 4
+    kept = sum(math.prod(block.shape) for block in _blocks(heads, time, window))
+    return 3 * kept // (2 * time)
 
 
 class _Block(NamedTuple):
-    """Some rows of the attention weights of some heads, up to the last column that is not 0."""
+    """Some rows of the attention weights of some heads, and the columns that are not all 0."""
 
     heads: slice
     rows: slice
@@ -68,11 +75,13 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, dropout: float, window: int | None
+    ) -> Tensor:
         shape = q.shape
         q, k, v = (x.flatten(0, 1).contiguous() for x in (q, k, v))  # [batch * head, time, width]
         q = q * q.shape[-1] ** -0.5
-        blocks = list(_blocks(*q.shape[:2]))
+        blocks = list(_blocks(q.shape[0], q.shape[1], window))
         dropped, scale = _dropped(dropout), _scale(_dropped(dropout))
         size, most = blocks[-1].place.stop, max(math.prod(block.shape) for block in blocks)
         bits, weights = random_bits(size), q.new_empty(size)
@@ -85,6 +94,9 @@ class _Attention(torch.autograd.Function):
             torch.bmm(q[heads, rows], k[heads, columns].mT, out=scores)
             length = sizes[1]
             scores[:, :, -length:].add_(future[:length, :length])
+            if window is not None and rows.stop - window > columns.start:
+                past = q.new_full(sizes[1:], -math.inf).tril(rows.start - window - columns.start)
+                scores.add_(past)
             torch.softmax(scores, dim=-1, out=p)
             left = _kept(bits[place].view(sizes), dropped, scores).mul_(p)
             y[heads, rows] = torch.bmm(left, scaled[heads, columns])
@@ -93,7 +105,7 @@ class _Attention(torch.autograd.Function):
         return y.view(shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, y, weights, bits = ctx.saved_tensors
         g = grad.flatten(0, 1).contiguous()
         delta = (g * y).sum(-1, keepdim=True)
@@ -113,23 +125,24 @@ class _Attention(torch.autograd.Function):
             dk[heads, columns] += ds.mT @ q[heads, rows]
         dq *= q.shape[-1] ** -0.5
         dq, dk, dv = (x.view(grad.shape) for x in (dq, dk, dv))
-        return dq, dk, dv, None
+        return dq, dk, dv, None, None
 
 
-def _blocks(heads: int, time: int) -> Iterator[_Block]:
-    """All weights but those that are 0 since they look ahead, in pieces that fit a cache."""
+def _blocks(heads: int, time: int, window: int | None) -> Iterator[_Block]:
+    """All weights of what tokens see, and few others, in pieces that fit a cache."""
     place = 0
     for start in range(0, time, ROWS):
         stop = min(start + ROWS, time)
+        first = 0 if window is None else max(0, start - window + 1)
         some = max(1, AT_ONCE // (ROWS * time))
         for head in range(0, heads, some):
             count = min(some, heads - head)
-            shape = (count, stop - start, stop)
+            shape = (count, stop - start, stop - first)
             size = math.prod(shape)
             yield _Block(
                 slice(head, head + count),
                 slice(start, stop),
-                slice(stop),
+                slice(first, stop),
                 shape,
                 slice(place, place + size),
             )

@@ -1,4 +1,7 @@
-"""One GPT, pre-norm, whose switches span microGPT to nanoGPT's. Forward returns logits."""
+"""One GPT, pre-norm, whose switches span microGPT, nanoGPT's and a model of 2026.
+
+Forward returns logits.
+"""
 
 import math
 
@@ -7,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptexp.config import Activation, GPTConfig, Norm, Position
-from gptexp.models.attention import Attention
+from gptexp.models.activation import build_activation
+from gptexp.models.attention import Attention, Shared
 from gptexp.models.base import Model
 from gptexp.models.dropout import Dropout, saved_weights
+from gptexp.models.kv_cache import KVCache
 from gptexp.text import plural
 
 EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
@@ -33,25 +38,16 @@ class NormLayer(nn.Module):
         return F.layer_norm(x, shape, self.weight, self.bias, EPS)
 
 
-def activation(kind: Activation) -> nn.Module:
-    """The nonlinearity of the MLP that the config names."""
-    match kind:
-        case Activation.gelu:
-            return nn.GELU()
-        case Activation.relu:
-            return nn.ReLU()
-    raise TypeError(f"no activation for {kind}")
-
-
 class MLP(nn.Module):
-    """Two linear layers, four times as wide in between."""
+    """Two linear layers, some four times as wide in between."""
 
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.dropout = Dropout(cfg.dropout)
-        self.activation = activation(cfg.activation)
-        self.up = nn.Linear(cfg.n_embd, 4 * cfg.n_embd, bias=cfg.bias)
-        self.proj = nn.Linear(4 * cfg.n_embd, cfg.n_embd, bias=cfg.bias)
+        self.activation = build_activation(cfg.activation)
+        units = 2 * cfg.hidden if cfg.activation.gated else cfg.hidden
+        self.up = nn.Linear(cfg.n_embd, units, bias=cfg.bias)
+        self.proj = nn.Linear(cfg.hidden, cfg.n_embd, bias=cfg.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.proj(self.activation(self.up(x))))
@@ -60,15 +56,15 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Attention, then an MLP, each on the normed stream and added back to it."""
 
-    def __init__(self, cfg: GPTConfig) -> None:
+    def __init__(self, cfg: GPTConfig, layer: int) -> None:
         super().__init__()
         self.attention_norm = NormLayer(cfg)
-        self.attention = Attention(cfg)
+        self.attention = Attention(cfg, layer)
         self.mlp_norm = NormLayer(cfg)
         self.mlp = MLP(cfg)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))
+    def forward(self, x: Tensor, shared: Shared) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), shared)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -84,20 +80,29 @@ class GPT(Model):
         self.position_table = nn.Embedding(cfg.block_size, cfg.n_embd) if learned else None
         self.embd_norm = NormLayer(cfg) if cfg.embd_norm else nn.Identity()
         self.dropout = Dropout(cfg.dropout)
-        self.blocks = nn.ModuleList(Block(cfg) for _ in range(cfg.n_layer))
+        self.blocks = nn.ModuleList(Block(cfg, layer) for layer in range(cfg.n_layer))
         self.final_norm = NormLayer(cfg) if cfg.final_norm else nn.Identity()
         self.head = nn.Linear(cfg.n_embd, vocab_size, bias=False)
         if cfg.tie_head:
             self.head.weight = self.token_table.weight
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """The logits of what follows each of `ids`, which go on from the tokens in `cache`."""
+        time = ids.shape[1]
+        start = cache.advance(time) if cache is not None else 0
         x = self.token_table(ids)  # [batch, time, n_embd]
         if self.position_table is not None:
-            x = x + self.position_table.weight[: ids.shape[1]]
+            x = x + self.position_table.weight[start : start + time]
         x = self.dropout(self.embd_norm(x))
+        shared = Shared(cache)
         for block in self.blocks:
-            x = block(x)
-        return self.head(self.final_norm(x))
+            x = block(x, shared)
+        logits = self.head(self.final_norm(x))
+        cap = self.cfg.logit_softcap
+        return logits if cap is None else cap * (logits / cap).tanh()
+
+    def new_cache(self) -> KVCache:
+        return KVCache(self.cfg.n_layer, self.cfg.block_size)
 
     @torch.no_grad()
     def init_weights(self, generator: torch.Generator) -> None:
@@ -106,22 +111,28 @@ class GPT(Model):
         | parameters                               | distribution                           |
         |------------------------------------------|----------------------------------------|
         | token table, position table, head        | N(0, init_std)                         |
-        | qkv and up weights                       | N(0, init_std)                         |
+        | qkv, gate and up weights                 | N(0, init_std)                         |
         | proj weights, which add to the residuals | N(0, init_std / sqrt(2 n_layer))       |
         | biases                                   | 0                                      |
         | gains of the norms                       | 1                                      |
+        | shares of own and of first values        | 1/2                                    |
 
         The scale of the proj weights keeps the variance of the residual stream, to which 2 n_layer
         branches add, independent of depth (Radford et al. 2019, GPT-2, section 2.3). Without
-        scale_residuals they are drawn like the others, as in microGPT.
+        scale_residuals they are drawn like the others, as in microGPT. With zero_init they are 0,
+        so that each block begins as if it were not there (Goyal et al. 2017; Yang et al. 2022).
         """
         std = self.cfg.init_std
         branches = 2 * self.cfg.n_layer if self.cfg.scale_residuals else 1
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
+            elif name.endswith("value_mix"):
+                parameter.fill_(0.5)
             elif parameter.ndim == 1:
                 parameter.fill_(1.0)
+            elif self.cfg.zero_init and name.endswith("proj.weight"):
+                parameter.zero_()
             elif name.endswith("proj.weight"):
                 parameter.normal_(0.0, std / math.sqrt(branches), generator=generator)
             else:
@@ -133,11 +144,14 @@ class GPT(Model):
         bias = int(cfg.bias)
         norm = width * (int(cfg.norm_gain) + int(cfg.bias and cfg.norm is Norm.layernorm))
         norms = 2 * layers + int(cfg.embd_norm) + int(cfg.final_norm)
+        attention_bias = cls._qkv(cfg) + width + cfg.n_head * int(cfg.head_gate)
+        mixes = 2 * (layers - 1) * int(cfg.value_residual)
+        units = cls._units(cfg)
         return {
             "token table": vocab_size * width,
             "position table": cfg.block_size * width if cfg.position is Position.learned else 0,
-            "attention": layers * (4 * width * width + bias * 4 * width),
-            "mlp": layers * (8 * width * width + bias * 5 * width),
+            "attention": layers * (cls._attention(cfg) + bias * attention_bias) + mixes,
+            "mlp": layers * (cls._mlp(cfg) + bias * (units + width)),
             "norms": norms * norm,
             "head": 0 if cfg.tie_head else vocab_size * width,
         }
@@ -146,19 +160,26 @@ class GPT(Model):
     def flops_per_token(cls, cfg: GPTConfig, vocab_size: int) -> int:
         """6 per weight of a matrix product, and what attention adds.
 
-        That is 12 n_layer n_embd block_size for the attention scores and their weighted sums
-        (Chowdhery et al. 2022, PaLM, appendix B).
+        That is 12 n_embd for each token that a layer sees, of the scores and their weighted sums
+        (Chowdhery et al. 2022, PaLM, appendix B): block_size, or its window.
         """
-        matrices = 12 * cfg.n_layer * cfg.n_embd**2 + vocab_size * cfg.n_embd
-        return 6 * matrices + 12 * cfg.n_layer * cfg.n_embd * cfg.block_size
+        seen = sum(cfg.window_of(layer) or cfg.block_size for layer in range(cfg.n_layer))
+        matrices = cfg.n_layer * (cls._attention(cfg) + cls._mlp(cfg)) + vocab_size * cfg.n_embd
+        return 6 * matrices + 12 * cfg.n_embd * seen
 
     @classmethod
     def saved_activations(cls, cfg: GPTConfig) -> int:
         """16 n_embd a layer: inputs of norms, products and the nonlinearity.
 
-        And 12 n_embd for the gradients of the layer that the backward pass is in.
+        Less or more by the switches, and 12 n_embd for the gradients of the layer that the backward
+        pass is in.
         """
-        return (16 * cfg.n_layer + 12) * cfg.n_embd
+        turned = cfg.qk_norm or cfg.position is Position.rope  # queries and keys, once more
+        width, qkv = cfg.n_embd, cls._qkv(cfg)
+        values = (qkv - width) // 2
+        attention = 3 * width + qkv + int(turned) * (qkv - values)
+        attention += int(cfg.head_gate) * (width + cfg.n_head) + int(cfg.value_residual) * values
+        return cfg.n_layer * (attention + 2 * width + cls._saved_units(cfg)) + 12 * width
 
     @classmethod
     def saved_by_dropout(cls, cfg: GPTConfig) -> int:
@@ -169,8 +190,37 @@ class GPT(Model):
         if cfg.dropout == 0:
             return 0
         masks = (2 * cfg.n_layer + 1) * cfg.n_embd
-        attention = saved_weights(cfg.n_head, cfg.block_size) + cfg.n_embd
-        return masks + cfg.n_layer * attention
+        windows = (cfg.window_of(layer) for layer in range(cfg.n_layer))
+        weights = sum(saved_weights(cfg.n_head, cfg.block_size, window) for window in windows)
+        return masks + weights + cfg.n_layer * cfg.n_embd
+
+    @classmethod
+    def _qkv(cls, cfg: GPTConfig) -> int:
+        """Rows of the matrix that makes queries, keys and values."""
+        return cfg.n_embd + 2 * cfg.kv_heads * cfg.head_width
+
+    @classmethod
+    def _units(cls, cfg: GPTConfig) -> int:
+        """Rows of the matrix that makes the hidden units, and their gate where there is one."""
+        return 2 * cfg.hidden if cfg.activation.gated else cfg.hidden
+
+    @classmethod
+    def _saved_units(cls, cfg: GPTConfig) -> int:
+        """Numbers of the hidden layer that are held for each token, before and after activation."""
+        if cfg.activation is Activation.relu:  # whose gradient is told by what it gives
+            return cfg.hidden
+        between = cfg.hidden if cfg.activation.gated else 0
+        return cls._units(cfg) + between + cfg.hidden
+
+    @classmethod
+    def _attention(cls, cfg: GPTConfig) -> int:
+        """Weights of the matrices in one layer's attention."""
+        return cfg.n_embd * (cls._qkv(cfg) + cfg.n_embd + cfg.n_head * int(cfg.head_gate))
+
+    @classmethod
+    def _mlp(cls, cfg: GPTConfig) -> int:
+        """Weights of the matrices in one layer's MLP."""
+        return cfg.n_embd * (cls._units(cfg) + cfg.hidden)
 
     @classmethod
     def describe(cls, cfg: GPTConfig) -> str:

@@ -69,6 +69,8 @@ def test_a_model_brings_its_own_recipe(composed, model):
     assert model in CHOICES["recipe"]
     assert composed(f"model={model}") == composed(f"model={model}", f"recipe={model}")
     stored = yaml.safe_load((CONF / "recipe" / f"{model}.yaml").read_text())
+    for base in stored.pop("defaults", []):
+        stored |= yaml.safe_load((CONF / "recipe" / f"{base}.yaml").read_text())
     config = to_dict(composed(f"model={model}"))
     for section, values in stored.items():
         assert values.items() <= config[section].items()

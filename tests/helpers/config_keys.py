@@ -21,7 +21,7 @@ def another(value: Any, kind: Any) -> Any:
         case str():
             return value + "x"
         case list():
-            return [*value, "x"]
+            return [*value, 7 if kind == list[int] else "x"]
         case None:
             return "x" if kind == str | None else 7
     return value + 1

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gptexp.models import dropout
-from gptexp.models.dropout import LEVELS, Dropout, causal_attention
+from gptexp.models.causal import causal_attention
+from gptexp.models.dropout import LEVELS, Dropout
 
 SHAPES = [(3, 2, 150, 16), (5, 4, 64, 8), (2, 1, 7, 4), (1, 1, 1, 2)]  # batch, heads, time, width
 
@@ -104,7 +105,7 @@ def softmax_weights(q: Tensor, k: Tensor) -> Tensor:
 def drawn_mask(shape: tuple[int, ...], p: float) -> Tensor:
     """The mask of all weights, scaled, put together from the blocks as they are drawn."""
     batch, heads, time, _ = shape
-    blocks = list(dropout._blocks(batch * heads, time))
+    blocks = list(dropout._blocks(batch * heads, time, None))
     bits = dropout.random_bits(blocks[-1].place.stop)
     mask = torch.zeros(batch * heads, time, time, dtype=torch.float64)
     least = round(p * 65536) - 32768

@@ -185,26 +185,13 @@ def test_flops_of_medium_agree_with_the_formula_by_hand(composed):
 @pytest.mark.parametrize("block_size", [32, 128, 150])  # of attention's blocks: part, two, more
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_the_activations_of_the_estimate_are_those_that_autograd_keeps(
-    composed, dropout, block_size
+    composed, kept_by_autograd, dropout, block_size
 ) -> None:
     sizes = ["model.n_embd=64", f"model.block_size={block_size}"]
     cfg = composed("model=small", f"model.dropout={dropout}", *sizes).model
-    network, tokens = build_model(cfg, 65, 0), 2 * cfg.block_size
-    weights = {weight.data_ptr() for weight in network.parameters()}
-    kept: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights and tensor.dtype is not torch.long:  # of ids
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        logits = network(torch.zeros(2, cfg.block_size, dtype=torch.long))
-    assert logits.requires_grad
     layers = GPT.saved_activations(cfg) - 12 * cfg.n_embd  # which the backward pass adds
     estimate = layers + GPT.saved_by_dropout(cfg)
-    assert sum(kept.values()) / 4 / tokens == pytest.approx(estimate, rel=0.05)
+    assert kept_by_autograd(cfg) == pytest.approx(estimate, rel=0.05)
     assert (GPT.saved_by_dropout(cfg) > 0) == (dropout > 0)
 
 
