@@ -6,6 +6,8 @@ from torch import Tensor
 
 from gptexp.models.dropout import attention_with_dropout, makes_own_masks
 
+BANDED = 8  # windows in a context, from which pieces of it are faster than a mask over all of it
+
 
 def causal_attention(
     q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, window: int | None = None
@@ -17,13 +19,12 @@ def causal_attention(
     attention weights. All go through fused kernels; a window, and queries with a past, by a mask.
     """
     time, total = q.shape[2], k.shape[2]
-    grouped = q.shape[1] != k.shape[1]
     if window is not None and window >= total:
         window = None
     if dropout > 0 and makes_own_masks(q):
-        if grouped:
-            k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
-        return attention_with_dropout(q, k, v, dropout, window)
+        return attention_with_dropout(q, *_ungrouped(q, k, v), dropout, window)
+    if window is not None and time == total and time >= BANDED * window:
+        return _banded(q, *_ungrouped(q, k, v), dropout, window)
     mask, is_causal = None, False
     if time == 1:  # it sees all that there is
         first = 0 if window is None else total - window
@@ -33,7 +34,13 @@ def causal_attention(
     else:
         mask = ~hidden(time, total, window, q.device)
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=is_causal, enable_gqa=grouped
+        q,
+        k,
+        v,
+        attn_mask=mask,
+        dropout_p=dropout,
+        is_causal=is_causal,
+        enable_gqa=q.shape[1] != k.shape[1],
     )
 
 
@@ -47,3 +54,29 @@ def hidden(time: int, total: int, window: int | None, device: torch.device) -> T
     if window is not None:
         unseen |= torch.ones_like(unseen).tril(past - window)
     return unseen
+
+
+def _ungrouped(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values once for each head of the queries."""
+    times = q.shape[1] // k.shape[1]
+    if times == 1:
+        return k, v
+    return k.repeat_interleave(times, dim=1), v.repeat_interleave(times, dim=1)
+
+
+def _banded(q: Tensor, k: Tensor, v: Tensor, dropout: float, window: int) -> Tensor:
+    """Attention within a window in pieces as long as it, each of which sees itself and the last.
+
+    All are [batch, head, time, width]. The cost grows with time * window and not with time^2.
+    """
+    batch, heads, time, width = q.shape
+    pieces = -(-time // window)
+    after = pieces * window - time
+    q = F.pad(q, (0, 0, 0, after)).reshape(batch * heads, pieces, window, width)
+    k, v = (F.pad(x, (0, 0, window, after)) for x in (k, v))  # and before the first piece
+    k, v = (x.reshape(batch * heads, pieces + 1, window, width) for x in (k, v))
+    k, v = (torch.cat((x[:, :-1], x[:, 1:]), dim=2) for x in (k, v))  # [., pieces, 2 window, width]
+    sees = ~hidden(window, 2 * window, window, q.device).repeat(pieces, 1, 1)
+    sees[0, :, :window] = False  # there is nothing before
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=sees, dropout_p=dropout)
+    return y.reshape(batch, heads, -1, width)[:, :, :time]

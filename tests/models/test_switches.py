@@ -9,10 +9,15 @@ import torch
 import torch.nn.functional as F
 from covering import pairwise
 
-from gptexp.config import Activation, GPTConfig, Norm, Position
+from gptexp.config import Activation, GPTConfig, Norm, Position, check
+from gptexp.errors import ConfigError
+from gptexp.models import causal
+from gptexp.models import dropout as masks
+from gptexp.models.activation import build_activation
 from gptexp.models.attention import Attention
 from gptexp.models.build import build_model
 from gptexp.models.gpt import GPT
+from gptexp.models.rope import Rope
 
 VOCAB = 11
 
@@ -170,12 +175,13 @@ def test_the_maps_of_attention_are_what_the_kernels_computed(base, switches):
             assert ((weights > 0) == (columns <= rows) & (columns > rows - window)).all()
 
 
-@pytest.mark.parametrize("width", [None, 5])
+@pytest.mark.parametrize("width", [None, 5, 3, 1])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-def test_gradients_with_windows_and_groups_are_those_of_the_textbook(width, dropout, monkeypatch):
-    from gptexp.models import causal
-    from gptexp.models import dropout as masks
-
+@pytest.mark.parametrize("banded", [2, 1000], ids=["in_pieces", "by_a_mask"])
+def test_gradients_with_windows_and_groups_are_those_of_the_textbook(
+    width, dropout, banded, monkeypatch
+):
+    monkeypatch.setattr(causal, "BANDED", banded)
     monkeypatch.setattr(masks, "ROWS", 4)
     monkeypatch.setattr(masks, "AT_ONCE", 100)
     monkeypatch.setattr(masks, "_dropped", lambda p: 0)  # the path with masks, that drop nothing
@@ -199,8 +205,6 @@ def test_gradients_with_windows_and_groups_are_those_of_the_textbook(width, drop
 
 
 def test_rope_turns_pairs_by_their_position_and_products_know_the_distance_alone():
-    from gptexp.models.rope import Rope
-
     rope = Rope(width=6, positions=50, base=100.0)
     x = torch.randn(6)
     turned = rope(x.expand(50, 6))
@@ -218,8 +222,6 @@ def test_rope_turns_pairs_by_their_position_and_products_know_the_distance_alone
 
 @pytest.mark.parametrize("kind", Activation)
 def test_activations_are_their_formulas(kind):
-    from gptexp.models.activation import build_activation
-
     def gelu(x: float) -> float:
         return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
 
@@ -297,9 +299,6 @@ REFUSED = {
 
 @pytest.mark.parametrize("overrides", REFUSED)
 def test_what_does_not_go_together_is_refused_in_one_line(composed, overrides):
-    from gptexp.config import check
-    from gptexp.errors import ConfigError
-
     with pytest.raises(ConfigError) as refused:
         check(composed("model.n_head=4", *overrides.split()))
     assert str(refused.value) == REFUSED[overrides]
