@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from gptexp.config import Config, GPTConfig, ModelConfig
+from gptexp.config import Activation, Config, GPTConfig, ModelConfig, Position
 from gptexp.data.load import format_of
 from gptexp.explain.layout import (
     POSITIONS,
@@ -48,7 +48,7 @@ def forward_stages(trace: Trace, config: Config) -> Iterator[Stage]:
     if trace.counts is not None:
         yield _counted(trace, trace.counts)
     if trace.layers:
-        yield _attention(trace)
+        yield _attention(trace, config.model)
         yield _stream(trace, config.model)
 
 
@@ -153,19 +153,20 @@ def _counted(trace: Trace, counts: Counts) -> Stage:
     return Stage("counts", code(Bigram), [*wrapped(words), "", *table(rows)])
 
 
-def _attention(trace: Trace) -> Stage:
-    count = len(trace.layers[0].weights)
+def _attention(trace: Trace, model: ModelConfig) -> Stage:
+    assert isinstance(model, GPTConfig)
+    count = model.n_head
     words = (
         "Each position (a row) looks back at itself and the positions before it (columns), never "
-        "ahead (·). A weight says how much it takes from there; each row adds up to 1. Every head "
-        "has queries and keys of its own, so it may look elsewhere."
+        "ahead (·). A weight says how much it takes from there; each row adds up to 1. "
+        + " ".join(_attention_switches(trace, model))
     )
     if count > HEADS:
         words += f" Shown are {HEADS} of {count} heads."
     lines = wrapped(words)
     for number, layer in ends(trace.layers):
         blocks = [
-            _matrix(trace, layer.weights[head], f"layer {number}, head {head + 1}")
+            _matrix(trace, layer.weights[head], layer.sees, f"layer {number}, head {head + 1}")
             for head in range(min(count, HEADS))
         ]
         lines += ["", *beside(blocks)]
@@ -173,12 +174,37 @@ def _attention(trace: Trace) -> Stage:
     return Stage("attention", code(Attention), lines)
 
 
-def _matrix(trace: Trace, weights: Tensor, title: str) -> list[str]:
-    """Lines of one head's weights [time, time] under a title, all equally wide."""
+def _attention_switches(trace: Trace, model: GPTConfig) -> Iterator[str]:
+    """Yield a sentence for each switch of the model's attention, which has one for its heads."""
+    group = model.n_head // model.kv_heads
+    if group == 1:
+        yield "Every head has queries and keys of its own, so it may look elsewhere."
+    elif model.kv_heads == 1:
+        yield "Every head has queries of its own; keys and values are the same for all."
+    else:
+        yield f"Every head has queries of its own; {group} in a row share keys and values."
+    windows = [(number, model.window_of(number - 1)) for number, _ in ends(trace.layers)]
+    for number, window in windows:
+        if window is not None:
+            yield f"Layer {number} sees the last {plural(window, 'token')}, and none before (·)."
+    if model.qk_norm:
+        yield "Queries and keys are scaled to an RMS of 1 first."
+    if model.position is Position.rope:
+        yield "Queries and keys are turned by their position: weights know how far apart they are."
+    for number, layer in ends(trace.layers):
+        if layer.value_mix is not None:
+            own, first = layer.value_mix
+            yield f"Values of layer {number} are {own:.2f} of its own and {first:.2f} of layer 1's."
+    if model.head_gate:
+        yield "A gate between 0 and 1 scales what each head adds."
+
+
+def _matrix(trace: Trace, weights: Tensor, sees: Tensor, title: str) -> list[str]:
+    """Lines of one head's weights [time, time] where it `sees`, under a title; equally wide."""
     shown = places(trace)
     rows = [["", *(label for _, label in shown)]]
     for i, label in shown:
-        cells = [_weight(weights[i, j].item()) if j <= i else "·" for j, _ in shown]
+        cells = [_weight(weights[i, j].item()) if sees[i, j] else "·" for j, _ in shown]
         rows.append([label, *cells])
     lines = [f"   {title}", *table(rows, gap=1)]
     columns = max(map(width, lines))
@@ -188,14 +214,14 @@ def _matrix(trace: Trace, weights: Tensor, title: str) -> list[str]:
 def _stream(trace: Trace, model: ModelConfig) -> Stage:
     assert isinstance(model, GPTConfig)
     units = trace.layers[0].hidden.shape[-1]
-    kind = type(build_activation(model.activation)).__name__
-    gate = f"{kind}, which lets {'only' if kind == 'ReLU' else 'mostly'}"
     words = (
         "A vector runs through all layers, the residual stream. Attention adds to it what its "
         "heads gathered from other positions; then the MLP adds what it makes of each position "
-        f"alone, through {units} hidden units and {gate} the positive ones through ('on'). Shown "
+        f"alone, through {units} hidden units {_nonlinearity(model)}. Shown "
         "is the RMS of the vectors; those of a sum do not simply add up."
     )
+    if model.zero_init:
+        words += " What both add begins at zero (model.zero_init)."
     lines = wrapped(words)
     for number, layer in ends(trace.layers):
         rows = [
@@ -203,11 +229,24 @@ def _stream(trace: Trace, model: ModelConfig) -> Stage:
         ]
         parts = (layer.before, layer.attention, layer.between, layer.mlp, layer.after)
         for place, label in places(trace):
-            on = int((layer.hidden[place] > 0).sum())
+            on = int(layer.on[place].sum())
             cells = [f"{rms(part[place]):.3f}" for part in parts]
             rows.append([label, *cells, f"{on} of {units}"])
         lines += ["", *table(rows)]
     return Stage("residual stream", code(gpt.Block, gpt.MLP), [*lines, *left_out(trace)])
+
+
+def _nonlinearity(model: GPTConfig) -> str:
+    """What becomes of the hidden units, in words."""
+    kind = type(build_activation(model.activation)).__name__
+    match model.activation:
+        case Activation.swiglu | Activation.geglu:
+            kind = {Activation.swiglu: "SiLU", Activation.geglu: "GELU"}[model.activation]
+            return f"times their gates, which go through {kind} and are on where positive ('on')"
+        case Activation.relu2:
+            return "and a squared ReLU, which lets only the positive ones through ('on')"
+    share = "only" if model.activation is Activation.relu else "mostly"
+    return f"and {kind}, which lets {share} the positive ones through ('on')"
 
 
 def _vector(values: Tensor, decimals: int) -> str:

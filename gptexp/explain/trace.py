@@ -17,7 +17,8 @@ from gptexp.inference.loss import token_losses
 from gptexp.inference.probe import visible
 from gptexp.models.base import Model
 from gptexp.models.bigram import Bigram
-from gptexp.models.gpt import GPT
+from gptexp.models.causal import unseen
+from gptexp.models.gpt import GPT, Block
 from gptexp.models.hooks import record_activations
 from gptexp.models.mlp import MLP
 from gptexp.optim.build import build_optimizer
@@ -43,10 +44,13 @@ class Layer:
     """One block: the residual stream [time, n_embd], and what is added to it."""
 
     weights: Tensor  # [n_head, time, time]; rows attend to columns
+    sees: Tensor  # where they may, [time, time]
+    value_mix: tuple[float, float] | None  # shares of its own values, and of the first layer's
     before: Tensor  # the stream that comes in
     attention: Tensor  # what attention adds
     between: Tensor  # the stream after that
-    hidden: Tensor  # units of the MLP after the nonlinearity, [time, 4 n_embd]
+    hidden: Tensor  # units of the MLP after the nonlinearity, [time, hidden]
+    on: Tensor  # where they, or their gates if they have any, are positive
     mlp: Tensor  # what the MLP adds
     after: Tensor  # the stream that goes out
 
@@ -157,18 +161,28 @@ def _embeddings(
 def _layers(model: Model | None, inputs_of: Activations, outputs_of: Activations) -> list[Layer]:
     if not isinstance(model, GPT):
         return []
-    return [
-        Layer(
-            weights=block.attention.attention_weights(inputs_of[f"blocks.{i}.attention"][None])[0],  # type: ignore[operator,union-attr]
-            before=inputs_of[f"blocks.{i}"],
-            attention=outputs_of[f"blocks.{i}.attention"],
-            between=inputs_of[f"blocks.{i}.mlp_norm"],
-            hidden=outputs_of[f"blocks.{i}.mlp.activation"],
-            mlp=outputs_of[f"blocks.{i}.mlp"],
-            after=outputs_of[f"blocks.{i}"],
+    layers = []
+    for i, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
+        name, attention = f"blocks.{i}", block.attention
+        hidden = outputs_of[f"{name}.mlp.activation"]
+        gates = inputs_of[f"{name}.mlp.activation"].chunk(2, dim=-1)[0]
+        mix = attention.value_mix
+        layers.append(
+            Layer(
+                weights=attention.attention_weights(inputs_of[f"{name}.attention"][None])[0],
+                sees=~unseen(len(hidden), len(hidden), attention.window, hidden.device),
+                value_mix=None if mix is None else (mix[0].item(), mix[1].item()),
+                before=inputs_of[name],
+                attention=outputs_of[f"{name}.attention"],
+                between=inputs_of[f"{name}.mlp_norm"],
+                hidden=hidden,
+                on=(gates if model.cfg.activation.gated else hidden) > 0,
+                mlp=outputs_of[f"{name}.mlp"],
+                after=outputs_of[name],
+            )
         )
-        for i, block in enumerate(model.blocks)
-    ]
+    return layers
 
 
 def _perceptron(model: Model | None, inputs_of: Activations) -> Perceptron | None:

@@ -29,10 +29,13 @@ def _probabilities(trace: Trace, model: ModelConfig) -> Stage:
             words = "The ln of the probabilities in the input token's row is"
         case _:
             words = "The head turns each vector into"
+    bound = ""
+    if isinstance(model, GPTConfig) and model.logit_softcap is not None:
+        bound = f", softly bounded by {model.logit_softcap:g}"
     words += (
-        f" one score for each of the {len(trace.vocabulary)} tokens, the logits; softmax makes "
-        "them probabilities, which add up to 1. The loss of a position is -ln of the probability "
-        "that the target got: 0 would be certain and right."
+        f" one score for each of the {len(trace.vocabulary)} tokens, the logits{bound}; softmax "
+        "makes them probabilities, which add up to 1. The loss of a position is -ln of the "
+        "probability that the target got: 0 would be certain and right."
     )
     rows = [["", *(f"likeliest {i + 1}" for i in range(TOP)), "target", "logit", "prob.", "loss"]]
     chances = trace.logits.softmax(dim=-1)

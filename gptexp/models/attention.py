@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptexp.config import GPTConfig, Position
-from gptexp.models.causal import causal_attention, hidden
+from gptexp.models.causal import causal_attention, unseen
 from gptexp.models.dropout import Dropout
 from gptexp.models.kv_cache import KVCache
 from gptexp.models.rope import Rope
@@ -95,5 +95,5 @@ class Attention(nn.Module):
         q, k, _ = self.heads(x)
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-        unseen = hidden(x.shape[1], x.shape[1], self.window, x.device)
-        return scores.masked_fill(unseen, -torch.inf).softmax(dim=-1)
+        out_of_sight = unseen(x.shape[1], x.shape[1], self.window, x.device)
+        return scores.masked_fill(out_of_sight, -torch.inf).softmax(dim=-1)

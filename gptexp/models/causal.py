@@ -32,7 +32,7 @@ def causal_attention(
     elif window is None and time == total:
         is_causal = True
     else:
-        mask = ~hidden(time, total, window, q.device)
+        mask = ~unseen(time, total, window, q.device)
     return F.scaled_dot_product_attention(
         q,
         k,
@@ -44,16 +44,16 @@ def causal_attention(
     )
 
 
-def hidden(time: int, total: int, window: int | None, device: torch.device) -> Tensor:
+def unseen(time: int, total: int, window: int | None, device: torch.device) -> Tensor:
     """Where the last `time` of `total` tokens (rows) do not see a token (columns), [time, total].
 
     That is what follows them, and what lies `window` tokens back or more.
     """
     past = total - time
-    unseen = torch.ones(time, total, dtype=torch.bool, device=device).triu(past + 1)
+    outside = torch.ones(time, total, dtype=torch.bool, device=device).triu(past + 1)
     if window is not None:
-        unseen |= torch.ones_like(unseen).tril(past - window)
-    return unseen
+        outside |= torch.ones_like(outside).tril(past - window)
+    return outside
 
 
 def _ungrouped(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,7 +76,7 @@ def _banded(q: Tensor, k: Tensor, v: Tensor, dropout: float, window: int) -> Ten
     k, v = (F.pad(x, (0, 0, window, after)) for x in (k, v))  # and before the first piece
     k, v = (x.reshape(batch * heads, pieces + 1, window, width) for x in (k, v))
     k, v = (torch.cat((x[:, :-1], x[:, 1:]), dim=2) for x in (k, v))  # [., pieces, 2 window, width]
-    sees = ~hidden(window, 2 * window, window, q.device).repeat(pieces, 1, 1)
+    sees = ~unseen(window, 2 * window, window, q.device).repeat(pieces, 1, 1)
     sees[0, :, :window] = False  # there is nothing before
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=sees, dropout_p=dropout)
     return y.reshape(batch, heads, -1, width)[:, :, :time]

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from small_runs import ONE_LINE, ROOT, only, problem_lines
+from switches import COMBINATIONS, overrides, words
 
 import gptexp
 from gptexp.cli.app import main
@@ -63,6 +64,37 @@ def test_each_variant_is_rendered_in_lines_that_fit(names, name):
     assert ("EMBEDDINGS" in titles) == (name != "bigram")
     assert titles[-3:] == ["LOGITS, PROBABILITIES", "LOSS", "ONE UPDATE"]
     assert ("position row" in text) == (is_gpt and name != "without positions")
+
+
+@pytest.mark.parametrize("switches", COMBINATIONS, ids=words)
+def test_each_switch_of_the_model_is_told_rightly(names, switches):
+    sizes = ["model.n_layer=2", "model.n_head=4", "model.n_embd=16", "model.block_size=16"]
+    text = explain("documents", [*names, *sizes, *overrides(switches)], "isabella")
+    assert max(map(len, text.splitlines())) <= 100
+    told = " ".join(text.split())
+    heads = {None: "keys of its own", 2: "2 in a row share", 1: "are the same for all"}
+    assert heads[switches["n_kv_head"]] in told
+    assert ("turned by their position" in told) == (switches["position"].value == "rope")
+    assert ("position row" in told) == (switches["position"].value == "learned")
+    assert ("scaled to an RMS of 1 first" in told) == switches["qk_norm"]
+    assert ("A gate between 0 and 1" in told) == switches["head_gate"]
+    assert ("0.50 of its own and 0.50 of layer 1" in told) == switches["value_residual"]
+    assert ("softly bounded by 8" in told) == (switches["logit_softcap"] is not None)
+    assert ("begins at zero" in told) == switches["zero_init"]
+    assert ("times their gates" in told) == switches["activation"].gated
+    windows = switches["window"]
+    assert ("Layer 1 sees the last" in told) == bool(windows)
+    assert ("Layer 2 sees the last 5 tokens" in told) == (windows == [5])
+    seen = [len([*re.finditer(r"[.1]\d", row)]) for row in rows_of(text, "layer 1, head 1")]
+    assert seen == [min(place + 1, windows[0] if windows else 8) for place in range(8)]
+
+
+def rows_of(text: str, title: str) -> list[str]:
+    """The rows of the first table in the line of a title, without their labels."""
+    lines = text.splitlines()
+    start = next(i for i, line in enumerate(lines) if title in line)
+    size = lines[start].index("layer", lines[start].index(title) + 5)
+    return [line[4:size] for line in lines[start + 2 : start + 10]]
 
 
 @pytest.mark.parametrize("name", ["dropout", "perceptron", "bytes"])

@@ -7,9 +7,9 @@ from itertools import combinations
 import pytest
 import torch
 import torch.nn.functional as F
-from covering import pairwise
+from switches import COMBINATIONS, SWITCHES, words
 
-from gptexp.config import Activation, GPTConfig, Norm, Position, check
+from gptexp.config import Activation, GPTConfig, check
 from gptexp.errors import ConfigError
 from gptexp.models import causal
 from gptexp.models import dropout as masks
@@ -20,35 +20,6 @@ from gptexp.models.gpt import GPT
 from gptexp.models.rope import Rope
 
 VOCAB = 11
-
-SWITCHES = {
-    "position": list(Position),
-    "norm": list(Norm),
-    "norm_gain": [True, False],
-    "activation": list(Activation),
-    "n_kv_head": [None, 2, 1],
-    "window": [[], [5], [3, 0]],
-    "qk_norm": [False, True],
-    "logit_softcap": [None, 8.0],
-    "head_gate": [False, True],
-    "value_residual": [False, True],
-    "zero_init": [False, True],
-    "bias": [True, False],
-    "tie_head": [True, False],
-    "embd_norm": [False, True],
-    "final_norm": [True, False],
-    "dropout": [0.0, 0.2],
-    "mlp_width": [None, 24],
-    "scale_residuals": [True, False],
-}
-COMBINATIONS = pairwise(SWITCHES)
-
-
-def words(combination: dict) -> str:
-    """What differs from the first choice of each switch."""
-    changed = {k: getattr(v, "value", v) for k, v in combination.items() if v != SWITCHES[k][0]}
-    return " ".join(f"{key}={value}".replace(" ", "") for key, value in changed.items()) or "none"
-
 
 every_combination = pytest.mark.parametrize("switches", COMBINATIONS, ids=words)
 

@@ -22,6 +22,7 @@ from interruptions import (
     uninterrupted,
 )
 from small_runs import summary
+from switches import COMBINATIONS, overrides, words
 
 from gptexp.config import Config
 from gptexp.experiment.run import run_experiment
@@ -47,6 +48,17 @@ def test_P2_killed_before_a_step_and_resumed_equals_uninterrupted(
     config.trainer.checkpoint_interval = interval
     kill_before_step(config, tmp_path / "killed", step)
     assert finish(config, tmp_path / "killed") == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("switches", COMBINATIONS, ids=words)
+def test_P2_whatever_switches_a_model_has_a_resume_equals_uninterrupted(
+    small: Small, tmp_path: Path, straight: Any, switches: dict[str, Any]
+) -> None:
+    sizes = ["model.n_layer=2", "model.n_head=4", "model.n_embd=16", "trainer.max_steps=6"]
+    config = small(*sizes, *overrides(switches))
+    kill_before_step(config, tmp_path / "killed", 3)
+    assert finish(config, tmp_path / "killed") == straight(config)
 
 
 @pytest.mark.parametrize(
