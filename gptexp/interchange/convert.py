@@ -207,7 +207,13 @@ def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
     """The defects of a config for which microGPT's file has no place."""
     wanted = flat(to_dict(from_overrides([PRESET])))
     values = flat(to_dict(config))
-    free = {"model.name", "model.dropout", "model.init_std", "model.scale_residuals"}
+    free = {
+        "model.name",
+        "model.dropout",
+        "model.init_std",
+        "model.scale_residuals",
+        "model.zero_init",
+    }
     free |= {f"model.{key}" for key in SIZES}
     keys = [key for key in wanted if key.startswith("model.") and key not in free]
     keys += ["tokenizer.name", "data.documents"]

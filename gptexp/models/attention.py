@@ -69,14 +69,17 @@ class Attention(nn.Module):
 
         Each [batch, head, time, width]; keys and values may have fewer heads than queries.
         """
-        split = (*x.shape[:2], -1, self.head_width)
-        parts = self.qkv(x).split(self.sizes, dim=-1)  # each [batch, time, .]
-        q, k, v = (part.view(split).transpose(1, 2) for part in parts)
+        rows = self.sizes[0] + self.sizes[1], self.sizes[2]
+        both, v = (  # each [batch, time, head, width]; queries and keys are alike in what follows
+            part.unflatten(-1, (-1, self.head_width)) for part in self.qkv(x).split(rows, dim=-1)
+        )
         if self.qk_norm:
-            q, k = (F.rms_norm(each, each.shape[-1:]).to(v.dtype) for each in (q, k))
+            both = F.rms_norm(both, both.shape[-1:]).to(v.dtype)
         if self.rope is not None:
-            q, k = self.rope(q, start), self.rope(k, start)
-        return q, k, v
+            both = self.rope(both, start)
+        heads = [size // self.head_width for size in self.sizes[:2]]
+        q, k = both.split(heads, dim=2)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
 
     def mixed(self, v: Tensor, shared: Shared) -> Tensor:
         """Values with their share of the first layer's, where they take one."""

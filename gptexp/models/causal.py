@@ -6,7 +6,9 @@ from torch import Tensor
 
 from gptexp.models.dropout import attention_with_dropout, makes_own_masks
 
-BANDED = 8  # windows in a context, from which pieces of it are faster than a mask over all of it
+# From so many tokens and windows on, pieces of a context are faster than a mask over all of it: by
+# two at 1,024 tokens and windows of 64 to 128, and slower at 256 (benchmarks/NOTES.md).
+LONG, WINDOWS = 512, 8
 
 
 def causal_attention(
@@ -23,7 +25,7 @@ def causal_attention(
         window = None
     if dropout > 0 and makes_own_masks(q):
         return attention_with_dropout(q, *_ungrouped(q, k, v), dropout, window)
-    if window is not None and time == total and time >= BANDED * window:
+    if window is not None and time == total and time >= max(LONG, WINDOWS * window):
         return _banded(q, *_ungrouped(q, k, v), dropout, window)
     mask, is_causal = None, False
     if time == 1:  # it sees all that there is

@@ -148,11 +148,12 @@ def test_the_maps_of_attention_are_what_the_kernels_computed(base, switches):
 
 @pytest.mark.parametrize("width", [None, 5, 3, 1])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("banded", [2, 1000], ids=["in_pieces", "by_a_mask"])
+@pytest.mark.parametrize("long", [1, 512], ids=["in_pieces", "by_a_mask"])
 def test_gradients_with_windows_and_groups_are_those_of_the_textbook(
-    width, dropout, banded, monkeypatch
+    width, dropout, long, monkeypatch
 ):
-    monkeypatch.setattr(causal, "BANDED", banded)
+    monkeypatch.setattr(causal, "LONG", long)
+    monkeypatch.setattr(causal, "WINDOWS", 2)
     monkeypatch.setattr(masks, "ROWS", 4)
     monkeypatch.setattr(masks, "AT_ONCE", 100)
     monkeypatch.setattr(masks, "_dropped", lambda p: 0)  # the path with masks, that drop nothing
@@ -178,17 +179,25 @@ def test_gradients_with_windows_and_groups_are_those_of_the_textbook(
 def test_rope_turns_pairs_by_their_position_and_products_know_the_distance_alone():
     rope = Rope(width=6, positions=50, base=100.0)
     x = torch.randn(6)
-    turned = rope(x.expand(50, 6))
+    turned = rope(x.expand(50, 1, 6))[:, 0]
     for position in (0, 1, 7):
         for pair in range(3):
             angle = position * 100.0 ** (-2 * pair / 6)
             turn = complex(math.cos(angle), math.sin(angle))
-            expected = complex(x[pair], x[pair + 3]) * turn
-            found = complex(turned[position, pair], turned[position, pair + 3])
+            expected = complex(x[2 * pair], x[2 * pair + 1]) * turn
+            found = complex(turned[position, 2 * pair], turned[position, 2 * pair + 1])
             assert abs(found - expected) < 1e-5
-    q, k = rope(torch.randn(1, 6).expand(50, 6)), rope(torch.randn(1, 6).expand(50, 6))
+    q, k = (rope(torch.randn(6).expand(50, 1, 6))[:, 0] for _ in range(2))
     assert (q[9] @ k[4]).item() == pytest.approx((q[45] @ k[40]).item(), abs=1e-4)
-    torch.testing.assert_close(rope(x[None], start=7)[0], turned[7])
+    torch.testing.assert_close(rope(x[None, None], start=7)[0, 0], turned[7])
+    assert rope(x.bfloat16().expand(2, 1, 6)).dtype is torch.bfloat16
+
+
+def test_rope_is_the_same_in_the_arithmetic_of_a_compiler(monkeypatch):
+    rope, x = Rope(width=8, positions=9, base=10.0), torch.randn(2, 9, 3, 8)
+    plain = rope(x)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(rope(x), plain)
 
 
 @pytest.mark.parametrize("kind", Activation)
