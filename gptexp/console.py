@@ -205,9 +205,9 @@ def _gone() -> GptexpError | None:
     return None
 
 
-def show(text: str) -> None:
+def show(text: str, end: str = "\n") -> None:
     """Print what a command was asked for; what it holds may come from anybody's files."""
-    print(printable(text), flush=True)
+    print(printable(text), end=end, flush=True)
 
 
 def fail(error: GptexpError) -> int:

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 import gptexp
+from gptexp.cli.dialogue import dial, talk
 from gptexp.cli.paths import RUN, Plugins, home, one_run, said
+from gptexp.cli.texts import show_texts
 from gptexp.config import check, choices, from_overrides
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
@@ -17,28 +19,44 @@ def sample(
         Path, typer.Argument(help=f"A checkpoint file, or a run: {RUN}", callback=one_run)
     ],
     prompt: Annotated[
-        str | None, typer.Option(help="What to continue; a line break if left out.")
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT", help="What to continue; a line break if left out. Repeatable."
+        ),
     ] = None,
-    tokens: Annotated[int, typer.Option(help="Tokens to add to the prompt.")] = 500,
-    temperature: Annotated[
-        float, typer.Option(help="0 takes the likeliest token each time.")
-    ] = 0.8,
-    top_k: Annotated[int | None, typer.Option(help="Draw among the k likeliest alone.")] = None,
-    num: Annotated[int, typer.Option(help="How many texts.")] = 1,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same texts.")] = 0,
+    tokens: Annotated[int, typer.Option(help=dial("tokens"))] = 500,
+    temperature: Annotated[float, typer.Option(help=dial("temperature"))] = 0.8,
+    top_k: Annotated[int | None, typer.Option(help=dial("top_k"))] = None,
+    top_p: Annotated[float, typer.Option(help=dial("top_p"))] = 1.0,
+    min_p: Annotated[float, typer.Option(help=dial("min_p"))] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(help=dial("repetition_penalty"))] = 1.0,
+    stop: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help=f"{dial('stop')} Repeatable.")
+    ] = None,
+    num: Annotated[int, typer.Option(help="How many texts, of each prompt.")] = 1,
+    seed: Annotated[int, typer.Option(help=dial("seed"))] = 0,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Type lines to continue; /help lists the rest.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
     plugins: Plugins = None,
 ) -> None:
-    """Generate text from a run's best checkpoint."""
+    """Generate text from a run's best checkpoint, shown as it is drawn."""
     check_device(device)
     loaded = gptexp.load(run, device)
-    texts = loaded.sample(
-        prompt, tokens=tokens, temperature=temperature, top_k=top_k, num=num, seed=seed
-    )
-    for number, text in enumerate(texts, start=1):
-        if num > 1 and not loaded.config.data.documents:  # which are a line each
-            show(f"--- {number} of {num} ---")
-        show(text)
+    from gptexp.inference.dials import Sampling
+
+    stops = tuple(stop or ())
+    sampling = Sampling(temperature, top_k, seed, top_p, min_p, repetition_penalty, stops)
+    if interactive:
+        if num != 1:
+            what = f"{num} texts, and --interactive draws one at a time"
+            raise ConfigError(Problem("--num", what, "leave it out"))
+        ConfigError.raise_for(sampling.problems(tokens, num))
+        raise typer.Exit(talk(loaded, sampling, tokens, prompt or []))
+    prompts: list[str | None] = [*prompt] if prompt else [None]
+    pieces = loaded.stream(prompts, sampling, tokens, num)
+    show_texts(pieces, len(prompts) * num, headed=not loaded.config.data.documents)
 
 
 def explain(

@@ -1,105 +1,101 @@
-"""Generation: a prompt continued, token by token."""
+"""Generation: prompts continued side by side, token by token."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from numbers import Integral, Real
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from gptexp.config import MOST_TEXTS, TrainerConfig
+from gptexp.config import TrainerConfig
 from gptexp.data.corpus import Format
-from gptexp.errors import Problem
+from gptexp.inference.dials import Sampling, choose, penalised
 from gptexp.inference.probe import Probe, probe_model
 from gptexp.runs.journal import Sample
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
-COLDEST = 1e-30  # a lower temperature is as good as 0, which float32 makes of the least of them
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn."""
-
-    temperature: float  # 0 takes the likeliest token each time
-    top_k: int | None  # draw among the k likeliest alone, or None for all
-    seed: int
-
-    def problems(self, tokens: int, num: int) -> Iterator[Problem]:
-        """Yield what is out of its range, for `num` texts of so many tokens."""
-        counts = {"tokens": tokens, "num": num, "top-k": 1 if self.top_k is None else self.top_k}
-        for name, value in counts.items():
-            if not _is_a(Integral, value):
-                yield Problem(name, f"{value!r} is no whole number", f"{name} of 1 or more")
-            elif value < 1:
-                yield Problem(name, f"{value} is below 1", f"{name} of 1 or more")
-            elif name != "num" and value >= 2**63:
-                yield Problem(name, f"{value} is not below 2^63", f"{name} below that")
-        if _is_a(Integral, num) and num > MOST_TEXTS:
-            yield Problem("num", f"{num} is more than are drawn at once", f"{MOST_TEXTS} at most")
-        if not (_is_a(Real, self.temperature) and 0 <= self.temperature < math.inf):
-            what = f"{self.temperature!r} is not a finite number of at least 0"
-            yield Problem("temperature", what, "0.8")
-        if not (_is_a(Integral, self.seed) and 0 <= self.seed < 2**63):
-            yield Problem("seed", f"{self.seed!r} is not in [0, 2^63)", "a seed of 0, for one")
-
-
-def _is_a(kind: type, value: object) -> bool:
-    """Whether it is such a number; True and False are none."""
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-@torch.no_grad()
 def generate(
     model: nn.Module,
-    prompt: Tensor,
+    prompts: Sequence[Tensor],
     tokens: int,
     block_size: int,
     sampling: Sampling,
+    num: int = 1,
     end: int | None = None,
 ) -> list[list[int]]:
-    """Continue each row of `prompt` [batch, time]; returns the new tokens of each row.
+    """The new tokens of `num` texts of each prompt [time], one prompt after another: see `draw`."""
+    rows: list[list[int]] = [[] for _ in range(len(prompts) * num)]
+    for row, token in draw(model, prompts, tokens, block_size, sampling, num, end, set()):
+        if token is not None:
+            rows[row].append(token)
+    return rows
+
+
+@torch.no_grad()
+def draw(
+    model: nn.Module,
+    prompts: Sequence[Tensor],
+    tokens: int,
+    block_size: int,
+    sampling: Sampling,
+    num: int,
+    end: int | None,
+    over: set[int],
+) -> Iterator[tuple[int, int | None]]:
+    """Continue `num` rows of each prompt [time]; yields row and token, and None as its last one.
 
     The context is cropped to its last `block_size` tokens. A row ends before the token `end`, where
     there is one; such a sample is at most as long as the context, since the model never saw the
-    inside of one without its beginning. Draws come from their own generator on the CPU, so that
-    neither the device nor the training's random state has a part in them.
+    inside of one without its beginning. A row that the caller adds to `over` ends there.
+
+    Draws come from generators on the CPU, so that neither the device nor the training's random
+    state has a part in them. Each prompt has one of its own, from the same seed, so its texts are
+    those that it has alone, but for the rounding of a model that reads more rows at once.
     """
-    if end is not None:
-        tokens = min(tokens, block_size + 1 - prompt.shape[1])
-    generator = torch.Generator().manual_seed(int(sampling.seed))
+    most = block_size + 1 if end is not None else math.inf
+    parts = [slice(start, start + num) for start in range(0, len(prompts) * num, num)]
+    generators = [torch.Generator().manual_seed(int(sampling.seed)) for _ in prompts]
+    time = min(map(len, prompts))
+    ids = torch.stack([prompt[:time] for prompt in prompts])
+    ids = ids.repeat_interleave(num, dim=0)  # [rows, time]
+    with _evaluating(model):
+        while len(over) < len(ids):
+            logits = model(ids[:, -block_size:])[:, -1].float().cpu()  # [rows, vocab]
+            if sampling.repetition_penalty != 1:
+                context = ids[:, -block_size:].cpu()
+                logits = penalised(logits, context, sampling.repetition_penalty, end)
+            following = torch.empty(len(ids), dtype=ids.dtype)
+            for prompt, part, generator in zip(prompts, parts, generators, strict=True):
+                # All rows are read from their beginning; the rest of a longer prompt is not drawn.
+                drawn = time >= len(prompt)
+                following[part] = (
+                    choose(logits[part], sampling, generator)[:, 0] if drawn else prompt[time]
+                )
+            for row, token in enumerate(following.tolist()):
+                length = len(prompts[row // num])
+                if row in over or time < length:
+                    continue
+                if token != end:
+                    yield row, token
+                if row not in over and (token == end or time + 1 >= min(length + tokens, most)):
+                    over.add(row)
+                    yield row, None
+            ids = torch.cat([ids, following[:, None].to(ids.device)], dim=1)
+            time += 1
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """The model without dropout, and afterwards as it was."""
     was_training = model.training
     model.eval()
-    ids = prompt
-    stopped = torch.zeros(len(prompt), dtype=torch.bool)
-    for _ in range(tokens):
-        if stopped.all():
-            break
-        logits = model(ids[:, -block_size:])[:, -1]  # [batch, vocab]
-        following = choose(logits.float().cpu(), sampling, generator)
-        ids = torch.cat([ids, following.to(ids.device)], dim=1)
-        if end is not None:
-            stopped |= following[:, 0] == end
-    model.train(was_training)
-    rows = ids[:, prompt.shape[1] :].tolist()
-    return [row[: row.index(end)] if end in row else row for row in rows]
-
-
-def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One token for each row of `logits` [batch, vocab]: [batch, 1].
-
-    Temperature 0 is greedy. `top_k` leaves exactly the k highest logits in the draw.
-    """
-    if sampling.temperature < COLDEST:
-        return logits.argmax(dim=-1, keepdim=True)
-    if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
-        highest, index = logits.topk(sampling.top_k, dim=-1)
-        logits = torch.full_like(logits, -torch.inf).scatter(-1, index, highest)
-    # The highest logit becomes 0 first, so that a small temperature cannot overflow.
-    scaled = (logits - logits.max(dim=-1, keepdim=True).values) / sampling.temperature
-    return torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator)
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 @dataclass(frozen=True)
@@ -123,11 +119,13 @@ class Sampler:
         prompt = torch.from_numpy(self.format.prompt(None, tokenizer))
         prompt = prompt.to(next(self.model.parameters()).device)
         seed = stream_seed(self.seed, "sample", step)
-        sampling = Sampling(cfg.sample_temperature, cfg.sample_top_k, seed)
-        prompts = prompt.repeat(1 if end is None else cfg.sample_documents, 1)
-        rows = generate(self.model, prompts, cfg.sample_tokens, self.block_size, sampling, end)
+        temperature, top_k = cfg.sample_temperature, cfg.sample_top_k
+        sampling = Sampling(temperature, top_k, seed)
+        num = 1 if end is None else cfg.sample_documents
+        size = (cfg.sample_tokens, self.block_size)
+        rows = generate(self.model, [prompt], *size, sampling, num, end)
         text = self.format.join([tokenizer.decode(row) for row in rows])
-        sample = Sample(step, tokenizer.decode(prompt.tolist()), text=text, **asdict(sampling))
+        sample = Sample(step, tokenizer.decode(prompt.tolist()), temperature, top_k, seed, text)
         new = torch.tensor(rows[0], dtype=prompt.dtype, device=prompt.device)
         # The ids as they were drawn: bytes that are no UTF-8 have no text.
         read = torch.cat([prompt, new])[: self.block_size]

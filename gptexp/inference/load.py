@@ -1,5 +1,6 @@
 """A run loaded from its checkpoint."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,8 +15,10 @@ from gptexp.data.corpus import Format
 from gptexp.data.load import LoadedText, format_of, whole_text
 from gptexp.data.read import with_line_feeds
 from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError, Problem
+from gptexp.inference.dials import Sampling
 from gptexp.inference.evaluation import Evaluation, Evaluator
-from gptexp.inference.generate import Sampling, generate
+from gptexp.inference.generate import draw
+from gptexp.inference.texts import GrowingText, Piece
 from gptexp.models.base import Model
 from gptexp.models.build import construct
 from gptexp.models.counts import total_parameters
@@ -100,33 +103,78 @@ class LoadedRun:
 
     def sample(
         self,
-        prompt: str | None = None,
+        prompt: str | Iterable[str] | None = None,
         *,
         tokens: int = 500,
         temperature: float = 0.8,
         top_k: int | None = None,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        stop: str | Iterable[str] = (),
         num: int = 1,
         seed: int = 0,
     ) -> list[str]:
-        """`num` texts, each the prompt and what the model makes of it.
+        """`num` texts, each the prompt and what the model makes of it; of several prompts, of each.
 
-        Raises ConfigError for settings that cannot work, DataError for a prompt it cannot encode.
+        Several prompts are read side by side, and their texts come one prompt after another, as
+        they are from calls of their own. Raises ConfigError for settings that cannot work,
+        DataError for a prompt it cannot encode.
         """
-        sampling = Sampling(temperature, top_k, seed)
-        ConfigError.raise_for(sampling.problems(tokens, num))
+        prompts = [None] if prompt is None else _texts("prompt", prompt)
+        stops = tuple(_texts("stop", stop))
+        sampling = Sampling(temperature, top_k, seed, top_p, min_p, repetition_penalty, stop=stops)
+        texts: dict[int, list[str]] = {}
+        for piece in self.stream(prompts, sampling, tokens, num):
+            texts.setdefault(piece.number, []).append(piece.added)
+        return ["".join(texts[number]) for number in range(len(texts))]
+
+    def stream(
+        self, prompts: Sequence[str | None], sampling: Sampling, tokens: int, num: int = 1
+    ) -> Iterator[Piece]:
+        """The texts of `sample` in pieces, as they are drawn; the first of each is its prompt.
+
+        Raises ConfigError and DataError at once, before the first piece is asked for.
+        """
+        ConfigError.raise_for(sampling.problems(tokens, num, len(prompts)))
+        if not prompts:
+            raise ConfigError(Problem("prompt", "there is none", "a text, or leave it out"))
+        return self._pieces([self._prompt(text) for text in prompts], sampling, tokens, int(num))
+
+    def _pieces(
+        self, prompts: list[Tensor], sampling: Sampling, tokens: int, num: int
+    ) -> Iterator[Piece]:
+        end, block_size = self.format.end(self.tokenizer), self.config.model.block_size
+        texts = []
+        for number in range(len(prompts) * num):
+            ids = prompts[number // num].tolist()
+            # The end of a document before it is no text.
+            yield Piece(number, self.tokenizer.decode(ids if end is None else ids[1:]), False)
+            texts.append(GrowingText(self.tokenizer, sampling.stop))
+        over: set[int] = set()
+        with self._threads():
+            for row, token in draw(
+                self.model, prompts, tokens, block_size, sampling, num, end, over
+            ):
+                if token is None:
+                    yield Piece(row, texts[row].rest(), True)
+                    continue
+                added = texts[row].add(token)
+                if texts[row].is_stopped:
+                    over.add(row)
+                if added or texts[row].is_stopped:
+                    yield Piece(row, added, texts[row].is_stopped)
+
+    def _prompt(self, prompt: str | None) -> Tensor:
+        """The ids [time] of what a text begins with; raises ConfigError and DataError."""
         if prompt is not None:
             prompt = _checked("prompt", prompt)
         ids, block_size = self.format.prompt(prompt, self.tokenizer), self.config.model.block_size
-        end = self.format.end(self.tokenizer)
-        shown = ids if end is None else ids[1:]  # the end of a document before it is no text
-        if end is not None and len(ids) > block_size:
-            what = f"{len(shown)} tokens, and a document has at most model.block_size={block_size}"
+        if self.config.data.documents and len(ids) > block_size:
+            what = f"{len(ids) - 1} tokens, and a document has at most "
+            what += f"model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
-        prompts = torch.from_numpy(ids).repeat(int(num), 1).to(self.device)
-        with self._threads():
-            new = generate(self.model, prompts, tokens, block_size, sampling, end)
-        begins = self.tokenizer.decode(shown)
-        return [begins + self.tokenizer.decode(row) for row in new]
+        return torch.from_numpy(ids).to(self.device)
 
     def _threads(self) -> AbstractContextManager[None]:
         """No more CPU threads than it was trained with: a small model shares its work out badly."""
@@ -143,11 +191,17 @@ class LoadedRun:
         )
 
 
-def _checked(name: str, text: str) -> str:
+def _checked(name: str, text: object) -> str:
     """A text of a caller with the line ends of a corpus; raises ConfigError for none."""
     if not isinstance(text, str):
         raise ConfigError(Problem(name, f"{text!r} is no text", "a text in quotes"))
     return with_line_feeds(text)
+
+
+def _texts(name: str, given: str | Iterable[str]) -> list[str]:
+    """One text or several, as a list; raises ConfigError for what is neither."""
+    one = isinstance(given, str | bytes) or not isinstance(given, Iterable)
+    return [_checked(name, text) for text in ([given] if one else given)]
 
 
 def load_run(run: Path, device: str = "cpu") -> LoadedRun:

@@ -11,35 +11,8 @@ from torch import Tensor, nn
 import gptexp
 from gptexp.errors import CheckpointError, ConfigError, DataError
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.generate import Sampling, choose, generate
-
-LOGITS = torch.tensor([[0.0, 3.0, 1.0, 2.0]])
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1e-4, 1e-30, 1e-40, 5e-324])
-def test_temperature_to_zero_is_greedy(temperature):
-    assert choose(LOGITS, Sampling(temperature, None, 0), generator()).item() == 1
-
-
-def test_top_k_draws_among_the_k_highest_alone():
-    many = LOGITS.expand(4000, -1)
-    drawn = choose(many, Sampling(100.0, 2, 0), generator()).flatten()
-    assert set(drawn.tolist()) == {1, 3}
-
-
-def test_top_k_keeps_exactly_k_where_logits_tie():
-    drawn = choose(torch.zeros(2000, 4), Sampling(1.0, 2, 0), generator())
-    assert len(drawn.unique()) == 2
-
-
-def test_draws_follow_the_softmax_of_logits_over_temperature():
-    drawn = choose(LOGITS.expand(50_000, -1), Sampling(2.0, None, 0), generator()).flatten()
-    expected = (LOGITS[0] / 2.0).softmax(-1)
-    torch.testing.assert_close(drawn.bincount() / 50_000, expected, atol=0.01, rtol=0)
+from gptexp.inference.dials import Sampling
+from gptexp.inference.generate import draw, generate
 
 
 class Counter(nn.Module):
@@ -56,17 +29,39 @@ class Counter(nn.Module):
 
 def test_the_context_is_cropped_to_the_block_size():
     network = Counter()
-    new = generate(network, torch.tensor([[1, 2, 3, 4, 5]]), 6, 4, Sampling(1.0, None, 0))
+    new = generate(network, [torch.tensor([1, 2, 3, 4, 5])], 6, 4, Sampling(1.0, None, 0))
     assert new == [[6, 7, 8, 9, 0, 1]]
     assert network.longest == 4
+
+
+def test_prompts_of_different_lengths_go_on_side_by_side():
+    prompts = [torch.tensor(ids) for ids in ([1, 1, 1, 1, 5], [7], [2, 3])]
+    new = generate(Counter(), prompts, 3, 4, Sampling(1.0, None, 0), num=2)
+    assert new == [[6, 7, 8]] * 2 + [[8, 9, 0]] * 2 + [[4, 5, 6]] * 2
+    new = generate(Counter(), prompts, 9, 8, Sampling(1.0, None, 0), end=9)
+    assert new == [[6, 7, 8], [8], [4, 5, 6, 7, 8]]
+
+
+def test_a_row_that_is_said_to_be_over_is_not_drawn_on():
+    prompts, over, seen = [torch.tensor([1]), torch.tensor([5])], set(), []
+    for row, token in draw(Counter(), prompts, 3, 4, Sampling(1.0, None, 0), 1, None, over):
+        seen.append((row, token))
+        if (row, token) == (0, 2):
+            over.add(0)
+    assert seen == [(0, 2), (1, 6), (1, 7), (1, 8), (1, None)]
 
 
 def test_sampling_leaves_the_global_generator_and_the_mode_alone():
     network = Counter().train()
     before = torch.get_rng_state()
-    generate(network, torch.tensor([[1]]), 5, 4, Sampling(1.0, None, 3))
+    generate(network, [torch.tensor([1])], 5, 4, Sampling(1.0, None, 3))
     assert torch.equal(before, torch.get_rng_state())
     assert network.training
+    left = draw(network, [torch.tensor([1])], 5, 4, Sampling(1.0, None, 3), 1, None, set())
+    next(left)
+    assert not network.training
+    left.close()
+    assert network.training, "as after an answer that Ctrl-C broke off"
 
 
 TRAINED: list[Path] = []  # one run for all tests here, which leave it as it is
@@ -117,7 +112,48 @@ def test_B6_a_prompt_with_unknown_characters_names_them(run):
         gptexp.load(run).sample("né")
 
 
-@pytest.mark.parametrize("prompt", [5, b"to", ["to"], 1.0])
+def test_a_batch_of_prompts_gives_each_the_texts_that_it_has_alone(run):
+    loaded, options = gptexp.load(run), {"tokens": 30, "num": 3, "seed": 4, "temperature": 1.2}
+    prompts = ["to be or not", "b", "o be", "to be or not to be or not"]
+    alone = [text for prompt in prompts for text in loaded.sample(prompt, **options)]
+    assert loaded.sample(prompts, **options) == alone
+    assert loaded.sample(iter(prompts), **options) == alone
+    assert len(set(alone)) == len(alone)
+
+
+def test_a_text_ends_before_a_stop_string_which_the_prompt_may_hold(run):
+    loaded, options = gptexp.load(run), {"tokens": 60, "seed": 2, "num": 4}
+    whole = loaded.sample("to be", **options)
+    stopped = loaded.sample("to be", **options, stop=["o", "be"])
+    cut = [[text[5:].partition(stop)[0] for stop in ("o", "be")] for text in whole]
+    expected = [text[:5] + min(parts, key=len) for text, parts in zip(whole, cut, strict=True)]
+    assert stopped == expected != whole
+    assert loaded.sample("to be", **options, stop="o") == [
+        text[:5] + text[5:].partition("o")[0] for text in whole
+    ]
+
+
+def test_a_stream_says_piece_by_piece_what_a_sample_is(run):
+    loaded = gptexp.load(run)
+    pieces = [*loaded.stream(["to", "be or"], Sampling(0.8, None, 5), 12, 2)]
+    assert [piece.number for piece in pieces[:4]] == [0, 1, 2, 3]
+    assert [piece.added for piece in pieces[:4]] == ["to", "to", "be or", "be or"]
+    assert sorted(piece.number for piece in pieces if piece.is_last) == [0, 1, 2, 3]
+    texts = ["".join(p.added for p in pieces if p.number == number) for number in range(4)]
+    assert texts == loaded.sample(["to", "be or"], tokens=12, num=2, seed=5)
+    assert len(pieces) >= 4 + 4 * 12
+
+
+def test_a_stream_refuses_before_its_first_piece_is_asked_for(run):
+    loaded = gptexp.load(run)
+    for prompts, sampling in ([None], Sampling(-1, None, 0)), ([], Sampling(1, None, 0)):
+        with pytest.raises(ConfigError):
+            loaded.stream(prompts, sampling, 9)
+    with pytest.raises(DataError, match="U\\+00E9"):
+        loaded.stream(["to", "né"], Sampling(1, None, 0), 9)
+
+
+@pytest.mark.parametrize("prompt", [5, b"to", [5], ["to", None], 1.0])
 def test_a_prompt_that_is_no_text_is_refused(run, prompt):
     with pytest.raises(ConfigError, match="prompt: .* is no text"):
         gptexp.load(run).sample(prompt)
@@ -161,11 +197,17 @@ def test_an_entry_stands_for_its_checkpoint(run):
         *({"temperature": "0.8"}, {"temperature": None}, {"tokens": 1.5}, {"tokens": True}),
         *({"tokens": 2**63}, {"num": 10**30}, {"top_k": 2**64}),
         *({"num": "2"}, {"seed": None}, {"seed": 1.0}, {"top_k": 2.0}, {"top_k": [1]}),
+        *({"top_p": 0}, {"top_p": 1.01}, {"top_p": "1"}, {"min_p": -0.1}, {"min_p": float("nan")}),
+        *({"repetition_penalty": 0}, {"repetition_penalty": 11}, {"repetition_penalty": None}),
+        *({"stop": ""}, {"stop": ["o", ""]}, {"stop": 5}, {"stop": [5]}, {"stop": None}),
     ],
     ids=str,
 )
 def test_a_notebook_is_told_of_settings_that_cannot_work(run, setting):
-    with pytest.raises(ConfigError, match=r"(temperature|tokens|num|seed|top-k): .*Fix: "):
+    with pytest.raises(
+        ConfigError,
+        match=r"^(temperature|tokens|num|seed|top-[kp]|min-p|repetition-penalty|stop): .*Fix: ",
+    ):
         gptexp.load(run).sample("to ", **setting)
 
 

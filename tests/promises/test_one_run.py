@@ -226,7 +226,7 @@ def test_D9_a_verb_that_asks_for_too_much_is_one_line(finished, capsys, monkeypa
     def fail(*_):
         raise error
 
-    monkeypatch.setattr(load, "generate", fail)
+    monkeypatch.setattr(load, "draw", fail)
     monkeypatch.setattr(sys, "argv", ["gptexp", "sample", str(finished)])
     with pytest.raises(SystemExit) as exit:
         main()

@@ -1,0 +1,169 @@
+"""`gptexp sample RUN --interactive`: a text that a person and a model write in turn."""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gptexp.console import show, show_problems
+from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, DataError
+from gptexp.text import aligned, plain, unknown_name
+
+if TYPE_CHECKING:
+    from gptexp.inference.dials import Sampling
+    from gptexp.inference.load import LoadedRun
+
+# What a person may change on the way, by the names of Sampling, with what each means.
+DIALS = {
+    "tokens": "tokens to add, at most",
+    "temperature": "0 takes the likeliest token each time",
+    "top_k": "draw among the k likeliest alone",
+    "top_p": "among the likeliest that come to this probability",
+    "min_p": "none less likely than this share of the likeliest",
+    "repetition_penalty": "above 1, what the context has is less likely",
+    "stop": "a text ends before it",
+    "seed": "the same seed draws the same texts",
+}
+OFF: dict[str, Any] = {"top_k": None, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.0}
+OFF |= {"stop": ()}
+COMMANDS = {
+    "reset": "forget the text so far",
+    "help": "show this, with what holds now",
+    "quit": "end, as Ctrl-D does",
+}
+NAMES = [*DIALS, *COMMANDS]
+GREETING = "a line is continued, an empty one goes on; /help lists the dials, /quit ends"
+
+
+def dial(name: str) -> str:
+    """What an option means that a dialogue can change, as a sentence."""
+    return f"{DIALS[name][0].upper()}{DIALS[name][1:]}."
+
+
+def talk(run: "LoadedRun", sampling: "Sampling", tokens: int, lines: Sequence[str]) -> int:
+    """Answer `lines`, then those that are typed, up to their end; returns the exit code.
+
+    On a terminal Ctrl-C breaks off an answer, or a line; elsewhere it ends the program.
+    """
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if hasattr(sys.stdin, "reconfigure"):  # what is no UTF-8 is for the tokenizer to refuse
+        sys.stdin.reconfigure(errors="surrogateescape")
+    if on_terminal:
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 (with it, `input` has arrow keys and a history)
+        show(GREETING)
+    dialogue, waiting = Dialogue(run, sampling, tokens), list(lines)
+    while not dialogue.is_over:
+        try:
+            dialogue.take(waiting.pop(0) if waiting else input("> " if on_terminal else ""))
+        except EOFError:
+            dialogue.is_over = True
+            show("\n" if on_terminal else "", end="")
+        except KeyboardInterrupt:
+            show("")
+            if not on_terminal:
+                return EXIT_INTERRUPTED
+        except (ConfigError, DataError) as error:
+            show_problems(error)
+    return EXIT_OK
+
+
+class Dialogue:
+    """The text so far, and how it goes on."""
+
+    def __init__(self, run: "LoadedRun", sampling: "Sampling", tokens: int) -> None:
+        self.run, self.sampling, self.tokens = run, sampling, tokens
+        self.text = ""  # typed and drawn; documents begin anew each time
+        self.is_over = False
+
+    def take(self, line: str) -> None:
+        """Carry out a command, or answer, beginning with the line that is continued.
+
+        Raises ConfigError and DataError, and then nothing has changed.
+        """
+        if line.startswith("/"):
+            name, _, value = line[1:].partition(" ")
+            self._command(_whole(name.replace("-", "_")), value)
+        else:
+            self._answer(line)
+
+    def _answer(self, line: str) -> None:
+        before = self.text + (self._line_break() if line else "")
+        pieces = self.run.stream([before + line or None], self.sampling, self.tokens)
+        text, shown = "", len(before)
+        try:
+            for piece in pieces:
+                text += piece.added
+                show(text[shown:], end="")
+                shown = max(shown, len(text))
+            show("")
+        finally:  # or Ctrl-C broke it off
+            if not self.run.config.data.documents:
+                self.text = text or self.text
+            self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % 2**63)
+
+    def _line_break(self) -> str:
+        """What stands between the text so far and a new line, as on the screen."""
+        if not self.text or self.text.endswith("\n"):
+            return ""
+        with contextlib.suppress(DataError):  # a text without any
+            self.run.tokenizer.encode("\n")
+            return "\n"
+        return ""
+
+    def _command(self, name: str, value: str) -> None:
+        match name:
+            case "quit":
+                self.is_over = True
+            case "reset":
+                self.text = ""
+            case "help":
+                show(self._help())
+            case _ if name in DIALS:
+                self._turn(name, value)
+            case _:
+                known = [f"/{_typed(each)}" for each in NAMES]
+                raise ConfigError(unknown_name("--interactive", f"/{_typed(name)}", known))
+
+    def _turn(self, name: str, value: str) -> None:
+        new = OFF[name] if value == "off" and name in OFF else _value(name, value)
+        tokens, sampling = self.tokens, self.sampling
+        if name == "tokens":
+            tokens = new
+        else:
+            sampling = replace(sampling, **{name: new})
+        ConfigError.raise_for(sampling.problems(tokens, 1))
+        self.tokens, self.sampling = tokens, sampling
+
+    def _help(self) -> str:
+        values = {name: getattr(self.sampling, name, self.tokens) for name in DIALS}
+        dials = [[f"  /{_typed(name)}", _shown(values[name]), DIALS[name]] for name in DIALS]
+        return "\n".join(aligned([*dials, *([f"  /{c}", "", m] for c, m in COMMANDS.items())]))
+
+
+def _whole(name: str) -> str:
+    """The name that alone begins so; else what was typed."""
+    begun = [each for each in NAMES if name and each.startswith(name)]
+    return begun[0] if len(begun) == 1 else name
+
+
+def _typed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _value(name: str, text: str) -> Any:
+    """The number that was typed, for problems() to judge; of a stop string, itself."""
+    if name == "stop":
+        return (text.replace("\\n", "\n"),)
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def _shown(value: Any) -> str:
+    """The value of a dial as one would type it."""
+    if value in (None, ()):
+        return "off"
+    return value[0].replace("\n", "\\n") if isinstance(value, tuple) else plain(value)
