@@ -84,7 +84,7 @@ class Dialogue:
         """
         if line.startswith("/"):
             name, _, value = line[1:].partition(" ")
-            self._command(_whole(name.replace("-", "_")), value)
+            self._command(name.replace("-", "_"), value)
         else:
             self._answer(line)
 
@@ -112,18 +112,19 @@ class Dialogue:
             return "\n"
         return ""
 
-    def _command(self, name: str, value: str) -> None:
-        match name:
+    def _command(self, begin: str, value: str) -> None:
+        names = [name for name in NAMES if name.startswith(begin)]
+        match begin if len(names) != 1 else names[0]:
             case "quit":
                 self.is_over = True
             case "reset":
                 self.text = ""
             case "help":
                 show(self._help())
-            case _ if name in DIALS:
+            case name if name in DIALS:
                 self._turn(name, value)
-            case _:
-                known = [f"/{_typed(each)}" for each in NAMES]
+            case name:
+                known = [f"/{_typed(each)}" for each in names or NAMES]
                 raise ConfigError(unknown_name("--interactive", f"/{_typed(name)}", known))
 
     def _turn(self, name: str, value: str) -> None:
@@ -140,12 +141,6 @@ class Dialogue:
         values = {name: getattr(self.sampling, name, self.tokens) for name in DIALS}
         dials = [[f"  /{_typed(name)}", _shown(values[name]), DIALS[name]] for name in DIALS]
         return "\n".join(aligned([*dials, *([f"  /{c}", "", m] for c, m in COMMANDS.items())]))
-
-
-def _whole(name: str) -> str:
-    """The name that alone begins so; else what was typed."""
-    begun = [each for each in NAMES if name and each.startswith(name)]
-    return begun[0] if len(begun) == 1 else name
 
 
 def _typed(name: str) -> str:

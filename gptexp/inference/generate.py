@@ -1,24 +1,26 @@
 """Generation: prompts continued side by side, token by token."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gptexp.config import TrainerConfig
 from gptexp.data.corpus import Format
 from gptexp.inference.dials import Sampling, choose, penalised
 from gptexp.inference.probe import Probe, probe_model
+from gptexp.models.base import Model
 from gptexp.runs.journal import Sample
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
 
 def generate(
-    model: nn.Module,
+    model: Model,
     prompts: Sequence[Tensor],
     tokens: int,
     block_size: int,
@@ -36,7 +38,7 @@ def generate(
 
 @torch.no_grad()
 def draw(
-    model: nn.Module,
+    model: Model,
     prompts: Sequence[Tensor],
     tokens: int,
     block_size: int,
@@ -61,9 +63,10 @@ def draw(
     time = min(map(len, prompts))
     ids = torch.stack([prompt[:time] for prompt in prompts])
     ids = ids.repeat_interleave(num, dim=0)  # [rows, time]
+    read = _Reader(model, block_size, len(ids))
     with _evaluating(model):
         while len(over) < len(ids):
-            logits = model(ids[:, -block_size:])[:, -1].float().cpu()  # [rows, vocab]
+            logits = read(ids, over)  # [rows, vocab]
             if sampling.repetition_penalty != 1:
                 context = ids[:, -block_size:].cpu()
                 logits = penalised(logits, context, sampling.repetition_penalty, end)
@@ -87,8 +90,44 @@ def draw(
             time += 1
 
 
+class _Reader:
+    """A model over rows that grow token by token, on the CPU in float32.
+
+    Where the model has a cache of keys and values, it reads each token once, as long as the context
+    holds all of them. Behind that the context moves by one with each token, and with it every
+    position, so it is read whole.
+    """
+
+    def __init__(self, model: Model, block_size: int, rows: int) -> None:
+        self.model, self.block_size = model, block_size
+        takes_one = "cache" in signature(model.forward).parameters  # that of an own GPT may not
+        self.cache = model.new_cache() if takes_one else None
+        self.rows = torch.arange(rows)  # those that are read
+
+    def __call__(self, ids: Tensor, over: Collection[int]) -> Tensor:
+        """The logits of what follows `ids` [rows, time], [rows, vocab].
+
+        Once half of the rows are `over`, their logits are 0, and only the others are read.
+        """
+        if 2 * (len(ids) - len(over)) <= len(self.rows):
+            kept = torch.tensor([row not in over for row in self.rows.tolist()]).nonzero()[:, 0]
+            self.rows = self.rows[kept]
+            if self.cache is not None:
+                self.cache.keep_rows(kept.to(ids.device))
+        read = ids[self.rows.to(ids.device)]
+        if ids.shape[1] > self.block_size:
+            self.cache = None
+        if self.cache is None:
+            found = self.model(read[:, -self.block_size :])[:, -1]
+        else:
+            found = self.model(read[:, self.cache.length :], self.cache)[:, -1]
+        logits = torch.zeros(len(ids), found.shape[-1])
+        logits[self.rows] = found.float().cpu()
+        return logits
+
+
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def _evaluating(model: Model) -> Iterator[None]:
     """The model without dropout, and afterwards as it was."""
     was_training = model.training
     model.eval()
@@ -102,7 +141,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 class Sampler:
     """Draws the samples of a run as its config wants them."""
 
-    model: nn.Module
+    model: Model
     tokenizer: Tokenizer
     format: Format
     block_size: int

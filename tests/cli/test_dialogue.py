@@ -96,7 +96,7 @@ def test_off_takes_a_dial_back(typed, drawn):
             "/temprature 1",
             "--interactive: /temprature is not known. Fix: did you mean /temperature?",
         ),
-        ("/top 1", "--interactive: /top is not known. Fix: did you mean /top-k?"),
+        ("/top 1", "--interactive: /top is not known. Fix: did you mean /top-"),
         ("/", "--interactive: / is not known. Fix: use one of /tokens, "),
         ("né", "text: the character vocabulary does not have 'é' (U+00E9). Fix: "),
         ("n\udcff", "text: the character vocabulary does not have '\\udcff' (U+DCFF). Fix: "),

@@ -13,6 +13,8 @@ from gptexp.errors import CheckpointError, ConfigError, DataError
 from gptexp.experiment.run import run_experiment
 from gptexp.inference.dials import Sampling
 from gptexp.inference.generate import draw, generate
+from gptexp.models.build import build_model
+from gptexp.models.gpt import GPT
 
 
 class Counter(nn.Module):
@@ -62,6 +64,63 @@ def test_sampling_leaves_the_global_generator_and_the_mode_alone():
     assert not network.training
     left.close()
     assert network.training, "as after an answer that Ctrl-C broke off"
+
+
+def uncached(network, monkeypatch):
+    monkeypatch.setattr(type(network), "new_cache", lambda self: None)
+    return network
+
+
+MODELS = [
+    *("model=micro", "model=bigram", "model=mlp", "model.n_layer=2 model.n_embd=32"),
+    *("model.position=none model.n_kv_head=1", "model.position=rope model.n_kv_head=2"),
+    "model=modern_laptop model.n_layer=2 model.n_embd=32 model.window=[4,0]",
+    "model.value_residual=true model.head_gate=true model.position=rope model.window=[3]",
+]
+
+
+@pytest.mark.parametrize("words", MODELS)
+def test_cached_tokens_are_those_that_are_read_anew_each_time(composed, words, monkeypatch):
+    """Up to the block size and beyond it, of prompts of different lengths, some of which end."""
+    cfg = composed(*words.split(), "model.block_size=12").model
+    network, vocab_size = build_model(cfg, 11, seed=1).eval(), 11
+    for parameter in network.parameters():  # far from uniform
+        parameter.data.mul_(3)
+    prompts = [torch.arange(length) % vocab_size for length in (4, 1, 15)]
+    asked = (network, prompts, 20, 12, Sampling(1.0, 8, 3, repetition_penalty=1.2), 3)
+    cached = generate(*asked), generate(*asked, end=5)
+    uncached(network, monkeypatch)
+    assert cached == (generate(*asked), generate(*asked, end=5))
+    assert len({len(row) for row in cached[1]}) > 2
+
+
+def test_a_cached_token_is_read_once_and_the_context_whole_beyond_the_block_size(composed):
+    network, read = build_model(composed("model=micro").model, 5, seed=0), []
+    network.register_forward_pre_hook(lambda _, given: read.append(tuple(given[0].shape)))
+    generate(network, [torch.tensor([1, 2, 3])], 16, 16, Sampling(1.0, None, 0), num=2)
+    assert read == [(2, 3)] + [(2, 1)] * 13 + [(2, 16)] * 2
+
+
+def test_rows_that_are_over_are_read_no_more(composed):
+    network, read = build_model(composed("model=micro").model, 5, seed=0), []
+    network.register_forward_pre_hook(lambda _, given: read.append(len(given[0])))
+    prompt, over = torch.tensor([1]), set()
+    for row, token in draw(network, [prompt], 9, 16, Sampling(1.0, None, 0), 8, None, over):
+        if row < 7 and token is not None:
+            over.add(row)
+    assert read == [8] + [1] * 8
+
+
+def test_an_own_model_whose_forward_takes_no_cache_reads_all(composed):
+    class Own(GPT):
+        def forward(self, ids):
+            return super().forward(ids)
+
+    cfg = composed("model=micro").model
+    own, ours = Own(cfg, 5), build_model(cfg, 5, seed=0)
+    own.load_state_dict(ours.state_dict())
+    asked = ([torch.tensor([1])], 20, 16, Sampling(1.0, None, 0))
+    assert generate(own, *asked) == generate(ours, *asked)
 
 
 TRAINED: list[Path] = []  # one run for all tests here, which leave it as it is
