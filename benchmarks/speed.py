@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import grids, kept, processes, sides
+from benchmarks import grids, kept, processes, sampling, sides
 from benchmarks.settings import SETTINGS
 from benchmarks.table import HEADER, Row, facts, over, told
 from benchmarks.whole import whole
@@ -28,7 +28,14 @@ from gptexp.models.counts import flops_per_token
 from gptexp.runtime.device import Runtime, cpu_threads, probe_hardware, resolve_runtime
 from gptexp.runtime.rate import matrix_rate
 
-BY_SETTING = ("step", "whole", "memory", "start", "config")  # parts that have each of them
+BY_SETTING = (
+    "step",
+    "whole",
+    "memory",
+    "start",
+    "config",
+    "sample",
+)  # parts that have each of them
 PARTS = (*BY_SETTING, "overhead", "sweep")
 
 
@@ -121,6 +128,8 @@ def part(name: str, setting: str, args: argparse.Namespace, folder: Path) -> Ite
         case "whole":
             fixed = (args.pairs, args.seconds, args.nanogpt, folder)
             return whole(SETTINGS[setting], overrides, *fixed)
+        case "sample":
+            return sampling.sample(overrides, args.pairs)
         case "memory":
             return processes.memory([*overrides, "logger=none"], args.pairs, folder)
         case "start":

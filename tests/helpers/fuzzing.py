@@ -55,6 +55,7 @@ def in_a_process(*words: object, cwd: Path | None = None) -> Result:
         [sys.executable, *map(str, words)],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=120,
     )

@@ -1,5 +1,7 @@
 """J3: verbs with whatever words and options end by a code that is documented, in lines of ours."""
 
+import io
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,7 @@ VERBS = [
 OPTIONS = [
     *("--prompt", "--temperature", "--top-k", "--seed", "--device", "--text", "--to", "--by"),
     *("--format", "--sort", "--split", "--level", "--steps", "--file", "--from", "--help", "-h"),
+    *("--top-p", "--min-p", "--repetition-penalty", "--stop", "--num", "--interactive"),
     *("--version", "-m", "--multirun", "--", "-", "--nothing", "--cfg", "--at_commit"),
 ]
 THINGS = [
@@ -51,6 +54,7 @@ def called(finished: Path, monkeypatch, gptexp) -> Callable[[list[str]], Result]
     folder = finished.parents[2] / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())  # nobody types after --interactive
     (folder / "text.txt").write_text("to be or not to be\n" * 40)
 
     return lambda words: gptexp(*in_place(words, finished))
