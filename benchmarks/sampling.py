@@ -4,27 +4,31 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks import sides
 from benchmarks.table import Row, over
 from gptexp.inference.dials import Sampling
 from gptexp.inference.generate import generate
+from gptexp.models.base import Model
 from gptexp.models.build import build_model
 
 TEXTS = (1, 16)  # drawn side by side
 
 
-class Whole(nn.Module):
+class Whole(Model):
     """A model without its cache."""
 
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
+    def __init__(self, model: Model) -> None:
+        super().__init__(model.cfg, model.vocab_size)
         self.model = model
 
     def forward(self, ids: Tensor) -> Tensor:
         logits: Tensor = self.model(ids)
         return logits
+
+    def init_weights(self, generator: torch.Generator) -> None:
+        """It has those of the model."""
 
 
 def sample(overrides: list[str], rounds: int) -> Iterator[Row]:

@@ -116,6 +116,15 @@ def test_a_step_is_measured_without_nanogpt_too(table: Any) -> None:
         assert "at most 200 us" in rows[f"overhead a step, logger={logger}"]
 
 
+def test_sampling_is_measured_with_the_cache_and_without(table: Any) -> None:
+    rows = table("--parts", "sample")
+    assert "--- laptop, 1 thread: sample" in rows
+    for kind in ("1 text of 8", "16 texts of 8"):
+        for side in ("cached", "uncached"):
+            assert rows[f"{kind}, {side}"].split()[1] == "tokens/s"
+        assert float(rows[f"{kind}: the cache, times"].split()[0]) > 0
+
+
 def test_what_is_no_checkout_of_nanogpt_is_refused_in_a_line(table: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no model.py"):
         table("--nanogpt", str(tmp_path))
