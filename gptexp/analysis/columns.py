@@ -65,6 +65,10 @@ def _best(facts: Facts) -> float | None:
     return facts.run.best if facts.run.done else _of_best(facts, "val/loss")
 
 
+def _bpb(facts: Facts) -> float | None:
+    return facts.run.bpb if facts.run.done else _of_best(facts, "val/bpb")
+
+
 def _best_step(facts: Facts) -> int | None:
     return facts.run.best_step if facts.run.done else _of_best(facts, "step")
 
@@ -91,6 +95,7 @@ OWN: dict[str, Callable[[Facts], Any]] = {
     "params": lambda facts: facts.run.params,
     "val": _val,
     "best": _best,
+    "bpb": _bpb,
     "best_step": _best_step,
     "final": lambda facts: facts.run.final,
     "height": lambda facts: facts.run.height,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from gptexp.analysis import paired, records
 from gptexp.analysis.find import find_run
 from gptexp.analysis.records import Run
+from gptexp.analysis.units import BITS, unit
 from gptexp.config import is_hashed
 from gptexp.errors import ConfigError, Problem
 from gptexp.runs.directory import hashed_code
@@ -32,6 +33,8 @@ LOSSES = ("train/loss", "train/eval_loss", "val/loss")
 WIDE = 60  # characters of a value that are shown
 
 DIGEST = re.compile(r"[0-9a-f]{40,}")  # of a commit or a file; its first digits are enough
+
+_OTHER_TOKENS = "        losses per token are not compared, of other tokens"
 
 Pair = tuple[str, Any, Any]  # a name, and its values in the two runs
 
@@ -110,7 +113,11 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
     config = [(key, left.config.get(key), right.config.get(key)) for key in differing]
     journals = [Lines(path / "metrics.jsonl") for path in (a, b)]
     apart = left.judged != right.judged
-    parting = part(journals[0], journals[1], ("train/loss",) if apart else LOSSES)
+    told_in = unit([left, right])
+    compared: tuple[str, ...] = ("train/loss",) if apart else LOSSES
+    if told_in == BITS:
+        compared = () if apart else ("val/bpb",)
+    parting = part(journals[0], journals[1], compared)
     return [
         f"a  {a}  ({left.state})",
         f"b  {b}  ({right.state})",
@@ -121,6 +128,7 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
         *_section("environment", _environment(manifests)),
         *_losses(parting),
         *([_not_compared(left, right)] if apart else []),
+        *([_OTHER_TOKENS] if told_in == BITS else []),
         *(f"        {damage}" for lines in journals for damage in lines.damage()),
         *_weights(summaries, parting),
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gptexp.analysis.labels import hash_of, label_runs
 from gptexp.analysis.records import Run, collect, inner_folders, is_run
+from gptexp.analysis.units import BITS, in_bits, unit
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import at_home
 from gptexp.runs.directory import OUTPUTS
@@ -83,11 +84,15 @@ def _chosen(choice: str, folder: Path) -> Found:
         if not done:
             what = f"none of {plural(len(runs), 'run')} is done"
             raise ConfigError(Problem(f"best:{folder}", what, f"latest:{folder}"))
-        if len({_text(run) for run in done}) > 1:
-            what = "losses on several texts, or in several tokens, are compared"
+        if len({run.data_sha256 for run in done}) > 1:
+            what = "losses on several texts are compared"
             notes.append(Problem(f"best:{folder}", what, "name a folder of one"))
+        told = unit(done)
+        if told == BITS:
+            done = [run for run in map(in_bits, done) if run.best is not None]
         run = min(done, key=lambda run: (run.best, run.path))
         why = f"the best of {len(done):,} at {run.best:.4f}"
+        why += f" {BITS}, which compares their tokenizers" if told == BITS else ""
     label = label_runs(runs)[run.path]
     return Found(run.path, why if label == run.path.name else f"{label}, {why}", tuple(notes))
 
@@ -180,8 +185,3 @@ def _last_active(run: Path) -> int:
         with contextlib.suppress(OSError):
             times.append((run / name).stat().st_mtime_ns)
     return max(times)
-
-
-def _text(run: Run) -> tuple[object, ...]:
-    """What the losses of two runs have in common if they can be compared."""
-    return run.data_sha256, run.config.get("tokenizer.name"), run.config.get("tokenizer.vocab_size")

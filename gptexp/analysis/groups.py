@@ -12,7 +12,7 @@ from gptexp.analysis.records import Run, mixed
 from gptexp.errors import ConfigError
 from gptexp.text import listed, plain, plural, unknown_name
 
-FIGURES = ("best", "best_step", "final", "height", "test")  # of a Run, to take means of
+FIGURES = ("best", "bpb", "best_step", "final", "height", "test")  # of a Run, to take means of
 
 CONFIDENCE = 0.95
 

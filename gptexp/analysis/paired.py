@@ -14,6 +14,7 @@ from gptexp.analysis import groups, records
 from gptexp.analysis.groups import Statistic, gathered
 from gptexp.analysis.labels import telling, words_of
 from gptexp.analysis.records import Run
+from gptexp.analysis.units import BITS, NATS, in_bits, unit
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import aligned, listed
 
@@ -22,7 +23,7 @@ Point = tuple[Any, ...]  # the values of the keys that runs are paired by
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs of one point that are both done; losses in nats per token."""
+    """Two runs of one point that are both done."""
 
     runs: tuple[Run, Run]
     losses: tuple[float, float]  # best validation losses
@@ -35,7 +36,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Paired:
-    """Best validation losses of two folders, point by point; nats per token."""
+    """Best validation losses of two folders, point by point."""
 
     groups: tuple[list[Run], list[Run]]
     keys: list[str]  # that a point has values of; the seed last
@@ -43,6 +44,7 @@ class Paired:
     difference: Statistic  # of the second minus the first
     unpaired: list[str]  # points without a partner, a line each
     damaged: list[Problem]
+    unit: str = NATS  # of the losses: BITS where the folders have several tokenizers
 
 
 def pair(a: Path, b: Path) -> Paired:
@@ -54,6 +56,8 @@ def pair(a: Path, b: Path) -> Paired:
     Raises ConfigError when a point stands for several runs, or none is done in both.
     """
     (first, damaged), (second, more) = records.collect([a]), records.collect([b])
+    if (told_in := unit([*first, *second])) == BITS:
+        first, second = [*map(in_bits, first)], [*map(in_bits, second)]
     told = dict.fromkeys([*telling(first), *telling(second)])
     keys = [key for key in told if _values(first, key) & _values(second, key)] + ["seed"]
     best_of_each = f"gptexp diff best:{a} best:{b}"
@@ -73,10 +77,11 @@ def pair(a: Path, b: Path) -> Paired:
         unpaired.append(f"{_words(runs[0], keys)} unpaired: {why}")
     difference = groups.statistic(pair.difference for pair in pairs)
     if difference is None:
-        unit = "point" if len(keys) > 1 else "seed"
-        what = f"no {unit} is done in both ({listed(unpaired)})"
-        raise ConfigError(Problem(f"{a} and {b}", what, f"run the same {unit}s in both"))
-    return Paired((first, second), keys, pairs, difference, unpaired, [*damaged, *more])
+        noun = "point" if len(keys) > 1 else "seed"
+        what = f"no {noun} is done in both ({listed(unpaired)})"
+        raise ConfigError(Problem(f"{a} and {b}", what, f"run the same {noun}s in both"))
+    damaged = [*damaged, *more]
+    return Paired((first, second), keys, pairs, difference, unpaired, damaged, told_in)
 
 
 def report(a: Path, b: Path) -> tuple[list[str], list[Problem]]:
@@ -94,7 +99,7 @@ def report(a: Path, b: Path) -> tuple[list[str], list[Problem]]:
         *_table(paired),
         "",
         *_by_group(paired),
-        _conclusion(paired.difference),
+        _conclusion(paired.difference, paired.unit),
     ]
     everyone = [*first, *second]
     notes = [*paired.unpaired, *_uneven(paired), *groups.capped(everyone)]
@@ -133,11 +138,11 @@ def _by_group(paired: Paired) -> list[str]:
     return [*aligned([head, *rows], [True] * len(head)), ""]
 
 
-def _conclusion(difference: Statistic) -> str:
+def _conclusion(difference: Statistic, unit: str) -> str:
     what = f"best validation loss, b - a: {difference.mean:+.4f}"
     if difference.ci95 is None:
-        return f"{what} nats per token; one pair gives no interval"
-    return f"{what} ± {difference.ci95:.4f} nats per token (95%, {difference.n} pairs)"
+        return f"{what} {unit}; one pair gives no interval"
+    return f"{what} ± {difference.ci95:.4f} {unit} (95%, {difference.n} pairs)"
 
 
 def _config(paired: Paired) -> list[tuple[str, ...]]:

@@ -35,6 +35,7 @@ class Run:
     params: int | None = None
     best: float | None = None  # validation loss at its best
     best_step: int | None = None
+    bpb: float | None = None  # validation loss at its best in bits per byte
     final: float | None = None  # validation loss at the end
     height: float | None = None  # of the cliff
     test: float | None = None  # loss of the best weights
@@ -250,6 +251,7 @@ def _done(path: Path, summary: Summary) -> Run:
         params=summary["params"]["total"],
         best=best["val_loss"] if best else None,
         best_step=best["step"] if best else None,
+        bpb=best["val_bpb"] if best else None,
         final=summary["final"]["val_loss"],
         height=fall["height"] if fall else None,
         test=test["loss"] if test else None,

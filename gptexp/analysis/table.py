@@ -21,6 +21,7 @@ from gptexp.analysis.groups import FIGURES, Group, Statistic
 from gptexp.analysis.labels import branch_notes, telling
 from gptexp.analysis.memory import Memory
 from gptexp.analysis.records import Run
+from gptexp.analysis.units import NATS, mixed_tokens, unit
 from gptexp.analysis.where import Condition, parse
 from gptexp.errors import Problem
 from gptexp.runs.state import RunState
@@ -29,6 +30,8 @@ from gptexp.text import listed, plain, plural
 MOST_KEYS = 6  # that differ, before those that follow from others are left out
 
 UNFINISHED = ("step", "val")  # columns that say nothing of runs that are all done
+
+COMPARED = ("bpb",)  # and nothing beside the loss of runs that have the same tokens
 
 T = TypeVar("T")
 
@@ -131,14 +134,15 @@ class View:
         columns = self.columns or [*keys.all, *own]
         rows = [{name: value(item, name) for name in columns} for item in facts]
         all_done = all(item.run.done for item in facts)
-        quiet = keys.quiet.union(UNFINISHED if all_done else ())
+        quiet = keys.quiet.union(UNFINISHED if all_done else (), _alike([f.run for f in facts]))
         return self._made(columns, rows, quiet)
 
     def _runs(self, facts: Sequence[Facts]) -> Table:
         shown = self.in_order(facts)[: self.query.limit]
         runs = [item.run for item in shown]
         notes = [f"{run.path}: {run.state}: {run.reason}" for run in runs if _needs_note(run)]
-        notes += [*groups.capped(runs), *self._odd(shown), *self._cut(facts, "run")]
+        notes += [*mixed_tokens(runs), *groups.capped(runs)]
+        notes += [*self._odd(shown), *self._cut(facts, "run")]
         return replace(self.shown(shown, facts), notes=notes)
 
     def _groups(self, facts: Sequence[Facts], by: Sequence[str]) -> Table:
@@ -155,9 +159,9 @@ class View:
         rows = [{name: of_group(group, name) for name in columns} for group in shown]
         means = [c for c in columns if any(isinstance(row[c], Statistic) for row in rows)]
         everyone = [run for group in shown for run in group.runs]
-        notes = [*groups.notes(shown, by), *groups.capped(everyone)]
+        notes = [*groups.notes(shown, by), *mixed_tokens(everyone), *groups.capped(everyone)]
         notes += [*self._odd(facts), *self._cut(grouped, "group")]
-        table = self._made(columns, rows, frozenset())
+        table = self._made(columns, rows, frozenset(_alike(everyone)))
         return replace(table, notes=notes, means=frozenset([*means, *FIGURES]))
 
     def _made(self, columns: Sequence[str], rows: list[Row], quiet: frozenset[str]) -> Table:
@@ -268,6 +272,11 @@ def _of_group(group: Group, name: str, facts: Sequence[Facts]) -> Any:
             return groups.statistic(numbers)
     values = list(dict.fromkeys(sortable(value(item, name)) for item in facts))
     return values[0] if len(values) == 1 else values
+
+
+def _alike(runs: Sequence[Run]) -> Sequence[str]:
+    """The columns that say nothing of runs whose tokens are the same."""
+    return COMPARED if unit(runs) == NATS else ()
 
 
 def _compared(item: Facts, condition: Condition) -> Any:

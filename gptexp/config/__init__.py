@@ -14,9 +14,11 @@ from gptexp.config.compose import (
 )
 from gptexp.config.data import (
     UNITS,
+    BPETokenizerConfig,
     ByteTokenizerConfig,
     CharTokenizerConfig,
     DataConfig,
+    GPT2TokenizerConfig,
     TokenizerConfig,
 )
 from gptexp.config.hydra_errors import choices
@@ -69,6 +71,7 @@ __all__ = [
     "Activation",
     "AdamConfig",
     "AdamWConfig",
+    "BPETokenizerConfig",
     "BigramConfig",
     "ByteTokenizerConfig",
     "CharTokenizerConfig",
@@ -79,6 +82,7 @@ __all__ = [
     "DataConfig",
     "Difference",
     "Dtype",
+    "GPT2TokenizerConfig",
     "GPTConfig",
     "Keep",
     "LinearConfig",

@@ -63,9 +63,29 @@ class ByteTokenizerConfig(TokenizerConfig):
     """One token per byte of the text's UTF-8 form: always 256 tokens."""
 
 
+@dataclass(kw_only=True, slots=True)
+class BPETokenizerConfig(TokenizerConfig):
+    """Byte pairs, learned from the training part of the text, or those of init_from."""
+
+    vocab_size: int  # tokens, 256 of them the bytes; the others are learned
+
+    def problems(self) -> Iterator[Problem]:
+        if self.vocab_size < 256:
+            what = f"{self.vocab_size} has no room for the 256 bytes"
+            yield Problem("tokenizer.vocab_size", what, "tokenizer.vocab_size=256 or more")
+
+
+@dataclass(kw_only=True, slots=True)
+class GPT2TokenizerConfig(TokenizerConfig):
+    """The 50,257 byte pairs of GPT-2."""
+
+
 TOKENIZERS: dict[str, type[TokenizerConfig]] = {
     "char": CharTokenizerConfig,
     "byte": ByteTokenizerConfig,
+    "bpe": BPETokenizerConfig,
+    "gpt2": GPT2TokenizerConfig,
 }
 
-UNITS = {"char": "characters", "byte": "bytes"}  # what tokens are, where counting them says much
+# What the tokens of ours are, that n-grams are counted of.
+UNITS = {"char": "characters", "byte": "bytes", "bpe": "tokens", "gpt2": "tokens"}

@@ -87,6 +87,9 @@ class Format(Protocol):
     def characters(self, text: str) -> str:
         """The characters of the vocabulary, in the order of their ids."""
 
+    def training_text(self, text: str) -> str:
+        """The part of a normalised text that is trained on at data.fraction=1."""
+
     def split(
         self,
         text: str,

@@ -51,6 +51,10 @@ class Documents:
     def characters(self, text: str) -> str:
         return characters(self.cfg, text)
 
+    def training_text(self, text: str) -> str:
+        lines = _lines(text)
+        return BOUNDARY.join(["", *lines[slice(*self._bounds(len(lines))["train"])], ""])
+
     def split(
         self,
         text: str,
@@ -59,22 +63,13 @@ class Documents:
         needed: Collection[str] = SPLITS,
     ) -> Splits:
         """Cut between documents, then encode what is needed; each such split must have one."""
-        lines = text[len(BOUNDARY) : -len(BOUNDARY)].split(BOUNDARY)
-        count = len(lines)
-        if count == 1 and len(needed) > 1:
+        lines = _lines(text)
+        bounds = self._bounds(len(lines))
+        if len(lines) == 1 and len(needed) > 1:
             what = "holds one document, and training and validation each need one"
             fix = "a file with one document a line, or data=text for a text"
             raise DataError(Problem(source(self.cfg), what, fix))
-        # Of the decimals as they were typed: 10 (1 - 0.3 - 0.2) is below 5 in binary fractions.
-        shares = (self.cfg.val_fraction, self.cfg.test_fraction, self.cfg.fraction)
-        val, test, fraction = (Fraction(repr(share)) for share in shares)
-        val_start, test_start = int(count * (1 - val)), int(count * (1 - val - test))
-        bounds = {
-            "train": (0, test_start),
-            "test": (test_start, val_start),
-            "val": (val_start, count),
-        }
-        kept = bounds | {"train": (0, int(test_start * fraction))}
+        kept = bounds | {"train": (0, int(bounds["train"][1] * _as_typed(self.cfg.fraction)))}
         self._check(kept, needed)
         parts = {}
         for name, (start, end) in kept.items():
@@ -122,7 +117,8 @@ class Documents:
         if text is not None and BOUNDARY in text:
             what, fix = "a line break ends a document", "the start of one document"
             raise DataError(Problem("prompt", what, fix))
-        return tokenizer.encode(BOUNDARY + (text or ""))
+        begun = tokenizer.encode(BOUNDARY)  # by itself, whatever white space the text begins with
+        return np.concatenate([begun, tokenizer.encode(text or "")])
 
     def enclose(self, text: str) -> str:
         if not text or BOUNDARY in text:
@@ -148,6 +144,16 @@ class Documents:
         device: torch.device,
     ) -> "DocumentCorpus":
         return DocumentCorpus(splits, block_size, rows, seed, device, self.end(tokenizer))
+
+    def _bounds(self, count: int) -> dict[str, tuple[int, int]]:
+        """Start and end of each split, of so many documents."""
+        val, test = _as_typed(self.cfg.val_fraction), _as_typed(self.cfg.test_fraction)
+        val_start, test_start = int(count * (1 - val)), int(count * (1 - val - test))
+        return {
+            "train": (0, test_start),
+            "test": (test_start, val_start),
+            "val": (val_start, count),
+        }
 
     def _encoded(self, lines: list[str], tokenizer: Tokenizer) -> Ids:
         """The ids of some documents; raises DataError where a boundary of one is no token."""
@@ -179,6 +185,16 @@ class Documents:
             what += f" in {source(cfg)}"
             problems.append(Problem(f"data.{key}", what, f"{fix} data.{key}, or more documents"))
         DataError.raise_for(problems)
+
+
+def _lines(text: str) -> list[str]:
+    """The documents of a normalised text."""
+    return text[len(BOUNDARY) : -len(BOUNDARY)].split(BOUNDARY)
+
+
+def _as_typed(share: float) -> Fraction:
+    """The decimal of a share: 10 (1 - 0.3 - 0.2) is below 5 in binary fractions."""
+    return Fraction(repr(share))
 
 
 def _documents(ids: Tokens, end: int, block_size: int) -> tuple[Ids, Ids]:

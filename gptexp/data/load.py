@@ -64,7 +64,8 @@ def load_corpus(
 ) -> LoadedText:
     """Read the corpus, which has that digest where one is given, and cut it; raises DataError."""
     text = read_corpus(data, sha256)
-    built = build_tokenizer(tokenizer, text, format_of(data).characters(text))
+    reading = format_of(data)
+    built = build_tokenizer(tokenizer, text, reading.characters(text), reading.training_text(text))
     return split_corpus(data, text, built, block_size)
 
 

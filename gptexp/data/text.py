@@ -37,6 +37,9 @@ class Text:
     def characters(self, text: str) -> str:
         return characters(self.cfg, text)
 
+    def training_text(self, text: str) -> str:
+        return text[slice(*self._bounds(text)["train"])]
+
     def split(
         self,
         text: str,
@@ -45,21 +48,12 @@ class Text:
         needed: Collection[str] = SPLITS,
     ) -> Splits:
         """Cut the text by characters, then encode what is needed, each part a window or more."""
-        cfg = self.cfg
-        val_start = int(len(text) * (1 - cfg.val_fraction))
-        test_start = int(len(text) * (1 - cfg.val_fraction - cfg.test_fraction))
-        if cfg.test_fraction == 0:
-            test_start = val_start
-        bounds = {
-            "train": (0, test_start),
-            "test": (test_start, val_start),
-            "val": (val_start, len(text)),
-        }
+        bounds = self._bounds(text)
         ids = {
             name: tokenizer.encode(text[start:end] if name in needed else "")
             for name, (start, end) in bounds.items()
         }
-        ids["train"] = ids["train"][: int(len(ids["train"]) * cfg.fraction)]
+        ids["train"] = ids["train"][: int(len(ids["train"]) * self.cfg.fraction)]
         parts = {name: compact(part, tokenizer.vocab_size) for name, part in ids.items()}
         splits = Splits(**parts, bounds=bounds)
         self._check_lengths(splits, block_size, needed)
@@ -108,6 +102,19 @@ class Text:
         device: torch.device,
     ) -> "TextCorpus":
         return TextCorpus(splits, block_size, rows, seed, device)
+
+    def _bounds(self, text: str) -> dict[str, tuple[int, int]]:
+        """Start and end of each split, in characters."""
+        cfg = self.cfg
+        val_start = int(len(text) * (1 - cfg.val_fraction))
+        test_start = int(len(text) * (1 - cfg.val_fraction - cfg.test_fraction))
+        if cfg.test_fraction == 0:
+            test_start = val_start
+        return {
+            "train": (0, test_start),
+            "test": (test_start, val_start),
+            "val": (val_start, len(text)),
+        }
 
     def _check_lengths(self, splits: Splits, block_size: int, needed: Collection[str]) -> None:
         """Raises DataError where a needed split has no whole window."""

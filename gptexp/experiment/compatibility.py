@@ -1,6 +1,15 @@
 """Whether what stands in a run directory, or behind init_from, fits the config."""
 
-from gptexp.config import UNITS, Config, GPTConfig, Position, differences, from_dict, stored_config
+from gptexp.config import (
+    UNITS,
+    BPETokenizerConfig,
+    Config,
+    GPTConfig,
+    Position,
+    differences,
+    from_dict,
+    stored_config,
+)
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.identity import Identity
 from gptexp.inference import load
@@ -37,6 +46,11 @@ def check_init(config: Config, init: checkpoint.State) -> None:
             f"checkpoint {own.describe()}, config {UNITS.get(config.tokenizer.name, 'own tokens')}"
         )
         rows.append(Problem("tokenizer", what, f"tokenizer={name}"))
+    elif isinstance(config.tokenizer, BPETokenizerConfig):
+        size, given = own.vocab_size, config.tokenizer.vocab_size
+        if size != given:
+            key, what = "tokenizer.vocab_size", f"checkpoint {size}, config {given}"
+            rows.append(Problem(key, what, f"{key}={size}"))
     if rows := rows or other_shapes(config, init, own, "leave init_from out"):
         keys = ", ".join(str(row.subject) for row in rows)
         raise CheckpointError(

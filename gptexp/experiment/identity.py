@@ -14,6 +14,7 @@ from gptexp.config import (
     ByteTokenizerConfig,
     CharTokenizerConfig,
     Config,
+    GPT2TokenizerConfig,
     check,
     config_hash,
     run_name,
@@ -103,7 +104,7 @@ def _started(config: Config, outputs: Path, data_sha256: str, init_from: str) ->
 def _is_told(start: Start, config: Config, data_sha256: str) -> bool:
     """Whether the vocabulary of the start is the one that the config and its text give anyway."""
     match config.tokenizer:
-        case ByteTokenizerConfig():
+        case ByteTokenizerConfig() | GPT2TokenizerConfig():
             return True
         case CharTokenizerConfig():
             own = CharTokenizer(corpus_characters(config.data, data_sha256))

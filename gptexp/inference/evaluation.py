@@ -14,6 +14,8 @@ from gptexp.tokenizers.base import Tokenizer
 
 CACHED_TOKENS = 1024  # of a thread: with more at once, activations leave the caches of a CPU
 
+MOST_LOGITS = 2**26  # of a forward pass: a quarter of a gigabyte, and as much again for the losses
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -55,7 +57,9 @@ class Evaluator:
         sums, sizes, byte_counts = [], [], []
         was_training = self.model.training
         self.model.eval()
-        rows = rows_at_once(self.batch_size, self.corpus.block_size, self.runtime)
+        rows = rows_at_once(
+            self.batch_size, self.corpus.block_size, self.tokenizer.vocab_size, self.runtime
+        )
         for inputs, targets in self.corpus.windows(split, rows, limit, cap):
             with self.runtime.autocast():
                 logits = self.model(inputs)
@@ -79,11 +83,15 @@ class Evaluator:
         return {"train/eval_loss": train.loss, **logged}
 
 
-def rows_at_once(batch_size: int, block_size: int, runtime: Runtime) -> int:
-    """The rows of a forward pass without gradients: on a CPU no more than its caches hold."""
-    if runtime.device.type != "cpu":
-        return batch_size
-    return min(batch_size, max(1, CACHED_TOKENS * torch.get_num_threads() // block_size))
+def rows_at_once(batch_size: int, block_size: int, vocab_size: int, runtime: Runtime) -> int:
+    """The rows of a forward pass without gradients, at most `batch_size`, at least one.
+
+    No more than have MOST_LOGITS, and on a CPU no more than its caches hold.
+    """
+    tokens = MOST_LOGITS // vocab_size
+    if runtime.device.type == "cpu":
+        tokens = min(tokens, CACHED_TOKENS * torch.get_num_threads())
+    return min(batch_size, max(1, tokens // block_size))
 
 
 def standard_error(sums: Tensor, sizes: Tensor) -> float:

@@ -62,7 +62,7 @@ def overlay(
                 axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
     axes.set_ylim(loss_range(bundles))
     axes.set_xlabel(AXES[axis] + (", log scale" if unequal else ""))
-    axes.set_ylabel("loss, nats per token")
+    axes.set_ylabel(f"loss, {bundles[0].unit}")
     if legend:
         style.legend(figure, map(legend_words, bundles), styled, "validation loss at its best")
     reference_lines.draw(figure, axes, ngrams)

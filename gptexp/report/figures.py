@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from gptexp.analysis.labels import label_runs
+from gptexp.analysis.units import BITS
 from gptexp.report import charts, style
 from gptexp.report.charts import AXES
 from gptexp.report.ngram_baselines import NgramBaselines
@@ -21,6 +22,12 @@ LOSS_AXIS = (
 CAPPED = (
     "The evaluations of those marked as capped judge a part of the targets (trainer.eval_tokens), "
     "and the losses beside their names are of these. "
+)
+
+
+SCALED = (
+    "The runs have several tokenizers, so losses are in bits per byte; those of training by the "
+    "bytes that validation tokens have. "
 )
 
 
@@ -60,6 +67,7 @@ def cliffs(
     caption = "Training dashed, validation solid, the best of each marked. "
     caption += _lines_note(bundles, groups, len(records)) + _unfinished_note(records)
     caption += CAPPED if any(bundle.capped for bundle in bundles) else ""
+    caption += SCALED if bundles[0].unit == BITS else ""
     caption += LOSS_AXIS + _ngrams_note(baselines)
     styled = style.styles([bundle.values for bundle in bundles])
     legend = legend_rows([charts.legend_words(bundle) for bundle in bundles], styled)
@@ -70,7 +78,7 @@ def cliffs(
             name=f"cliffs_{axis}",
             title=f"by {axis}",
             alt=f"Training and validation loss over {label}, for {len(bundles)} of {groups} "
-            f"groups; the lowest validation loss is {best:.4f} nats per token{counting}",
+            f"groups; the lowest validation loss is {best:.4f} {bundles[0].unit}{counting}",
             caption=caption,
             legend=legend,
             draw=lambda size, legend, axis=axis: charts.overlay(  # type: ignore[misc]

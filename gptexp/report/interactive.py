@@ -65,7 +65,7 @@ def _figure(bundles: Sequence[Bundle]) -> Any:
 
     plot = figure(
         x_axis_label="step",
-        y_axis_label="loss, nats per token",
+        y_axis_label=f"loss, {bundles[0].unit}",
         tools="pan,box_zoom,reset",
         y_range=charts.loss_range(bundles),
         height=HEIGHT + (ROW + GAP) * len(bundles),

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from gptexp.analysis.groups import Statistic
+from gptexp.analysis.units import NATS
 from gptexp.report import style
 from gptexp.report.points import Factor, Series
 from gptexp.report.style import WIDE
@@ -44,7 +45,11 @@ NOTHING = Cell(None, "no run", "")
 
 
 def losses(
-    lines: Sequence[Series], over: Factor, size: tuple[float, float] = WIDE, legend: bool = True
+    lines: Sequence[Series],
+    over: Factor,
+    size: tuple[float, float] = WIDE,
+    legend: bool = True,
+    unit: str = NATS,
 ) -> Figure:
     """A figure of mean best losses with 95% intervals; a line joins the lowest, a star its optimum.
 
@@ -79,7 +84,7 @@ def losses(
     if scale.kind == "words":
         axes.set_xlim(-0.5, len(scale.values) - 0.5)
     _ticks(axes, over, size[0])
-    axes.set_ylabel("best validation loss, nats per token")
+    axes.set_ylabel(f"best validation loss, {unit}")
     words = [legend_words(line, over) for line in lines]
     if legend and any(words):
         style.legend(figure, words, styled, "lowest, by a parabola" if stars(lines) else None)

@@ -47,7 +47,7 @@ def losses(points: Sequence[Point], over: Factor) -> ReportFigure:
     lowest = min(points, key=lambda point: point.best.mean)
     styled = style.styles([line.values for line in lines])
     legend = [loss_charts.legend_words(line, over) for line in lines]
-    best = f"{lowest.best.mean:.4f} nats per token at {_at(over, lowest)}"
+    best = f"{lowest.best.mean:.4f} {lowest.unit} at {_at(over, lowest)}"
     fewer = f" {len(lines)} of {len(every)} series are drawn." if len(lines) < len(every) else ""
     star = f" {_star(over)}" if loss_charts.stars(lines) else ""
     optima = [words for line, words in zip(lines, legend, strict=True) if line.optimum]
@@ -59,7 +59,7 @@ def losses(points: Sequence[Point], over: Factor) -> ReportFigure:
         caption=f"{_means(points)} a line joins the lowest means. Intervals far longer than the "
         f"means differ are cut off.{fewer} The lowest mean is {best}.{star}",
         legend=legend_rows(legend, styled) if any(legend) else [],
-        draw=lambda size, legend: loss_charts.losses(lines, over, size, legend),
+        draw=lambda size, legend: loss_charts.losses(lines, over, size, legend, lowest.unit),
     )
 
 
@@ -87,7 +87,7 @@ def maps(points: Sequence[Point], rows: Factor, columns: Factor) -> list[ReportF
                 title="The cliff over model size and dataset size",
                 alt=f"Heat map of the height of the overfit cliff. {numbers}",
                 caption="How far the validation loss is above its best at the end, and below it "
-                f"that best; means over the seeds, in nats per token.{fewer}",
+                f"that best; means over the seeds, in {points[0].unit}.{fewer}",
                 legend=[],
                 draw=lambda size, legend: loss_charts.heat_map(
                     {at: _height(point) for at, point in cells.items()}, rows, columns, False
@@ -100,7 +100,7 @@ def maps(points: Sequence[Point], rows: Factor, columns: Factor) -> list[ReportF
             name="loss_map",
             title=f"Best loss by {title}",
             alt=f"Heat map of the best validation loss over {title}. {numbers}",
-            caption="The best validation loss in nats per token, framed where it is lowest, and "
+            caption=f"The best validation loss in {points[0].unit}, framed where it is lowest, and "
             f"below it the 95% interval or the number of seeds. {_means(points)} colours end where "
             f"losses are far from most.{fewer}",
             legend=[],

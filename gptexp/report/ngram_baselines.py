@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gptexp.analysis.units import vocabulary
 from gptexp.config import UNITS
 from gptexp.report.results import Record, Results
 from gptexp.runs.schema import Text
@@ -12,7 +13,7 @@ class NgramBaselines:
     """Validation losses of n-grams, see ngrams.losses."""
 
     losses: list[float]  # of order 1, 2, ..., in nats per token
-    unit: str  # what is counted: characters or bytes
+    unit: str  # what is counted: characters, bytes or tokens
     tokens: int  # of the training set that they were counted on
     largest: bool  # whether there are smaller ones in the report
 
@@ -34,7 +35,7 @@ class NgramBaselines:
 
 
 def of(results: Results) -> NgramBaselines | None:
-    """The baselines of the largest training set, where all runs have one text in one alphabet.
+    """The baselines of the largest training set, where all runs have one text in one vocabulary.
 
     None where the finished runs are judged on different texts or tokens, do not say, or disagree.
     """
@@ -55,8 +56,7 @@ def of(results: Results) -> NgramBaselines | None:
     return NgramBaselines(counted[0], unit, most, len(sizes) > 1)
 
 
-def _judged_by(record: Record) -> tuple[str, ...]:
+def _judged_by(record: Record) -> tuple[object, ...]:
     """The text and the tokens that a run is judged by, and where the validation split lies."""
     bounds = record.manifest.get("data", Text()).get("bounds", {})
-    tokenizer = record.run.config.get("tokenizer.name")
-    return str(record.run.data_sha256), str(tokenizer), str(bounds.get("val"))
+    return record.run.data_sha256, vocabulary(record.run), str(bounds.get("val"))

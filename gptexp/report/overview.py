@@ -50,7 +50,7 @@ def _best(results: Results) -> str:
         return "no finished run has a finite validation loss"
     run = min(done, key=lambda record: record.run.best or 0.0).run
     label = short_label(results.by, [run.config.get(key) for key in results.by])
-    return f"{run.best:.4f} nats per token at step {run.best_step:,} ({label}, seed {run.seed})"
+    return f"{run.best:.4f} {results.unit} at step {run.best_step:,} ({label}, seed {run.seed})"
 
 
 def _ngrams(baselines: NgramBaselines) -> str:

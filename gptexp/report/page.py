@@ -14,6 +14,7 @@ from markupsafe import Markup
 from gptexp.analysis.cliff import best_of
 from gptexp.analysis.render import cells, render_table
 from gptexp.analysis.table import Table, per_group, per_run
+from gptexp.analysis.units import BITS, NATS
 from gptexp.errors import ConfigError, Problem, StorageError
 from gptexp.files import read_regular, storage_errors, write_bytes, write_text
 from gptexp.report import figures, interactive, loss_figures, ngram_baselines, overview
@@ -64,8 +65,7 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     baselines = ngram_baselines.of(results)
     cliffs = figures.cliffs(drawn, with_curves, list(results.records.values()), baselines)
     others = loss_figures.drawn(points, varied)
-    runs = [record.run for record in results.records.values()]
-    by_run, by_group = per_run(runs), per_group(runs, results.by)
+    by_run, by_group = per_run(results.runs), per_group(results.runs, results.by)
     facts = overview.facts(results, baselines)
     text = _page(
         facts=facts,
@@ -109,7 +109,8 @@ def _samples(results: Results) -> list[dict[str, str]]:
         records.sort(key=lambda record: (record.run.best is None, record.run.best))
         if records and records[0].sample is not None and records[0].run.best is not None:
             run, text = records[0].run, records[0].sample
-            origin = f"seed {run.seed}, best loss {run.best:.4f} at step {run.best_step:,}"
+            origin = f"seed {run.seed}, best loss {run.best:.4f}"
+            origin += f"{'' if results.unit == NATS else f' {BITS}'} at step {run.best_step:,}"
         else:
             text, origin = _last_sample(results.of(group))
         samples.append({"label": results.label(group), "origin": origin, "text": shortened(text)})

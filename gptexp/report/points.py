@@ -8,6 +8,7 @@ from gptexp.analysis.groups import Statistic, gathered
 from gptexp.analysis.labels import short_label, short_names
 from gptexp.analysis.optimum import Optimum, optimum
 from gptexp.analysis.scale import Scale, scale_of
+from gptexp.analysis.units import NATS
 from gptexp.report.results import Results
 
 SIZE_KEYS = ("model.name", "model.n_layer", "model.n_head", "model.n_embd")
@@ -21,12 +22,13 @@ FEW = 3  # values of a key that make a curve
 
 @dataclass(frozen=True)
 class Point:
-    """A group that has a best loss; losses in nats per token."""
+    """A group that has a best loss."""
 
     label: str
     at: dict[str, Any]  # config keys that vary, and of COUNTED what is known
     best: Statistic
     height: Statistic | None  # of the cliff
+    unit: str = NATS  # of both
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ def points(results: Results) -> list[Point]:
                 at[key] = count
         if len(kinds) > 1:  # which may follow from the name of a model
             at["model.kind"] = group.runs[0].config.get("model.kind")
-        made.append(Point(results.label(group), at, best, group.statistic("height")))
+        height = group.statistic("height")
+        made.append(Point(results.label(group), at, best, height, results.unit))
     return made
 
 

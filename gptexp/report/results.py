@@ -5,7 +5,7 @@ baseline, a fitted law) is gathered here, as one more function of Results.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from gptexp.analysis.cliff import CurvePoint
 from gptexp.analysis.groups import Group
 from gptexp.analysis.labels import label_runs, short_label, telling
 from gptexp.analysis.records import Run
+from gptexp.analysis.units import BITS, NATS, curve_in_bits, in_bits, unit
 from gptexp.config import BUDGETS
 from gptexp.errors import DamagedError, Problem, StorageError
 from gptexp.runs.lines import Lines
@@ -32,7 +33,7 @@ Item = TypeVar("Item")
 class Record:
     """A run with what its other files say; None where they do not."""
 
-    run: Run
+    run: Run  # its losses, and those of the curve, in the unit of the results
     curve: list[CurvePoint]
     manifest: Manifest  # without the patch and the digests of the sources
     flops: float | None  # of the whole training; of a finished run only
@@ -67,6 +68,7 @@ class Bundle:
     unfinished: list[bool]  # by curve: whether its run is not done
     band: tuple[list[float], list[float]] | None  # of a mean: lowest and highest validation loss
     capped: bool = False  # whether evaluations in training judge a part of the targets
+    unit: str = NATS  # of the losses
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Results:
     groups: list[Group]
     damaged: list[Problem]  # files of the runs
     notes: list[str]  # of curves that are left out
+    unit: str  # of all losses: BITS where the runs have several tokenizers
+    runs: list[Run]  # as tables tell them, in NATS
 
     def label(self, group: Group) -> str:
         """The group in words; a run that is the only one by its name."""
@@ -94,9 +98,10 @@ def read_results(*folders: Path) -> Results:
     """The runs of folders, or of run directories; raises ConfigError where there is none."""
     runs, damaged = records.collect(folders)
     notes: list[str] = []
-    by = telling(runs)
-    by_path = {run.path: _record(run, notes) for run in runs}
-    return Results(folders, by, by_path, groups.group(runs, by), damaged, notes)
+    by, told_in = telling(runs), unit(runs)
+    by_path = {run.path: _record(run, told_in, notes) for run in runs}
+    grouped = groups.group([record.run for record in by_path.values()], by)
+    return Results(folders, by, by_path, grouped, damaged, notes, told_in, runs)
 
 
 def bundles(results: Results) -> tuple[list[Bundle], int]:
@@ -107,7 +112,10 @@ def bundles(results: Results) -> tuple[list[Bundle], int]:
     """
     gathered = _with_curves(results)
     one_by_one = sum(len(records) for *_, records in gathered) <= MOST_RUNS
-    made = [(_one_by_one if one_by_one else _mean)(*of_group) for of_group in gathered]
+    made = [
+        replace((_one_by_one if one_by_one else _mean)(*of_group), unit=results.unit)
+        for of_group in gathered
+    ]
     by_loss = sorted(range(len(made)), key=lambda number: made[number].best)
     return [made[number] for number in sorted(spread(by_loss, MOST_GROUPS))], len(made)
 
@@ -125,12 +133,14 @@ def thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
     return [point for point in curve if point.step in kept]
 
 
-def _record(run: Run, notes: list[str]) -> Record:
+def _record(run: Run, told_in: str, notes: list[str]) -> Record:
     summary = read_summary(run.path) if run.done else None
     curve, damage = cliff.read_curve(run.path)
     notes += damage
+    if told_in == BITS:
+        curve = curve and curve_in_bits(run, curve)
     return Record(
-        run=run,
+        run=in_bits(run) if told_in == BITS else run,
         curve=curve,
         manifest=_manifest(run),
         flops=summary["flops"] if summary else None,

@@ -5,18 +5,28 @@ from typing import Any
 import numpy as np
 
 from gptexp import plugins
-from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig, TokenizerConfig
+from gptexp.config import (
+    BPETokenizerConfig,
+    ByteTokenizerConfig,
+    CharTokenizerConfig,
+    GPT2TokenizerConfig,
+    TokenizerConfig,
+)
 from gptexp.errors import CheckpointError, Problem
-from gptexp.tokenizers import own
+from gptexp.tokenizers import merges, own
 from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.bpe import BytePairTokenizer
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
 
 
-def build_tokenizer(cfg: TokenizerConfig, text: str, characters: str) -> Tokenizer:
-    """The tokenizer that the config asks for; a vocabulary is that of the whole corpus.
+def build_tokenizer(
+    cfg: TokenizerConfig, text: str, characters: str, training_text: str
+) -> Tokenizer:
+    """The tokenizer that the config asks for; raises ConfigError and DataError.
 
-    `characters` are those of `text`, in the order that its format gives them.
+    Characters are those of the whole corpus, in the order that its format gives them; what is
+    learned is learned from `training_text`, its part for training at data.fraction=1.
     """
     if (plugin := plugins.own(cfg)) is not None:
         return own.build(plugin, cfg, text)
@@ -25,6 +35,10 @@ def build_tokenizer(cfg: TokenizerConfig, text: str, characters: str) -> Tokeniz
             return CharTokenizer(characters)
         case ByteTokenizerConfig():
             return ByteTokenizer()
+        case BPETokenizerConfig():
+            return BytePairTokenizer(cfg.name, merges.learned(training_text, cfg.vocab_size))
+        case GPT2TokenizerConfig():
+            return BytePairTokenizer(cfg.name, merges.published())
     raise TypeError(f"no tokenizer for {type(cfg).__name__}")
 
 
@@ -35,6 +49,8 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
             return CharTokenizer(characters)
         case {"name": "byte"}:
             return ByteTokenizer()
+        case {"name": "bpe" | "gpt2" as name, "merges": str(lines)}:
+            return BytePairTokenizer.from_dict(name, lines)
         case {"name": str(name)} if plugin := plugins.named("tokenizer", name):
             return own.from_dict(plugin, state)
     raise CheckpointError(
@@ -59,4 +75,8 @@ def vocabulary_difference(checkpoint: Tokenizer, config: Tokenizer) -> str:
             words += f", only in the config {name_characters(new)}"
         if not len(lost) and not len(new):
             words += ", the same ones in another order"
+    elif isinstance(checkpoint, BytePairTokenizer) and isinstance(config, BytePairTokenizer):
+        pairs = zip(checkpoint.merges.splitlines(), config.merges.splitlines(), strict=False)
+        same = next((n for n, (theirs, ours) in enumerate(pairs) if theirs != ours), None)
+        words += "" if same is None else f", other ones after the first {256 + same:,}"
     return words

@@ -15,13 +15,7 @@ class ByteTokenizer(Tokenizer):
     vocab_size = 256
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        try:
-            data = text.encode()
-        except UnicodeEncodeError as error:
-            raise DataError(
-                Problem("text", f"has no UTF-8 form at character {error.start}", "type it again")
-            ) from error
-        return np.frombuffer(data, dtype=np.uint8).astype(np.int64)
+        return np.frombuffer(utf_8(text), dtype=np.uint8).astype(np.int64)
 
     def decode(self, ids: NDArray[np.int64] | list[int]) -> str:
         """The text of `ids`; bytes that are not UTF-8 (a model may sample such) become U+FFFD."""
@@ -35,3 +29,12 @@ class ByteTokenizer(Tokenizer):
 
     def describe(self) -> str:
         return "256 bytes"
+
+
+def utf_8(text: str) -> bytes:
+    """The bytes of a text; raises DataError for half a surrogate pair, which has none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        what = f"has no UTF-8 form at character {error.start}"
+        raise DataError(Problem("text", what, "type it again")) from error

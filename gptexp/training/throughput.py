@@ -46,7 +46,7 @@ def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
     in_part = on_cpu and not cfg.compile
     rows = min(cfg.batch_size, few) if in_part else cfg.batch_size
     batch = Batch(*(part[:rows] for part in corpus.batch(0)))
-    at_once = rows_at_once(cfg.eval_batch_size, corpus.block_size, runtime)
+    at_once = rows_at_once(cfg.eval_batch_size, corpus.block_size, model.vocab_size, runtime)
     inputs, targets = next(iter(corpus.windows("val", min(at_once, few) if on_cpu else at_once)))
 
     def train(count: int = rows) -> None:

@@ -97,10 +97,10 @@ def test_the_boundary_is_the_vocabulary_s_last_character():
     text, _ = tokenized(["ba", "a\tb", "é", " b a"])
     documents = Documents(settings())
     characters = documents.characters(text)
-    made = build_tokenizer(CharTokenizerConfig(name="char"), text, characters)
+    made = build_tokenizer(CharTokenizerConfig(name="char"), text, characters, text)
     assert made.characters == characters == "\t abé\n"
     assert documents.end(made) == made.vocab_size - 1
-    of_bytes = build_tokenizer(ByteTokenizerConfig(name="byte"), text, characters)
+    of_bytes = build_tokenizer(ByteTokenizerConfig(name="byte"), text, characters, text)
     assert documents.end(of_bytes) == 10
 
 

@@ -31,6 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from small_runs import CHOICES, CONF, ONE_LINE, ROOT, SMALL, Result, cached
 from wandb_runs import harmless
 
+from gptexp import assets
 from gptexp.cli.app import main
 from gptexp.config import Config, compose
 from gptexp.config.words import as_typed
@@ -91,6 +92,13 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
     monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be made again is kept in a folder of the test; assets are where they are."""
+    monkeypatch.setenv("GPTEXP_DATA_DIR", str(assets.cache_folder()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user-cache"))
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from small_runs import ONE_LINE, problem_lines
 from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig
 from gptexp.errors import CheckpointError, DataError
 from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.bpe import BytePairTokenizer
 from gptexp.tokenizers.build import build_tokenizer, tokenizer_from_dict
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.char import CharTokenizer
@@ -54,8 +55,11 @@ def random_texts(count: int) -> list[str]:
 TEXTS = CURATED + random_texts(200)
 
 
-def both(text: str) -> list[Tokenizer]:
-    return [CharTokenizer.of(text), ByteTokenizer()]
+BYTE_PAIRS = [BytePairTokenizer(name, "Ġ t\nh e\nĠt he\nÃ ©\nĊ Ċ") for name in ("bpe", "gpt2")]
+
+
+def each(text: str) -> list[Tokenizer]:
+    return [CharTokenizer.of(text), ByteTokenizer(), *BYTE_PAIRS]
 
 
 def test_the_random_texts_hold_astral_and_combining_characters():
@@ -66,13 +70,13 @@ def test_the_random_texts_hold_astral_and_combining_characters():
 
 @pytest.mark.parametrize("text", CURATED)
 def test_decode_of_encode_is_the_text(text):
-    for tokenizer in both(text):
+    for tokenizer in each(text):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
 def test_decode_of_encode_is_the_text_for_any_unicode():
     for text in TEXTS:
-        for tokenizer in both(text):
+        for tokenizer in each(text):
             ids = tokenizer.encode(text)
             assert tokenizer.decode(ids) == text
             assert tokenizer.decode(ids.tolist()) == text
@@ -80,7 +84,7 @@ def test_decode_of_encode_is_the_text_for_any_unicode():
 
 def test_ids_are_int64_below_the_vocabulary_size():
     for text in TEXTS[1:]:
-        for tokenizer in both(text):
+        for tokenizer in each(text):
             ids = tokenizer.encode(text)
             assert ids.dtype == np.int64
             assert ids.ndim == 1
@@ -90,7 +94,7 @@ def test_ids_are_int64_below_the_vocabulary_size():
 
 def test_a_tokenizer_survives_its_trip_through_json():
     for text in TEXTS:
-        for tokenizer in both(text):
+        for tokenizer in each(text):
             copy = tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict())))
             assert type(copy) is type(tokenizer)
             assert copy.vocab_size == tokenizer.vocab_size
@@ -101,7 +105,7 @@ def test_a_tokenizer_survives_its_trip_through_json():
 
 def test_byte_lengths_sum_to_the_length_of_the_utf_8_form():
     for text in TEXTS:
-        for tokenizer in both(text):
+        for tokenizer in each(text):
             lengths = tokenizer.byte_lengths()
             assert lengths.shape == (tokenizer.vocab_size,)
             assert lengths[tokenizer.encode(text)].sum() == len(text.encode())
@@ -171,17 +175,18 @@ def test_of_many_unknown_characters_a_few_are_named_and_the_rest_counted():
 
 @pytest.mark.parametrize("text", ["\udcff", "ab\ud83d"])
 def test_a_lone_surrogate_as_the_shell_passes_on_a_byte_that_is_no_text_is_refused(text):
-    for tokenizer in both("ab"):
+    for tokenizer in each("ab"):
         with pytest.raises(DataError) as caught:
             tokenizer.encode(text)
         str(caught.value).encode()  # the message itself can be printed
 
 
 def test_build_dispatches_on_the_section():
-    chars = build_tokenizer(CharTokenizerConfig(name="char"), "aab", "ba")
+    chars = build_tokenizer(CharTokenizerConfig(name="char"), "aab", "ba", "aa")
     assert isinstance(chars, CharTokenizer)
     assert chars.characters == "ba"  # in the order that the format gives
-    assert isinstance(build_tokenizer(ByteTokenizerConfig(name="byte"), "ab", "ab"), ByteTokenizer)
+    of_bytes = build_tokenizer(ByteTokenizerConfig(name="byte"), "ab", "ab", "")
+    assert isinstance(of_bytes, ByteTokenizer)
 
 
 @pytest.mark.parametrize(
