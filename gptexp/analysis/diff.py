@@ -34,7 +34,7 @@ WIDE = 60  # characters of a value that are shown
 
 DIGEST = re.compile(r"[0-9a-f]{40,}")  # of a commit or a file; its first digits are enough
 
-_OTHER_TOKENS = "        losses per token are not compared, of other tokens"
+OTHER_TOKENS = "        losses per token are not compared: the runs have other tokens"
 
 Pair = tuple[str, Any, Any]  # a name, and its values in the two runs
 
@@ -128,7 +128,7 @@ def _compare_runs(a: Path, b: Path) -> list[str]:
         *_section("environment", _environment(manifests)),
         *_losses(parting),
         *([_not_compared(left, right)] if apart else []),
-        *([_OTHER_TOKENS] if told_in == BITS else []),
+        *([OTHER_TOKENS] if told_in == BITS else []),
         *(f"        {damage}" for lines in journals for damage in lines.damage()),
         *_weights(summaries, parting),
     ]

@@ -92,7 +92,7 @@ def _chosen(choice: str, folder: Path) -> Found:
             done = [run for run in map(in_bits, done) if run.best is not None]
         run = min(done, key=lambda run: (run.best, run.path))
         why = f"the best of {len(done):,} at {run.best:.4f}"
-        why += f" {BITS}, which compares their tokenizers" if told == BITS else ""
+        why += f" {BITS}, which compares their tokens" if told == BITS else ""
     label = label_runs(runs)[run.path]
     return Found(run.path, why if label == run.path.name else f"{label}, {why}", tuple(notes))
 

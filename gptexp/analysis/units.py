@@ -25,9 +25,7 @@ def mixed_tokens(runs: Sequence[Run]) -> list[str]:
     """A note where the runs' tokens differ; else none."""
     if unit(runs) == NATS:
         return []
-    kinds = dict.fromkeys(
-        " ".join(str(p) for p in vocabulary(run) if p is not None) for run in runs
-    )
+    kinds = sorted({" ".join(str(p) for p in vocabulary(r) if p is not None) for r in runs})
     return [
         f"several tokenizers ({', '.join(kinds)}): best, val, final, height and test are {NATS}, "
         f"and compare within one of them alone; bpb, the best in {BITS}, compares them all"

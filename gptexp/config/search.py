@@ -159,6 +159,9 @@ def space(
     if any(override.key_or_group == "name" for override in searched):
         what = "the runs of a search lie in one folder, beside its study"
         raise ConfigError(Problem("name", what, "name=NAME"))
+    if any(override.key_or_group.partition(".")[0] == "tokenizer" for override in searched):
+        what = "a search goes by losses per token, which compare within one tokenizer alone"
+        raise ConfigError(Problem("tokenizer", what, "one tokenizer, and a search for each"))
     fixed = single(override for override in found.values() if not override.is_sweep_override())
     return Space(fixed, [_dimension(override) for override in searched])
 

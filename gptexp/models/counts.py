@@ -32,12 +32,13 @@ def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
 def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int, device: str) -> int:
     """Bytes that training in float32 needs at least on a `device` such as `cpu`, an estimate.
 
-    Weights, gradients and two moments; per token what the backward pass reads again; logits and
-    their gradient. `python -m benchmarks.speed --parts memory` sets it beside what a run takes.
+    Weights, gradients and two moments; per token what the backward pass reads again; logits, the
+    logarithms of their probabilities, and the gradients of both. `python -m benchmarks.speed
+    --parts memory` sets it beside what a run takes.
     """
     weights, kind = total_parameters(cfg, vocab_size), model_class(cfg)
     with plugins.running(plugins.own(cfg)):
-        per_token = kind.saved_activations(cfg) + 2 * vocab_size
+        per_token = kind.saved_activations(cfg) + 4 * vocab_size
         if device == "cpu":
             per_token += kind.saved_by_dropout(cfg)
     return FLOAT * (4 * weights + batch_size * cfg.block_size * per_token)

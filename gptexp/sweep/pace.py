@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 
-from gptexp.config import Config
+from gptexp.config import BPETokenizerConfig, Config, GPT2TokenizerConfig, TokenizerConfig
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import LAST
 from gptexp.runs.state import RunState
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # between two looks at what other processes train
 
-# Tokens of a vocabulary, and of a text: of costs, ratios are all that counts.
+# Tokens of a vocabulary that is not known, and of a text: of costs, ratios are all that counts.
 VOCABULARY, TEXT = 100, 1_000_000
 
 
@@ -78,7 +78,7 @@ class Pace:
     @cached_property
     def costs(self) -> list[float]:
         """FLOPs of each job, but for a factor that all have in common."""
-        kinds = {repr((c.model, c.trainer, c.data.fraction)) for c in self.configs}
+        kinds = {repr((c.model, c.tokenizer, c.trainer, c.data.fraction)) for c in self.configs}
         return [cost(config) if len(kinds) > 1 else 1.0 for config in self.configs]
 
     @contextmanager
@@ -115,7 +115,7 @@ class Pace:
 
 
 def cost(config: Config) -> float:
-    """FLOPs of a run on a text and in a vocabulary of common sizes."""
+    """FLOPs of a run on a text of a common size."""
     from gptexp.models.counts import flops_per_token  # torch
 
     cfg = config.trainer
@@ -127,4 +127,14 @@ def cost(config: Config) -> float:
     elif cfg.max_epochs is not None:
         tokens = cfg.max_epochs * config.data.fraction * TEXT
     # An own model, of a table alone, may say 0, of which nothing is a share.
-    return max(1, flops_per_token(config.model, VOCABULARY)) * tokens
+    return max(1, flops_per_token(config.model, _vocabulary(config.tokenizer))) * tokens
+
+
+def _vocabulary(cfg: TokenizerConfig) -> int:
+    """The tokens of a vocabulary, about, without its text."""
+    match cfg:
+        case BPETokenizerConfig():
+            return cfg.vocab_size
+        case GPT2TokenizerConfig():
+            return 50_257
+    return VOCABULARY

@@ -22,6 +22,8 @@ DARK = (8, 48, 107)  # of a weight of 1; 0 is white
 
 MOST_BARS = 24  # tokens in the picture of what follows
 
+LONGEST = 10  # characters of a token's name
+
 WIDTH, HEIGHT = 720, 260
 
 LEFT, TOP, BOTTOM = 44, 26, 24  # pixels around the bars
@@ -35,16 +37,18 @@ def attention(probe: Probe, layer: int) -> Image.Image:
     heads, time = maps.shape[:2]
     columns, side = min(heads, COLUMNS), time * CELL
     rows = -(-heads // columns)
-    size = (LABEL + columns * (side + GAP), rows * (TITLE + side + TITLE))
+    tokens = [_cut(token) for token in probe.tokens]
+    label = max([LABEL, *(int(_font(8).getlength(token)) + 6 for token in tokens)])
+    size = (label + columns * (side + GAP), rows * (TITLE + side + TITLE))
     image = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(image)
     for head in range(heads):
         row, column = divmod(head, columns)
-        left, top = LABEL + column * (side + GAP), TITLE + row * (TITLE + side + TITLE)
+        left, top = label + column * (side + GAP), TITLE + row * (TITLE + side + TITLE)
         image.paste(_shaded(maps[head]).resize((side, side), Image.Resampling.NEAREST), (left, top))
         pen.rectangle((left, top, left + side, top + side), outline="black")
         pen.text((left + side / 2, top - 3), f"head {head + 1}", "black", _font(11), anchor="ms")
-        for place, token in enumerate(probe.tokens):
+        for place, token in enumerate(tokens):
             along = place * CELL + CELL / 2
             short = token if len(token) == 1 else "·"
             pen.text((left + along, top + side + 2), short, "black", _font(8), anchor="mt")
@@ -73,9 +77,12 @@ def following(probe: Probe) -> Image.Image:
             pen.rectangle((left, top, left + bar - 1, floor), fill=color)
         label = f"temperature {temperature:g}"
         pen.text((WIDTH - 4, TOP + 2 + 14 * number), label, color, _font(11), anchor="rt")
-    for place, token in enumerate(likeliest):
+    names = [_cut(probe.vocabulary[token]) for token in likeliest]
+    crowded = any(_font(11).getlength(name) > group for name in names)  # then in two lines
+    for place in range(len(names)):
         middle = LEFT + (place + 0.4) * group
-        pen.text((middle, floor + 4), probe.vocabulary[token], "black", _font(11), anchor="mt")
+        line = floor + 2 + (11 * (place % 2) if crowded else 2)
+        pen.text((middle, line), names[place], "black", _font(9 if crowded else 11), anchor="mt")
     title = f"probability of what follows {''.join(probe.tokens)}"
     pen.text((LEFT, 4), title, "black", _font(11), anchor="lt")
     return image
@@ -94,6 +101,11 @@ def png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, format="PNG")
     return file.getvalue()
+
+
+def _cut(token: str) -> str:
+    """A token that is as short as a picture has room for."""
+    return token if len(token) <= LONGEST else f"{token[: LONGEST - 1]}…"
 
 
 def _shaded(weights: np.ndarray) -> Image.Image:

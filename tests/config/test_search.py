@@ -62,6 +62,8 @@ def test_a_value_is_as_one_would_type_it(dimension, value, text):
         (["optim.lr=tag(log,interval(0,1))"], "the lower end first, above 0, and finite"),
         (["optim.lr=interval(0,inf)"], "and finite"),
         (["name=a,b"], "name: the runs of a search lie in one folder, beside its study"),
+        (["tokenizer=char,byte"], "tokenizer: a search goes by losses per token, which compare"),
+        (["tokenizer.vocab_size=range(300,400)"], "tokenizer: a search goes by losses per token"),
         (["seed=range(5,5)"], r"seed: range\(5,5\) holds no value"),
     ],
 )

@@ -32,6 +32,7 @@ def write_run(
     metrics: list[dict[str, Any]] | None = None,
     resumes: list[dict[str, Any]] | None = None,
     test: float | None = None,
+    bpb: float = 3.0,  # of every loss
     params: int = 809856,
     train_tokens: int = 900,
     sample: str = "to be or not to be " * 25,
@@ -71,7 +72,7 @@ def write_run(
     rows = curve(best or 2.0) if metrics is None else metrics
     put(path, "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     if state == "done":
-        summary = result(seed, best, test) | {"sample": sample}
+        summary = result(seed, best, test, bpb) | {"sample": sample}
         summary |= {} if old else {"ngrams": ngrams}
         summary["params"] = {"total": params, "non_embedding": max(0, params - 16512)}
         if not old:
@@ -104,12 +105,12 @@ def put(path: Path, name: str, text: str) -> None:
     (path / name).write_text(text, encoding="utf-8")
 
 
-def result(seed: int, best: float | None, test: float | None) -> dict[str, Any]:
+def result(seed: int, best: float | None, test: float | None, bpb: float = 3.0) -> dict[str, Any]:
     """The rest of summary.json: best at step 1000 + seed, ended 0.5 higher."""
 
     def evaluation(step: int, loss: float | None, name: str) -> dict[str, Any]:
         digest = hashlib.sha256(f"{name} {seed} {best}".encode()).hexdigest()
-        losses = {"val_loss": loss, "val_bpb": 3.0, "train_loss": loss}
+        losses = {"val_loss": loss, "val_bpb": bpb, "train_loss": loss}
         seen = {"step": step, "tokens": 9 * step, "epochs": step / 100}
         return {**seen, **losses, "weights_sha256": digest}
 
@@ -126,7 +127,7 @@ def result(seed: int, best: float | None, test: float | None) -> dict[str, Any]:
         "best": None if best is None else evaluation(1000 + seed, best, "best"),
         "final": evaluation(2000, None if best is None else best + 0.5, "final"),
         "cliff": None if best is None else fall,
-        "test": None if test is None else {"loss": test, "bpb": 3.0},
+        "test": None if test is None else {"loss": test, "bpb": bpb},
     }
 
 

@@ -138,8 +138,17 @@ def test_I1_what_is_no_list_of_losses_is_damage(tmp_path, counted):
     assert of(tmp_path / "a").losses == COUNTED
 
 
-def test_tokens_of_no_fixed_length_have_none(tmp_path):
-    add(tmp_path / "a", tokenizer__name="bpe")
+def test_byte_pairs_are_counted_as_tokens(tmp_path):
+    add(tmp_path / "a", tokenizer__name="bpe", tokenizer__vocab_size=512)
+    assert of(tmp_path / "a") == ngram_baselines.NgramBaselines(
+        COUNTED, "tokens", 500, largest=False
+    )
+    add(tmp_path / "a", seed=1, tokenizer__name="bpe", tokenizer__vocab_size=1024)
+    assert of(tmp_path / "a") is None, "of two vocabularies"
+
+
+def test_tokens_of_own_code_have_none(tmp_path):
+    add(tmp_path / "a", tokenizer__name="syllables")
     assert of(tmp_path / "a") is None
 
 
