@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
+from gptexp.errors import CheckpointError, DataError, Problem
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.byte import utf_8
 
@@ -26,7 +26,7 @@ class BytePairTokenizer(Tokenizer):
     def __init__(self, name: str, merges: str) -> None:
         """`merges` has a line for each, `Ġ t`, in GPT-2's signs for bytes.
 
-        Raises ConfigError without the library, DataError for a line that joins what is not there.
+        Raises DataError without the library, and for a line that joins what is not there.
         """
         library = imported()
         self.name, self.merges = name, merges
@@ -65,7 +65,11 @@ class BytePairTokenizer(Tokenizer):
 
     @classmethod
     def from_dict(cls, name: str, merges: str) -> "BytePairTokenizer":
-        """The tokenizer of a checkpoint; raises CheckpointError for merges that do not fit."""
+        """The tokenizer of a checkpoint; raises CheckpointError for merges that do not fit.
+
+        Without the library, DataError.
+        """
+        imported()
         try:
             return cls(name, merges)
         except DataError as error:
@@ -75,12 +79,12 @@ class BytePairTokenizer(Tokenizer):
 
 
 def imported() -> Any:
-    """The library; raises ConfigError where it is not installed."""
+    """The library; raises DataError where it is not installed."""
     try:
         import tokenizers  # a tenth of a second, for these tokenizers alone
     except ImportError as error:
         what = "byte pairs need Hugging Face tokenizers, which is not installed"
-        raise ConfigError(Problem("tokenizer", what, "pip install -e '.[bpe]'")) from error
+        raise DataError(Problem("tokenizer", what, "pip install -e '.[bpe]'")) from error
     return tokenizers
 
 

@@ -38,7 +38,7 @@ def published() -> str:
 def learned(text: str, vocab_size: int) -> str:
     """The merges that make `vocab_size` tokens of a text, a line for each; cached by its content.
 
-    Raises ConfigError where the text has not as many pairs that occur twice, or without the
+    Raises ConfigError where the text has not as many pairs that occur twice, DataError without the
     library.
     """
     key = hashlib.sha256(f"{RULES} {vocab_size}\n{text}".encode()).hexdigest()

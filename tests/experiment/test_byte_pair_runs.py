@@ -1,6 +1,7 @@
 """Runs whose tokens are byte pairs: trained, resumed, started from, judged, looked into."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,15 @@ def test_a_run_is_read_back_judged_sampled_and_explained(trained: Path) -> None:
     shown = explain(str(trained), [], "hello")
     assert "264 tokens in the vocabulary" in shown
     assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_a_run_is_not_read_without_the_library_and_the_line_says_how(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(GptexpError) as refused:
+        load_run(trained)
+    assert only(problem_lines(refused.value)).endswith("Fix: pip install -e '.[bpe]'")
 
 
 def test_init_from_brings_its_byte_pairs_to_another_text(

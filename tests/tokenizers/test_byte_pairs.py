@@ -333,8 +333,9 @@ def test_the_difference_of_two_vocabularies_says_where_they_part():
 
 def test_without_the_library_the_line_has_the_command_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    for make in (learned, lambda: BytePairTokenizer("gpt2", MADE_UP)):
-        with pytest.raises(ConfigError) as caught:
+    state = {"name": "gpt2", "merges": MADE_UP}
+    for make in (learned, lambda: tokenizer_from_dict(state)):
+        with pytest.raises(DataError) as caught:
             make()
         assert problem_lines(caught.value) == [
             "tokenizer: byte pairs need Hugging Face tokenizers, which is not installed. "
