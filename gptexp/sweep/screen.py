@@ -44,12 +44,17 @@ def show_untold(points: Sequence[SweepPoint]) -> None:
 
 
 def table(points: Sequence[SweepPoint]) -> str:
-    """What became of each point, the best first, and those without a result last."""
+    """What became of each point, the best first, and those without a result last.
+
+    Of several tokenizers none is the best: a loss per token compares nothing between them.
+    """
     counts = Counter(point.outcome.state for point in points)
     summed = ", ".join(f"{count} {state}" for state, count in counts.items())
     title = f"{len(points)} point{'s' if len(points) != 1 else ''}: {summed}"
     rows = [("state", "best val", "#", "point", "run")]
-    for number, point in sorted(enumerate(points, start=1), key=lambda both: _rank(both[1])):
+    by_loss = not _tokenizers_vary(points)
+    ranks = {id(point): _rank(point) if by_loss else _rank(point)[:1] for point in points}
+    for number, point in sorted(enumerate(points, start=1), key=lambda both: ranks[id(both[1])]):
         outcome = point.outcome
         name = outcome.path.name if outcome.path else ""
         said = outcome.error.removeprefix(f"{outcome.state}: ")
@@ -64,9 +69,15 @@ def show_end(points: Sequence[SweepPoint]) -> None:
     finished = [point for point in points if point.outcome.best_val_loss is not None]
     if len(points) == 1 or not finished:
         return
-    best = min(finished, key=_rank)
-    run = best.outcome.path
-    log.info("\nbest    %s at %s: %s", _best(best.outcome), best.label, run)
+    if _tokenizers_vary(finished):
+        run = None
+        log.info(
+            "\nbest    by bits per byte, which gptexp table has: these are of several tokenizers"
+        )
+    else:
+        best = min(finished, key=_rank)
+        run = best.outcome.path
+        log.info("\nbest    %s at %s: %s", _best(best.outcome), best.label, run)
     for place, line in enumerate(_next(finished, run)):
         log.info("%-7s %s", "" if place else "next", line)
 
@@ -82,7 +93,8 @@ def _next(points: Sequence[SweepPoint], best: Path | None) -> list[str]:
     configs = [point.config for point in points if isinstance(point.config, Config)]
     names = {config.name for config in configs}
     folder = OUTPUTS / names.pop() if len(names) == 1 else OUTPUTS
-    lines = [f"gptexp table {folder}", f"gptexp report {folder}", f"gptexp sample {best}"]
+    sampled = best or f"best:{folder}"
+    lines = [f"gptexp table {folder}", f"gptexp report {folder}", f"gptexp sample {sampled}"]
     if any(config.logger.tensorboard for config in configs):
         lines.append(f"gptexp tensorboard {folder}")
     if any(_to_sync(point) for point in points):
@@ -100,6 +112,11 @@ def _to_sync(point: SweepPoint) -> bool:
         return False
     offline = path.glob("wandb/offline-run-*")
     return any(not any(folder.glob("*.synced")) for folder in offline)
+
+
+def _tokenizers_vary(points: Sequence[SweepPoint]) -> bool:
+    """Whether the points have losses per token of several kinds."""
+    return len({repr(p.config.tokenizer) for p in points if isinstance(p.config, Config)}) > 1
 
 
 def _rank(point: SweepPoint) -> tuple[bool, float]:

@@ -128,6 +128,14 @@ def test_the_table_has_the_best_first_and_what_to_type_is_below_it(runs):
     ]
 
 
+def test_of_several_tokenizers_no_point_is_the_best(runs):
+    result = runs("tokenizer=byte,char", "trainer.max_steps=2")
+    assert [row.number for row in rows(result.out)] == [1, 2], "in the order of the command"
+    end = result.out.partition("\nbest    ")[2].splitlines()
+    assert end[0] == "by bits per byte, which gptexp table has: these are of several tokenizers"
+    assert end[-1].strip() == "gptexp sample best:outputs/default"
+
+
 def test_a_sweep_without_a_result_ends_with_its_table(runs):
     result = runs("model.n_head=3,5")
     assert "best " not in result.out.partition("state")[2].partition("\n")[2]
