@@ -9,6 +9,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from gptexp.analysis.groups import gathered, statistic
 from gptexp.analysis.records import Run, mixed
+from gptexp.analysis.units import BITS, unit
 from gptexp.tracking.event_file import EventFile
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ def _curve(fraction: str, runs: Sequence[Run]) -> dict[int, list[Run]]:
     words = f"runs of one size differ in {', '.join(keys)}" if keys else ""
     if len({run.config.get("model.kind") for run in runs}) > 1:
         words = "its runs differ in model.kind"
+    if unit(runs) == BITS:
+        words = "its runs have several tokenizers"
     if words:
         log.info("TensorBoard has no scaling curve of data.fraction=%s: %s", fraction, words)
         return {}

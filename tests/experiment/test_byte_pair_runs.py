@@ -103,9 +103,10 @@ def test_init_from_of_another_vocabulary_is_refused_in_a_line(
 
 
 def test_a_vocabulary_that_is_too_large_leaves_no_directory(small: Small, tmp_path: Path) -> None:
-    with pytest.raises(GptexpError) as refused:
-        run_experiment(small("tokenizer=bpe", "tokenizer.vocab_size=999999"), tmp_path / "outputs")
-    assert only(problem_lines(refused.value)).startswith("tokenizer.vocab_size: 999,999, and")
+    config = small("tokenizer=bpe", "tokenizer.vocab_size=999999")
+    outcome = run_experiment(config, tmp_path / "outputs")
+    assert outcome.state == "refused"
+    assert outcome.error.startswith("tokenizer.vocab_size: 999,999, and the training text")
     assert not (tmp_path / "outputs").exists()
 
 

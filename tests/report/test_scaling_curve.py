@@ -68,6 +68,15 @@ def test_kinds_of_models_are_not_joined_to_a_curve(tmp_path, runs, caplog):
     assert caplog.messages
 
 
+def test_losses_in_several_tokens_are_not_joined_to_a_curve(tmp_path, runs, caplog):
+    caplog.set_level(logging.INFO, "gptexp")
+    for run in runs:
+        run.config["tokenizer.name"] = "char" if run.params == 1000 else "gpt2"
+    assert draw(tmp_path, runs) == []
+    assert caplog.messages
+    assert all(line.endswith("its runs have several tokenizers") for line in caplog.messages)
+
+
 def test_sizes_that_mix_more_than_seeds_are_left_out_with_a_line(tmp_path, runs, caplog):
     caplog.set_level(logging.INFO, "gptexp")
     draw(tmp_path, runs)
