@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gptexp.analysis import mixing, ngrams
 from gptexp.analysis.columns import OF_PARTS
 from gptexp.analysis.mixing import LogProbs
+from gptexp.analysis.render import render_table
 from gptexp.analysis.table import Row, Table
 from gptexp.data.corpus import Tokens
 from gptexp.data.load import LoadedText
@@ -25,8 +26,6 @@ from gptexp.text import plural
 ORDERS = 8  # of counts, of which one is chosen
 
 HELD_OUT = 0.1  # share of the training text on which counts are weighed, without a test split
-
-HEADS = ["alone", "together", "bits/byte", "gain", "bits/byte", "stderr", "weight"]  # of OF_PARTS
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Part:
     stderr: float | None = None  # standard error of the gain
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ensemble:
     """Several runs as one model, and counts, judged exactly over all targets of a split."""
 
@@ -67,8 +66,11 @@ class Ensemble:
         quiet = {column for column in OF_PARTS if all(row[column] is None for row in rows)}
         if all(part.path is not None for part in self.parts):
             quiet.add("weight")  # all have the same
-        columns, heads = ["part", *OF_PARTS, "path"], ["run", *HEADS, "path"]
-        return Table(columns, rows, self.notes, heads, frozenset({*quiet, "path"}))
+        columns = ["part", *OF_PARTS, "path"]
+        return Table(columns, rows, self.notes, ["run", *columns[1:]], frozenset({*quiet, "path"}))
+
+    def __repr__(self) -> str:
+        return render_table(self.table(), "text")
 
     def _row(self, part: Part) -> Row:
         return {
@@ -77,8 +79,8 @@ class Ensemble:
             "together": part.together,
             "bpb": part.together * self.bits,
             "gain": part.gain,
-            "gain_bpb": None if part.gain is None else part.gain * self.bits,
             "stderr": part.stderr,
+            "gain_bpb": None if part.gain is None else part.gain * self.bits,
             "weight": part.weight,
             "path": None if part.path is None else str(part.path),
         }
@@ -172,10 +174,7 @@ def _weigh(text: LoadedText, mean: LogProbs, to_weigh: LoadedText, held: LogProb
     if len(text.splits.test):
         place = f"the {size} of the test split, which no run was trained on"
     else:
-        place = (
-            f"the last {size} of the training text, not counted for that; the runs were trained on "
-            "them, so counts weigh rather too little"
-        )
+        place = f"the last {size} of the training text, not counted for that, but trained on"
     notes = [
         f"counts: {fit.number + 1}-grams weigh {fit.weight:.3f}, the best on {place}",
         f"hindsight: {best.number + 1}-grams at {best.weight:.3f}, the best on what is judged, "

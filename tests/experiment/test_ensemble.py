@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_runs import only, refusal, summary
 
+import gptexp as package
 from gptexp.analysis import mixing, ngrams
 from gptexp.data.load import load_corpus
 from gptexp.errors import DataError
@@ -258,8 +259,18 @@ def test_a_table_shows_weights_where_they_differ(runs, gptexp):
     assert counted.out.splitlines()[0].split()[-1] == "weight"
     assert "-gram counts" in counted.out
     csv = gptexp("ensemble", *paths, "--counts", "--format", "csv")
-    assert csv.out.startswith("part,alone,together,bpb,gain,gain_bpb,stderr,weight,path\n")
+    assert csv.out.startswith("part,alone,together,bpb,gain,stderr,gain_bpb,weight,path\n")
     assert "hindsight: " in csv.err
+
+
+def test_a_notebook_has_the_ensemble_of_a_folder_or_of_runs(runs, tmp_path, warnings):
+    paths = sorted(runs(f"seed={seed}") for seed in range(3))
+    left = shutil.copytree(paths[0], tmp_path / "seeds" / "open-0123abcd")
+    (left / "summary.json").unlink()
+    made = package.ensemble([tmp_path / "seeds"])
+    assert f"{left}: " in only(warnings())
+    assert made.loss == package.ensemble(package.load_runs(*paths)).loss == ensemble(paths).loss
+    assert len(repr(made).splitlines()) == 6
 
 
 @pytest.mark.parametrize(
