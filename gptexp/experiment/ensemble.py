@@ -176,7 +176,8 @@ def _weigh(text: LoadedText, mean: LogProbs, to_weigh: LoadedText, held: LogProb
     else:
         place = f"the last {size} of the training text, not counted for that, but trained on"
     notes = [
-        f"counts: {fit.number + 1}-grams weigh {fit.weight:.3f}, the best on {place}",
+        f"counts: {fit.number + 1}-grams weigh {fit.weight:.3f}, the best on {place}; runs reach "
+        f"{_loss(held):.4f} there",
         f"hindsight: {best.number + 1}-grams at {best.weight:.3f}, the best on what is judged, "
         f"would give {best.loss:.4f}",
     ]

@@ -164,7 +164,8 @@ def test_the_weight_of_counts_does_not_depend_on_what_is_judged(runs, warnings):
 def test_counts_are_weighed_on_the_test_split_where_there_is_one(runs):
     run = runs("data.test_fraction=0.2")
     val, test = ensemble([run], counts=True), ensemble([run], "test", counts=True)
-    assert "of the test split, which no run was trained on" in val.notes[1]
+    held = len(text_of(run).splits.test) - 1
+    assert f"the {held:,} tokens of the test split, which no run was trained on" in val.notes[1]
     assert "of the training text, not counted for that" in test.notes[1]
     assert test.parts[0].alone == pytest.approx(summary(run)["test"]["loss"], abs=1e-6)
 
