@@ -6,6 +6,7 @@ outcomes = gptexp.train_grid(["name=lr", "optim.lr=1e-3,3e-3", "seed=0,1"])
 runs = gptexp.load_runs("outputs/lr")
 run = gptexp.load("best:outputs/lr")
 run.model, run.tokenizer, run.config, run.metrics, run.summary
+gptexp.ensemble(runs, counts=True).loss
 """
 
 import logging
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from gptexp.analysis.frame import Runs
     from gptexp.analysis.records import Run
     from gptexp.config import Config
+    from gptexp.experiment.ensemble import Ensemble
     from gptexp.inference.load import LoadedRun
     from gptexp.runs.state import Outcome
 
 __version__ = "0.1.0"
 __all__ = [
+    "ensemble",
     "load",
     "load_runs",
     "metric",
@@ -119,6 +122,31 @@ def load(run: "str | Path | Run", device: str = "cpu", plugins: Sequence[str] = 
 
     own.load(_words(plugins, "plugins", "['my_module']"))
     return load_run(find_run(_path(getattr(run, "path", run))).path, device)
+
+
+def ensemble(
+    runs: "Sequence[str | Path | Run]",
+    split: str = "val",
+    *,
+    counts: bool = False,
+    device: str = "cpu",
+    plugins: Sequence[str] = (),
+) -> "Ensemble":
+    """Runs as one model, by the mean of their probabilities, judged exactly on val or test.
+
+    `runs` are each what `load` takes, or a folder, for all that are done in it; damaged ones are
+    warned of. `counts` adds n-grams of the training text. Raises ConfigError where no run, or more
+    than one, is meant, and with a line for each that cannot be read or does not fit the others.
+    """
+    from gptexp import plugins as own
+    from gptexp.analysis.find import find_all
+    from gptexp.experiment import ensemble as together
+
+    own.load(_words(plugins, "plugins", "['my_module']"))
+    found, damaged = find_all([_path(getattr(run, "path", run)) for run in runs])
+    for note in [*damaged, *(note for one in found for note in one.notes)]:
+        log.warning("%s", note)
+    return together.ensemble([one.path for one in found], split, counts=counts, device=device)
 
 
 def _words(

@@ -108,6 +108,9 @@ OWN: dict[str, Callable[[Facts], Any]] = {
 
 OF_GROUPS = ("runs",)  # columns that groups have and runs have not
 
+# Those of the parts of an ensemble.
+OF_PARTS = ("alone", "together", "bpb", "gain", "stderr", "gain_bpb", "weight")
+
 # What the journal of a run that is not done says in place of its summary.
 SO_FAR = {"steps": "step", "tokens": "tokens", "epochs": "epoch", "seconds": "seconds"}
 BEST_SO_FAR = {

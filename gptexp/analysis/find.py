@@ -16,6 +16,7 @@ from gptexp.analysis.units import BITS, in_bits, unit
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import at_home
 from gptexp.runs.directory import OUTPUTS
+from gptexp.runs.state import RunState
 from gptexp.text import listed, nearest, plural
 
 CHOICES = ("latest", "best")  # of the runs in a folder, as in best:FOLDER
@@ -51,12 +52,39 @@ def look_up(words: str | Path) -> Found | None:
     """
     path = at_home(words)
     if os.path.exists(path):  # noqa: PTH110  # it raises nothing
-        is_own = not path.is_dir() or is_run(path) or (path / "checkpoints").is_dir()
-        return Found(path) if is_own else _only(path)
+        return _only(path) if _is_folder(path) else Found(path)
     choice, colon, folder = str(words).partition(":")
     if colon and choice in CHOICES:
         return _chosen(choice, at_home(folder or OUTPUTS))
     return _begun(path)
+
+
+def find_all(words: Sequence[str | Path]) -> tuple[list[Found], list[Problem]]:
+    """The runs that are meant, of a folder all that are done; and what is damaged in folders.
+
+    Raises ConfigError, as find_run does, and for a folder in which none is done.
+    """
+    found: list[Found] = []
+    damaged: list[Problem] = []
+    for word in words:
+        if not _is_folder(at_home(word)):
+            found.append(find_run(word))
+            continue
+        runs, notes = collect([at_home(word)])
+        done = [run for run in runs if run.done]
+        if not done:
+            raise ConfigError(*notes, Problem(word, "holds no run that is done", "name its runs"))
+        others = [run for run in runs if run.state not in (RunState.done, RunState.damaged)]
+        left_out = [Problem(run.path, f"{run.state}, so left out", "name it too") for run in others]
+        found += [Found(run.path, notes=tuple(left_out if run is done[0] else ())) for run in done]
+        damaged += notes
+    return found, damaged
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether a path is there, and a folder that may hold runs but is none."""
+    is_there = os.path.isdir(path)  # noqa: PTH112  # it raises nothing
+    return is_there and not is_run(path) and not (path / "checkpoints").is_dir()
 
 
 def _only(folder: Path) -> Found:

@@ -1,9 +1,11 @@
-"""The exact validation losses of n-gram models, without any tuning: what counting alone reaches.
+"""N-gram models without any tuning: what counting alone predicts, and the losses it reaches.
 
 Witten-Bell interpolation: an order trusts a context the more, the more often it was seen, and the
 less, the more different tokens followed it (Witten and Bell 1991, "The zero-frequency problem";
 Chen and Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling").
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +28,39 @@ def losses(
 ) -> list[float]:
     """Mean negative log-likelihood of `val` by n-grams of order 1, 2, ..., in nats per token.
 
-    Of token w after the context h of n - 1 tokens, and h' the same without its oldest token,
-
-        P_n(w|h) = (c(hw) + u(h) P_{n-1}(w|h')) / (c(h) + u(h)),
-
-    where c counts in `train` [tokens], u(h) is how many different tokens follow h there, and
-    P_0 = 1 / vocab_size; an h that was never seen leaves P_{n-1} as it is. The targets are those
-    of the exact evaluation: all tokens of `val` [tokens] but the first; without any, the list is
-    empty. Before the beginning of an array stands a token of its own, which is never a target.
-
-    `boundary` is a token between documents that no context reaches over: what is older than it
-    counts as the boundary too, so that a document begins alike wherever it stands. `target_mask`
-    [tokens] says which of `val` are targets, where it is not all.
+    See `probabilities`. The targets are those of the exact evaluation: all tokens of `val` [tokens]
+    but the first; without any, the list is empty. `target_mask` [tokens] says which of `val` are
+    targets, where it is not all.
     """
     if target_mask is None:
         target_mask = np.arange(len(val)) > 0
     if not target_mask.any():
         return []
+    by_order = probabilities(train, val, vocab_size, orders=orders, boundary=boundary)
+    return [float(np.log(1 / p[target_mask]).mean()) for p in by_order]
+
+
+def probabilities(
+    train: Ids, val: Ids, vocab_size: int, *, orders: int = ORDERS, boundary: int | None = None
+) -> Iterator[NDArray[np.float64]]:
+    """The probability of each token of `val` [tokens] by n-grams of order 1, 2, ...
+
+    Of token w after the context h of n - 1 tokens, and h' the same without its oldest token,
+
+        P_n(w|h) = (c(hw) + u(h) P_{n-1}(w|h')) / (c(h) + u(h)),
+
+    where c counts in `train` [tokens], u(h) is how many different tokens follow h there, and
+    P_0 = 1 / vocab_size; an h that was never seen leaves P_{n-1} as it is. Before the beginning of
+    an array stands a token of its own, which is never a target.
+
+    `boundary` is a token between documents that no context reaches over: what is older than it
+    counts as the boundary too, so that a document begins alike wherever it stands.
+    """
     size = vocab_size + 1  # with the token before the beginning
     # The context before each token, as a number; and of it the oldest token.
     contexts, val_contexts = np.zeros(len(train), np.int64), np.zeros(len(val), np.int64)
     oldest, val_oldest = train, val
     p = np.full(len(val), 1 / vocab_size)
-    means = []
     for order in range(1, orders + 1):
         if order > 1:
             oldest = _one_older(train, oldest, order - 1, vocab_size, boundary)
@@ -58,8 +70,7 @@ def losses(
             codes = _Codes(contexts * size + oldest, different * size)
             contexts, val_contexts = codes.numbers, codes.find(val_contexts * size + val_oldest)
         p = _interpolated(p, train, val, contexts, val_contexts, size)
-        means.append(float(np.log(1 / p[target_mask]).mean()))
-    return means
+        yield p
 
 
 def _interpolated(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gptexp.analysis.columns import OF_GROUPS, OWN, SUMMARY, Count, Steps
+from gptexp.analysis.columns import OF_GROUPS, OF_PARTS, OWN, SUMMARY, Count, Steps
 from gptexp.analysis.groups import Statistic
 from gptexp.analysis.labels import short_start
 from gptexp.analysis.table import Row, Table
@@ -20,12 +20,15 @@ FORMATS = ("text", "csv", "markdown", "json")
 
 FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the begin of one
 
+MEASURED = (OWN, SUMMARY, OF_GROUPS, OF_PARTS)  # names of columns that are no keys of the config
+
 # How a person reads what was measured, by the last word of a column's name.
 COUNTS = ("step", "steps", "best_step", "tokens", "params", "total", "non_embedding")
 DECIMALS = {"epoch": 2, "epochs": 2, "seconds": 1} | dict.fromkeys(
     ("best", "final", "height", "test", "val", "loss", "train_loss", "val_loss", "eval_loss"), 4
 )
 DECIMALS |= dict.fromkeys(("bpb", "val_bpb", "stderr", "gap", "slope"), 4)
+DECIMALS |= dict.fromkeys(OF_PARTS, 4) | {"weight": 3}
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ def _with_interval(column: str, statistic: Statistic, row: Row) -> str:
 
 
 def _rounded(column: str, value: float) -> str:
-    measured = column in OWN or column in SUMMARY or column in OF_GROUPS or "/" in column
+    measured = "/" in column or any(column in names for names in MEASURED)
     word = re.split("[./]", column)[-1]
     if not measured:
         return f"{value:.12g}"  # a value of the config, as it was given

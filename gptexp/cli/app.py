@@ -57,6 +57,7 @@ VERBS: list[tuple[str, Callable[..., None], str]] = [
     ("export", models.export, "gptexp export latest:outputs/lr --to wandb"),
     ("import", models.import_, "gptexp import model_e16_h4_l1_s1000.json name=mine"),
     ("table", folders.table, "gptexp table outputs/lr --where 'best<2' --sort lr"),
+    ("ensemble", folders.ensemble, "gptexp ensemble outputs/seeds --counts"),
     ("diff", folders.diff, "gptexp diff outputs/adam outputs/sgd"),
     ("tensorboard", folders.tensorboard, "gptexp tensorboard outputs/lr --port 6007"),
 ]

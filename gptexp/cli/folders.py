@@ -1,15 +1,19 @@
-"""The verbs about folders of runs: plan, plot, report, table, diff, tensorboard."""
+"""The verbs about several runs: plan, plot, report, table, ensemble, diff, tensorboard."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptexp.cli.paths import RUN, home, run_or_folder
+from gptexp.cli.models import check_device
+from gptexp.cli.paths import RUN, Plugins, home, run_or_folder, said
 from gptexp.console import show
 from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.files import at_home
 from gptexp.text import printable
+
+if TYPE_CHECKING:
+    from gptexp.analysis.table import Table
 
 
 def plan(
@@ -109,17 +113,57 @@ def table(
             raise ConfigError(Problem("--watch", f"shows text and no {form}", "leave out --format"))
         raise typer.Exit(watch_runs(folders, query))
     made = build_table(folders, query)
-    show(render.render_table(made, form))
-    if form == "csv":  # which holds rows alone
-        for note in made.notes:
-            typer.echo(printable(note), err=True)
+    _show_table(made, form)
     if made.damaged:
         raise typer.Exit(DamagedError.exit_code)
+
+
+def _show_table(table: "Table", form: str) -> None:
+    from gptexp.analysis.render import render_table
+
+    show(render_table(table, form))
+    if form == "csv":  # which holds rows alone
+        for note in table.notes:
+            typer.echo(printable(note), err=True)
 
 
 def _words(text: str) -> list[str]:
     """The words between commas; none of an empty text."""
     return [word.strip() for word in text.split(",")] if text else []
+
+
+def ensemble(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help=f"Checkpoint files, folders for all that are done in them, and runs: {RUN}",
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="val or test.")] = "val",
+    counts: Annotated[
+        bool, typer.Option("--counts", help="With n-gram counts of the training text at the end.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+    form: Annotated[str, typer.Option("--format", help="text, csv, markdown or json.")] = "text",
+    plugins: Plugins = None,
+) -> None:
+    """What runs reach together, by the mean of their probabilities, and what each of them adds.
+
+    Judged exactly, on all of the split, with the best weights of each. Counts are weighed on the
+    test split, else on training text that they have not seen, and never on validation.
+    """
+    from gptexp.analysis import render
+    from gptexp.analysis.find import find_all
+
+    render.check_format(form)
+    check_device(device)
+    found, damaged = find_all(runs)
+    from gptexp.experiment import ensemble as together
+
+    made = together.ensemble([said(one) for one in found], split, counts=counts, device=device)
+    _show_table(made.table(), form)
+    DamagedError.raise_for(damaged)
 
 
 def diff(

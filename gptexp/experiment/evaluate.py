@@ -28,12 +28,8 @@ def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str
     loaded = load_run(run, device)
     config = replace(loaded.config, data=_data(loaded.config.data, overrides))
     check(config)
-    if split == "test" and not config.data.test_fraction:
-        raise ConfigError(Problem("--split", "the text has no test part", "--split val"))
-    sha256 = corpus_digest(config.data)
-    trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
-    if not overrides and trained and trained.get("sha256") != sha256:
-        log.warning("%s has changed since the run was trained on it", config.data.path)
+    check_part(split, config.data)
+    sha256 = corpus_digest(config.data) if overrides else own_digest(run, config.data)
     text, tokenizer = read_corpus(config.data, sha256), loaded.tokenizer
     block_size = config.model.block_size
     if split is None and overrides:
@@ -49,6 +45,21 @@ def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str
         f"error {judged.stderr:.4f}, over {judged.tokens:,} tokens of {cut.source}; "
         f"weights of step {loaded.step:,}"
     )
+
+
+def check_part(split: str | None, data: DataConfig) -> None:
+    """Raise ConfigError for a test part that the text does not have."""
+    if split == "test" and not data.test_fraction:
+        raise ConfigError(Problem("--split", "the text has no test part", "--split val"))
+
+
+def own_digest(run: Path, data: DataConfig) -> str:
+    """The digest of a run's own text, with a warning where that has changed since its training."""
+    sha256 = corpus_digest(data)
+    trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
+    if trained and trained.get("sha256") != sha256:
+        log.warning("%s has changed since the run was trained on it", data.path)
+    return sha256
 
 
 def _data(own: DataConfig, overrides: list[str]) -> DataConfig:

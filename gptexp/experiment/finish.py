@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gptexp.analysis import cliff, ngrams
 from gptexp.analysis.cliff import Cliff
 from gptexp.config import UNITS, Config, to_dict
+from gptexp.data.corpus import Ids
 from gptexp.data.load import LoadedText
 from gptexp.errors import Problem, StorageError
 from gptexp.inference.evaluation import Evaluation
@@ -147,9 +149,7 @@ def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
     tokenizer, sizes = text.tokenizer, [len(text.splits.train), len(text.splits.val)]
     if tokenizer_name not in UNITS or sum(sizes) > MOST_COUNTED:
         return None
-    train, val = (part.astype(np.int64) for part in (text.splits.train, text.splits.val))
-    end = text.format.end(tokenizer)
-    target_mask = text.format.target_mask(val, tokenizer, text.block_size)
+    train, val, end, target_mask = countable(text)
     digest = hashlib.sha256(len(train).to_bytes(8, "little"))
     for part in (train, val, target_mask):
         digest.update(np.ascontiguousarray(part).data)
@@ -159,6 +159,13 @@ def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
             train, val, tokenizer.vocab_size, boundary=end, target_mask=target_mask
         )
     return _KNOWN[key]
+
+
+def countable(text: LoadedText) -> tuple[Ids, Ids, int | None, NDArray[np.bool_]]:
+    """What ngrams takes of a text: both splits, the boundary, and which of `val` are targets."""
+    train, val = (part.astype(np.int64) for part in (text.splits.train, text.splits.val))
+    target_mask = text.format.target_mask(val, text.tokenizer, text.block_size)
+    return train, val, text.format.end(text.tokenizer), target_mask
 
 
 def _finite(value: float | None) -> float | None:

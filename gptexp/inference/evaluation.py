@@ -1,6 +1,7 @@
 """Evaluation without dropout: every target of a split once, in order, or as many as a cap lets."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -55,6 +56,32 @@ class Evaluator:
         byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
         byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX
         sums, sizes, byte_counts = [], [], []
+        for logits, targets in self._passes(split, limit, cap):
+            sums.append(token_losses(logits, targets).sum(dim=1))  # [windows]
+            byte_counts.append(byte_lengths[targets].sum())
+            sizes.append((targets != IGNORE_INDEX).sum(dim=1))  # [windows]
+        nats, counts = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
+        total, tokens = nats.sum().item(), int(counts.sum().item())
+        bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
+        return Evaluation(total / tokens, bpb, standard_error(nats, counts), tokens)
+
+    @torch.no_grad()
+    def each_loss(self, split: str) -> tuple[Tensor, Tensor]:
+        """The loss of each target of `split`, in order [tokens], and targets of windows [windows].
+
+        In nats; float64, on the CPU.
+        """
+        losses, sizes = [], []
+        for logits, targets in self._passes(split):
+            is_target = targets != IGNORE_INDEX
+            losses.append(token_losses(logits, targets)[is_target].cpu().double())
+            sizes.append(is_target.sum(dim=1).cpu())
+        return torch.cat(losses), torch.cat(sizes)
+
+    def _passes(
+        self, split: str, limit: int | None = None, cap: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The logits [windows, time, vocab] and targets [windows, time] of each forward pass."""
         was_training = self.model.training
         self.model.eval()
         rows = rows_at_once(
@@ -63,14 +90,8 @@ class Evaluator:
         for inputs, targets in self.corpus.windows(split, rows, limit, cap):
             with self.runtime.autocast():
                 logits = self.model(inputs)
-            sums.append(token_losses(logits, targets).sum(dim=1))  # [windows]
-            byte_counts.append(byte_lengths[targets].sum())
-            sizes.append((targets != IGNORE_INDEX).sum(dim=1))  # [windows]
+            yield logits, targets
         self.model.train(was_training)
-        nats, counts = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
-        total, tokens = nats.sum().item(), int(counts.sum().item())
-        bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
-        return Evaluation(total / tokens, bpb, standard_error(nats, counts), tokens)
 
     def row(self, cap: int | None = None) -> dict[str, float]:
         """The evaluation of a line of metrics.jsonl, of each split over at most `cap` targets.

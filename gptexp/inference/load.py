@@ -93,13 +93,13 @@ class LoadedRun:
 
     def judged(self, text: LoadedText, split: str) -> Evaluation:
         """The exact loss over a split of a text, in the dtype of the weights."""
-        dtype = Dtype.float64 if _in_float64(self.config) else Dtype.float32
-        cfg = replace(self.config.trainer, device=str(self.device), dtype=dtype)
-        runtime = resolve_runtime(cfg, probe_hardware())
-        corpus = text.corpus(cfg.rows, self.config.seed, runtime.device)
-        evaluator = Evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
         with self._threads():
-            return evaluator.evaluate(split)
+            return self._evaluator(text).evaluate(split)
+
+    def each_loss(self, text: LoadedText, split: str) -> tuple[Tensor, Tensor]:
+        """The loss of each target of a split of a text, and its windows: Evaluator.each_loss."""
+        with self._threads():
+            return self._evaluator(text).each_loss(split)
 
     def sample(
         self,
@@ -175,6 +175,14 @@ class LoadedRun:
             what += f"model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         return torch.from_numpy(ids).to(self.device)
+
+    def _evaluator(self, text: LoadedText) -> Evaluator:
+        """What judges the model, in the dtype of its weights."""
+        dtype = Dtype.float64 if _in_float64(self.config) else Dtype.float32
+        cfg = replace(self.config.trainer, device=str(self.device), dtype=dtype)
+        runtime = resolve_runtime(cfg, probe_hardware())
+        corpus = text.corpus(cfg.rows, self.config.seed, runtime.device)
+        return Evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
 
     def _threads(self) -> AbstractContextManager[None]:
         """No more CPU threads than it was trained with: a small model shares its work out badly."""

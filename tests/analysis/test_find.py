@@ -236,6 +236,7 @@ VERBS = {  # that ask for a run: the rest of their words
     "reproduce": [],
     "export": ["--to=microgpt"],
     "diff": ["outputs"],
+    "ensemble": ["outputs"],
 }
 
 

@@ -78,7 +78,8 @@ def test_the_examples_of_the_page_train_and_are_looked_at(words, command, gptexp
     assert lines[-1]["val/loss"] < lines[0]["val/loss"]
     forget()
     flag = ["--plugins", name]
-    for verb in (["sample", run, "--tokens", "4"], ["evaluate", run], ["explain", run]):
+    counts = ["ensemble", run, "--counts"]
+    for verb in (["sample", run, "--tokens", "4"], ["evaluate", run], ["explain", run], counts):
         asked = gptexp(*verb)
         assert asked.code == 2 and f"Fix: --plugins {name}, " in asked.err, verb
         assert gptexp(*verb, *flag).code == 0, verb
@@ -315,7 +316,7 @@ def foreign(words) -> Path:
 
 
 VERBS = ["sample", "evaluate", "explain", "reproduce", "export --to tensorboard", "table"]
-VERBS += ["export --to microgpt", "report", "plot", "diff RUN"]
+VERBS += ["export --to microgpt", "report", "plot", "diff RUN", "ensemble --counts"]
 
 
 @pytest.mark.parametrize("line", VERBS)

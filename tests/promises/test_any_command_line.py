@@ -18,13 +18,13 @@ DOCUMENTED = {0, 2, 4, 5, 6}  # see docs/run-directory.md; 3 and 130 take a trai
 RUN = "RUN"  # stands for the directory of a run that is done
 VERBS = [
     *("sample", "explain", "params", "plan", "plot", "report", "evaluate", "reproduce", "export"),
-    *("import", "table", "diff"),
+    *("import", "table", "diff", "ensemble"),
 ]
 OPTIONS = [
     *("--prompt", "--temperature", "--top-k", "--seed", "--device", "--text", "--to", "--by"),
     *("--format", "--sort", "--split", "--level", "--steps", "--file", "--from", "--help", "-h"),
     *("--top-p", "--min-p", "--repetition-penalty", "--stop", "--num", "--interactive"),
-    *("--version", "-m", "--multirun", "--", "-", "--nothing", "--cfg", "--at_commit"),
+    *("--version", "-m", "--multirun", "--", "-", "--nothing", "--cfg", "--at_commit", "--counts"),
 ]
 THINGS = [
     *(RUN, RUN, "nowhere", "/dev/null", "/dev/zero", "", "names", "text.txt", "a.png", "a.xyz"),

@@ -25,6 +25,7 @@ from gptexp.analysis.table import Query, build_table
 from gptexp.cli.app import main
 from gptexp.config import Config
 from gptexp.errors import GptexpError
+from gptexp.experiment.ensemble import ensemble
 from gptexp.experiment.evaluate import evaluate_run
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.run import run_experiment
@@ -66,6 +67,7 @@ SLOW_READERS: dict[str, Door] = {
     "plot": lambda run, _: plot([run.parent], "step", run.parents[1] / "a.png"),
     "sample": lambda run, _: gptexp.load(run).sample(tokens=2),
     "evaluate": lambda run, _: evaluate_run(run, "val", []),
+    "ensemble": lambda run, _: ensemble([run], counts=True).table(),
     "export": lambda run, _: export_dashboard(run, "tensorboard"),
 }
 
