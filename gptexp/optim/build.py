@@ -130,10 +130,10 @@ def misfits(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str
     if is_own(optimizer):
         return []  # its code is part of the run's identity
     differing = [
-        f"{key} of group {number}: checkpoint {theirs[key]}, config {ours[key]}"
+        f"{key} of group {number}: checkpoint {theirs[key]}, config {ours.get(key, 'none')}"
         for number, (theirs, ours) in enumerate(zip(given, wanted, strict=True))
         for key in theirs
-        if key not in ("params", *set_by_step(ours)) and theirs[key] != ours[key]
+        if key not in ("params", *set_by_step(ours)) and theirs[key] != ours.get(key)
     ]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, moments in state["state"].items():
