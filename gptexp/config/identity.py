@@ -45,7 +45,7 @@ def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> d
     values = to_dict(config)
     part: dict[str, Any] = {"seed": config.seed}
     for section in HASHED:
-        node = getattr(config, section)
+        node: object = getattr(config, section)
         # Of own code an enum at its default was hashed from the beginning.
         defaults = _defaults(node) if plugins.own(node) else _plain_defaults(type(node))
         part[section] = {

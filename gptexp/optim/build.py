@@ -29,19 +29,11 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
     Fused where torch has it: those kernels are the faster ones, and they alone take `found_inf`,
     which leaves weights and moments untouched where a gradient is not finite (training/step.py).
     """
+    groups = parameter_groups(model.parameters(), cfg.weight_decay)
     if (plugin := plugins.own(cfg)) is not None:
-        groups = parameter_groups(model.parameters(), cfg.weight_decay)
         with plugins.running(plugin):
             own: torch.optim.Optimizer = plugin.call(cfg, groups)
             return own
-    optimizer = _ours(cfg, model)
-    held = [id(p) for group in optimizer.param_groups for p in group["params"]]
-    assert sorted(held) == sorted(map(id, model.parameters())), "groups partition the parameters"
-    return optimizer
-
-
-def _ours(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer:
-    groups = parameter_groups(model.parameters(), cfg.weight_decay)
     match cfg:
         case MuonConfig():
             return _with_muon(cfg, model)
@@ -81,7 +73,10 @@ def _with_muon(cfg: MuonConfig, model: nn.Module) -> torch.optim.Optimizer:
     for group in groups:
         group["rows"] = [rows[parameter] for parameter in group["params"]]
     schedule_decay(groups, cfg)
-    return MuonWithAdamW(Muon(groups, cfg), adamw)
+    both = MuonWithAdamW(Muon(groups, cfg), adamw)
+    held = [id(parameter) for group in both.param_groups for parameter in group["params"]]
+    assert sorted(held) == sorted(map(id, model.parameters())), "each parameter is in one group"
+    return both
 
 
 def describe(cfg: OptimConfig, model: nn.Module) -> str:

@@ -49,7 +49,7 @@ def parameter_groups(
     the weights, lr x weight_decay, is the same share of all that are decayed.
     """
     members: dict[tuple[bool, float], list[nn.Parameter]] = {}
-    for parameter in parameters:
+    for parameter in parameters:  # a tied weight comes once
         key = (parameter.ndim < 2, (lr_scales or {}).get(parameter, 1.0))
         members.setdefault(key, []).append(parameter)
     groups = []
@@ -79,5 +79,6 @@ def rows_of_matrices(model: nn.Module) -> dict[nn.Parameter, list[int]]:
     for module in model.modules():
         if isinstance(qkv := getattr(module, "qkv", None), nn.Linear):
             third = qkv.out_features // 3
-            rows[qkv.weight] = list(getattr(module, "sizes", (third, third, third)))
+            weight = qkv.get_parameter("weight")
+            rows[weight] = list(getattr(module, "sizes", (third, third, third)))
     return rows
