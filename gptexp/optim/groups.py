@@ -74,11 +74,14 @@ def set_by_step(group: Group) -> tuple[str, ...]:
 
 
 def rows_of_matrices(model: nn.Module) -> dict[nn.Parameter, list[int]]:
-    """How many rows of each matrix make one by itself: those of queries, keys, values; else all."""
+    """How many rows of each hidden matrix make one by itself: as a rule all.
+
+    A module with `sizes` has several in its `qkv` or `up`: queries, keys and values, or units and
+    their gate.
+    """
     rows = {p: [len(p)] for p, role in roles(model).items() if role is Role.matrix}
     for module in model.modules():
-        if isinstance(qkv := getattr(module, "qkv", None), nn.Linear):
-            third = qkv.out_features // 3
-            weight = qkv.get_parameter("weight")
-            rows[weight] = list(getattr(module, "sizes", (third, third, third)))
+        for name in ("qkv", "up") if hasattr(module, "sizes") else ():
+            if isinstance(linear := getattr(module, name, None), nn.Linear):
+                rows[linear.get_parameter("weight")] = list(module.sizes)  # type: ignore[arg-type]
     return rows

@@ -82,17 +82,24 @@ def adamw(
     return weight
 
 
+class Fused(nn.Module):
+    """Queries, keys and values in one, as attention with fewer heads of the latter has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes = (4, 2, 2)
+        self.qkv = nn.Linear(4, 8, dtype=torch.float64)
+
+
 class Hidden(nn.Module):
     """Parameters of each role, in float64: table, fused and plain matrix, vector, head."""
 
-    def __init__(self, sizes: tuple[int, int, int] | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(5, 4, dtype=torch.float64)
-        self.qkv = nn.Linear(4, sum(sizes or (4, 4, 4)), dtype=torch.float64)
+        self.attention = Fused()
         self.up = nn.Linear(4, 6, bias=False, dtype=torch.float64)
         self.head = nn.Linear(6, 5, bias=False, dtype=torch.float64)
-        if sizes is not None:
-            self.sizes = sizes
 
 
 def gradients_of(model: nn.Module, steps: int) -> dict[str, list[Tensor]]:

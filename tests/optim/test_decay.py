@@ -15,7 +15,7 @@ from gptexp.optim.decay import decayed
 from gptexp.optim.groups import set_rates
 from gptexp.runs.checkpoint import Store
 
-DECAY = {"table.weight": 0.5, "up.weight": 0.5, "head.weight": 0.5, "qkv.bias": 0.0}
+DECAY = {"table.weight": 0.5, "up.weight": 0.5, "head.weight": 0.5, "attention.qkv.bias": 0.0}
 GIVEN = ("optim.lr=0.1", "optim.weight_decay=0.5", "optim.beta2=0.95")
 
 

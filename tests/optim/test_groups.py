@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from plain_updates import Hidden
 
 from gptexp.config import Config
 from gptexp.models.build import build_model
 from gptexp.optim.build import build_optimizer
 from gptexp.optim.groups import Role, parameter_groups, roles, rows_of_matrices
+
+FUSED = ("attention.qkv", "mlp.up", "mlp.proj")
 
 
 def test_groups_partition_the_parameters_and_vectors_are_not_decayed(
@@ -43,11 +44,15 @@ def test_tables_matrices_and_the_head_are_told_apart(small: Callable[..., Config
             assert role is (Role.matrix if is_matrix else Role.vector), name
 
 
-def test_queries_keys_and_values_are_as_large_as_their_module_says():
-    even, grouped = Hidden(), Hidden(sizes=(4, 2, 2))
-    assert rows_of_matrices(even)[even.qkv.weight] == [4, 4, 4]
-    assert rows_of_matrices(grouped)[grouped.qkv.weight] == [4, 2, 2]
-    assert rows_of_matrices(grouped)[grouped.up.weight] == [6]
+def test_queries_keys_and_values_and_a_gate_are_as_large_as_their_modules_say(
+    small: Callable[..., Config],
+):
+    words = ["model.n_kv_head=1", "model.activation=swiglu", "model.mlp_width=24"]
+    network = build_model(small(*words).model, 30, seed=0)
+    rows = rows_of_matrices(network)
+    sizes = [rows[network.get_parameter(f"blocks.0.{name}.weight")] for name in FUSED]
+    assert sizes == [[16, 8, 8], [24, 24], [16]]
+    assert list(rows) == [p for p, role in roles(network).items() if role is Role.matrix]
 
 
 @pytest.mark.parametrize(

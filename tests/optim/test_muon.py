@@ -46,7 +46,7 @@ def after_steps(config: Config, model: Hidden) -> dict[str, torch.Tensor]:
 def test_its_steps_are_those_of_the_formulas(composed: Callable[..., Config], switches: Any):
     words = {"cautious": "cautious_decay"}
     given = [f"optim.{words.get(k, k)}={str(v).lower()}" for k, v in switches.items()]
-    model = Hidden(sizes=(4, 2, 2))
+    model = Hidden()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     gradients = gradients_of(model, STEPS)
     found = after_steps(composed(*COMMON, *given), model)
@@ -54,12 +54,12 @@ def test_its_steps_are_those_of_the_formulas(composed: Callable[..., Config], sw
         found["up.weight"], muon(before["up.weight"], gradients["up.weight"], **switches)
     )
     # Queries, keys and values lie in one, and are matrices each by itself.
-    whole, seen = before["qkv.weight"], gradients["qkv.weight"]
+    whole, seen = before["attention.qkv.weight"], gradients["attention.qkv.weight"]
     for rows in (slice(0, 4), slice(4, 6), slice(6, 8)):
         expected = muon(whole[rows], [gradient[rows] for gradient in seen], **switches)
-        assert torch.allclose(found["qkv.weight"][rows], expected)
+        assert torch.allclose(found["attention.qkv.weight"][rows], expected)
     is_cautious = switches.get("cautious", False)
-    for name, decay in {"table.weight": 0.5, "head.weight": 0.5, "qkv.bias": 0.0}.items():
+    for name, decay in {"table.weight": 0.5, "head.weight": 0.5, "attention.qkv.bias": 0.0}.items():
         expected = adamw(before[name], gradients[name], weight_decay=decay, cautious=is_cautious)
         assert torch.allclose(found[name], expected), name
 
@@ -104,14 +104,16 @@ def test_without_a_gradient_nothing_moves_and_of_zeros_nothing_is_divided(
     model = Hidden()
     optimizer = build_optimizer(composed("optim=muon", "optim.normuon=true").optim, model)
     before = model.up.weight.detach().clone()
-    model.qkv.weight.grad = torch.zeros_like(model.qkv.weight)  # as behind a layer that is all 0
+    model.attention.qkv.weight.grad = torch.zeros_like(
+        model.attention.qkv.weight
+    )  # as behind a layer that is all 0
     optimizer.step()
     assert torch.equal(model.up.weight, before)
-    assert torch.isfinite(model.qkv.weight).all()
+    assert torch.isfinite(model.attention.qkv.weight).all()
 
 
 def test_groups_partition_the_parameters_of_a_gpt_and_the_split_is_said(small: Small):
-    config = small("optim=muon", "optim.adam_lr=6e-3", "model.tie_head=false")
+    config = small("optim=muon", "optim.lr=3e-3", "optim.adam_lr=6e-3", "model.tie_head=false")
     model = build_model(config.model, 30, seed=0)
     optimizer = build_optimizer(config.optim, model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
