@@ -62,9 +62,7 @@ class AdamWConfig(_AdamConfig):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
     cautious_decay: bool = False  # decay a weight only where the update moves it towards 0 too
-    decay_schedule: DecaySchedule = (
-        DecaySchedule.constant
-    )  # of weight_decay: see docs/optimizers.md
+    decay_schedule: DecaySchedule = DecaySchedule.constant  # of weight_decay, with the lr or not
     decay_timescale: float | None = None  # weight_decay by its time scale, in epochs, or null
     scaling: Scaling = Scaling.none  # of learning rates and initial weights over the width
     base_width: int = 128  # the n_embd that optim.lr and model.init_std are for, under mup
