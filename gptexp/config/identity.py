@@ -45,9 +45,10 @@ def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> d
     values = to_dict(config)
     part: dict[str, Any] = {"seed": config.seed}
     for section in HASHED:
-        node: object = getattr(config, section)
-        # Of own code an enum at its default was hashed from the beginning.
-        defaults = _defaults(node) if plugins.own(node) else _plain_defaults(type(node))
+        node = getattr(config, section)
+        defaults = _defaults(node)
+        if plugins.own(node) is None:  # else an enum at its default was hashed from the beginning
+            defaults = _values(defaults)
         part[section] = {
             key: value
             for key, value in values[section].items()
@@ -154,7 +155,11 @@ def _stored_defaults(section: str, kind: str) -> dict[str, Any]:
 
 @cache
 def _plain_defaults(node: type) -> dict[str, Any]:
-    return {k: v.value if isinstance(v, Enum) else v for k, v in _defaults(node).items()}
+    return _values(_defaults(node))
+
+
+def _values(defaults: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}
 
 
 def _typed(values: dict[str, Any], key: str) -> str:
