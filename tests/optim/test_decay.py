@@ -139,3 +139,12 @@ def test_A5_keys_of_muon_out_of_range_are_refused(composed: Callable[..., Config
     [problem] = problems(composed("optim=muon", f"optim.{word}"))
     assert problem.subject == f"optim.{word.partition('=')[0]}"
     assert problems(composed("optim=muon", problem.fix.removesuffix(" or more"))) == []
+
+
+@pytest.mark.parametrize("words", [["optim=muon"], ["optim.cautious_decay=true"]])
+def test_E2_what_does_not_know_found_inf_does_not_say_that_it_does(
+    composed: Callable[..., Config], words: list[str]
+):
+    """Or the host would not look at a gradient on CUDA before the update (training/step.py)."""
+    optimizer = build_optimizer(composed(*words).optim, Hidden())
+    assert not getattr(optimizer, "_step_supports_amp_scaling", False)
