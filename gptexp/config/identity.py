@@ -7,6 +7,7 @@ from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
+from gptexp import plugins
 from gptexp.config.compose import to_dict
 from gptexp.config.own import own_code
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config, variant
@@ -38,18 +39,23 @@ def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> d
     of its weights, joined by that of their vocabulary where the text does not tell it (see
     experiment/identity.py), and `branch_from` by that of what it goes on from. A device counts
     without its index. A key at its dataclass default is left out, so that adding such a key later
-    changes no hash. `trainer.max_steps` is left out where a budget in other units replaces it: the
-    number of steps then follows from the rest.
+    changes no hash. `trainer.max_steps` is left out where a budget in other units replaces it, and
+    `optim.weight_decay` where a time scale does: both then follow from the rest.
     """
     values = to_dict(config)
     part: dict[str, Any] = {"seed": config.seed}
     for section in HASHED:
-        defaults = _defaults(getattr(config, section))
+        node = getattr(config, section)
+        defaults = _defaults(node)
+        if plugins.own(node) is None:  # else an enum at its default was hashed from the beginning
+            defaults = _values(defaults)
         part[section] = {
             key: value
             for key, value in values[section].items()
             if key not in defaults or value != defaults[key]
         }
+    if part["optim"].get("decay_timescale") is not None:
+        del part["optim"]["weight_decay"]
     part["data"]["path"] = data_sha256
     part["trainer"] = {k: v for k, v in part["trainer"].items() if k not in UNHASHED}
     if config.trainer.budgets:
@@ -149,7 +155,11 @@ def _stored_defaults(section: str, kind: str) -> dict[str, Any]:
 
 @cache
 def _plain_defaults(node: type) -> dict[str, Any]:
-    return {k: v.value if isinstance(v, Enum) else v for k, v in _defaults(node).items()}
+    return _values(_defaults(node))
+
+
+def _values(defaults: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.value if isinstance(v, Enum) else v for k, v in defaults.items()}
 
 
 def _typed(values: dict[str, Any], key: str) -> str:

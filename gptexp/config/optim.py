@@ -3,12 +3,29 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 
-from gptexp.config.ranges import above_zero, not_negative, share
+from gptexp.config.ranges import above_zero, not_negative, positive, share
 from gptexp.errors import Problem
 
 log = logging.getLogger(__name__)
+
+
+class DecaySchedule(Enum):
+    constant = "constant"
+    follow_lr = "follow_lr"
+    independent = "independent"
+
+
+class Scaling(Enum):
+    none = "none"
+    mup = "mup"
+
+
+class Coefficients(Enum):
+    newton_schulz = "newton_schulz"
+    polar_express = "polar_express"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -44,6 +61,37 @@ class _AdamConfig(OptimConfig):
 class AdamWConfig(_AdamConfig):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
 
+    cautious_decay: bool = False  # decay a weight only where the update moves it towards 0 too
+    decay_schedule: DecaySchedule = DecaySchedule.constant  # of weight_decay, with the lr or not
+    decay_timescale: float | None = None  # weight_decay by its time scale, in epochs, or null
+    scaling: Scaling = Scaling.none  # of learning rates and initial weights over the width
+    base_width: int = 128  # the n_embd that optim.lr and model.init_std are for, under mup
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _AdamConfig.problems(self)
+        if self.decay_timescale is not None:
+            yield from above_zero("optim.decay_timescale", self.decay_timescale, "10")
+        yield from positive("optim.base_width", self.base_width)
+
+
+@dataclass(kw_only=True, slots=True)
+class MuonConfig(AdamWConfig):
+    """Hidden matrices by orthogonalised momentum (Jordan et al. 2024), the rest by AdamW."""
+
+    adam_lr: float | None  # peak learning rate of what AdamW takes, or null for optim.lr
+    momentum: float  # share of the mean of gradients that each step keeps
+    nesterov: bool  # orthogonalise the mean with the newest gradient counted once more
+    coefficients: Coefficients  # of the polynomials that orthogonalise
+    ns_steps: int  # polynomials in a row
+    normuon: bool  # rows of each update to one size, by their mean square over time (beta2)
+
+    def problems(self) -> Iterator[Problem]:
+        yield from AdamWConfig.problems(self)
+        if self.adam_lr is not None:
+            yield from above_zero("optim.adam_lr", self.adam_lr, "1e-3")
+        yield from share("optim.momentum", self.momentum, "0.95")
+        yield from positive("optim.ns_steps", self.ns_steps)
+
 
 @dataclass(kw_only=True, slots=True)
 class AdamConfig(_AdamConfig):
@@ -75,6 +123,7 @@ class CountConfig(OptimConfig):
 OPTIMIZERS: dict[str, type[OptimConfig]] = {
     "adamw": AdamWConfig,
     "adam": AdamConfig,
+    "muon": MuonConfig,
     "sgd": SGDConfig,
     "count": CountConfig,
 }

@@ -16,13 +16,15 @@ from typing import Any
 
 from gptexp import plugins
 from gptexp.config.data import TOKENIZERS, CharTokenizerConfig, DataConfig, TokenizerConfig
-from gptexp.config.model import MODELS, BigramConfig, ModelConfig
+from gptexp.config.model import MODELS, BigramConfig, GPTConfig, ModelConfig
 from gptexp.config.optim import (
     OPTIMIZERS,
     SCHEDULES,
+    AdamWConfig,
     ConstantConfig,
     CountConfig,
     OptimConfig,
+    Scaling,
     ScheduleConfig,
     SGDConfig,
     note_long_warmup,
@@ -110,7 +112,8 @@ def problems(config: Config) -> list[Problem]:
     for section in (getattr(config, name) for name in SECTIONS):
         with plugins.running(plugins.own(section)):
             listed += section.problems()
-    return [*listed, *_warmup(config), *_counting(config), *_starting(config)]
+    across = (_warmup, _counting, _starting, _scaling)
+    return [*listed, *(problem for rule in across for problem in rule(config))]
 
 
 def _names(config: Config) -> Iterator[Problem]:
@@ -178,6 +181,19 @@ def _starting(config: Config) -> Iterator[Problem]:
     if isinstance(tokenizer, CharTokenizerConfig) and tokenizer.extend and config.init_from is None:
         what = "there is no init_from whose vocabulary to extend"
         yield Problem("tokenizer.extend", what, "init_from=RUN, or tokenizer.extend=false")
+
+
+def _scaling(config: Config) -> Iterator[Problem]:
+    """What learning rates that follow the width ask of the model: see optim/scaling.py."""
+    if not isinstance(config.optim, AdamWConfig) or config.optim.scaling is Scaling.none:
+        return
+    model = config.model
+    if not isinstance(model, GPTConfig):
+        what = f"{config.optim.scaling.value} is for a GPT, and this is {model.name}"
+        yield Problem("optim.scaling", what, "optim.scaling=none")
+    elif model.tie_head and not (model.final_norm and model.norm_gain):
+        what = f"{config.optim.scaling.value} takes an own head, or a final norm with a gain"
+        yield Problem("optim.scaling", what, "model.tie_head=false")
 
 
 def _counts(config: Config) -> bool:

@@ -16,6 +16,8 @@ from gptexp.experiment.prepare import Inputs
 from gptexp.experiment.start import Base
 from gptexp.models.build import construct
 from gptexp.optim.build import build_optimizer
+from gptexp.optim.decay import decayed
+from gptexp.optim.groups import OWN
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs.checkpoint import Resumable, State
 from gptexp.runs.state import RunState
@@ -71,7 +73,7 @@ def _beginning(config: Config, base: Base, record: Record, inputs: Inputs) -> Be
     ]
     samples = [line for line in record.samples if sampled(line, step, stored.trainer)]
     try:
-        changes = {"stop": _patience(config, state), "optimizer": _optimizer(config, state)}
+        changes = {"stop": _patience(config, state), "optimizer": _optimizer(config, inputs, state)}
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         what = f"the parts of {base.file} do not fit together: {type(error).__name__}: {error}"
         problem = Problem("branch_from", one_line(what), "branch from another checkpoint")
@@ -87,15 +89,18 @@ def _patience(config: Config, state: State) -> dict[str, float | int]:
     return stop.state_dict()
 
 
-def _optimizer(config: Config, state: State) -> dict[str, Any]:
+def _optimizer(config: Config, inputs: Inputs, state: State) -> dict[str, Any]:
     """The optimizer's moments, under the settings of the config, as its weight decay.
 
     Raises CheckpointError for moments that are not this optimizer's.
     """
     vocab_size = tokenizer_from_dict(state["tokenizer"]).vocab_size
-    optimizer = build_optimizer(config.optim, construct(config.model, vocab_size))
-    groups = optimizer.state_dict()["param_groups"]
-    stored = state["optimizer"]["param_groups"]
+    cfg = decayed(config.optim, inputs.steps_per_epoch)
+    groups = build_optimizer(cfg, construct(config.model, vocab_size)).state_dict()["param_groups"]
+    stored = [
+        {key: value for key, value in group.items() if key not in OWN}
+        for group in state["optimizer"]["param_groups"]
+    ]
     kept = [{**theirs, **ours} for theirs, ours in zip(stored, groups, strict=True)]
     return {**state["optimizer"], "param_groups": kept}
 

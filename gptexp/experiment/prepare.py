@@ -50,6 +50,11 @@ class Inputs:
         """The tokenizer in which the corpus is read."""
         return self.text.tokenizer
 
+    @property
+    def steps_per_epoch(self) -> float:
+        """Updates in one pass over the training split."""
+        return self.corpus.rows_per_epoch("train") / self.corpus.rows
+
 
 def prepare(config: Config, identity: Identity) -> Inputs:
     """Read the corpus, and check it and the machine against the config.

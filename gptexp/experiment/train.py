@@ -1,5 +1,6 @@
 """One training run in its directory: build each part once, fit, sum up."""
 
+import logging
 import math
 from collections.abc import Mapping
 from copy import deepcopy
@@ -24,7 +25,9 @@ from gptexp.inference.generate import Sampler
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
 from gptexp.models.counts import flops_per_token, total_parameters
-from gptexp.optim.build import build_optimizer
+from gptexp.optim.build import build_optimizer, describe
+from gptexp.optim.decay import decayed
+from gptexp.optim.scaling import scale_weights
 from gptexp.optim.schedule import build_schedule
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State, Store
@@ -36,6 +39,8 @@ from gptexp.tokenizers.base import Tokenizer
 from gptexp.tracking.tracker import Tracker, open_tracker
 from gptexp.training.moments import Moments, View
 from gptexp.training.trainer import ShouldPrune, Trainer, TrainerParts
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -90,6 +95,7 @@ def build_trainer(
     """
     seed = stream_seed(config.seed, "init")
     model = build_model(config.model, inputs.tokenizer.vocab_size, seed)
+    scale_weights(model, config.optim)
     model.to(inputs.runtime.device, inputs.runtime.weights)
     if inputs.init is not None:
         weights = model.state_dict()
@@ -126,10 +132,13 @@ def build_parts(
     """Each part of a trainer from its own section of the config, around a model on its device."""
     text, runtime, tokenizer, cfg = inputs.text, inputs.runtime, inputs.tokenizer, inputs.trainer
     block_size = config.model.block_size
+    optim = decayed(config.optim, inputs.steps_per_epoch)
+    if words := describe(optim, model):
+        log.info("optim   %s", words)
     return TrainerParts(
         model=model,
         corpus=inputs.corpus,
-        optimizer=build_optimizer(config.optim, model),
+        optimizer=build_optimizer(optim, model),
         schedule=build_schedule(config.schedule, cfg.max_steps),
         peak_lr=config.optim.lr,
         flops_per_token=flops_per_token(config.model, tokenizer.vocab_size),

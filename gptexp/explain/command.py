@@ -16,6 +16,7 @@ from gptexp.inference.load import load_run
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
 from gptexp.models.counts import total_parameters
+from gptexp.optim.scaling import scale_weights
 from gptexp.optim.schedule import build_schedule
 from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
@@ -76,8 +77,10 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
         fix = f"a model of at most {MOST_PARAMETERS:,}, as model=micro"
         raise ConfigError(Problem("model", f"{count:,} parameters are too many to explain", fix))
     seed = stream_seed(config.seed, "init")  # as experiment/train.py draws them
+    model = build_model(config.model, loaded.tokenizer.vocab_size, seed)
+    scale_weights(model, config.optim)
     return Subject(
-        build_model(config.model, loaded.tokenizer.vocab_size, seed),
+        model,
         loaded.tokenizer,
         config,
         f"untrained, seed {config.seed}",

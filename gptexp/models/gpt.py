@@ -45,8 +45,8 @@ class MLP(nn.Module):
         super().__init__()
         self.dropout = Dropout(cfg.dropout)
         self.activation = build_activation(cfg.activation)
-        units = 2 * cfg.hidden if cfg.activation.gated else cfg.hidden
-        self.up = nn.Linear(cfg.n_embd, units, bias=cfg.bias)
+        self.sizes = (cfg.hidden,) * (2 if cfg.activation.gated else 1)  # rows of up, by what for
+        self.up = nn.Linear(cfg.n_embd, sum(self.sizes), bias=cfg.bias)
         self.proj = nn.Linear(cfg.hidden, cfg.n_embd, bias=cfg.bias)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,22 +6,21 @@ import torch
 from torch import Tensor, nn
 
 from gptexp import plugins
-from gptexp.config import AdamConfig, AdamWConfig, CountConfig, OptimConfig, SGDConfig
+from gptexp.config import (
+    AdamConfig,
+    AdamWConfig,
+    CountConfig,
+    MuonConfig,
+    OptimConfig,
+    SGDConfig,
+)
 from gptexp.errors import CheckpointError, Problem
+from gptexp.optim.adamw import CautiousAdamW
 from gptexp.optim.counting import Counting
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices and tables are decayed; norms and biases, all vectors, are not (as in GPT-2)."""
-    parameters = list(model.parameters())  # a tied weight comes once
-    decayed = [p for p in parameters if p.ndim >= 2]
-    others = [p for p in parameters if p.ndim < 2]
-    assert len(decayed) + len(others) == len(parameters)
-    groups = [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+from gptexp.optim.decay import schedule_decay
+from gptexp.optim.groups import parameter_groups, rows_of_matrices, set_by_step
+from gptexp.optim.muon import ROWS, Muon, MuonWithAdamW
+from gptexp.optim.scaling import lr_scales
 
 
 def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer:
@@ -30,15 +29,16 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
     Fused where torch has it: those kernels are the faster ones, and they alone take `found_inf`,
     which leaves weights and moments untouched where a gradient is not finite (training/step.py).
     """
-    groups = parameter_groups(model, cfg.weight_decay)
+    groups = parameter_groups(model.parameters(), cfg.weight_decay)
     if (plugin := plugins.own(cfg)) is not None:
         with plugins.running(plugin):
             own: torch.optim.Optimizer = plugin.call(cfg, groups)
             return own
     match cfg:
+        case MuonConfig():
+            return _with_muon(cfg, model)
         case AdamWConfig():
-            betas = (cfg.beta1, cfg.beta2)
-            return torch.optim.AdamW(groups, lr=cfg.lr, betas=betas, eps=cfg.eps, fused=True)
+            return _adamw(cfg, list(model.parameters()), lr_scales(model, cfg))
         case AdamConfig():
             betas = (cfg.beta1, cfg.beta2)
             return torch.optim.Adam(groups, lr=cfg.lr, betas=betas, eps=cfg.eps, fused=True)
@@ -47,6 +47,54 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
         case CountConfig():
             return Counting(list(model.parameters()))
     raise TypeError(f"no optimizer for {type(cfg).__name__}")
+
+
+def _adamw(
+    cfg: AdamWConfig, parameters: list[nn.Parameter], scales: dict[nn.Parameter, float]
+) -> torch.optim.AdamW:
+    """AdamW of some parameters, whose learning rates are so many times optim.lr."""
+    groups = parameter_groups(parameters, cfg.weight_decay, scales)
+    schedule_decay(groups, cfg)
+    betas = (cfg.beta1, cfg.beta2)
+    if cfg.cautious_decay:
+        return CautiousAdamW(groups, lr=cfg.lr, betas=betas, eps=cfg.eps)
+    return torch.optim.AdamW(groups, lr=cfg.lr, betas=betas, eps=cfg.eps, fused=True)
+
+
+def _with_muon(cfg: MuonConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """Muon of the hidden matrices, as far as there are any, and AdamW of all else."""
+    rows, scales = rows_of_matrices(model), lr_scales(model, cfg)
+    of_adam = 1.0 if cfg.adam_lr is None else cfg.adam_lr / cfg.lr
+    rest = {p: of_adam * scales.get(p, 1.0) for p in model.parameters() if p not in rows}
+    adamw = _adamw(cfg, list(rest), rest)
+    if not rows:
+        return adamw
+    groups = parameter_groups(rows, cfg.weight_decay, scales)
+    for group in groups:
+        group["rows"] = [rows[parameter] for parameter in group["params"]]
+    schedule_decay(groups, cfg)
+    both = MuonWithAdamW(Muon(groups, cfg), adamw)
+    held = [id(parameter) for group in both.param_groups for parameter in group["params"]]
+    assert sorted(held) == sorted(map(id, model.parameters())), "each parameter is in one group"
+    return both
+
+
+def describe(cfg: OptimConfig, model: nn.Module) -> str:
+    """What a config does not say of its optimizer by itself, in words; empty where it says all."""
+    words = []
+    if isinstance(cfg, MuonConfig):
+        matrices = rows_of_matrices(model)
+        count = sum(parameter.numel() for parameter in matrices)
+        others = sum(parameter.numel() for parameter in model.parameters()) - count
+        words.append(
+            f"hidden matrices by Muon: {len(matrices):,} of {count:,} parameters; the other "
+            f"{others:,} by AdamW"
+        )
+    if isinstance(cfg, AdamWConfig) and cfg.decay_timescale is not None:
+        words.append(
+            f"weight_decay={cfg.weight_decay:.3g} by decay_timescale={cfg.decay_timescale:g} epochs"
+        )
+    return "; ".join(words)
 
 
 def is_own(optimizer: torch.optim.Optimizer) -> bool:
@@ -77,17 +125,18 @@ def misfits(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> list[str
     if is_own(optimizer):
         return []  # its code is part of the run's identity
     differing = [
-        f"{key} of group {number}: checkpoint {theirs[key]}, config {ours[key]}"
+        f"{key} of group {number}: checkpoint {theirs[key]}, config {ours.get(key, 'none')}"
         for number, (theirs, ours) in enumerate(zip(given, wanted, strict=True))
         for key in theirs
-        if key not in ("lr", "params") and theirs[key] != ours[key]  # each step sets its own lr
+        if key not in ("params", *set_by_step(ours)) and theirs[key] != ours.get(key)
     ]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, moments in state["state"].items():
-        shape = list(parameters[index].shape)
-        differing += [
-            f"{name} of parameter {index}: checkpoint {list(moment.shape)}, config {shape}"
-            for name, moment in moments.items()
-            if isinstance(moment, Tensor) and name != "step" and list(moment.shape) != shape
-        ]
+        for name, moment in moments.items():
+            shape = list(parameters[index].shape)[: 1 if name == ROWS else None]
+            if isinstance(moment, Tensor) and name != "step" and list(moment.shape) != shape:
+                theirs = list(moment.shape)
+                differing.append(
+                    f"{name} of parameter {index}: checkpoint {theirs}, config {shape}"
+                )
     return differing

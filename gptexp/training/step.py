@@ -11,6 +11,7 @@ from gptexp.inference.loss import token_losses
 from gptexp.models.base import Model
 from gptexp.optim import gradients
 from gptexp.optim.build import is_own
+from gptexp.optim.groups import set_rates
 from gptexp.runtime.device import Runtime
 
 
@@ -75,8 +76,7 @@ class UpdateStep:
     def apply(self, step: int, loss: Tensor, lr: float) -> None:
         """Clip the gradients and have the optimizer take them, unless something is not finite."""
         self.grad_norm = gradients.clip(self.parameters, self.grad_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        set_rates(self.optimizer.param_groups, lr)
         self._guard(step, loss)
         if self.runs_ahead or not self.found_inf.item():
             self.optimizer.step()

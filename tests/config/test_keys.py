@@ -8,7 +8,7 @@ from gptexp.config.keys import GROUPS, all_keys, describe, help_text
 
 def test_help_names_every_group_with_its_choices_and_every_key_and_nothing_internal():
     text = help_text()
-    assert "  optim       adam, adamw, count, sgd\n" in text
+    assert "  optim       adam, adamw, count, muon, sgd\n" in text
     for name in [*GROUPS, *(key.name for key in all_keys())]:
         assert f"\n  {name} " in text, name
     assert "schema" not in text

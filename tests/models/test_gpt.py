@@ -13,7 +13,6 @@ from gptexp.models.attention import Attention
 from gptexp.models.build import build_model
 from gptexp.models.counts import count_parameters, flops_per_token, training_memory
 from gptexp.models.gpt import GPT
-from gptexp.optim.build import parameter_groups
 
 VOCAB = 65
 
@@ -162,18 +161,6 @@ def test_a_tied_head_is_the_token_table(cfg):
     assert network.head.weight is network.token_table.weight
     untied = build_model(replace(cfg, tie_head=False), VOCAB, seed=0)
     assert untied.head.weight is not untied.token_table.weight
-
-
-def test_parameter_groups_partition_the_parameters(cfg):
-    network = build_model(cfg, VOCAB, seed=0)
-    groups = parameter_groups(network, weight_decay=0.1)
-    grouped = [id(p) for group in groups for p in group["params"]]
-    assert sorted(grouped) == sorted(id(p) for p in network.parameters())
-    decayed = {id(p) for p in groups[0]["params"]}
-    for name, parameter in network.named_parameters():
-        is_matrix = name.endswith("weight") and "norm" not in name
-        assert (id(parameter) in decayed) == is_matrix, name
-    assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
 
 
 def test_flops_of_medium_agree_with_the_formula_by_hand(composed):

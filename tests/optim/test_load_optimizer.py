@@ -18,6 +18,9 @@ OPTIMIZERS = {
     "plain sgd": ["optim=sgd", "optim.momentum=0"],
     "betas": ["optim=adamw", "optim.beta2=0.9"],
     "decay": ["optim=adamw", "optim.weight_decay=0.3"],
+    "muon": ["optim=muon"],
+    "normuon": ["optim=muon", "optim.normuon=true"],
+    "polar express": ["optim=muon", "optim.coefficients=polar_express"],
 }
 
 
