@@ -13,6 +13,7 @@ from gptexp.analysis.columns import OF_GROUPS, OWN, SUMMARY, Count, Steps
 from gptexp.analysis.groups import Statistic
 from gptexp.analysis.labels import short_start
 from gptexp.analysis.table import Row, Table
+from gptexp.config import AVERAGES
 from gptexp.errors import ConfigError
 from gptexp.text import aligned, duration, short, unknown_name
 
@@ -26,6 +27,7 @@ DECIMALS = {"epoch": 2, "epochs": 2, "seconds": 1} | dict.fromkeys(
     ("best", "final", "height", "test", "val", "loss", "train_loss", "val_loss", "eval_loss"), 4
 )
 DECIMALS |= dict.fromkeys(("bpb", "val_bpb", "stderr", "gap", "slope"), 4)
+DECIMALS |= {f"{kind}_loss": 4 for kind in AVERAGES}
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from gptexp.config.identity import (
     hashed_part,
     is_hashed,
     run_name,
+    without_end,
 )
 from gptexp.config.model import (
     Activation,
@@ -40,6 +41,7 @@ from gptexp.config.model import (
     Position,
 )
 from gptexp.config.optim import (
+    AVERAGES,
     AdamConfig,
     AdamWConfig,
     ConstantConfig,
@@ -49,6 +51,8 @@ from gptexp.config.optim import (
     OptimConfig,
     ScheduleConfig,
     SGDConfig,
+    Shape,
+    WSDConfig,
     note_long_warmup,
 )
 from gptexp.config.schema import Config, check, fitted, problems
@@ -63,6 +67,7 @@ from gptexp.config.trainer import (
 )
 
 __all__ = [
+    "AVERAGES",
     "BUDGETS",
     "MOST_TEXTS",
     "UNITS",
@@ -91,8 +96,10 @@ __all__ = [
     "Position",
     "SGDConfig",
     "ScheduleConfig",
+    "Shape",
     "TokenizerConfig",
     "TrainerConfig",
+    "WSDConfig",
     "beginning_hash",
     "check",
     "choices",
@@ -115,4 +122,5 @@ __all__ = [
     "to_dict",
     "to_yaml",
     "typed",
+    "without_end",
 ]
