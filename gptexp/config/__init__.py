@@ -17,6 +17,7 @@ from gptexp.config.data import (
     ByteTokenizerConfig,
     CharTokenizerConfig,
     DataConfig,
+    Sampling,
     TokenizerConfig,
 )
 from gptexp.config.hydra_errors import choices
@@ -95,6 +96,7 @@ __all__ = [
     "OptimConfig",
     "Position",
     "SGDConfig",
+    "Sampling",
     "ScheduleConfig",
     "Shape",
     "TokenizerConfig",

@@ -11,7 +11,7 @@ import pytest
 from small_runs import ONE_LINE, only, put
 
 from gptexp import assets
-from gptexp.config import Config, Dtype, problems, run_name
+from gptexp.config import Config, Dtype, Sampling, problems, run_name
 from gptexp.experiment import prepare as preparing
 from gptexp.experiment import train
 from gptexp.experiment.identity import identify
@@ -137,7 +137,10 @@ def test_A5_a_decay_over_no_part_of_the_run_or_more_than_all_is_refused(composed
     assert line.startswith(f"schedule.decay_fraction: {value} is not in (0, 1]. Fix: ")
 
 
-def test_A3_counts_know_no_average(composed):
+def test_A3_documents_know_one_order_and_counts_no_average(composed):
+    documents = composed("data=names")
+    documents.data.sampling = Sampling.epoch
+    assert only(lines_of(documents)).startswith("data.sampling: epoch, and documents are taken ")
     counted = put(composed("experiment=ladder_bigram"), "optim.ema", 0.9)
     line = only(lines_of(counted))
     assert line == "optim.ema: 0.9, and a count knows no other than null. Fix: optim.ema=null"
