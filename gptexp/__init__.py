@@ -107,13 +107,19 @@ def load_runs(*folders: str | Path) -> "Runs":
     return Runs(runs)
 
 
-def load(run: "str | Path | Run", device: str = "cpu", plugins: Sequence[str] = ()) -> "LoadedRun":
+def load(
+    run: "str | Path | Run",
+    device: str = "cpu",
+    plugins: Sequence[str] = (),
+    weights: str = "raw",
+) -> "LoadedRun":
     """Model (best weights, evaluation mode), tokenizer, config and metrics of a run directory.
 
     `run` may also be a checkpoint file, one of `load_runs`, or say which run as it does after a
     verb, best:outputs/lr; `device` is a torch device, such as cuda:0. `plugins` are the modules of
-    an own model, optimizer or tokenizer, which a run directory only names. Raises ConfigError when
-    no run, or more than one, is meant, and CheckpointError when there is no checkpoint that can be
+    an own model, optimizer or tokenizer, which a run directory only names. `weights` are raw, or
+    the best ema or mean of a run that kept such an average of them. Raises ConfigError when no run,
+    or more than one, is meant, and CheckpointError when there is no checkpoint that can be
     verified.
     """
     from gptexp import plugins as own
@@ -121,7 +127,7 @@ def load(run: "str | Path | Run", device: str = "cpu", plugins: Sequence[str] = 
     from gptexp.inference.load import load_run
 
     own.load(_words(plugins, "plugins", "['my_module']"))
-    return load_run(find_run(_path(getattr(run, "path", run))).path, device)
+    return load_run(find_run(_path(getattr(run, "path", run))).path, device, weights)
 
 
 def ensemble(

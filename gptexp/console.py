@@ -15,6 +15,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
+from gptexp.config import AVERAGES
 from gptexp.errors import EXIT_OK, GptexpError, Pause, Problem, StorageError
 from gptexp.text import duration, printable, short
 
@@ -321,12 +322,17 @@ class Progress:
     def evaluated(self, step: int, values: dict[str, float], best: float, improved: bool) -> None:
         """A row of the table, with a star where the validation loss is the best so far."""
         evaluation = f"{values['val/loss']:>8.4f} {best:>8.4f}"
+        averages = {kind: values.get(f"val/{kind}_loss") for kind in AVERAGES}
+        averages = {kind: loss for kind, loss in averages.items() if loss is not None}
         self._row(step, values, values["train/eval_loss"], evaluation, "  *" if improved else "")
+        for kind, loss in averages.items():
+            log.info(f"{kind:>33} {loss:>8.4f}")  # below val
+        averaged = "".join(f"  {kind} {loss:.4f}" for kind, loss in averages.items())
         left = self._left(step)
         brief(
             f"step {step:>{len(f'{self.max_steps:,}')},} of {self.max_steps:,}  "
             f"train {values['train/eval_loss']:.4f}  val {values['val/loss']:.4f}"
-            f"{' *' if improved else '  '}{f'  {left} left' if left else ''}"
+            f"{' *' if improved else '  '}{averaged}{f'  {left} left' if left else ''}"
         )
 
     def _row(

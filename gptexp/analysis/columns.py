@@ -11,6 +11,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints, is_typed
 from gptexp.analysis.groups import Statistic
 from gptexp.analysis.labels import leaves
 from gptexp.analysis.records import Run, differing
+from gptexp.config import AVERAGES
 from gptexp.errors import ConfigError, Problem
 from gptexp.runs.progress import Progress
 from gptexp.runs.schema import Summary
@@ -73,6 +74,18 @@ def _best_step(facts: Facts) -> int | None:
     return facts.run.best_step if facts.run.done else _of_best(facts, "step")
 
 
+def _averaged(kind: str) -> Callable[[Facts], float | None]:
+    """The lowest loss of an average of the weights, or the newest of a run that is not done."""
+
+    def of(facts: Facts) -> float | None:
+        if not facts.run.done:
+            return _newest(facts, f"val/{kind}_loss")
+        found: float | None = _of_summary(facts, f"averages.{kind}.val_loss")
+        return found
+
+    return of
+
+
 def _left(facts: Facts) -> float | None:
     if facts.progress is None or facts.run.done or facts.run.state == "diverged":
         return None
@@ -97,6 +110,7 @@ OWN: dict[str, Callable[[Facts], Any]] = {
     "best": _best,
     "bpb": _bpb,
     "best_step": _best_step,
+    **{f"{kind}_loss": _averaged(kind) for kind in AVERAGES},
     "final": lambda facts: facts.run.final,
     "height": lambda facts: facts.run.height,
     "test": lambda facts: facts.run.test,

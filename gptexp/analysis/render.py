@@ -13,6 +13,7 @@ from gptexp.analysis.columns import OF_GROUPS, OF_PARTS, OWN, SUMMARY, Count, St
 from gptexp.analysis.groups import Statistic
 from gptexp.analysis.labels import short_start
 from gptexp.analysis.table import Row, Table
+from gptexp.config import AVERAGES
 from gptexp.errors import ConfigError
 from gptexp.text import aligned, duration, short, unknown_name
 
@@ -29,6 +30,7 @@ DECIMALS = {"epoch": 2, "epochs": 2, "seconds": 1} | dict.fromkeys(
 )
 DECIMALS |= dict.fromkeys(("bpb", "val_bpb", "stderr", "gap", "slope"), 4)
 DECIMALS |= dict.fromkeys(OF_PARTS, 4) | {"weight": 3}
+DECIMALS |= {f"{kind}_loss": 4 for kind in AVERAGES}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ QUIET = 30.0  # seconds without a running run, after which no other is waited fo
 # Columns that give way on a narrow terminal, the first one first.
 LESSER = (
     *("run", "params", "test", "height", "best_step", "final", "flags", "folder"),
-    *("tok/s", "val", "left", "step"),
+    *("mean_loss", "ema_loss", "tok/s", "val", "left", "step"),
 )
 
 

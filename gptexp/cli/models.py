@@ -13,6 +13,10 @@ from gptexp.config import check, choices, from_overrides
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 
+Weights = Annotated[
+    str, typer.Option(help="raw, or an average of them that the run kept: ema or mean.")
+]
+
 
 def sample(
     run: Annotated[
@@ -39,11 +43,12 @@ def sample(
         bool, typer.Option("--interactive", help="Type lines to continue; /help lists the rest.")
     ] = False,
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+    weights: Weights = "raw",
     plugins: Plugins = None,
 ) -> None:
     """Generate text from a run's best checkpoint, shown as it is drawn."""
     check_device(device)
-    loaded = gptexp.load(run, device)
+    loaded = gptexp.load(run, device, weights=weights)
     from gptexp.inference.dials import Sampling
 
     stops = tuple(stop or ())
@@ -159,13 +164,14 @@ def evaluate(
         typer.Option(help="val, test or train.", show_default="val; of another text all"),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
+    weights: Weights = "raw",
     plugins: Plugins = None,
 ) -> None:
     """The exact loss of a run's best weights, on its own text or on another one."""
     from gptexp.experiment.evaluate import evaluate_run
 
     check_device(device)
-    show(evaluate_run(run, split, overrides or [], device))
+    show(evaluate_run(run, split, overrides or [], device, weights))
 
 
 def reproduce(

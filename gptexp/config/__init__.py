@@ -19,6 +19,7 @@ from gptexp.config.data import (
     CharTokenizerConfig,
     DataConfig,
     GPT2TokenizerConfig,
+    Sampling,
     TokenizerConfig,
 )
 from gptexp.config.hydra_errors import choices
@@ -31,6 +32,7 @@ from gptexp.config.identity import (
     hashed_part,
     is_hashed,
     run_name,
+    without_end,
 )
 from gptexp.config.model import (
     Activation,
@@ -42,6 +44,7 @@ from gptexp.config.model import (
     Position,
 )
 from gptexp.config.optim import (
+    AVERAGES,
     AdamConfig,
     AdamWConfig,
     Coefficients,
@@ -55,6 +58,8 @@ from gptexp.config.optim import (
     Scaling,
     ScheduleConfig,
     SGDConfig,
+    Shape,
+    WSDConfig,
     note_long_warmup,
 )
 from gptexp.config.schema import Config, check, fitted, problems
@@ -69,6 +74,7 @@ from gptexp.config.trainer import (
 )
 
 __all__ = [
+    "AVERAGES",
     "BUDGETS",
     "MOST_TEXTS",
     "UNITS",
@@ -101,10 +107,13 @@ __all__ = [
     "OptimConfig",
     "Position",
     "SGDConfig",
+    "Sampling",
     "Scaling",
     "ScheduleConfig",
+    "Shape",
     "TokenizerConfig",
     "TrainerConfig",
+    "WSDConfig",
     "beginning_hash",
     "check",
     "choices",
@@ -127,4 +136,5 @@ __all__ = [
     "to_dict",
     "to_yaml",
     "typed",
+    "without_end",
 ]

@@ -2,8 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 from gptexp.errors import Problem
+
+
+class Sampling(Enum):
+    random = "random"
+    epoch = "epoch"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -18,6 +24,7 @@ class DataConfig:
     test_fraction: float  # share right before that kept for a final test
     documents: bool = False  # each line is a document of its own, which no context reaches beyond
     shuffle: bool = False  # documents in another order than the file's, the same for every seed
+    sampling: Sampling = Sampling.random  # windows of a text: each at random, or once an epoch
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range, or contradicts itself."""
@@ -28,6 +35,9 @@ class DataConfig:
         if self.shuffle and not self.documents:
             what = "true, but only documents have another order"
             yield Problem("data.shuffle", what, "data.shuffle=false")
+        if self.documents and self.sampling is Sampling.epoch:
+            what = "epoch, and documents are taken once an epoch anyway"
+            yield Problem("data.sampling", what, "data.sampling=random, which they do not heed")
         if not 0 < self.fraction <= 1:
             yield Problem("data.fraction", f"{self.fraction} is not in (0, 1]", "data.fraction=1.0")
         val, test = self.val_fraction, self.test_fraction

@@ -83,10 +83,22 @@ def config_hash(
 
 
 def beginning_hash(config: Config, data_sha256: str, start_sha256: str | None = None) -> str:
-    """The config's hash but for how long the run is: equal for a shorter and a longer run."""
+    """The hash of what `Config.trunk_steps` rest on: equal for runs that begin alike.
+
+    That is the config but for how long the run is, and for what only its end is about.
+    """
     lengths: dict[str, Any] = {"max_steps": 1, **dict.fromkeys(BUDGETS)}
-    endless = dataclasses.replace(config.trainer, **lengths)
-    return config_hash(dataclasses.replace(config, trainer=endless), data_sha256, start_sha256)
+    return config_hash(without_end(config, **lengths), data_sha256, start_sha256)
+
+
+def without_end(config: Config, **trainer: Any) -> Config:
+    """The config with its schedule's trunk for ever and no average of its end; `trainer` is set."""
+    return dataclasses.replace(
+        config,
+        schedule=config.schedule.trunk(),
+        optim=dataclasses.replace(config.optim, average_last=None),
+        trainer=dataclasses.replace(config.trainer, **trainer),
+    )
 
 
 class Difference(NamedTuple):

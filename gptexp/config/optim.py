@@ -11,6 +11,8 @@ from gptexp.errors import Problem
 
 log = logging.getLogger(__name__)
 
+AVERAGES = ("ema", "mean")  # of the weights, as files and options call them
+
 
 class DecaySchedule(Enum):
     constant = "constant"
@@ -35,11 +37,30 @@ class OptimConfig:
     name: str  # which variant
     lr: float  # peak learning rate
     weight_decay: float  # applied to matrices and tables, not to norms and biases
+    ema: float | None = None  # decay of a moving average of the weights, as 0.999, or null
+    average_last: float | None = None  # share of max_steps, at the end, averaged evenly, or null
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range; a variant adds its own keys."""
         yield from above_zero("optim.lr", self.lr, "1e-3")
         yield from not_negative("optim.weight_decay", self.weight_decay)
+        if self.ema is not None:
+            yield from share("optim.ema", self.ema, "0.999")
+        if self.average_last is not None and not 0 < self.average_last <= 1:
+            what = f"{self.average_last} is not in (0, 1]"
+            yield Problem("optim.average_last", what, "optim.average_last=0.2, or null for none")
+
+    @property
+    def averages(self) -> dict[str, float]:
+        """The averages of the weights to keep, each with the decay of a weight's share a step."""
+        decays = {"ema": self.ema, "mean": None if self.average_last is None else 1.0}
+        return {kind: decay for kind, decay in decays.items() if decay is not None}
+
+    def averaged_steps(self, max_steps: int) -> int:
+        """How many updates, at the end of a run of `max_steps`, are in its even average."""
+        if self.average_last is None:
+            return 0
+        return max(1, round(self.average_last * max_steps))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -114,10 +135,11 @@ class CountConfig(OptimConfig):
     """No descent: each pair of tokens adds 1 to its count, whatever the schedule says."""
 
     def problems(self) -> Iterator[Problem]:
-        for key, value, only in (("lr", self.lr, 1), ("weight_decay", self.weight_decay, 0)):
-            if value != only:
-                what = f"{value}, and a count knows no other than {only}"
-                yield Problem(f"optim.{key}", what, f"optim.{key}={only}")
+        for key, only in (("lr", 1), ("weight_decay", 0), ("ema", None), ("average_last", None)):
+            if (value := getattr(self, key)) != only:
+                word = "null" if only is None else only
+                what = f"{value}, and a count knows no other than {word}"
+                yield Problem(f"optim.{key}", what, f"optim.{key}={word}")
 
 
 OPTIMIZERS: dict[str, type[OptimConfig]] = {
@@ -139,6 +161,19 @@ class ScheduleConfig:
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range; a variant adds its own keys."""
         yield from not_negative("schedule.warmup_steps", self.warmup_steps)
+
+    @property
+    def trunk_share(self) -> float:
+        """How much of a run, from its first update on, is the beginning of any longer one."""
+        return 0.0
+
+    def trunk_steps(self, max_steps: int) -> int:
+        """How many updates that is, of a run of `max_steps`."""
+        return round(self.trunk_share * max_steps)
+
+    def trunk(self) -> "ScheduleConfig":
+        """A schedule that has these updates for ever; of most it is the schedule itself."""
+        return self
 
 
 @dataclass(kw_only=True, slots=True)
@@ -172,11 +207,48 @@ class LinearConfig(_FallingConfig):
 class ConstantConfig(ScheduleConfig):
     """The peak, for ever."""
 
+    @property
+    def trunk_share(self) -> float:
+        return 1.0
+
+
+class Shape(Enum):
+    linear = "linear"
+    sqrt = "sqrt"
+    cosine = "cosine"
+
+
+@dataclass(kw_only=True, slots=True)
+class WSDConfig(_FallingConfig):
+    """Warm-up, stable, decay: the peak until the last share of the run (Hu et al. 2024)."""
+
+    decay_fraction: float  # share of max_steps, at the end, over which the learning rate falls
+    shape: Shape  # of the fall: linear, sqrt (1 - sqrt, Hägele et al. 2024) or cosine
+
+    def problems(self) -> Iterator[Problem]:
+        yield from _FallingConfig.problems(self)
+        if not 0 < self.decay_fraction <= 1:
+            what = f"{self.decay_fraction} is not in (0, 1]"
+            fix = "schedule.decay_fraction=0.2, or schedule=constant for no decay"
+            yield Problem("schedule.decay_fraction", what, fix)
+
+    @property
+    def trunk_share(self) -> float:
+        return 1.0 - self.decay_fraction
+
+    def trunk_steps(self, max_steps: int) -> int:
+        """The updates before the decay, which begins no earlier than the warm-up ends."""
+        return max(min(self.warmup_steps, max_steps), round(self.trunk_share * max_steps))
+
+    def trunk(self) -> ConstantConfig:
+        return ConstantConfig(name="constant", warmup_steps=self.warmup_steps)
+
 
 SCHEDULES: dict[str, type[ScheduleConfig]] = {
     "cosine": CosineConfig,
     "linear": LinearConfig,
     "constant": ConstantConfig,
+    "wsd": WSDConfig,
 }
 
 

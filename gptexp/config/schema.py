@@ -58,10 +58,10 @@ class Config:
     plugins: list[str] = field(default_factory=list)  # modules of own code, imported for this run
     branch_from: str | None = None  # run, or its checkpoint, to go on from in another way, or null
 
-    @property
-    def extendable(self) -> bool:
-        """Whether a longer run begins with this one, bit for bit."""
-        return isinstance(self.schedule, ConstantConfig)
+    def trunk_steps(self, max_steps: int) -> int:
+        """How many updates of a run of `max_steps` a longer one begins with, bit for bit."""
+        of_optim = max_steps - self.optim.averaged_steps(max_steps)
+        return min(self.schedule.trunk_steps(max_steps), of_optim)
 
 
 OWN_SECTIONS = ("model", "tokenizer", "optim")  # which may have variants of modules too

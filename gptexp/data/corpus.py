@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
 SPLITS = ("train", "test", "val")
@@ -149,6 +151,15 @@ def is_capped(corpus: Corpus, cap: int | None) -> bool:
 def evenly_spaced(count: int, chosen: int) -> Ids:
     """So many of the indices below `count`, each in the middle of an equal part of them."""
     return (2 * np.arange(chosen) + 1) * count // (2 * chosen)
+
+
+@lru_cache(maxsize=4)  # a batch may reach over the end of an epoch, and an evaluation draws none
+def epoch_order(seed: int, epoch: int, count: int) -> Ids:
+    """The numbers below `count`, in an order that is drawn for each epoch."""
+    key = stream_seed(seed, "data", 0, epoch)
+    order = np.random.Generator(np.random.Philox(key=key)).permutation(count)
+    order.flags.writeable = False  # all who ask share it
+    return order
 
 
 def compact(ids: Ids, vocab_size: int) -> Tokens:

@@ -22,6 +22,7 @@ from gptexp.data.corpus import (
     Splits,
     Tokens,
     compact,
+    epoch_order,
     evenly_spaced,
     to_device,
 )
@@ -277,9 +278,7 @@ class DocumentCorpus:
         """The documents of one epoch, and the targets up to each of them and with it."""
         if epoch not in self._drawn:
             kept = list(self._drawn.items())[-1:]
-            key = stream_seed(self.seed, "data", 0, epoch)
-            generator = np.random.Generator(np.random.Philox(key=key))
-            order = generator.permutation(len(self._starts["train"]))
+            order = epoch_order(self.seed, epoch, len(self._starts["train"]))
             drawn = (order, self._lengths["train"][order].cumsum())
             self._drawn = dict([*kept, (epoch, drawn)])
         return self._drawn[epoch]

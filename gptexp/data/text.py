@@ -1,4 +1,4 @@
-"""One long text: split by characters, batches of windows drawn at random."""
+"""One long text: split by characters, batches of windows drawn at random or epoch by epoch."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gptexp.config import DataConfig
+from gptexp.config import DataConfig, Sampling
 from gptexp.data.corpus import (
     SPLITS,
     Batch,
@@ -15,6 +15,7 @@ from gptexp.data.corpus import (
     Splits,
     Tokens,
     compact,
+    epoch_order,
     evenly_spaced,
     to_device,
     widened,
@@ -101,7 +102,7 @@ class Text:
         seed: int,
         device: torch.device,
     ) -> "TextCorpus":
-        return TextCorpus(splits, block_size, rows, seed, device)
+        return TextCorpus(splits, block_size, rows, seed, device, self.cfg.sampling)
 
     def _bounds(self, text: str) -> dict[str, tuple[int, int]]:
         """Start and end of each split, in characters."""
@@ -140,23 +141,74 @@ class Text:
         DataError.raise_for(problems)
 
 
+class EpochWindows:
+    """Where the windows of a text begin that are each taken once an epoch, in a drawn order.
+
+    In an epoch they lie side by side from some offset below block_size on, as many as the text
+    holds; what is left over at its two ends belongs to other epochs. Each offset has its turn in
+    block_size epochs, in an order that is drawn for them, so that each place of the text begins a
+    window once in these.
+    """
+
+    def __init__(self, tokens: int, block_size: int, seed: int) -> None:
+        self.block_size, self.seed = block_size, seed
+        # A window has block_size inputs, and one more token for the last target.
+        self.counts = (tokens - 1 - np.arange(block_size)) // block_size  # [offsets]
+
+    def starts(self, places: Ids) -> Ids:
+        """The first token of the window at each of these places in the order of all epochs."""
+        turns, places = np.divmod(places, self.counts.sum())
+        starts = np.empty_like(places)
+        for turn in np.unique(turns):
+            chosen = turns == turn
+            starts[chosen] = self._of_turn(int(turn), places[chosen])
+        return starts
+
+    def _of_turn(self, turn: int, places: Ids) -> Ids:
+        """The same, of places in the epochs in which each offset has its turn once."""
+        key = stream_seed(self.seed, "data", 1, turn)
+        offsets = np.random.Generator(np.random.Philox(key=key)).permutation(self.block_size)
+        ends = self.counts[offsets].cumsum()
+        epochs = np.searchsorted(ends, places, side="right")  # in this turn
+        starts = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            chosen, offset = epochs == epoch, offsets[epoch]
+            count = int(self.counts[offset])
+            order = epoch_order(self.seed, turn * self.block_size + int(epoch), count)
+            windows = order[places[chosen] - (ends[epoch] - count)]
+            starts[chosen] = offset + windows * self.block_size
+        return starts
+
+
 class TextCorpus:
-    """One long text: a batch is drawn at random, a context begins anywhere."""
+    """One long text: a batch is drawn at random or epoch by epoch, a context begins anywhere."""
 
     end = None
 
     def __init__(
-        self, splits: Splits, block_size: int, rows: int, seed: int, device: torch.device
+        self,
+        splits: Splits,
+        block_size: int,
+        rows: int,
+        seed: int,
+        device: torch.device,
+        sampling: Sampling = Sampling.random,
     ) -> None:
         self.block_size, self.rows, self.seed, self.device = block_size, rows, seed, device
         self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in splits.items()}
         self._offsets = torch.arange(block_size + 1, device=device)
+        self._epochs = None
+        if sampling is Sampling.epoch:
+            self._epochs = EpochWindows(len(splits.train), block_size, seed)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         tokens = self.tokens["train"]
-        key = stream_seed(self.seed, "data", 0, step)
-        generator = np.random.Generator(np.random.Philox(key=key))
-        starts = generator.integers(0, tokens.numel() - self.block_size, size=self.rows)
+        if self._epochs is not None:
+            starts = self._epochs.starts(np.arange(step * self.rows, (step + 1) * self.rows))
+        else:
+            key = stream_seed(self.seed, "data", 0, step)
+            generator = np.random.Generator(np.random.Philox(key=key))
+            starts = generator.integers(0, tokens.numel() - self.block_size, size=self.rows)
         places = to_device(starts[rank::world], self.device)[:, None] + self._offsets
         rows = tokens[places].long()  # [rows, block_size + 1]
         return Batch(rows[:, :-1], rows[:, 1:])

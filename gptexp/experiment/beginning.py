@@ -30,7 +30,7 @@ class Beginning:
     samples: list[Line]
 
     def make(
-        self, config: Config, identity: Identity, manifest: Mapping[str, object], reason: str
+        self, config: Config, identity: Identity, manifest: Mapping[str, Any], reason: str
     ) -> None:
         """Put it in the directory of the run, in one step, with these values in its manifest.
 
@@ -52,6 +52,7 @@ class Beginning:
             own["beginning_hash"] = beginning_hash(
                 config, identity.data_sha256, identity.start_sha256
             )
+            own["trunk_steps"] = config.trunk_steps(int(manifest["max_steps"]))
             left = ("reused", "extended")
             kept = {key: value for key, value in record.manifest.items() if key not in left}
             new.write_json("manifest.json", resealed(kept, own))
@@ -62,12 +63,14 @@ class Beginning:
         theirs = Store(self.record.directory.checkpoints)
         own = {"config": to_dict(config), "config_hash": identity.hash}
         state = {**self.newest.state, **self.changes, **own}
-        last = replace(self.newest.entry, best_step=state["best_step"])
-        best = theirs.best_of(last)
+        averages = {kind: part["best_step"] for kind, part in state.get("averages", {}).items()}
+        last = replace(self.newest.entry, best_step=state["best_step"], averages=averages)
         kept = self.record.entries.values() if config.trainer.keep is Keep.all else ()
         entries = {entry.step: entry for entry in kept if entry.step < last.step}
-        if best is not None and best != last:
-            entries[best.step] = best
+        for step in last.bests:
+            best = theirs.best_of(replace(last, best_step=step))
+            if best is not None and best.step != last.step:
+                entries[best.step] = best
         for step in sorted(entries):
             earlier = checkpoint.read(theirs.folder / entries[step].file)
             store.save({**earlier, **own}, step, earlier["best_step"])

@@ -6,7 +6,7 @@ schedule, as if all of its steps had been made under it; patience is counted ane
 
 from typing import Any
 
-from gptexp.config import Config, differences
+from gptexp.config import AVERAGES, Config, differences
 from gptexp.errors import CheckpointError, ConfigError, Problem, one_line
 from gptexp.experiment.beginning import Beginning
 from gptexp.experiment.extend import sampled
@@ -72,8 +72,13 @@ def _beginning(config: Config, base: Base, record: Record, inputs: Inputs) -> Be
         or (line["step"] == step and ("val/loss" in line or step % every == 0))
     ]
     samples = [line for line in record.samples if sampled(line, step, stored.trainer)]
+    kept = {"ema"} & config.optim.averages.keys()  # an even one is of the branch's own end
+    gone = {f"val/{kind}_loss" for kind in AVERAGES if kind not in kept}
+    metrics = [{k: v for k, v in line.items() if k not in gone} for line in metrics]
+    averages = {k: v for k, v in state.get("averages", {}).items() if k in kept}
     try:
         changes = {"stop": _patience(config, state), "optimizer": _optimizer(config, inputs, state)}
+        changes |= {"averages": averages}
     except (LookupError, RuntimeError, TypeError, ValueError) as error:
         what = f"the parts of {base.file} do not fit together: {type(error).__name__}: {error}"
         problem = Problem("branch_from", one_line(what), "branch from another checkpoint")

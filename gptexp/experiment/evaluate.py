@@ -15,7 +15,13 @@ from gptexp.runs.directory import RunDirectory
 log = logging.getLogger(__name__)
 
 
-def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str = "cpu") -> str:
+def evaluate_run(
+    run: Path,
+    split: str | None,
+    overrides: list[str],
+    device: str = "cpu",
+    weights: str = "raw",
+) -> str:
     """One line: the loss over one part of the text, in nats per token and bits per byte.
 
     `overrides` choose another text, as for run.py: data=text data.path=FILE. Without a `split` that
@@ -25,7 +31,7 @@ def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str
     if split is not None and split not in SPLITS:
         what, fix = f"{split!r} is not known", f"one of {', '.join(SPLITS)}"
         raise ConfigError(Problem("--split", what, fix))
-    loaded = load_run(run, device)
+    loaded = load_run(run, device, weights)
     config = replace(loaded.config, data=_data(loaded.config.data, overrides))
     check(config)
     check_part(split, config.data)
@@ -43,7 +49,7 @@ def evaluate_run(run: Path, split: str | None, overrides: list[str], device: str
     return (
         f"{part:7} {judged.loss:.4f} nats per token ({judged.bpb:.3f} bits per byte), standard "
         f"error {judged.stderr:.4f}, over {judged.tokens:,} tokens of {cut.source}; "
-        f"weights of step {loaded.step:,}"
+        f"{'' if weights == 'raw' else f'{weights} of the '}weights of step {loaded.step:,}"
     )
 
 

@@ -1,21 +1,29 @@
-"""A longer run that goes on from a shorter one's last checkpoint, as if it had made its steps.
+"""A run that goes on from another one's checkpoint, as if it had made its steps.
 
-Under a constant learning rate no update depends on trainer.max_steps, so the shorter run is the
-beginning of the longer one, but for what its end called for: a line of the training loss, an
+While the learning rate is at its peak, no update depends on trainer.max_steps. So a run under a
+constant one, and one under warm-up, stable, decay up to its decay, is the beginning of any other
+that has these updates too, but for what its end called for: a line of the training loss, an
 evaluation and a sample off their intervals. These are left out, and what validation came to is
 counted anew over the evaluations that stay.
 """
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from gptexp import plugins
-from gptexp.config import Config, OnOverfit, TrainerConfig, beginning_hash, config_hash
+from gptexp.config import (
+    Config,
+    OnOverfit,
+    TrainerConfig,
+    beginning_hash,
+    config_hash,
+    without_end,
+)
 from gptexp.console import logged_to
 from gptexp.errors import GptexpError
 from gptexp.experiment.beginning import Beginning, Line
@@ -23,10 +31,10 @@ from gptexp.experiment.identity import Identity
 from gptexp.experiment.integrity import WORKED_IN, Record, read_whole
 from gptexp.experiment.reuse import other_code, other_setting
 from gptexp.experiment.start import find_base
-from gptexp.runs.checkpoint import Store
+from gptexp.runs.checkpoint import State, Store
 from gptexp.runs.directory import RunDirectory
-from gptexp.runs.entries import LAST, read_entry
-from gptexp.runs.journal import curves
+from gptexp.runs.entries import Entries
+from gptexp.runs.journal import curves, lowest
 from gptexp.runs.schema import Manifest
 from gptexp.runs.state import RunState
 from gptexp.training.early_stopping import EarlyStopping
@@ -35,17 +43,17 @@ log = logging.getLogger(__name__)
 
 
 class _NotExtendedError(Exception):
-    """A shorter run is not the beginning of this one, in words."""
+    """Another run is not the beginning of this one, in words."""
 
 
 def extend(config: Config, identity: Identity, steps: int) -> None:
-    """Make the run's directory of a shorter run, where there is one, so that it is taken up there.
+    """Make the run's directory of one that begins alike, if there is one, to be taken up there.
 
     `steps` is how long it is to be. It appears under its name whole or not at all. Says which run
     it extends, or why not, and where it could branch from a shorter one.
     """
     directory = identity.directory
-    for source, _ in shorter(config, identity, steps):
+    for source, _ in beginnings(config, identity, steps):
         try:
             record = read_whole(source)  # a killed run would be `running` under our own lock
             with record.directory.locked():
@@ -56,51 +64,59 @@ def extend(config: Config, identity: Identity, steps: int) -> None:
         with logged_to(directory.log):
             log.info("extends %s from step %s", source, f"{step:,}")
         return
-    if not (config.extendable or config.rerun or config.branch_from or directory.path.exists()):
+    is_new = not (config.rerun or config.branch_from or directory.path.exists())
+    if is_new and not config.schedule.trunk_share:
         _tell_of_branch(config, identity, steps)
 
 
-def shorter(config: Config, identity: Identity, steps: int) -> Iterator[tuple[Path, int]]:
-    """The runs of outputs/ that this one would go on from, each with its last checkpoint's step.
+def beginnings(config: Config, identity: Identity, steps: int) -> Iterator[tuple[Path, int]]:
+    """The runs of outputs/ that this one would go on from, each with the step of its checkpoint.
 
     The farthest one first, by what they say of themselves; says why others are not taken.
     """
-    if not config.extendable or config.rerun or identity.directory.path.exists():
+    if config.rerun or identity.directory.path.exists():
         return
     found = []
-    for directory in _of_fewer_steps(config, identity, steps):
-        last = read_entry(directory.checkpoints / LAST)
-        if last is None:
+    for directory, told in _alike(config, identity, steps):
+        until = _shared(config, steps, told.trunk_steps)
+        entry = next(iter(Entries(directory.checkpoints).newest_first(until)), None)
+        if entry is None or entry.step == 0:
             continue
         try:
             why = _unlike(directory, directory.manifest(), config)
         except GptexpError as error:
             why = error.problems[0].told()
         if why is None:
-            found.append((directory.path, last.step))
+            found.append((directory.path, entry.step))
         else:
             log.info("%s is not extended: %s", directory.path, why)
     yield from sorted(found, key=lambda run: (-run[1], run[0]))
 
 
+def _shared(config: Config, steps: int, trunk_steps: int) -> int:
+    """The most updates that a run of so many takes from one with that trunk; its own end is not."""
+    return min(config.trunk_steps(steps), trunk_steps, steps - 1)
+
+
 class _Told(NamedTuple):
-    """What a manifest says of the config, and how long the run is."""
+    """What a manifest says of the config, and how long the run and its trunk are."""
 
     config_hash: str | None
     beginning_hash: str | None  # None of an earlier gptexp
     steps: int
+    trunk_steps: int
 
 
 @lru_cache(maxsize=100_000)  # each point of a grid asks of all runs beside it
 def _told(folder: Path, stamp: tuple[int, int]) -> _Told:
     """What the manifest in a folder says, as it was at `stamp`; raises DamagedError."""
     manifest = RunDirectory(folder).manifest()
-    steps = manifest.get("max_steps", 0)
-    return _Told(manifest.get("config_hash"), manifest.get("beginning_hash"), steps)
+    steps, own = manifest.get("max_steps", 0), manifest.get("config_hash")
+    return _Told(own, manifest.get("beginning_hash"), steps, manifest.get("trunk_steps", steps))
 
 
-def _of_fewer_steps(config: Config, identity: Identity, steps: int) -> Iterator[RunDirectory]:
-    """The runs of outputs/ with the same config, data and start weights, and fewer steps.
+def _alike(config: Config, identity: Identity, steps: int) -> Iterator[tuple[RunDirectory, _Told]]:
+    """The other runs of outputs/ with the same config but for its end, data and start weights.
 
     A warm-up that was shortened to a run under a budget is none of a longer run.
     """
@@ -112,25 +128,27 @@ def _of_fewer_steps(config: Config, identity: Identity, steps: int) -> Iterator[
             told = _told(file.parent, (stat.st_mtime_ns, stat.st_ino))
         except (GptexpError, OSError):  # which is that run's own matter
             continue
-        if not max(0, config.schedule.warmup_steps - 1) < told.steps < steps:
+        shorter = min(steps, told.steps)
+        if shorter < max(1, config.schedule.warmup_steps) or told.config_hash == identity.hash:
             continue
         if told.beginning_hash is None and not config.trainer.budgets:
             if told.steps not in hashes:
-                own = replace(config, trainer=replace(config.trainer, max_steps=told.steps))
+                own = without_end(config, max_steps=told.steps)
                 hashes[told.steps] = config_hash(own, *files)
-            is_shorter = told.config_hash == hashes[told.steps]
+            is_alike = told.config_hash == hashes[told.steps]
         else:
-            is_shorter = told.beginning_hash == beginning
-        if is_shorter:
-            yield RunDirectory(file.parent)
+            is_alike = told.beginning_hash == beginning
+        if is_alike:
+            yield RunDirectory(file.parent), told
 
 
 def _tell_of_branch(config: Config, identity: Identity, steps: int) -> None:
     """Say of the farthest run of fewer steps that a branch could go on from it."""
     bases = []
-    for directory in _of_fewer_steps(config, identity, steps):
+    for directory, told in _alike(config, identity, steps):
         with contextlib.suppress(GptexpError):
-            bases.append(find_base(str(directory.path)))
+            if told.steps < steps:
+                bases.append(find_base(str(directory.path)))
     if bases:
         base = max(bases, key=lambda base: base.entry.step)
         log.info(
@@ -143,14 +161,14 @@ def _tell_of_branch(config: Config, identity: Identity, steps: int) -> None:
 
 
 def _unlike(directory: RunDirectory, manifest: Manifest, config: Config) -> str | None:
-    """Why a shorter run is not the beginning of this one; None where it may be.
+    """Why a run is not the beginning of this one; None where it may be.
 
     Raises ConfigError.
     """
     if (code := other_code(manifest)) is not None:
         return code
     if (state := directory.state()) is RunState.diverged:
-        return "it diverged, and a longer run would too"
+        return "it diverged"
     if state not in (RunState.done, *WORKED_IN):
         return f"its status is {state}"
     if (setting := other_setting(directory.config(), config)) is not None:
@@ -168,11 +186,15 @@ def _go_on_from(record: Record, config: Config, identity: Identity, steps: int) 
     it was read, its checkpoint has no lines in the record. Raises _NotExtendedError, GptexpError
     and OSError.
     """
-    newest = Store(record.directory.checkpoints).latest()
-    if newest is None or newest.state["config_hash"] != record.manifest["config_hash"]:
+    manifest = record.manifest
+    until = _shared(config, steps, manifest.get("trunk_steps", manifest["max_steps"]))
+    newest = Store(record.directory.checkpoints).latest(until)
+    if newest is None or newest.state["config_hash"] != manifest["config_hash"]:
         raise _NotExtendedError("it has no checkpoint of its own")
     step, cfg = newest.entry.step, config.trainer
-    branched = record.manifest.get("branched", {}).get("step", -1)  # up to there as it came
+    if step > until:  # another than its entry says
+        raise _NotExtendedError(f"its checkpoint is of step {step:,}")
+    branched = manifest.get("branched", {}).get("step", -1)  # up to there as it came
     metrics = [
         line
         for line in record.metrics
@@ -185,9 +207,11 @@ def _go_on_from(record: Record, config: Config, identity: Identity, steps: int) 
     stop = _stop_after(metrics, branched, cfg)
     if cfg.on_overfit is OnOverfit.stop and stop.should_stop:
         raise _NotExtendedError(
-            f"patience stopped it at step {step:,}, where a longer run would stop too"
+            f"patience stopped it at step {step:,}, where this run would stop too"
         )
     changes = {"best_step": stop.best_step, "stop": stop.state_dict()}
+    if (averages := newest.state.get("averages")) is not None:
+        changes["averages"] = _judged_again(averages, metrics)
     own = {
         "max_steps": steps,
         "extended": {"run": str(record.path), "step": step},
@@ -195,6 +219,15 @@ def _go_on_from(record: Record, config: Config, identity: Identity, steps: int) 
     reason = f"extends {record.path} from step {step:,}; the same command goes on"
     Beginning(record, newest, changes, metrics, samples).make(config, identity, own, reason)
     return step
+
+
+def _judged_again(averages: State, metrics: list[Line]) -> State:
+    """The averages of a checkpoint, with what these evaluations of them come to."""
+    again = {}
+    for kind, part in averages.items():
+        best = lowest(metrics, f"val/{kind}_loss") or {"step": -1, f"val/{kind}_loss": math.inf}
+        again[kind] = {**part, "best_step": best["step"], "best_loss": best[f"val/{kind}_loss"]}
+    return again
 
 
 def _is_due(line: Line, cfg: TrainerConfig) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gptexp.analysis import cliff, ngrams
 from gptexp.analysis.cliff import Cliff
-from gptexp.config import UNITS, Config, to_dict
+from gptexp.config import AVERAGES, UNITS, Config, to_dict
 from gptexp.data.corpus import Ids
 from gptexp.data.load import LoadedText
 from gptexp.errors import Problem, StorageError
@@ -21,8 +21,8 @@ from gptexp.inference.probe import Probe
 from gptexp.models.counts import count_parameters, flops_per_token, without_tables
 from gptexp.plugins import is_own
 from gptexp.runs.directory import code_digest
-from gptexp.runs.journal import Sample, evaluations
-from gptexp.runs.schema import Fall, Summary, read_manifest
+from gptexp.runs.journal import Sample, evaluations, lowest
+from gptexp.runs.schema import Averaged, Averages, Fall, Summary, read_manifest
 from gptexp.runs.seal import journal_digests, sealed
 from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
@@ -112,6 +112,8 @@ def build_summary(
         "ngrams": ngram_losses,
         "sample": result.sample.prompt + result.sample.text,
     }
+    if (averages := _averages(folder, best)) is not None:
+        summary["averages"] = averages
     if "branched" in manifest:
         summary["branched"] = manifest["branched"]
     return summary
@@ -138,6 +140,22 @@ def read_evaluations(
         what, fix = "holds no evaluation any more", "train the run anew, rerun=true"
         raise StorageError(Problem(run / "metrics.jsonl", what, fix))
     return final, best, fall
+
+
+def _averages(run: Path, best: dict[str, Any] | None) -> Averages | None:
+    """What the averages of the weights came to, beside the `best` evaluation of the weights.
+
+    On equal terms: where evaluations are capped, both are of the same targets.
+    """
+    losses: dict[str, float] = {} if best is None else {"raw": best["val/loss"]}
+    parts: dict[str, Averaged] = {}
+    for kind in AVERAGES:
+        if (row := lowest(evaluations(run), curve := f"val/{kind}_loss")) is not None:
+            parts[kind] = {"step": row["step"], "val_loss": row[curve]}
+            losses[kind] = row[curve]
+    if not parts:
+        return None
+    return cast(Averages, {"better": min(losses, key=lambda kind: losses[kind]), **parts})
 
 
 def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:

@@ -275,7 +275,8 @@ def _entry(value: dict[str, Any], stem: str) -> Entry:
     """The entry in a file of that stem; raises one of STRANGE for anything else."""
     entry = Entry(**value)
     digests = [entry.sha256, *([] if entry.weights_sha256 is None else [entry.weights_sha256])]
-    numbers = (entry.size, entry.step, entry.best_step)
+    averages = {} if entry.averages is None else entry.averages
+    numbers = (entry.size, entry.step, entry.best_step, *averages.values())
     own = (f"step-{entry.step}", *(Path(name).stem for name in (BEST, LAST)))
     whole = all(type(number) is int for number in numbers) and stem in own
     if not whole or any(len(digest) != 64 for digest in digests):

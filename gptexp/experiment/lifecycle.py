@@ -79,7 +79,8 @@ def why(directory: RunDirectory) -> str:
 
 def settle(config: Config, directory: RunDirectory, summary: Summary) -> None:
     """Do what is left in the locked directory of a run that has its summary."""
-    Entries(directory.checkpoints, config.trainer.keep).finish(config.extendable)
+    trunk = config.trunk_steps(directory.manifest().get("max_steps", summary["steps"]))
+    Entries(directory.checkpoints, config.trainer.keep, trunk).finish()
     directory.set_status(RunState.done, summary["stop_reason"])
 
 

@@ -63,6 +63,7 @@ def write_manifest(
                 "plugins": plugins.sources(config.plugins),
                 "resumes": resumes,
                 "max_steps": inputs.trainer.max_steps,
+                "trunk_steps": config.trunk_steps(inputs.trainer.max_steps),
                 **origin,
             }
         ),

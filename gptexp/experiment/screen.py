@@ -2,13 +2,14 @@
 
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from gptexp.config import UNITS, Config, LoggerConfig
+from gptexp.config import AVERAGES, UNITS, Config, LoggerConfig
 from gptexp.console import brief
 from gptexp.runs.directory import RunDirectory
-from gptexp.runs.schema import Branch, Fall, Summary
+from gptexp.runs.schema import Averaged, Branch, Fall, Summary
 from gptexp.runs.state import Outcome, RunState
 from gptexp.text import duration
 
@@ -40,6 +41,8 @@ def show_summary(summary: Summary, folder: Path) -> None:
                 f"{capped['targets']:,}",
                 _number(capped["val_loss"]),
             )
+    for kind, words in describe_averages(summary):
+        log.info("%-7s %s", kind, words)
     log.info(
         "final   %.4f at step %s; training text %.4f; %s in all",
         _number(final["val_loss"]),
@@ -63,6 +66,24 @@ def show_summary(summary: Summary, folder: Path) -> None:
     log.info("next    gptexp sample %s --num 3 --temperature 0.8", folder)
     if any(folder.glob(EVENTS)):
         log.info("        gptexp tensorboard %s    (smoothing above 0 hides cliffs)", folder.parent)
+
+
+def describe_averages(summary: Summary) -> Iterator[tuple[str, str]]:
+    """Each average of the weights that a run kept, with its lowest loss, beside the best one."""
+    averages, best = summary.get("averages"), summary["best"]
+    if averages is None:
+        return
+    for kind in AVERAGES:
+        if (own := cast(Averaged | None, averages.get(kind))) is None:
+            continue
+        words = f"{own['val_loss']:.4f} at step {own['step']:,}, of averaged weights"
+        if best is not None:
+            raw = best.get("capped", best)["val_loss"]
+            gain = math.nan if raw is None else raw - own["val_loss"]
+            side = "below" if gain >= 0 else "above"
+            words += f": {abs(gain):.4f} {side} the best"
+        use = f"; gptexp sample RUN --weights {kind}" if averages["better"] == kind else ""
+        yield kind, words + use
 
 
 def describe_cliff(fall: Fall) -> str:

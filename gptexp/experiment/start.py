@@ -12,9 +12,10 @@ from gptexp.config import Config, differences
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import at_home, json_sha256
 from gptexp.runs.directory import RunDirectory
-from gptexp.runs.entries import BEST, LAST, Entry, read_entry, weights_digest
+from gptexp.runs.entries import BEST, LAST, Entries, Entry, read_entry, weights_digest
 from gptexp.runs.schema import Manifest, Summary
 from gptexp.runs.state import RunState
+from gptexp.text import listed
 
 OF_BASE = "in the run of branch_from, whose optimizer and batches go on"
 
@@ -95,9 +96,12 @@ def _kept_last(directory: RunDirectory, summary: Summary, best: Entry | None) ->
     steps = summary["final"]["step"]
     if best is None or best.step == steps:
         return best
+    found = sorted(entry.step for entry in Entries(directory.checkpoints).newest_first())
+    others = [f"{step:,}" for step in found if step != best.step]
+    kept = f"and that of step {listed(others)}" if others else "alone"
     what = (
         f"{directory.path} is done at step {steps:,}, and kept the checkpoint of its best, of "
-        f"step {best.step:,}, alone (trainer.keep=all keeps each)"
+        f"step {best.step:,}, {kept} (trainer.keep=all keeps each)"
     )
     fix = f"branch_from={directory.checkpoints / best.file}"
     raise ConfigError(Problem("branch_from", what, fix))

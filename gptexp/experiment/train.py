@@ -25,6 +25,7 @@ from gptexp.inference.generate import Sampler
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
 from gptexp.models.counts import flops_per_token, total_parameters
+from gptexp.optim.averages import build_averages
 from gptexp.optim.build import build_optimizer, describe
 from gptexp.optim.decay import decayed
 from gptexp.optim.scaling import scale_weights
@@ -58,7 +59,8 @@ def train(
     directory = identity.directory
 
     def fill() -> Summary:
-        store = Store(directory.checkpoints, config.trainer.keep)
+        trunk = config.trunk_steps(inputs.trainer.max_steps)
+        store = Store(directory.checkpoints, config.trainer.keep, trunk)
         newest = store.latest()
         resumed = None if newest is None else newest.state
         check_resume(config, identity, inputs.tokenizer, resumed)
@@ -139,6 +141,7 @@ def build_parts(
         model=model,
         corpus=inputs.corpus,
         optimizer=build_optimizer(optim, model),
+        averages=build_averages(config.optim, model, cfg.max_steps),
         schedule=build_schedule(config.schedule, cfg.max_steps),
         peak_lr=config.optim.lr,
         flops_per_token=flops_per_token(config.model, tokenizer.vocab_size),

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from gptexp.config import Config, Dtype, ModelConfig, from_dict
+from gptexp.config import AVERAGES, Config, Dtype, ModelConfig, from_dict
 from gptexp.data.corpus import Format
 from gptexp.data.load import LoadedText, format_of, whole_text
 from gptexp.data.read import with_line_feeds
@@ -212,13 +212,14 @@ def _texts(name: str, given: str | Iterable[str]) -> list[str]:
     return [_checked(name, text) for text in ([given] if one else given)]
 
 
-def load_run(run: Path, device: str = "cpu") -> LoadedRun:
+def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
     """Load a run directory's best checkpoint, or the checkpoint file `run`.
 
+    Of an average of the weights, ema or mean, that is the one with the lowest loss of its own.
     Needs nothing but the checkpoint, and the modules of own code in it, which are not imported for
-    it: OwnCodeError names them. Raises CheckpointError.
+    it: OwnCodeError names them. Raises CheckpointError, and ConfigError for other `weights`.
     """
-    state = read_checkpoint(run)
+    state = read_checkpoint(run, weights)
     try:
         config = from_dict(state["config"])
         tokenizer = tokenizer_from_dict(state["tokenizer"])
@@ -272,15 +273,33 @@ def other_shapes(
     ]
 
 
-def read_checkpoint(run: Path) -> checkpoint.State:
-    """The verified state behind a run directory (its best) or a checkpoint file."""
+def read_checkpoint(run: Path, weights: str = "raw") -> checkpoint.State:
+    """The verified state behind a run directory (its best) or a checkpoint file.
+
+    Its model is the average of the weights that is asked for. Raises CheckpointError, and
+    ConfigError for one that no run has.
+    """
+    if weights not in (known := ("raw", *AVERAGES)):
+        what = f"{weights!r} is not known"
+        raise ConfigError(Problem("weights", what, f"one of {', '.join(known)}"))
+    state = _read_state(run, weights)
+    if weights == "raw":
+        return state
+    if (average := state.get("averages", {}).get(weights)) is None:
+        what = f"holds no {weights} of the weights"
+        raise CheckpointError(Problem(run, what, "a later checkpoint, or the raw weights"))
+    return {**state, "model": average["model"]}
+
+
+def _read_state(run: Path, weights: str) -> checkpoint.State:
+    """The verified state of a checkpoint file, or of the best one by these weights."""
     try:
         if run.is_dir():
             if not (run / "checkpoints").is_dir():
                 raise CheckpointError(
                     Problem(run, "not a run directory", "name one, outputs/NAME/RUN")
                 )
-            return checkpoint.Store(run / "checkpoints").best()
+            return checkpoint.Store(run / "checkpoints").best(weights)
         if run.exists():
             return checkpoint.read(run)
     except OSError as error:

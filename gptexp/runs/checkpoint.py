@@ -36,6 +36,7 @@ PARTS: dict[str, type | UnionType] = {  # of a state, as Trainer.state_dict make
     "rng": dict,
     "seconds": int | float,
     "loss_count": int,
+    "averages": dict,
 }
 
 
@@ -61,6 +62,7 @@ class Store(Entries):
         buffer = io.BytesIO()
         torch.save({**head, **state}, buffer)
         data = buffer.getvalue()
+        bests = {kind: part["best_step"] for kind, part in state.get("averages", {}).items()}
         entry = Entry(
             f"step-{step}.pt",
             len(data),
@@ -68,17 +70,19 @@ class Store(Entries):
             step,
             best_step,
             digest(state["model"]),
+            bests or None,
         )
         write_bytes(self.folder / entry.file, data)
         self.add(entry)
 
-    def latest(self) -> Resumable | None:
+    def latest(self, until: int | None = None) -> Resumable | None:
         """The newest checkpoint that is whole; None if there is none. Changes nothing.
 
-        Each damaged one on the way is named in a warning. Raises CheckpointError when there are
-        checkpoints and none is whole, or when the best of the one found is not.
+        Of a step up to `until` alone, where that is given. Each damaged one on the way is named in
+        a warning. Raises CheckpointError when there are checkpoints and none is whole, or when the
+        best of the one found is not.
         """
-        for entry in self.newest_first():
+        for entry in self.newest_first(until):
             try:
                 state = read(self.folder / entry.file, entry)
             except CheckpointError as error:
@@ -94,9 +98,12 @@ class Store(Entries):
             raise CheckpointError(Problem(self.folder, what, fix))
         return None
 
-    def best(self) -> State:
-        """The checkpoint of the lowest validation loss; raises CheckpointError."""
-        entry = self.best_entry()
+    def best(self, weights: str = "raw") -> State:
+        """The checkpoint of the lowest validation loss, of the weights or an average of them.
+
+        Raises CheckpointError.
+        """
+        entry = self.best_entry(weights)
         return read(self.folder / entry.file, entry)
 
 
@@ -159,7 +166,13 @@ def _defects(state: State) -> Iterator[str]:
             yield f"{name} is missing"
     if not -1 <= state["best_step"] <= state["step"]:
         yield f"step {state['step']}, and its best {state['best_step']}"
-    for name, weight in dict(state.get("model", ())).items():
+    models = [state.get("model", {})]
+    for kind, part in state.get("averages", {}).items():
+        if not isinstance(part, dict) or not isinstance(part.get("model"), dict):
+            yield f"the {kind} of the weights is {type(part).__name__}"
+        else:
+            models.append(part["model"])
+    for name, weight in (item for model in models for item in model.items()):
         if not isinstance(name, str) or not isinstance(weight, Tensor):
             yield f"model holds {type(weight).__name__}"
     for tensor in _tensors(state):

@@ -38,14 +38,21 @@ class Entry:
     step: Count
     best_step: Count  # the step of the lowest validation loss, as it stood at `step`
     weights_sha256: Digest | None = None  # see checkpoint.digest; None of an earlier gptexp
+    averages: dict[str, Count] | None = None  # of each average of the weights, its own best_step
+
+    @property
+    def bests(self) -> set[int]:
+        """The steps of the lowest validation losses by then, of the weights and their averages."""
+        return {self.best_step, *(self.averages or {}).values()}
 
 
 class Entries:
     """The entries of one run's checkpoints. Whoever changes them holds the directory's lock."""
 
-    def __init__(self, folder: Path, keep: Keep = Keep.best) -> None:
+    def __init__(self, folder: Path, keep: Keep = Keep.best, trunk: int = 0) -> None:
         self.folder = folder
         self.keep = keep
+        self.trunk = trunk  # updates that a longer run begins with: see Config.trunk_steps
 
     def add(self, entry: Entry) -> None:
         """Take in a checkpoint whose file is written, then prune; raises StorageError."""
@@ -56,20 +63,32 @@ class Entries:
         self._write(LAST, entry)
         self._prune()
 
-    def best_entry(self) -> Entry:
-        """The entry of the best checkpoint; raises CheckpointError where there is none."""
-        entry = read_entry(self.folder / BEST)
-        if entry is None:
+    def best_entry(self, weights: str = "raw") -> Entry:
+        """The entry of the best checkpoint, by the weights or by an average of them.
+
+        Raises CheckpointError where there is none.
+        """
+        if weights == "raw":
+            entry = read_entry(self.folder / BEST)
             what, fix = "holds no best checkpoint yet", "train it to an evaluation first"
+        else:
+            bests = (e for e in self._all() if (e.averages or {}).get(weights) == e.step)
+            entry = next(bests, None)
+            key = {"ema": "optim.ema=0.999", "mean": "optim.average_last=0.2"}[weights]
+            what, fix = f"holds no {weights} of the weights", f"train with {key}"
+        if entry is None:
             raise CheckpointError(Problem(self.folder, what, fix))
         return entry
 
-    def newest_first(self) -> list[Entry]:
-        """The entry that last.json names, then all that are not newer: those were not finished."""
-        last = read_entry(self.folder / LAST)
-        if last is None:
-            return self._all()
-        return [last, *(e for e in self._all() if e.step <= last.step and e != last)]
+    def newest_first(self, until: int | None = None) -> list[Entry]:
+        """The entry that last.json names, then all that are not newer: those were not finished.
+
+        Of those alone that are no newer than `until`, where that is given.
+        """
+        last, found = read_entry(self.folder / LAST), self._all()
+        if last is not None:
+            found = [last, *(e for e in found if e.step <= last.step and e != last)]
+        return [entry for entry in found if until is None or entry.step <= until]
 
     def rewind(self, entry: Entry) -> None:
         """Make the folder what it was when `entry` was saved; the pointers first.
@@ -109,33 +128,40 @@ class Entries:
         what = "the best checkpoint so far is damaged or missing"
         raise CheckpointError(Problem(path, what, "train anew, rerun=true"))
 
-    def finish(self, extendable: bool = False) -> None:
-        """The run is done: with keep=best, only the best checkpoint stays, if there is one.
+    def finish(self) -> None:
+        """The run is done: with keep=best, only the best checkpoints stay, if there is one.
 
-        Of an extendable run the last one stays too, and the best before it: an evaluation that only
-        the end of the run called for is none of a longer run, which may have another best.
+        Of a run with a trunk the last one in it stays too, with the best by then. Where the run
+        ends in it, so does the best before that one: an evaluation that only the end of the run
+        called for is none of a longer run, which may have another best.
         """
         best = read_entry(self.folder / BEST)
         if self.keep is not Keep.best or best is None:
             return
-        last_two = self._all()[:2] if extendable else []
+        newest, trunk = self._all()[:1], self._of_trunk()
+        ends_in_trunk = newest == trunk[:1]
+        known = [best, *newest, *trunk[: 2 if ends_in_trunk else 1]]
         with storage_errors(self.folder):
-            if not extendable:
+            if not ends_in_trunk:
                 (self.folder / LAST).unlink(missing_ok=True)
-            last = {entry.step for entry in last_two[:1]}
-            self._leave({best.step, *last, *(entry.best_step for entry in last_two)})
+            kept = {entry.step for entry in trunk[:1]}
+            self._leave(kept.union(*(entry.bests for entry in known)))
 
     def _all(self) -> list[Entry]:
         """All entries that can be read, newest first."""
         readable = (read_entry(path) for path in self.folder.glob("step-*.json"))
         return sorted((e for e in readable if e is not None), key=lambda e: e.step, reverse=True)
 
+    def _of_trunk(self) -> list[Entry]:
+        """The entries from which a longer run may go on, newest first."""
+        return [entry for entry in self._all() if self.trunk and entry.step <= self.trunk]
+
     def _prune(self) -> None:
-        """Keep the last two and the best as each of them knew it."""
+        """Keep the last two, the last of the trunk, and the bests as each of them knew them."""
         if self.keep is Keep.best:
-            last_two = self._all()[:2]
+            kept = [*self._all()[:2], *self._of_trunk()[:1]]
             with storage_errors(self.folder):
-                self._leave({step for entry in last_two for step in (entry.step, entry.best_step)})
+                self._leave({step for entry in kept for step in (entry.step, *entry.bests)})
 
     def _leave(self, steps: set[int]) -> None:
         """Remove the checkpoints of other steps, entries first, and files without an entry."""
@@ -148,7 +174,10 @@ class Entries:
 
     def _write(self, name: str, entry: Entry) -> None:
         if read_entry(self.folder / name) != entry:
-            write_json(self.folder / name, asdict(entry))
+            value = asdict(entry)
+            if entry.averages is None:  # as before there were any
+                del value["averages"]
+            write_json(self.folder / name, value)
 
 
 def read_entry(path: Path) -> Entry | None:

@@ -5,7 +5,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -110,6 +110,12 @@ def curves(line: dict[str, Any]) -> dict[str, float]:
     flags = line.get("nonfinite", {})
     values = {**line, **{name: float(word) for name, word in flags.items()}}
     return {name: value for name, value in values.items() if "/" in name and value is not None}
+
+
+def lowest(lines: Iterable[dict[str, Any]], name: str = "val/loss") -> dict[str, Any] | None:
+    """The first of the lines with the least value of a curve; None where none has a finite one."""
+    finite = (line for line in lines if line.get(name) is not None)
+    return min(finite, key=lambda line: line[name], default=None)
 
 
 def _end_of(file: IO[bytes], size: int, step: int) -> tuple[int, bool]:

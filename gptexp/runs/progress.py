@@ -1,12 +1,11 @@
 """How far a run has come, from the end of its journal: a long one is not read whole."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gptexp.runs.entries import LAST, read_entry
-from gptexp.runs.journal import evaluations
+from gptexp.runs.journal import evaluations, lowest
 from gptexp.runs.lines import POSITION, Lines
 
 
@@ -56,14 +55,9 @@ def _best(run: Path, newest: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
     entry = read_entry(run / "checkpoints" / LAST)
     if entry is not None and entry.best_step < 0:  # none was finite by then
-        return _lowest([newest])
+        return lowest([newest])
     best = None if entry is None else _at(run, entry.best_step)
-    return _lowest(evaluations(run) if best is None else [best, newest])
-
-
-def _lowest(lines: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    finite = (line for line in lines if line["val/loss"] is not None)
-    return min(finite, key=lambda line: line["val/loss"], default=None)
+    return lowest(evaluations(run) if best is None else [best, newest])
 
 
 def _at(run: Path, step: int) -> dict[str, Any] | None:

@@ -91,6 +91,21 @@ class Judged(TypedDict):
     bpb: Number | None
 
 
+class Averaged(TypedDict):
+    """The lowest validation loss of an average of the weights, of the evaluations in training."""
+
+    step: Count
+    val_loss: Number
+
+
+class Averages(TypedDict):
+    """The averages of the weights that a run kept, and which weights had the lowest loss."""
+
+    better: Literal["raw", "ema", "mean"]
+    ema: NotRequired[Averaged]  # exponential, of optim.ema
+    mean: NotRequired[Averaged]  # even, of optim.average_last
+
+
 class Summary(TypedDict):
     """summary.json; see experiment.finish.build_summary."""
 
@@ -108,6 +123,7 @@ class Summary(TypedDict):
     stop_reason: str
     best: Best | None
     final: Final
+    averages: NotRequired[Averages]
     cliff: Fall | None
     test: Judged | None
     ngrams: NotRequired[list[Number] | None]
@@ -223,7 +239,7 @@ class Manifest(TypedDict, total=False):
 
     run: str
     config_hash: str
-    beginning_hash: str  # of the config but for how long the run is
+    beginning_hash: str  # see identity.beginning_hash
     command: list[str]
     overrides: list[str]
     seed: Count
@@ -235,6 +251,7 @@ class Manifest(TypedDict, total=False):
     plugins: list[Plugin]
     resumes: list[Resume]
     max_steps: Count  # updates that the budget comes to
+    trunk_steps: Count  # of these, the ones of which beginning_hash tells; all, if not there
     reused: Origin
     extended: Extension
     branched: Branch

@@ -7,7 +7,7 @@ from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText
 from gptexp.errors import ConfigError, GptexpError
-from gptexp.experiment.extend import shorter
+from gptexp.experiment.extend import beginnings
 from gptexp.experiment.identity import Identity, identify
 from gptexp.experiment.lifecycle import to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory, load_text, read_init
@@ -85,7 +85,7 @@ class Planner:
             epochs=tokens / corpus.tokens_per_epoch("train"),
             flops=float(flops_per_token(config.model, vocab_size) * tokens),
             memory=training_memory(config.model, vocab_size, trainer.batch_size, kind),
-            seconds=throughput.seconds(trainer, corpus, speed),
+            seconds=throughput.seconds(trainer, corpus, speed, len(config.optim.averages)),
             left=left,
             machine=runtime.describe(),
         )
@@ -148,7 +148,7 @@ def progress(config: Config, identity: Identity, steps: int) -> tuple[str, float
     directory = identity.directory
     for other in others(config, identity):
         return f"{RunState.done} in {other.parent.name}", 0.0
-    for other, step in shorter(config, identity, steps):
+    for other, step in beginnings(config, identity, steps):
         return f"extends {other.name[-8:]} from step {step:,}", 1.0 - step / steps
     if identity.base is not None and not directory.path.exists():
         step = identity.base.entry.step

@@ -164,14 +164,15 @@ def waiting(points: Sequence[SweepPoint]) -> list[SweepPoint]:
 
 
 def _length(point: SweepPoint) -> float:
-    """The length of a point that may go on from a shorter one, which is to come first; else 0.
+    """The length of a point's trunk, of which a shorter one is to come first; 0 without one.
 
     In steps, or as its budget has it.
     """
     assert isinstance(point.config, Config)
     cfg = point.config.trainer
-    length = [getattr(cfg, key) for key in cfg.budgets] or [cfg.max_steps]
-    return length[0] if point.config.extendable else 0
+    [length] = [getattr(cfg, key) for key in cfg.budgets] or [cfg.max_steps]
+    share: float = point.config.schedule.trunk_share
+    return share * length
 
 
 def settle(points: Iterable[SweepPoint]) -> None:

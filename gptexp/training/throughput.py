@@ -27,11 +27,15 @@ class Speed:
     evaluated: float  # in an evaluation, which needs the forward pass alone
 
 
-def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
-    """The time that the whole run takes, with its evaluations, in seconds."""
+def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed, averages: int = 0) -> float:
+    """The time that the whole run takes, with its evaluations, in seconds.
+
+    Each of so many `averages` of the weights is evaluated too, on validation alone.
+    """
     trained = corpus.tokens_seen(cfg.max_steps)
     evaluations = cfg.max_steps // cfg.eval_interval + 1
-    evaluated = evaluations * sum(judged(corpus, cfg.eval_tokens).values())
+    targets = judged(corpus, cfg.eval_tokens)
+    evaluated = evaluations * (sum(targets.values()) + averages * targets["val"])
     if is_capped(corpus, cfg.eval_tokens):  # the best and the last weights are judged exactly
         evaluated += 2 * sum(judged(corpus, None).values())
     return trained * speed.trained + evaluated * speed.evaluated

@@ -4,11 +4,12 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NoReturn
 
 import torch
+from torch import nn
 
 from gptexp.config import OnOverfit, TrainerConfig
 from gptexp.console import Progress, brief
@@ -24,6 +25,7 @@ from gptexp.errors import (
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
 from gptexp.models.base import Model
+from gptexp.optim.averages import Averages
 from gptexp.optim.build import load_optimizer
 from gptexp.optim.gradients import NormWatch
 from gptexp.optim.schedule import Schedule
@@ -66,6 +68,7 @@ class TrainerParts:
     store: Store
     tracker: Tracker
     identity: dict[str, Any]  # config, its hash and tokenizer: with them a checkpoint is sufficient
+    averages: Averages = field(default_factory=Averages)  # of the weights
     moments: Moments = field(default_factory=Moments)  # own code
     should_prune: ShouldPrune | None = None  # of the search that the run is a trial of
 
@@ -126,7 +129,8 @@ class Trainer:
         if resumed is not None:
             self.load_state_dict(resumed)
         steps = self.cfg.max_steps - self.step
-        left = throughput.seconds(self.cfg, corpus, speed) * steps / self.cfg.max_steps
+        whole = throughput.seconds(self.cfg, corpus, speed, len(self.parts.averages))
+        left = whole * steps / self.cfg.max_steps
         log.info("estimated time about %s for %d steps", duration(left), steps)
         start = f"goes on at step {self.step:,}" if self.step else "starts"
         brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
@@ -149,6 +153,7 @@ class Trainer:
         self.step += 1
         self.loss_sum += self.update(batch, self.cfg.batch_size, self.step, count, lr)
         self.loss_count += 1
+        self.parts.averages.update(self.step)
         if not self.update.runs_ahead:
             self.raise_if_diverged()
 
@@ -200,11 +205,17 @@ class Trainer:
             evaluation = self.parts.evaluator.row(self.cfg.eval_tokens)
             self.val_loss = evaluation["val/loss"]
             improved = self.stop.update(self.val_loss, self.step)
+            evaluation |= self.parts.averages.judge(self.step, self.validation_loss)
             values = {**self.position(self.step), **evaluation}
             values = self.parts.moments.measured(self.step, values)
             self.parts.tracker.scalars(self.step, values)
             self.progress.evaluated(self.step, values, self.stop.best_loss, improved)
             self.parts.moments.reached("evaluated", self.step)
+
+    def validation_loss(self, model: nn.Module) -> float:
+        """That of a model of the same shape, over the targets of an evaluation."""
+        evaluator = replace(self.parts.evaluator, model=model)
+        return evaluator.evaluate("val", cap=self.cfg.eval_tokens).loss
 
     def sample_if_due(self) -> None:
         """A sample, at every sample_interval."""
@@ -214,10 +225,14 @@ class Trainer:
                 self.parts.tracker.sample(*self.parts.sampler.draw(self.step))
 
     def save_if_due(self, interrupt: Interrupt) -> None:
-        """Save at evaluations, at checkpoint_interval, after five minutes, and when interrupted."""
+        """Save at evaluations, at checkpoint_interval, after five minutes, and when interrupted.
+
+        And where the run ceases to be the beginning of a longer one, which may go on from there.
+        """
         signal_number = interrupt.requested  # read once: it may arrive at any instant
         interval = self.cfg.checkpoint_interval
         due = self.evaluation_due() or (interval is not None and self.step % interval == 0)
+        due = due or self.step == self.parts.store.trunk
         if due or signal_number or self.clock.since_saved() > SAVE_SECONDS:
             with self.off_the_clock():
                 self.save()
@@ -280,8 +295,10 @@ class Trainer:
 
     def state_dict(self) -> State:
         """All that a resume needs but config and corpus; batches are functions of the step."""
+        averages = self.parts.averages.state_dict(self.step)
         return {
             **self.parts.identity,
+            **({"averages": averages} if averages else {}),
             "step": self.step,
             "seconds": self.clock.seconds(),
             "model": self.parts.model.state_dict(),
@@ -300,6 +317,7 @@ class Trainer:
             self.step = state["step"]
             self.clock.before = state["seconds"]
             self.parts.model.load_state_dict(state["model"])
+            self.parts.averages.load_state_dict(state.get("averages", {}), self.step)
             self.stop.load_state_dict(state["stop"])
             set_rng_state(state["rng"], device)
             self.loss_sum = state["loss_sum"].to(device, self.loss_sum.dtype)

@@ -53,8 +53,8 @@ def test_a_key_of_one_choice_says_so_and_has_no_value_of_another():
 
 def test_a_group_says_its_choices_and_keys():
     lines = describe("schedule").splitlines()
-    assert lines[0] == "schedule=constant|cosine|linear"
-    assert len([line for line in lines if line.startswith("  schedule.")]) == 3
+    assert lines[0] == "schedule=constant|cosine|linear|wsd"
+    assert len([line for line in lines if line.startswith("  schedule.")]) == 5
 
 
 @pytest.mark.parametrize(("word", "fix"), [("batchsize", "batch_size?"), ("qqq", "lists them")])

@@ -11,7 +11,7 @@ import pytest
 from small_runs import ONE_LINE, only, put
 
 from gptexp import assets
-from gptexp.config import Config, Dtype, problems, run_name
+from gptexp.config import Config, Dtype, Sampling, problems, run_name
 from gptexp.experiment import prepare as preparing
 from gptexp.experiment import train
 from gptexp.experiment.identity import identify
@@ -97,6 +97,8 @@ OUT_OF_RANGE = {
     "optim.beta2": [-0.1, 1.0, NAN],
     "optim.eps": [0.0, -1.0, NAN],
     "optim.weight_decay": [-0.1, NAN, INF],
+    "optim.ema": [-0.1, 1.0, NAN],
+    "optim.average_last": [0.0, 1.1, -0.1, NAN],
     "trainer.grad_clip": [-1.0, NAN],
     "trainer.min_delta": [-1.0, NAN],
     "trainer.sample_temperature": [-1.0, NAN],
@@ -128,7 +130,23 @@ def test_P6_A5_a_value_out_of_range_is_refused_with_its_key_and_value_and_a_fix_
         assert problems(config) == []
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("value", [0.0, 1.1, -0.1, NAN])
+def test_A5_a_decay_over_no_part_of_the_run_or_more_than_all_is_refused(composed, value):
+    config = put(composed("schedule=wsd"), "schedule.decay_fraction", value)
+    line = only(lines_of(config))
+    assert line.startswith(f"schedule.decay_fraction: {value} is not in (0, 1]. Fix: ")
+
+
+def test_A3_documents_know_one_order_and_counts_no_average(composed):
+    documents = composed("data=names")
+    documents.data.sampling = Sampling.epoch
+    assert only(lines_of(documents)).startswith("data.sampling: epoch, and documents are taken ")
+    counted = put(composed("experiment=ladder_bigram"), "optim.ema", 0.9)
+    line = only(lines_of(counted))
+    assert line == "optim.ema: 0.9, and a count knows no other than null. Fix: optim.ema=null"
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])
 def test_A5_a_minimum_above_the_peak_is_refused_in_every_schedule_that_has_one(composed, schedule):
     config = put(composed(f"schedule={schedule}"), "schedule.final_fraction", 2.0)
     line = only(lines_of(config))
@@ -151,6 +169,8 @@ def test_A5_momentum_of_one_is_refused(composed):
         ("schedule.final_fraction", 0.0),
         ("schedule.final_fraction", 1.0),
         ("schedule.warmup_steps", 0),
+        ("optim.ema", 0.0),
+        ("optim.average_last", 1.0),
         ("data.fraction", 1.0),
         ("model.n_head", 1),
     ],

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from gptexp.config import ConstantConfig, CosineConfig, LinearConfig
+from gptexp.config import ConstantConfig, CosineConfig, LinearConfig, Shape, WSDConfig
 from gptexp.optim.schedule import build_schedule
 
 COSINE = CosineConfig(name="cosine", warmup_steps=10, final_fraction=0.1)
 LINEAR = LinearConfig(name="linear", warmup_steps=0, final_fraction=0.0)
+WSD = WSDConfig(
+    name="wsd", warmup_steps=10, final_fraction=0.1, decay_fraction=0.2, shape=Shape.linear
+)
 
 
 def test_warm_up_rises_in_equal_steps_to_the_peak_and_never_starts_at_zero():
@@ -49,3 +52,47 @@ def test_a_run_that_is_all_warm_up_is_allowed(config):
     multiplier = build_schedule(config, 10)
     assert multiplier(9) < 1
     assert multiplier(10) == pytest.approx(config.final_fraction)
+
+
+def test_wsd_warms_up_stays_at_the_peak_and_falls_over_the_last_share_of_the_run():
+    multiplier = build_schedule(WSD, 100)
+    assert [multiplier(step) for step in range(10)] == pytest.approx([k / 11 for k in range(1, 11)])
+    assert {multiplier(step) for step in range(10, 81)} == {1.0}
+    falling = [multiplier(step) for step in (81, 90, 99, 100)]
+    assert falling == pytest.approx([0.955, 0.55, 0.145, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "halfway"),
+    [
+        (Shape.linear, 0.55),
+        (Shape.sqrt, 0.1 + 0.9 * (1 - math.sqrt(0.5))),
+        (Shape.cosine, 0.55),
+    ],
+)
+def test_each_shape_of_the_decay_falls_from_the_peak_to_its_fraction(shape, halfway):
+    multiplier = build_schedule(replace(WSD, shape=shape), 100)
+    assert multiplier(80) == 1.0
+    assert multiplier(90) == pytest.approx(halfway)
+    assert multiplier(100) == pytest.approx(0.1)
+    falling = [multiplier(step) for step in range(80, 101)]
+    assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize("config", [WSD, replace(WSD, decay_fraction=0.35, shape=Shape.sqrt)])
+@pytest.mark.parametrize("steps", [1, 9, 11, 100, 333])
+def test_the_trunk_is_what_a_longer_run_begins_with_to_the_bit(config, steps):
+    shorter, longer = build_schedule(config, steps), build_schedule(config, 1000)
+    forever = build_schedule(config.trunk(), 1000)
+    trunk = config.trunk_steps(steps)
+    if steps >= config.warmup_steps:
+        for step in range(trunk):
+            assert shorter(step) == longer(step) == forever(step)
+    assert trunk == steps or shorter(trunk + 1) < 1
+
+
+def test_a_decay_over_the_whole_run_begins_when_the_warm_up_ends():
+    config = replace(WSD, decay_fraction=1.0)
+    linear = LinearConfig(name="linear", warmup_steps=10, final_fraction=0.1)
+    multiplier, expected = build_schedule(config, 60), build_schedule(linear, 60)
+    assert [multiplier(step) for step in range(61)] == [expected(step) for step in range(61)]
