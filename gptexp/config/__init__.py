@@ -64,6 +64,7 @@ from gptexp.config.optim import (
 )
 from gptexp.config.schema import Config, check, fitted, problems
 from gptexp.config.trainer import (
+    AUTO,
     BUDGETS,
     MOST_TEXTS,
     Dtype,
@@ -74,6 +75,7 @@ from gptexp.config.trainer import (
 )
 
 __all__ = [
+    "AUTO",
     "AVERAGES",
     "BUDGETS",
     "MOST_TEXTS",

@@ -21,6 +21,8 @@ from gptexp.text import nearest, plain
 
 FIELD = re.compile(r"    (\w+): ([^=#]+?)(?: = .+?)?(?:\s+# (.+))?")  # own code may have no comment
 
+NAMED = {"Switch": "true, false, auto"}  # types of config/ that are no enums
+
 GROUPS = (*SECTIONS, "recipe", "experiment", "sweeps")  # each a folder of conf/
 
 USAGE = """\
@@ -94,7 +96,8 @@ def _own_keys(node: type, prefix: str, have: tuple[str, ...]) -> Iterator[Key]:
         if (field := FIELD.fullmatch(line)) and field[1] in types:
             kind = types[field[1]]
             values = [member.name for member in kind] if isinstance(kind, EnumMeta) else []
-            words = ", ".join(values) or field[2].replace("|", "or").replace("None", "null")
+            named = NAMED.get(field[2], field[2]).replace("|", "or").replace("None", "null")
+            words = ", ".join(values) or named
             yield Key(prefix + field[1], have, words, field[3] or "no comment stands behind it")
 
 

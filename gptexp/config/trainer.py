@@ -4,9 +4,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gptexp.config.ranges import above_zero, not_negative, positive
 from gptexp.errors import Problem
+from gptexp.text import shortened
 
 
 class OnOverfit(Enum):
@@ -25,6 +27,12 @@ class Dtype(Enum):
     float64 = "float64"
     bfloat16 = "bfloat16"
 
+
+AUTO: Final = "auto"
+if TYPE_CHECKING:
+    Switch = bool | Literal["auto"]
+else:
+    Switch = Any  # OmegaConf fails to merge a union into a config that Hydra composes
 
 BUDGETS = ("max_tokens", "max_epochs", "max_flops")  # of TrainerConfig, for max_steps
 MOST_THREADS = 1024  # far more, and torch ends the process by a segmentation fault
@@ -57,7 +65,7 @@ class TrainerConfig:
     min_delta: float  # smallest gain in nats that resets patience
     device: str  # auto, cpu, mps, cuda or cuda:N
     dtype: Dtype  # arithmetic of the forward pass; weights stay float32, but are float64 in that
-    compile: bool  # torch.compile the forward pass of training; evaluation runs as written
+    compile: Switch  # torch.compile the passes of training, with auto where it pays by itself
     keep: Keep  # checkpoints that stay when the run is done: the best alone, or all
     retry_failed: bool  # train a diverged run again
     threads: int | None = None  # of the CPU, or null for torch's own choice
@@ -97,6 +105,10 @@ class TrainerConfig:
             first, second = self.budgets[:2]
             what = f"trainer.{second}={getattr(self, second)} is given too"
             yield Problem(f"trainer.{first}", what, "keep one budget")
+        switch: object = self.compile  # to which OmegaConf gives whatever was typed
+        if not isinstance(switch, bool) and switch != AUTO:
+            what = f"{shortened(repr(switch), 40)} is unknown"
+            yield Problem("trainer.compile", what, "trainer.compile=auto, true or false")
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", self.device):
             fix = "auto, cpu, mps, cuda or cuda:N"
             yield Problem("trainer.device", f"{self.device!r} is unknown", fix)

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from gptexp import plugins
 from gptexp.config import (
+    AUTO,
     Config,
     OnOverfit,
     TrainerConfig,
@@ -46,17 +47,18 @@ class _NotExtendedError(Exception):
     """Another run is not the beginning of this one, in words."""
 
 
-def extend(config: Config, identity: Identity, steps: int) -> None:
+def extend(config: Config, identity: Identity, trainer: TrainerConfig) -> None:
     """Make the run's directory of one that begins alike, if there is one, to be taken up there.
 
-    `steps` is how long it is to be. It appears under its name whole or not at all. Says which run
-    it extends, or why not, and where it could branch from a shorter one.
+    `trainer` says how long it is to be, and whether compiled. It appears under its name whole or
+    not at all. Says which run it extends, or why not, and where it could branch from a shorter one.
     """
-    directory = identity.directory
+    directory, steps = identity.directory, trainer.max_steps
     for source, _ in beginnings(config, identity, steps):
         try:
             record = read_whole(source)  # a killed run would be `running` under our own lock
             with record.directory.locked():
+                _check_compiled(record, config, trainer)
                 step = _go_on_from(record, config, identity, steps)
         except (_NotExtendedError, GptexpError, OSError) as error:
             log.info("%s is not extended: %s", source, error)
@@ -228,6 +230,14 @@ def _judged_again(averages: State, metrics: list[Line]) -> State:
         best = lowest(metrics, f"val/{kind}_loss") or {"step": -1, f"val/{kind}_loss": math.inf}
         again[kind] = {**part, "best_step": best["step"], "best_loss": best[f"val/{kind}_loss"]}
     return again
+
+
+def _check_compiled(record: Record, config: Config, trainer: TrainerConfig) -> None:
+    """Raises _NotExtendedError where trainer.compile=auto came to another thing in the record."""
+    told = record.manifest["environment"].get("compiled", trainer.compile)
+    if config.trainer.compile == AUTO and told != trainer.compile:
+        words = ("it was not compiled, which pays", "it was compiled, which does not pay")[told]
+        raise _NotExtendedError(f"{words} in this one (trainer.compile=auto)")
 
 
 def _is_due(line: Line, cfg: TrainerConfig) -> bool:

@@ -156,18 +156,27 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
         ended(directory, RunState.interrupted, Pause("interrupted", "nothing saved since", fix))
         raise
     except Exception as error:
-        from gptexp.runtime.memory import is_out_of_memory  # torch
-
-        if is_out_of_memory(error):
-            fix = "halve it and double trainer.grad_accum"
-            problem = Problem("trainer.batch_size", "out of memory", fix)
-            ended(directory, RunState.failed, problem)
-            raise ConfigError(problem) from error
+        if (mistake := _mistake(error)) is not None:
+            ended(directory, RunState.failed, mistake, traceback.format_exc())
+            raise ConfigError(mistake) from error
         fix = f"report it with {directory.log}; the same command goes on from what is saved"
         bug = Problem(directory.path, f"a bug in gptexp, {type(error).__name__}: {error}", fix)
         problem = plugins.culprit(error) or bug
         ended(directory, RunState.failed, problem, traceback.format_exc())
         raise GptexpError(problem) from error
+
+
+def _mistake(error: Exception) -> Problem | None:
+    """What the config asks of the machine in vain, by what torch raised; None for other errors."""
+    from gptexp.runtime.memory import is_out_of_memory  # torch
+    from gptexp.training.compiling import why_not_compiled
+
+    if is_out_of_memory(error):
+        fix = "halve it and double trainer.grad_accum"
+        return Problem("trainer.batch_size", "out of memory", fix)
+    if (why := why_not_compiled(error)) is not None:
+        return Problem("trainer.compile", f"torch.compile failed: {why}", "trainer.compile=false")
+    return None
 
 
 def ended(directory: RunDirectory, state: RunState, problem: Problem, trace: str = "") -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from gptexp import plugins
 from gptexp.config import Config, beginning_hash, to_yaml
 from gptexp.data.corpus import SPLITS, is_capped, judged
+from gptexp.experiment.auto_compile import decision
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
@@ -25,7 +26,8 @@ def write_manifest(
     resumed_step: int | None,
 ) -> None:
     """config.yaml and manifest.json; each resume adds what differs from the process before it."""
-    directory, now = identity.directory, provenance.environment(inputs.runtime)
+    directory = identity.directory
+    now = provenance.environment(inputs.runtime) | decision(config, inputs.trainer)
     corpus, cap = inputs.corpus, config.trainer.eval_tokens
     before = directory.manifest()
     resumes = before.get("resumes", []) if resumed_step is not None else []

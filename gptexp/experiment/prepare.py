@@ -17,6 +17,7 @@ from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText, format_of, load_corpus, read_corpus, split_corpus
 from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
+from gptexp.experiment.auto_compile import compiles
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity, Start, named_init_from, vocabulary_digest
 from gptexp.experiment.start import Base, find_base
@@ -42,7 +43,7 @@ class Inputs:
     text: LoadedText
     corpus: Corpus  # its splits on the device
     runtime: Runtime
-    trainer: TrainerConfig  # the config's, with the max_steps that its budget comes to
+    trainer: TrainerConfig  # the config's, with what its budget and compile=auto come to
     init: checkpoint.State | None = None  # the checkpoint behind init_from or branch_from
 
     @property
@@ -79,6 +80,8 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     try_own_code(config, text.tokenizer.vocab_size, runtime)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
+    machine = (text.tokenizer.vocab_size, corpus, runtime)
+    trainer = replace(trainer, compile=compiles(config, identity, trainer, *machine))
     return Inputs(text, corpus, runtime, trainer, init)
 
 

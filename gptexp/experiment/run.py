@@ -55,7 +55,7 @@ def run_experiment(
         if replaces:
             log.info("the old run is now %s", identity.directory.move_aside())
         else:
-            extend(config, identity, inputs.trainer.max_steps)
+            extend(config, identity, inputs.trainer)
         if identity.base is not None:
             branch(config, identity, inputs)
         stage = RunState.failed

@@ -170,6 +170,8 @@ def describe_evaluations(corpus: "Corpus", cap: int | None) -> str | None:
 def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: int | None) -> None:
     """The first lines: model, data, machine, directory; and the step of a run that goes on."""
     machine, text = inputs.runtime.describe(), inputs.text.describe()
+    if inputs.trainer.compile is True:
+        machine += ", compiled"
     log.info("model   %s: %s parameters, on %s", model, f"{parameters:,}", machine)
     log.info("data    %s", text)
     brief("on %s", machine, once=True)

@@ -65,7 +65,7 @@ def claim(record: Record) -> Claim:
     with cpu_threads(config.trainer.threads):
         now = provenance.environment(resolve_here(config))
     reasons = provenance.differences(manifest["environment"], now)
-    if config.trainer.compile:
+    if config.trainer.compile is True or manifest["environment"].get("compiled"):
         reasons.append("trainer.compile, whose kernels are built anew")
     for resume in manifest["resumes"]:
         if differs := resume.get("differs"):

@@ -185,6 +185,7 @@ class Environment(TypedDict, total=False):
     torch_build: str
     cuda: str | None
     gpu: str | None
+    compiled: bool  # what trainer.compile=auto came to
 
 
 class Process(TypedDict, total=False):

@@ -7,14 +7,13 @@ from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText
 from gptexp.errors import ConfigError, GptexpError
+from gptexp.experiment.auto_compile import speed_of
 from gptexp.experiment.extend import beginnings
 from gptexp.experiment.identity import Identity, identify
 from gptexp.experiment.lifecycle import to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory, load_text, read_init
 from gptexp.experiment.reuse import others
-from gptexp.models.build import build_model
 from gptexp.models.counts import flops_per_token, total_parameters, training_memory
-from gptexp.optim.build import build_optimizer
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.entries import LAST, read_entry
 from gptexp.runs.state import RunState
@@ -28,7 +27,6 @@ from gptexp.runtime.device import (
 from gptexp.sweep.points import SweepPoint, number, points_of
 from gptexp.text import aligned, duration, short
 from gptexp.training import throughput
-from gptexp.training.step import UpdateStep
 from gptexp.training.throughput import Speed
 
 HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "time", "point")
@@ -106,11 +104,7 @@ class Planner:
         text = config.data if config.data.documents else None
         key = repr((config.model, vocab_size, *sizes, text, runtime))
         if key not in self.speeds:
-            model = build_model(config.model, vocab_size, 0)
-            model.to(runtime.device, runtime.weights)
-            optimizer = build_optimizer(config.optim, model)
-            update = UpdateStep(model, optimizer, runtime, cfg.grad_clip)
-            self.speeds[key] = throughput.measure(cfg, update, corpus)
+            self.speeds[key] = speed_of(config, vocab_size, corpus, runtime)
         return self.speeds[key]
 
 

@@ -13,6 +13,7 @@ from gptexp.optim import gradients
 from gptexp.optim.build import is_own
 from gptexp.optim.groups import set_rates
 from gptexp.runtime.device import Runtime
+from gptexp.training.compiling import compiled
 
 
 class NonFinite(NamedTuple):
@@ -40,10 +41,8 @@ class UpdateStep:
         grad_clip: float,
         compile: bool = False,
     ) -> None:
-        if compile:
-            torch.compiler.reset()  # what an earlier run of this process compiled has no part in it
         self.model, self.optimizer, self.runtime = model, optimizer, runtime
-        self.forward = torch.compile(model) if compile else model
+        self.forward = compiled(model) if compile else model
         self.grad_clip = grad_clip
         self.parameters = list(model.parameters())
         # A subclass of a fused one has its attribute, and a step of its own.

@@ -47,7 +47,7 @@ def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
     on_cpu = runtime.device.type == "cpu"
     few = max(1, PROBE_TOKENS // corpus.block_size)
     # On a CPU a part of a large batch takes its share of the time; a compiled model has one size.
-    in_part = on_cpu and not cfg.compile
+    in_part = on_cpu and cfg.compile is not True
     rows = min(cfg.batch_size, few) if in_part else cfg.batch_size
     batch = Batch(*(part[:rows] for part in corpus.batch(0)))
     at_once = rows_at_once(cfg.eval_batch_size, corpus.block_size, model.vocab_size, runtime)

@@ -81,7 +81,7 @@ class Trainer:
         self.seed = seed
         self.parts = parts
         self.update = UpdateStep(
-            parts.model, parts.optimizer, parts.runtime, cfg.grad_clip, cfg.compile
+            parts.model, parts.optimizer, parts.runtime, cfg.grad_clip, cfg.compile is True
         )
         self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
         self.clock = Clock()

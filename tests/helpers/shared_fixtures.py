@@ -1,6 +1,7 @@
 """Small runs in one thread: a synthetic text, a config composed from conf/, and what they leave."""
 
 import copy
+import functools
 import logging
 import os
 
@@ -39,7 +40,7 @@ from gptexp.experiment.run import run_experiment
 from gptexp.runs import directory, provenance
 from gptexp.runtime import rate
 from gptexp.runtime.device import Runtime
-from gptexp.training import throughput
+from gptexp.training import compiling, throughput
 
 ENVIRONMENT: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # by overrides
@@ -260,6 +261,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "environment",
         lambda runtime: {**ENVIRONMENT, "threads": torch.get_num_threads()},
     )
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[torch.nn.Module]:
+    """What torch.compile is asked for from now on, which it does without a compiler of C."""
+    asked: list[torch.nn.Module] = []
+    eager = functools.partial(torch.compile, backend="eager")
+
+    def compile_eagerly(module: torch.nn.Module) -> Any:
+        asked.append(eager(module))
+        return asked[-1]
+
+    monkeypatch.setattr(torch, "compile", compile_eagerly)
+    monkeypatch.setenv(compiling.KERNELS, str(tmp_path / "kernels"))
+    return asked
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Checkpoints of whole runs: their damage, their best, their keys and their kinds."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,16 +57,8 @@ def test_P4_C1_a_damaged_best_checkpoint_is_found_before_training_goes_on(
 
 
 def test_C11_a_checkpoint_of_a_compiled_run_has_the_keys_of_a_plain_one(
-    small: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Callable[..., Config], tmp_path: Path, compiled: list[torch.nn.Module]
 ) -> None:
-    compiled: list[torch.nn.Module] = []
-
-    def compile_without_a_c_compiler(module: torch.nn.Module) -> torch.nn.Module:
-        compiled.append(eager(module))
-        return compiled[-1]
-
-    eager = functools.partial(torch.compile, backend="eager")
-    monkeypatch.setattr(torch, "compile", compile_without_a_c_compiler)
     states = []
     for switch in ("false", "true"):
         config = small(f"trainer.compile={switch}", "trainer.max_steps=2", "trainer.keep=all")
