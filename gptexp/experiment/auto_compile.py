@@ -4,8 +4,7 @@ import torch
 
 from gptexp.config import AUTO, Config, TrainerConfig
 from gptexp.data.corpus import Corpus
-from gptexp.experiment.identity import Identity
-from gptexp.experiment.lifecycle import to_be_replaced
+from gptexp.experiment.identity import Identity, to_be_replaced
 from gptexp.models.build import build_model
 from gptexp.optim.build import build_optimizer
 from gptexp.runtime.device import Runtime

@@ -56,6 +56,12 @@ class Identity:
     base: Base | None = None  # the run behind branch_from
 
 
+def to_be_replaced(config: Config, directory: RunDirectory) -> bool:
+    """Whether what stands in the directory is to go, so that the run starts anew."""
+    wanted = config.rerun or (config.trainer.retry_failed and directory.diverged())
+    return wanted and directory.path.exists()
+
+
 def identify(config: Config, outputs: Path) -> Identity:
     """The hash and the directory of the run.
 

@@ -19,7 +19,7 @@ from gptexp.errors import (
     Problem,
     StorageError,
 )
-from gptexp.experiment.identity import identify
+from gptexp.experiment.identity import identify, to_be_replaced
 from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_summary
 from gptexp.runs import provenance
@@ -39,12 +39,6 @@ from gptexp.runs.summary import best_val_loss
 from gptexp.text import listed
 
 log = logging.getLogger(__name__)
-
-
-def to_be_replaced(config: Config, directory: RunDirectory) -> bool:
-    """Whether what stands in the directory is to go, so that the run starts anew."""
-    wanted = config.rerun or (config.trainer.retry_failed and directory.diverged())
-    return wanted and directory.path.exists()
 
 
 def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:

@@ -9,8 +9,8 @@ from gptexp import plugins
 from gptexp.config import Config
 from gptexp.config.own import with_its_modules
 from gptexp.errors import GptexpError, PrunedError
-from gptexp.experiment.identity import identify
-from gptexp.experiment.lifecycle import standing_outcome, to_be_replaced
+from gptexp.experiment.identity import identify, to_be_replaced
+from gptexp.experiment.lifecycle import standing_outcome
 from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_again
 from gptexp.runs.directory import OUTPUTS

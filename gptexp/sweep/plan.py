@@ -9,8 +9,7 @@ from gptexp.data.load import LoadedText
 from gptexp.errors import ConfigError, GptexpError
 from gptexp.experiment.auto_compile import speed_of
 from gptexp.experiment.extend import beginnings
-from gptexp.experiment.identity import Identity, identify
-from gptexp.experiment.lifecycle import to_be_replaced
+from gptexp.experiment.identity import Identity, identify, to_be_replaced
 from gptexp.experiment.prepare import budgeted, check_memory, load_text, read_init
 from gptexp.experiment.reuse import others
 from gptexp.models.counts import flops_per_token, total_parameters, training_memory
