@@ -23,7 +23,7 @@ def pays(device: str, seconds: float) -> bool:
 
     It is taken to save a fifth of the training time on CUDA, and to cost a minute, so that it pays
     from five minutes on: both are cautious figures, and not measured by us. On a CPU it never
-    does: it was measured to save an eighth of a step of one model and nothing of another's, and
+    does: there it saved a ninth of a step of one model and nothing of another's, and
     costs half a minute, more than most runs of such models have to save.
     """
     return device in PAYS_ON and SAVES * seconds > COSTS and can_compile()
