@@ -40,6 +40,8 @@ def _of_choice(group: str, name: str) -> Iterator[str]:
         if isinstance(choice, dict):
             for other, chosen in choice.items():
                 yield from _of_word(f"{other.removeprefix('override ').lstrip('/')}={chosen}")
+        elif choice != "_self_":  # another file of the group, which this one changes
+            yield from _of_choice(group, choice)
     yield from _dotted(values)
 
 

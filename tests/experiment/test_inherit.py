@@ -137,6 +137,7 @@ def test_every_choice_has_keys_and_one_elsewhere_may_give_all():
         for name in CHOICES[group]:
             assert given_keys([f"{group}={name}"])
     assert {"model", "trainer.batch_size"} <= given_keys(["experiment=microgpt"])
+    assert given_keys(["recipe=modern_small"]) == given_keys(["recipe=small"])
     assert {"optim", "trainer"} <= given_keys(["experiment=mine"])
     assert given_keys(["experiment=null", "+seed=1"]) == {"seed"}
 

@@ -123,6 +123,10 @@ class Own(GPT):
 """
 
 
+def _typed(value: object) -> object:
+    return "null" if value is None else value
+
+
 def test_what_is_derived_from_ours_trains_the_same_weights_bit_for_bit(words):
     Path("same.py").write_text(SAME)
     ours = [word for word in words("my_lion") if "lion" not in word]
@@ -130,7 +134,10 @@ def test_what_is_derived_from_ours_trains_the_same_weights_bit_for_bit(words):
     own = ["plugins=[same]"]
     for section, name in (("optim", "name"), ("model", "kind")):
         kept = {k: v for k, v in values[section].items() if k not in (name, "name")}
-        own += [f"{section}=own", *(f"{section}.{key}={value}" for key, value in kept.items())]
+        own += [
+            f"{section}=own",
+            *(f"{section}.{key}={_typed(value)}" for key, value in kept.items()),
+        ]
     run = trained([*ours, *own])
     assert (run / "config.yaml").read_text().count("own") >= 3
     assert equal(weights(run), weights(trained(ours, "ours")))
@@ -216,7 +223,7 @@ def test_a_sweep_trains_own_variants_beside_others(words, command):
 def test_keys_are_known_by_meaning_completed_and_corrected(words, command, gptexp):
     shown = gptexp("config", "optim.beta1", "--plugins", "my_lion").out
     assert "meaning  share of the momentum in the sign" in shown
-    assert "optim=adam|adamw|count|lion|sgd" in gptexp("config", "optim").out
+    assert "optim=adam|adamw|count|lion|muon|sgd" in gptexp("config", "optim").out
     wrong = command(*words("my_lion"), "optim.beta3=1")
     assert "optim.beta3: no such key. Fix: did you mean optim.beta2?" in wrong.err
     assert "beta2: 0.99" in command(*words("my_lion"), "--cfg", "job").out

@@ -64,7 +64,7 @@ def test_A1_a_key_of_another_variant_is_answered_with_the_keys_of_this_one(refus
         ("recipe=mediun", "recipe=medium"),
         ("recipe=tiny,smal", "recipe=small"),
         ("experiment=nanogpt_shakespear", "experiment=nanogpt_shakespeare"),
-        ("tokenizer=words", "byte"),
+        ("tokenizer=words", "for one"),
     ],
 )
 def test_A1_a_choice_that_does_not_exist_is_answered_with_those_that_do(refused, given, fix):
