@@ -10,9 +10,12 @@ import argparse
 from dataclasses import replace
 from itertools import count, takewhile
 
+import torch
+
 from gptexp.config import GPTConfig, check, from_overrides
 from gptexp.errors import ConfigError, GptexpError, Problem
 from gptexp.models.counts import total_parameters, training_memory
+from gptexp.runtime.device import Runtime
 
 GIB = 1 << 30  # bytes
 CHANNELS = 64  # of a head
@@ -25,8 +28,10 @@ CONTEXTS = (256, 1024)
 def largest(cfg: GPTConfig, rows: int, device: str, most: int) -> GPTConfig | None:
     """The one that trains on batches of so many rows in `most` bytes; None where none does."""
 
+    runtime = Runtime(torch.device(device), torch.float32)
+
     def fits(cfg: GPTConfig) -> bool:
-        return training_memory(cfg, VOCAB_SIZE, rows, device) <= most
+        return training_memory(cfg, VOCAB_SIZE, rows, runtime) <= most
 
     grown = (replace(cfg, n_layer=n, n_head=n, n_embd=CHANNELS * n) for n in count(1))
     return max(takewhile(fits, grown), key=lambda cfg: cfg.n_layer, default=None)

@@ -53,7 +53,7 @@ class Flags:
             trainer.log_interval,
             eval_iters,
             str(where.device),
-            str(where.dtype).removeprefix("torch."),
+            where.arithmetic,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def facts(where: Runtime) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": where.describe().partition(",")[0],  # without its threads, which vary
-        "dtype": str(where.dtype).removeprefix("torch."),
+        "dtype": where.arithmetic,
         "commit": found.get("commit", "unknown"),
         "dirty": bool(found.get("changed")),
     }

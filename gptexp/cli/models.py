@@ -143,11 +143,11 @@ def params(
     tokens = corpus.tokens_seen(trainer.max_steps)
     per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = flops_per_token(config.model, vocab_size)
-    device = resolve_runtime(trainer, probe_hardware()).device
-    memory = training_memory(config.model, vocab_size, trainer.batch_size, device.type)
+    runtime = resolve_runtime(trainer, probe_hardware())
+    memory = training_memory(config.model, vocab_size, trainer.batch_size, runtime)
     show(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
     show(f"steps   {trainer.max_steps:,} of {per_step} tokens")
-    batch = f"{trainer.batch_size} sequences on {device}"
+    batch = f"{trainer.batch_size} sequences on {runtime.device}, in {runtime.arithmetic}"
     show(f"memory  {memory / 1e9:.2f} GB at least, to train {batch}")
 
 

@@ -29,7 +29,7 @@ from gptexp.config.optim import (
     SGDConfig,
     note_long_warmup,
 )
-from gptexp.config.trainer import LoggerConfig, TrainerConfig
+from gptexp.config.trainer import Dtype, LoggerConfig, TrainerConfig
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import shortened
 
@@ -170,6 +170,9 @@ def _counting(config: Config) -> Iterator[Problem]:
     elif isinstance(config.optim, CountConfig) and config.trainer.grad_clip != 0:
         what = f"{config.trainer.grad_clip}, and counts are not clipped"
         yield Problem("trainer.grad_clip", what, "trainer.grad_clip=0")
+    if is_bigram and config.trainer.dtype is Dtype.float16:
+        what = "float16 scales a loss for its gradients, and bigrams are counted without"
+        yield Problem("trainer.dtype", what, "trainer.dtype=float32")
 
 
 def _starting(config: Config) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ class Dtype(Enum):
     float32 = "float32"
     float64 = "float64"
     bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 AUTO: Final = "auto"

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import torch
-
 from gptexp import plugins
 from gptexp.config import (
     CharTokenizerConfig,
@@ -74,7 +72,7 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     elif init is not None and identity.base is not None:
         check_weights(config, init, identity.base)
     text = latest_text(config, init, identity.data_sha256)
-    check_memory(config, text.tokenizer.vocab_size, runtime.device)
+    check_memory(config, text.tokenizer.vocab_size, runtime)
     if config.init_from is not None and init is not None:
         check_init(config, init)
     try_own_code(config, text.tokenizer.vocab_size, runtime)
@@ -163,10 +161,10 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
     return replace(config.trainer, max_steps=steps)
 
 
-def check_memory(config: Config, vocab_size: int, device: torch.device) -> None:
+def check_memory(config: Config, vocab_size: int, runtime: Runtime) -> None:
     """Raises ConfigError when the least that training takes is more than there is."""
-    cfg = config.trainer
-    needed = training_memory(config.model, vocab_size, cfg.batch_size, device.type)
+    cfg, device = config.trainer, runtime.device
+    needed = training_memory(config.model, vocab_size, cfg.batch_size, runtime)
     # Of all sequences of an update, where they begin; of a text each token, and its place.
     needed += cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
     available = memory.available_memory(device)

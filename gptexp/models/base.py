@@ -76,7 +76,7 @@ class Model(nn.Module, ABC):
 
     @classmethod
     def saved_by_dropout(cls, cfg: Any) -> int:
-        """Numbers of 4 bytes that dropout adds to these on a CPU; kernels of CUDA keep few."""
+        """Numbers as wide as weights that dropout adds on a CPU; kernels of CUDA keep few."""
         return 0
 
     @classmethod

@@ -3,8 +3,7 @@
 from gptexp import plugins
 from gptexp.config import ModelConfig
 from gptexp.models.build import model_class
-
-FLOAT = 4  # bytes of a float32
+from gptexp.runtime.device import Runtime
 
 
 def count_parameters(cfg: ModelConfig, vocab_size: int) -> dict[str, int]:
@@ -29,16 +28,21 @@ def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
         return model_class(cfg).flops_per_token(cfg, vocab_size)
 
 
-def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int, device: str) -> int:
-    """Bytes that training in float32 needs at least on a `device` such as `cpu`, an estimate.
+def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int, runtime: Runtime) -> int:
+    """Bytes that training needs at least, in the run's arithmetic on its device, an estimate.
 
     Weights, gradients and two moments; per token what the backward pass reads again; logits, the
-    logarithms of their probabilities, and the gradients of both. `python -m benchmarks.speed
-    --parts memory` sets it beside what a run takes.
+    logarithms of their probabilities, and the gradients of both. With 16 bits what is read again is
+    as it was multiplied, the matrices among it. `python -m benchmarks.speed --parts memory` sets it
+    beside what a run takes.
     """
-    weights, kind = total_parameters(cfg, vocab_size), model_class(cfg)
+    counts, kind = count_parameters(cfg, vocab_size), model_class(cfg)
+    wide, narrow = runtime.weights.itemsize, runtime.dtype.itemsize
     with plugins.running(plugins.own(cfg)):
-        per_token = kind.saved_activations(cfg) + 4 * vocab_size
-        if device == "cpu":
-            per_token += kind.saved_by_dropout(cfg)
-    return FLOAT * (4 * weights + batch_size * cfg.block_size * per_token)
+        per_token = narrow * kind.saved_activations(cfg) + (3 * wide + narrow) * vocab_size
+        if runtime.device.type == "cpu":
+            per_token += wide * kind.saved_by_dropout(cfg)
+    weights = 4 * wide * sum(counts.values())
+    if narrow < wide:
+        weights += narrow * without_tables(counts)
+    return weights + batch_size * cfg.block_size * per_token

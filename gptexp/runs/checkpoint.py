@@ -32,6 +32,7 @@ PARTS: dict[str, type | UnionType] = {  # of a state, as Trainer.state_dict make
     "config_hash": str,
     "tokenizer": dict,
     "optimizer": dict,
+    "loss_scale": dict,
     "stop": dict,
     "rng": dict,
     "seconds": int | float,

@@ -64,7 +64,7 @@ def environment(runtime: "Runtime") -> dict[str, Any]:
     on_cuda = runtime.device.type == "cuda"
     return {
         "device": runtime.device.type,
-        "dtype": str(runtime.dtype).removeprefix("torch."),
+        "dtype": runtime.arithmetic,
         "python": platform.python_version(),
         "packages": _versions(),
         "platform": platform.platform(),
@@ -74,6 +74,7 @@ def environment(runtime: "Runtime") -> dict[str, Any]:
         "torch_build": torch.__config__.show(),
         "cuda": torch.version.cuda,
         "gpu": torch.cuda.get_device_name(runtime.device) if on_cuda else None,
+        "tf32": torch.backends.cuda.matmul.allow_tf32 if on_cuda else None,
     }
 
 

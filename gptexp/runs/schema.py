@@ -186,6 +186,7 @@ class Environment(TypedDict, total=False):
     cuda: str | None
     gpu: str | None
     compiled: bool  # what trainer.compile=auto came to
+    tf32: bool | None  # whether products of float32 may be taken in it
 
 
 class Process(TypedDict, total=False):

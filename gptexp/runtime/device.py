@@ -13,6 +13,13 @@ from gptexp.config import Dtype, TrainerConfig
 from gptexp.errors import Problem
 from gptexp.runtime.memory import keep_freed_memory
 
+DTYPES = {
+    Dtype.float32: torch.float32,
+    Dtype.float64: torch.float64,
+    Dtype.bfloat16: torch.bfloat16,
+    Dtype.float16: torch.float16,
+}
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -40,6 +47,16 @@ class Runtime:
         """The dtype of weights, gradients and optimizer: float32, or float64 for a reference."""
         return torch.float64 if self.dtype is torch.float64 else torch.float32
 
+    @property
+    def arithmetic(self) -> str:
+        """The dtype by its name, as in trainer.dtype."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether gradients are taken of a multiple of the loss, lest small ones vanish."""
+        return self.dtype is torch.float16
+
     def autocast(self) -> AbstractContextManager[None]:
         """Matrix products in `dtype`, where weights, gradients and optimizer are wider."""
         if self.dtype == self.weights:
@@ -55,11 +72,11 @@ class Runtime:
 
     def describe(self) -> str:
         """The device, its arithmetic and its threads, in words."""
-        precision = str(self.dtype).removeprefix("torch.")
         if self.device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self.device)}, {precision}"
+            in_full = " without TF32" if self.dtype is torch.float32 else ""
+            return f"{torch.cuda.get_device_name(self.device)}, {self.arithmetic}{in_full}"
         threads = torch.get_num_threads()
-        return f"{self.device}, {precision}, {threads} thread{'s' if threads != 1 else ''}"
+        return f"{self.device}, {self.arithmetic}, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def probe_hardware() -> Hardware:
@@ -97,16 +114,17 @@ def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[Problem]
         ]
     if trainer.dtype is Dtype.float64 and kind == "mps":
         return [Problem("trainer.dtype", "mps has no float64", "trainer.dtype=float32")]
+    if trainer.dtype is Dtype.float16 and kind == "mps":  # torch's scaling was faulty there
+        what = "float16 needs a scaled loss, which is not there on mps"
+        return [Problem("trainer.dtype", what, "trainer.dtype=float32")]
     return []
 
 
 def resolve_runtime(trainer: TrainerConfig, hardware: Hardware) -> Runtime:
     """The device and dtype that `auto` stands for: cuda, then mps, then cpu; bfloat16 on cuda."""
     device = torch.device(_device(trainer.device, hardware))
-    by_itself = trainer.dtype is Dtype.auto and device.type == "cuda"
-    dtype = torch.float64 if trainer.dtype is Dtype.float64 else torch.float32
-    if trainer.dtype is Dtype.bfloat16 or (by_itself and "cuda" in hardware.bfloat16):
-        dtype = torch.bfloat16
+    dtype = _dtype(trainer.dtype, device.type, hardware)
+    _full_float32()
     if device.type == "cuda":
         # A resumed run repeats an uninterrupted one bit for bit only with deterministic kernels.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -116,6 +134,22 @@ def resolve_runtime(trainer: TrainerConfig, hardware: Hardware) -> Runtime:
     elif device.type == "cpu":
         keep_freed_memory()
     return Runtime(device, dtype)
+
+
+def _dtype(named: Dtype, kind: str, hardware: Hardware) -> torch.dtype:
+    if named is not Dtype.auto:
+        return DTYPES[named]
+    in_bfloat16 = kind == "cuda" and "cuda" in hardware.bfloat16
+    return torch.bfloat16 if in_bfloat16 else torch.float32
+
+
+def _full_float32() -> None:
+    """Have products of float32 keep all its bits, whatever the process or its environment asked.
+
+    TF32, which CUDA cards may take instead, has 10 of the 23 bits behind the point, as float16 has.
+    """
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False  # of convolutions and recurrences of own models
 
 
 @contextmanager

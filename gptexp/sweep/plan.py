@@ -69,9 +69,8 @@ class Planner:
         vocab_size = loaded.tokenizer.vocab_size
         corpus = loaded.corpus(config.trainer.rows, config.seed, runtime.device)
         trainer = budgeted(config, vocab_size, corpus)
-        check_memory(config, vocab_size, runtime.device)
+        check_memory(config, vocab_size, runtime)
         tokens = corpus.tokens_seen(trainer.max_steps)
-        kind = runtime.device.type
         state, left = progress(config, identify(config, self.outputs), trainer.max_steps)
         speed = self.speed(config, runtime, corpus, vocab_size)
         return Cost(
@@ -81,7 +80,7 @@ class Planner:
             tokens=tokens,
             epochs=tokens / corpus.tokens_per_epoch("train"),
             flops=float(flops_per_token(config.model, vocab_size) * tokens),
-            memory=training_memory(config.model, vocab_size, trainer.batch_size, kind),
+            memory=training_memory(config.model, vocab_size, trainer.batch_size, runtime),
             seconds=throughput.seconds(trainer, corpus, speed, len(config.optim.averages)),
             left=left,
             machine=runtime.describe(),

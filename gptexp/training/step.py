@@ -14,6 +14,7 @@ from gptexp.optim.build import is_own
 from gptexp.optim.groups import set_rates
 from gptexp.runtime.device import Runtime
 from gptexp.training.compiling import compiled
+from gptexp.training.loss_scale import LossScale
 
 
 class NonFinite(NamedTuple):
@@ -31,6 +32,9 @@ class UpdateStep:
     set on the device, and the host reads it when it waits anyway. A CPU does not run ahead, the
     kernels of MPS pass `found_inf` over, and so does an optimizer that is not fused or is of own
     code: there the host looks at each update before it is made.
+
+    In float16 an update whose gradients alone are not finite is skipped, as often as the loss scale
+    can still be lowered.
     """
 
     def __init__(
@@ -51,6 +55,8 @@ class UpdateStep:
         self.grad_norm = torch.zeros((), device=runtime.device)  # of the last update, unclipped
         self.found_inf = torch.zeros((), device=runtime.device)  # 1 from the first bad update on
         self.latest = torch.zeros(3, device=runtime.device)  # a NonFinite, once found_inf is 1
+        self.scale = LossScale(runtime)
+        self.skip = torch.zeros((), device=runtime.device)  # 1 if the scale skips the last update
 
     def __call__(self, batch: Batch, batch_size: int, step: int, count: int, lr: float) -> Tensor:
         """Make update number `step`; returns its loss, a mean over `count` targets in nats.
@@ -68,17 +74,19 @@ class UpdateStep:
             with self.runtime.autocast():
                 logits = self.forward(inputs)
             part = token_losses(logits, targets).sum() / count
-            self.model.backward(part, inputs, targets)
+            self.model.backward(self.scale.scaled(part), inputs, targets)
             loss += part.detach()
         return loss
 
     def apply(self, step: int, loss: Tensor, lr: float) -> None:
         """Clip the gradients and have the optimizer take them, unless something is not finite."""
+        self.scale.unscale(self.optimizer)
         self.grad_norm = gradients.clip(self.parameters, self.grad_clip)
         set_rates(self.optimizer.param_groups, lr)
         self._guard(step, loss)
-        if self.runs_ahead or not self.found_inf.item():
+        if self.runs_ahead or not (self.found_inf.item() or self.skip.item()):
             self.optimizer.step()
+        self.scale.update(self.skip)
         self.clear()
 
     def clear(self) -> None:
@@ -96,9 +104,12 @@ class UpdateStep:
     def _guard(self, step: int, loss: Tensor) -> None:
         """Note the first update that is not finite, on the device where it runs ahead."""
         now = torch.stack([torch.full_like(loss, step), loss, self.grad_norm])
+        self.skip = self.scale.skips(loss, self.grad_norm)
         if self.runs_ahead:
+            bad = (~torch.isfinite(now).all()).float() - self.skip  # what is skipped is not finite
             self.latest = torch.where(self.found_inf == 0, now, self.latest)
-            self.found_inf = (~torch.isfinite(self.latest).all()).float()
-            self.optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
-        elif not all(map(math.isfinite, now.tolist())):
+            self.found_inf = torch.maximum(self.found_inf, bad)
+            left_out = torch.maximum(self.found_inf, self.skip)
+            self.optimizer.found_inf = left_out  # type: ignore[attr-defined]
+        elif not all(map(math.isfinite, now.tolist())) and not self.skip.item():
             self.latest, self.found_inf = now, torch.ones_like(self.found_inf)

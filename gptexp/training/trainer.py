@@ -39,6 +39,7 @@ from gptexp.text import duration, plural
 from gptexp.tracking.tracker import Tracker
 from gptexp.training import throughput
 from gptexp.training.early_stopping import EarlyStopping
+from gptexp.training.loss_scale import LEAST
 from gptexp.training.moments import Moments
 from gptexp.training.profile import traced
 from gptexp.training.step import UpdateStep
@@ -166,11 +167,15 @@ class Trainer:
             return
         values = {"train/loss": bad.loss, "train/grad_norm": bad.grad_norm}
         self.parts.tracker.scalars(bad.step, {**self.position(bad.step), **values})
+        at, fix = "", self.norms.remedy
+        if self.update.scale.on:
+            at = f" at a loss scale of {LEAST:g}" if math.isfinite(bad.loss) else ""
+            fix += ", or trainer.dtype=float32"
         what = (
-            f"loss {bad.loss:g} and gradient norm {bad.grad_norm:g} are not both finite; the "
+            f"loss {bad.loss:g} and gradient norm {bad.grad_norm:g} are not both finite{at}; the "
             f"weights stay those of step {bad.step - 1}"
         )
-        raise DivergedError(Problem(f"step {bad.step}", what, self.norms.remedy))
+        raise DivergedError(Problem(f"step {bad.step}", what, fix))
 
     def log_if_due(self) -> None:
         """A line of the training loss, at every log_interval and at the end."""
@@ -186,6 +191,7 @@ class Trainer:
             "train/loss": self.loss_sum.item() / self.loss_count,
             "train/lr": self.learning_rate(self.step - 1),
             "train/grad_norm": self.update.grad_norm.item(),
+            **self.update.scale.metrics(),
             "train/tokens_per_second": speed,
             "train/mfu": speed * self.parts.flops_per_token / self.matrix_rate,
         }
@@ -194,7 +200,8 @@ class Trainer:
             self.loss_count = 0
         self.parts.tracker.scalars(self.step, values)
         self.progress.logged(self.step, values)
-        self.norms.see(self.step, values["train/grad_norm"])
+        if math.isfinite(norm := values["train/grad_norm"]):  # it is not of one that was skipped
+            self.norms.see(self.step, norm)
 
     def evaluate_if_due(self) -> None:
         """An evaluation, exact where no cap is set, at every eval_interval and at the end."""
@@ -303,6 +310,7 @@ class Trainer:
             "seconds": self.clock.seconds(),
             "model": self.parts.model.state_dict(),
             "optimizer": self.parts.optimizer.state_dict(),
+            **({"loss_scale": self.update.scale.state_dict()} if self.update.scale.on else {}),
             "stop": self.stop.state_dict(),
             "rng": rng_state(self.parts.runtime.device),
             "loss_sum": self.loss_sum,
@@ -314,6 +322,7 @@ class Trainer:
         device = self.parts.runtime.device
         try:
             load_optimizer(self.parts.optimizer, state["optimizer"])
+            self.update.scale.load_state_dict(state.get("loss_scale", {}))  # an old one has none
             self.step = state["step"]
             self.clock.before = state["seconds"]
             self.parts.model.load_state_dict(state["model"])

@@ -192,10 +192,24 @@ def test_A6_a_dtype_that_the_device_lacks_is_refused(small, refused_run, monkeyp
         assert "trainer.dtype=float32" in line
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_A6_mps_is_refused_what_it_lacks(small, refused_run, monkeypatch, dtype):
+    machine = Hardware(cuda_devices=0, mps=True, bfloat16=frozenset({"cpu", "mps"}))
+    monkeypatch.setattr(preparing, "probe_hardware", lambda: machine)
+    config = small(f"trainer.dtype={dtype}")
+    assert device_problems(config.trainer, machine) == []
+    for name in ("mps", "auto"):
+        line = only(refused_run(put(config, "trainer.device", name)))
+        assert line.startswith("trainer.dtype: ") and line.endswith("Fix: trainer.dtype=float32")
+        assert "mps" in line and dtype in line
+    fixed = put(config, "trainer.dtype", Dtype.float32)
+    assert device_problems(fixed.trainer, machine) == []
+
+
 def test_A6_a_dtype_that_does_not_exist_is_answered_with_those_that_do(refused):
-    line = only(refused("trainer.dtype=float16"))
+    line = only(refused("trainer.dtype=float8"))
     assert line.startswith("trainer.dtype: ")
-    assert "float16" in line
+    assert "float8" in line
     assert all(dtype.value in line for dtype in Dtype)
 
 

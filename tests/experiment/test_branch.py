@@ -32,6 +32,7 @@ from gptexp.runs import checkpoint
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.seal import is_broken
 from gptexp.sweep.plan import plan_sweep
+from gptexp.training.loss_scale import FIRST
 from gptexp.training.step import UpdateStep
 from gptexp.training.trainer import Trainer
 
@@ -409,6 +410,15 @@ def test_a_branch_in_float64_sums_its_losses_in_it(base, tmp_path: Path) -> None
     run = trained(branched(base, "trainer.dtype=float64"), tmp_path / "outputs")
     state = checkpoint.read(run / f"checkpoints/step-{TO}.pt")
     assert state["loss_sum"].dtype == state["model"]["head.weight"].dtype == torch.float64
+
+
+def test_a_branch_in_float16_begins_with_the_first_loss_scale(base, tmp_path: Path) -> None:
+    run = trained(branched(base, "trainer.dtype=float16"), tmp_path / "outputs")
+    state = checkpoint.read(run / f"checkpoints/step-{TO}.pt")
+    assert state["loss_scale"] == {"scale": FIRST, "steady": TO - FROM, "skipped": 0}
+    back = branched(run, "trainer.dtype=float32", steps=TO + 2)
+    again = trained(back, tmp_path / "outputs")
+    assert "loss_scale" not in checkpoint.read(again / f"checkpoints/step-{TO + 2}.pt")
 
 
 def test_a_trace_of_the_base_is_none_of_the_branch(small, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gptexp.inference.evaluation import MOST_LOGITS, rows_at_once
 from gptexp.inference.load import load_run
 from gptexp.inference.probe import probe_model
 from gptexp.models.counts import training_memory
-from gptexp.runtime.device import probe_hardware, resolve_runtime
+from gptexp.runtime.device import Runtime, probe_hardware, resolve_runtime
 from gptexp.sweep.pace import cost
 from gptexp.tracking import pictures
 
@@ -128,16 +128,15 @@ def test_an_evaluation_holds_no_more_logits_than_fit(small: Small) -> None:
 def test_the_forecast_of_memory_holds_the_logits_and_their_gradients(
     small: Small, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = small("trainer.batch_size=64")
-    per_logit = training_memory(config.model, 50_257, 64, "cpu") - training_memory(
-        config.model, 50_256, 64, "cpu"
+    config, runtime = small("trainer.batch_size=64"), Runtime(torch.device("cpu"), torch.float32)
+    per_logit = training_memory(config.model, 50_257, 64, runtime) - training_memory(
+        config.model, 50_256, 64, runtime
     )
     assert per_logit == 4 * (4 * config.model.n_embd + 64 * config.model.block_size * 4)
-    device = torch.device("cpu")
     monkeypatch.setattr("gptexp.runtime.memory.available_memory", lambda device: 2 * 10**8)
-    check_memory(config, 65, device)
+    check_memory(config, 65, runtime)
     with pytest.raises(GptexpError, match="training it takes at least 0.4 GB"):
-        check_memory(config, 50_257, device)
+        check_memory(config, 50_257, runtime)
 
 
 def test_the_cost_of_a_point_knows_how_many_logits_it_has(small: Small) -> None:

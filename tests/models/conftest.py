@@ -7,14 +7,16 @@ import torch
 
 from gptexp.config import GPTConfig
 from gptexp.models.build import build_model
+from gptexp.runtime.device import Runtime
 
 
 @pytest.fixture
-def kept_by_autograd() -> Callable[[GPTConfig], float]:
+def kept_by_autograd() -> Callable[..., float]:
     """Numbers of 4 bytes for each token that a forward pass keeps for the backward pass."""
 
-    def count(cfg: GPTConfig) -> float:
-        network, tokens = build_model(cfg, 65, 0), 2 * cfg.block_size
+    def count(cfg: GPTConfig, dtype: torch.dtype = torch.float32) -> float:
+        runtime = Runtime(torch.device("cpu"), dtype)
+        network, tokens = build_model(cfg, 65, 0).to(runtime.weights), 2 * cfg.block_size
         own = {each.data_ptr() for each in (*network.parameters(), *network.buffers())}
         kept: dict[int, int] = {}
 
@@ -24,7 +26,8 @@ def kept_by_autograd() -> Callable[[GPTConfig], float]:
                 kept[storage.data_ptr()] = storage.nbytes()
             return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+        with hooks, runtime.autocast():
             logits = network(torch.zeros(2, cfg.block_size, dtype=torch.long))
         assert logits.requires_grad
         return sum(kept.values()) / 4 / tokens

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from switches import COMBINATIONS, SWITCHES, words
 
 from gptexp.config import Activation, GPTConfig, check
+from gptexp.data.corpus import Batch
 from gptexp.errors import ConfigError
 from gptexp.models import causal
 from gptexp.models import dropout as masks
@@ -18,6 +19,9 @@ from gptexp.models.attention import Attention
 from gptexp.models.build import build_model
 from gptexp.models.gpt import GPT
 from gptexp.models.rope import Rope
+from gptexp.runtime.device import Runtime
+from gptexp.training import loss_scale
+from gptexp.training.step import UpdateStep
 
 VOCAB = 11
 
@@ -282,3 +286,22 @@ def test_what_does_not_go_together_is_refused_in_one_line(composed, overrides):
     with pytest.raises(ConfigError) as refused:
         check(composed("model.n_head=4", *overrides.split()))
     assert str(refused.value) == REFUSED[overrides]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_combination
+def test_gradients_in_16_bits_are_near_those_in_32(base, switches, dtype, monkeypatch):
+    monkeypatch.setattr(loss_scale, "FIRST", 2.0**8)  # of weights so large the gradients are, too
+    cfg, ids = replace(base, **{**switches, "dropout": 0.0}), some_ids(4, 13)
+    batch, gradients = Batch(ids[:, :-1], ids[:, 1:]), []
+    for each in (torch.float32, dtype):
+        network = awake(build_model(cfg, VOCAB, 0)).float()
+        optimizer = torch.optim.SGD(network.parameters())
+        update = UpdateStep(network, optimizer, Runtime(torch.device("cpu"), each), grad_clip=0.0)
+        update.accumulate(batch, 2, batch.targets.numel())
+        update.scale.unscale(optimizer)
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters()]))
+    full, half = gradients
+    assert torch.isfinite(half).all()
+    assert torch.cosine_similarity(full, half, dim=0) > 0.99
+    assert not torch.equal(full, half)

@@ -141,7 +141,7 @@ def test_gptexp_params_says_where_the_parameters_live(tmp_path):
         "total +10,770,816 +100.0%",
         "without tables +10,647,552 ",
         "FLOPs +70,928,640 a token",
-        r"memory +\d+\.\d\d GB at least, to train \d+ sequences on \w+",
+        r"memory +\d+\.\d\d GB at least, to train \d+ sequences on \w+, in \w+",
     ):
         assert re.search(row, shown), (row, shown)
 
