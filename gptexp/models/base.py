@@ -40,7 +40,8 @@ class Model(nn.Module, ABC):
     def backward(self, loss: Tensor, ids: Tensor, targets: Tensor) -> None:
         """Add to the gradients what a batch teaches: by backpropagation of its `loss`.
 
-        `ids` and `targets` [batch, time] are what the loss was made of.
+        `ids` and `targets` [batch, time] are what the loss was made of. In float16 `loss` is a
+        multiple of it, by which the gradients are divided afterwards.
         """
         loss.backward()
 

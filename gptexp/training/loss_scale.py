@@ -46,8 +46,9 @@ class LossScale:
 
     def update(self, skipped: Tensor) -> None:
         """Lower the scale after an update that overflowed, raise it after PATIENCE that did not."""
-        self.skipped += skipped
-        self.scaler.update()
+        if self.on:
+            self.skipped += skipped
+            self.scaler.update()
 
     def metrics(self) -> dict[str, float]:
         """What a line of metrics.jsonl tells of it; waits for the device."""

@@ -17,6 +17,7 @@ from gptexp.config import Config, check
 from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.run import run_experiment
+from gptexp.experiment.verdict import Claim, Verdict
 from gptexp.inference.loss import token_losses
 from gptexp.models.build import build_model
 from gptexp.optim import gradients
@@ -113,7 +114,7 @@ def plain_loop(
 
 
 @pytest.mark.parametrize("runs_ahead", [False, True])
-def test_an_update_that_overflows_is_skipped_at_half_the_scale(
+def test_E4_an_update_that_overflows_is_skipped_at_half_the_scale(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_ahead: bool
 ) -> None:
     """Its step counts, with its batch and its learning rate; its moments are as they were."""
@@ -162,7 +163,7 @@ def test_the_scale_is_doubled_after_updates_that_do_not_overflow(
 
 
 @pytest.mark.parametrize("runs_ahead", [False, True])
-def test_gradients_that_overflow_at_any_scale_end_the_run(
+def test_E4_gradients_that_overflow_at_any_scale_end_the_run(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_ahead: bool
 ) -> None:
     """From 2^16 down to 1 the scale is halved 16 times, then there is nothing left to try."""
@@ -179,7 +180,7 @@ def test_gradients_that_overflow_at_any_scale_end_the_run(
     assert scales(outcome.path)[-1] == (1.0, 16)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_at_once_for_no_scale_would_mend_it(
+def test_E4_a_loss_that_is_not_finite_ends_the_run_at_once_for_no_scale_would_mend_it(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss_at(5, math.nan, monkeypatch)
@@ -197,7 +198,7 @@ def test_skipped_updates_are_not_warned_of_as_norms_that_explode(
 
 
 @pytest.mark.parametrize("step", [2, 5, 7, 10])
-def test_a_killed_run_goes_on_with_its_scale_to_the_bit(
+def test_P2_a_killed_run_goes_on_with_its_scale_to_the_bit(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     """Also with how long the scale has stood: it is doubled in the middle."""
@@ -222,6 +223,13 @@ def test_a_checkpoint_with_a_scale_that_is_none_is_refused(small: Small) -> None
     assert scale.state_dict() == good
     scale.load_state_dict({})  # of a run in another dtype, from which this one branches
     assert scale.state_dict() == good
+
+
+def test_on_another_machine_the_scale_may_have_been_halved_at_another_step() -> None:
+    for name in ("train/loss_scale", "train/skipped"):
+        for elsewhere, same_here in ([], False), (["threads 2 -> 1"], True):
+            verdict = Claim(elsewhere, []).judge(name, 4.0, 0.0 if "skip" in name else 2.0**16)
+            assert verdict is (Verdict.EQUIVALENT if same_here else Verdict.DIFFERENT)
 
 
 def test_counted_bigrams_have_no_loss_to_scale(composed: Callable[..., Config]) -> None:
