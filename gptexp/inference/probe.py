@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gptexp.models.attention import Attention
-from gptexp.models.hooks import record_activations
+from gptexp.models.hooks import in_eval_mode, record_activations
 from gptexp.tokenizers.base import Tokenizer
 
 TEMPERATURES = (0.5, 1.0, 2.0)
@@ -36,12 +36,8 @@ def probe_model(model: nn.Module, tokenizer: Tokenizer, ids: Tensor, step: int) 
     A model without attention gives no maps. Draws nothing and leaves the mode as it was.
     """
     ids = ids[:LONGEST]
-    was_training = model.training
-    model.eval()
-    try:
+    with in_eval_mode(model):
         logits, inputs, _ = record_activations(model, ids)
-    finally:
-        model.train(was_training)
     maps = [
         module.attention_weights(inputs[name][None])[0]  # [n_head, T, T]
         for name, module in model.named_modules()

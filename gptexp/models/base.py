@@ -45,16 +45,24 @@ class Model(nn.Module, ABC):
         """
         loss.backward()
 
+    def components(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters by component, each once: a tied head adds none."""
+        found: dict[str, list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            found.setdefault(self.component_of(name), []).append(parameter)
+        return found
+
+    def component_of(self, name: str) -> str:
+        """The component of a parameter: a table of embeddings, or its module of the model."""
+        owner, _, _ = name.rpartition(".")
+        is_table = isinstance(self.get_submodule(owner), nn.Embedding)
+        return "token table" if is_table else name.partition(".")[0]
+
     @classmethod
     def count_parameters(cls, cfg: Any, vocab_size: int) -> dict[str, int]:
-        """Parameters by component; a tied head adds none."""
-        counts: dict[str, int] = {}
-        model = cls._sketch(cfg, vocab_size)
-        tables = {f"{n}.weight" for n, m in model.named_modules() if isinstance(m, nn.Embedding)}
-        for name, parameter in model.named_parameters():
-            component = "token table" if name in tables else name.partition(".")[0]
-            counts[component] = counts.get(component, 0) + parameter.numel()
-        return counts
+        """How many parameters each component has."""
+        components = cls._sketch(cfg, vocab_size).components()
+        return {name: sum(p.numel() for p in found) for name, found in components.items()}
 
     @classmethod
     def flops_per_token(cls, cfg: Any, vocab_size: int) -> int:

@@ -138,6 +138,11 @@ class GPT(Model):
             else:
                 parameter.normal_(0.0, std, generator=generator)
 
+    def component_of(self, name: str) -> str:
+        """The component of a parameter, over all blocks, as count_parameters names it."""
+        part = name.split(".")[2 if name.startswith("blocks.") else 0]
+        return "norms" if part.endswith("norm") else part.replace("_", " ")
+
     @classmethod
     def count_parameters(cls, cfg: GPTConfig, vocab_size: int) -> dict[str, int]:
         width, layers = cfg.n_embd, cfg.n_layer

@@ -21,6 +21,7 @@ class MLP(Model):
         super().__init__(cfg, vocab_size)
         self.token_table = nn.Embedding(vocab_size, cfg.n_embd)
         self.up = nn.Linear(cfg.context * cfg.n_embd, cfg.n_hidden, bias=False)
+        self.activation = nn.ReLU()
         self.head = nn.Linear(cfg.n_hidden, vocab_size, bias=False)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -28,12 +29,15 @@ class MLP(Model):
         x = self.token_table(ids)  # [batch, time, n_embd]
         x = F.pad(x, (0, 0, context - 1, 0))  # [batch, context - 1 + time, n_embd]
         x = torch.cat([x[:, i : i + time] for i in range(context)], dim=-1)  # oldest first
-        return self.head(F.relu(self.up(x)))  # [batch, time, vocab_size]
+        return self.head(self.activation(self.up(x)))  # [batch, time, vocab_size]
 
     def init_weights(self, generator: torch.Generator) -> None:
         """Every weight from N(0, init_std)."""
         for parameter in self.parameters():
             nn.init.normal_(parameter, 0.0, self.cfg.init_std, generator=generator)
+
+    def component_of(self, name: str) -> str:
+        return "mlp" if name.startswith("up.") else super().component_of(name)
 
     @classmethod
     def count_parameters(cls, cfg: MLPConfig, vocab_size: int) -> dict[str, int]:
