@@ -23,7 +23,8 @@ from gptexp.text import shortened
 MOMENTS = ("start", "evaluated", "saved", "end")
 
 NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)+")
-OURS = ("train", "val", "test", "best", "final", "tok")  # what the project's own names begin with
+# What the project's own names begin with.
+OURS = ("train", "val", "test", "best", "final", "tok", "diag")
 
 LONGEST = 200  # characters of what own code raises that are shown
 

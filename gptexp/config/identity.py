@@ -28,6 +28,7 @@ UNHASHED = frozenset(
         "keep",
         "retry_failed",
         "profile",
+        "diagnostics_interval",
     }
 )
 

@@ -43,6 +43,10 @@ POSITIVE = (  # of TrainerConfig: from 1, where they are not null
     *("sample_tokens", "sample_documents", "patience"),
     *("sample_top_k", "checkpoint_interval", "threads", "eval_tokens"),
 )
+NOT_NEGATIVE = (
+    *("grad_clip", "min_delta", "sample_temperature", "sample_interval", "profile"),
+    "diagnostics_interval",
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -76,6 +80,7 @@ class TrainerConfig:
     max_flops: float | None = None  # budget in place of max_steps: floating-point work, or null
     eval_tokens: int | None = None  # most targets of an evaluation while training, or null for all
     profile: int = 0  # steps to trace with torch.profiler, from the second on; 0 traces none
+    diagnostics_interval: int = 0  # updates between looks inside the model (diag/...); 0: none
 
     @property
     def budgets(self) -> list[str]:
@@ -98,7 +103,7 @@ class TrainerConfig:
         if self.sample_documents > MOST_TEXTS:
             what = f"{self.sample_documents} is more than are drawn at once"
             yield Problem("trainer.sample_documents", what, f"{MOST_TEXTS} at most")
-        for key in ("grad_clip", "min_delta", "sample_temperature", "sample_interval", "profile"):
+        for key in NOT_NEGATIVE:
             yield from not_negative(f"trainer.{key}", getattr(self, key))
         for key in self.budgets:
             yield from above_zero(f"trainer.{key}", getattr(self, key), "null")

@@ -69,7 +69,7 @@ def _beginning(config: Config, base: Base, record: Record, inputs: Inputs) -> Be
         line
         for line in record.metrics
         if line["step"] < step
-        or (line["step"] == step and ("val/loss" in line or step % every == 0))
+        or (line["step"] == step and ("train/loss" not in line or step % every == 0))
     ]
     samples = [line for line in record.samples if sampled(line, step, stored.trainer)]
     kept = {"ema"} & config.optim.averages.keys()  # an even one is of the branch's own end

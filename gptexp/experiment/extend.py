@@ -35,7 +35,7 @@ from gptexp.experiment.start import find_base
 from gptexp.runs.checkpoint import State, Store
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import Entries
-from gptexp.runs.journal import curves, lowest
+from gptexp.runs.journal import LOOK, curves, lowest
 from gptexp.runs.schema import Manifest
 from gptexp.runs.state import RunState
 from gptexp.training.early_stopping import EarlyStopping
@@ -242,6 +242,8 @@ def _check_compiled(record: Record, config: Config, trainer: TrainerConfig) -> N
 
 def _is_due(line: Line, cfg: TrainerConfig) -> bool:
     """Whether a line of metrics.jsonl comes at its interval, and not at the end of a run alone."""
+    if LOOK in line:
+        return True
     interval = cfg.eval_interval if "val/loss" in line else cfg.log_interval
     return bool(line["step"] % interval == 0)
 
@@ -259,20 +261,17 @@ def _check_lines(
 
     Not so where an earlier process had other intervals. Raises _NotExtendedError.
     """
-    evaluated = [line["step"] for line in metrics if "val/loss" in line]
-    logged = [line["step"] for line in metrics if "val/loss" not in line]
-    due = [
-        (evaluated, range(0, steps.stop, cfg.eval_interval), "eval_interval"),
-        (logged, range(cfg.log_interval, steps.stop, cfg.log_interval), "log_interval"),
-    ]
-    if every := cfg.sample_interval:
-        drawn = [line["step"] for line in samples]
-        due.append((drawn, range(every, steps.stop, every), "sample_interval"))
-    for found, wanted, key in due:
-        if [s for s in found if s in steps] != [s for s in wanted if s in steps]:
-            raise _NotExtendedError(
-                f"its journals are not those of trainer.{key}={getattr(cfg, key)}"
-            )
+    found = {
+        "eval_interval": [line["step"] for line in metrics if "val/loss" in line],
+        "log_interval": [line["step"] for line in metrics if "train/loss" in line],
+        "diagnostics_interval": [line["step"] for line in metrics if LOOK in line],
+        "sample_interval": [line["step"] for line in samples],
+    }
+    for key, those in found.items():
+        every, first = getattr(cfg, key), 0 if key == "eval_interval" else 1
+        due = [step for step in steps if every and step >= first and step % every == 0]
+        if [step for step in those if step in steps] != due:
+            raise _NotExtendedError(f"its journals are not those of trainer.{key}={every}")
 
 
 def _stop_after(metrics: list[Line], branched: int, cfg: TrainerConfig) -> EarlyStopping:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from gptexp.config import AVERAGES, UNITS, Config, LoggerConfig
 from gptexp.console import brief
 from gptexp.runs.directory import RunDirectory
+from gptexp.runs.lines import Lines
 from gptexp.runs.schema import Averaged, Branch, Fall, Summary
 from gptexp.runs.state import Outcome, RunState
 from gptexp.text import duration
@@ -135,6 +136,9 @@ def show_again(over: Outcome, directory: RunDirectory, config: Config) -> None:
     show_summary(summary, directory.path)
     for name in without_dashboards(directory.path, config.logger):
         log.info("        %s", export_line(name, directory.path))
+    looks = Lines(directory.path / "metrics.jsonl", having=b'"diag/')
+    if config.trainer.diagnostics_interval and not looks.last():
+        log.info("        nothing is trained, so nothing is looked at (rerun=true trains it anew)")
     if config.trainer.profile:
         log.info("        nothing is trained, so no step is traced (rerun=true trains it anew)")
 

@@ -23,6 +23,7 @@ from gptexp.runs.lines import (
 )
 
 EVALUATION = (*POSITION, "val/loss", "val/bpb", "train/eval_loss")  # what no evaluation lacks
+LOOK = "diag/logit_max"  # what no look inside the model lacks: see training/diagnostics.py
 
 
 @dataclass(frozen=True)

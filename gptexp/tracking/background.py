@@ -12,7 +12,8 @@ from gptexp.tracking.dashboard import Dashboard
 
 log = logging.getLogger(__name__)
 
-CONTENT = ("scalars", "sample", "probe", "final")  # calls whose loss a person would notice
+# Calls whose loss a person would notice.
+CONTENT = ("scalars", "sample", "probe", "histograms", "final")
 
 CAPACITY = 10_000  # calls that may wait; a dashboard that is further behind is lost
 

@@ -34,6 +34,29 @@ class FinalResult:
     checkpoint: Path | None  # the best one
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """How many of some values lie in each of the parts, equally wide, of their range."""
+
+    lowest: float
+    highest: float  # above the lowest
+    counts: list[int]
+
+    def edges(self) -> list[float]:
+        """Where the parts begin, and where the last one ends."""
+        width = (self.highest - self.lowest) / len(self.counts)
+        inner = [self.lowest + width * n for n in range(len(self.counts))]
+        return [*inner, self.highest]
+
+
+@dataclass(frozen=True)
+class Histograms:
+    """Those of one update."""
+
+    step: int
+    by_name: dict[str, Histogram]
+
+
 class Dashboard(Protocol):
     """A dashboard. It may raise, and may take its time: see Background."""
 
@@ -43,6 +66,8 @@ class Dashboard(Protocol):
     def sample(self, sample: Sample) -> None: ...
 
     def probe(self, probe: Probe) -> None: ...
+
+    def histograms(self, histograms: Histograms) -> None: ...
 
     def final(self, final: FinalResult) -> None: ...
 

@@ -1,4 +1,7 @@
-"""What the event files of a run's earlier processes hold that no journal does: times, pictures."""
+"""What the event files of a run's earlier processes hold that no journal does.
+
+That is times, pictures and histograms.
+"""
 
 from array import array
 from collections import defaultdict
@@ -18,15 +21,15 @@ class PastEvents:
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
-        self.pictures: dict[tuple[str, int], int] = {}  # number of the first event, by place
+        self.drawings: dict[tuple[str, int], int] = {}  # number of the first event, by place
         steps: dict[str, array[int]] = defaultdict(lambda: array("q"))
         times: dict[str, array[float]] = defaultdict(lambda: array("d"))
         for number, event in enumerate(self._events()):
             for value in event.summary.value[:1]:  # others of one event have its time
                 steps[value.tag].append(event.step)
                 times[value.tag].append(event.wall_time)
-                if value.HasField("image"):
-                    self.pictures.setdefault((value.tag, event.step), number)
+                if value.WhichOneof("value") in ("image", "histo"):
+                    self.drawings.setdefault((value.tag, event.step), number)
         self.times = {tag: _sorted(steps[tag], times[tag]) for tag in steps}
 
     def when(self, tag: str, step: int) -> float | None:
@@ -38,10 +41,10 @@ class PastEvents:
         return float(times[index]) if index >= 0 and steps[index] == step else None
 
     def drawn(self, last_step: int, final: bool) -> Iterator[Event]:
-        """The pictures up to a step, those of the best weights at the end only where asked for."""
+        """Pictures and histograms up to a step, those of the end only where they are asked for."""
         wanted = {
             number
-            for (tag, step), number in self.pictures.items()
+            for (tag, step), number in self.drawings.items()
             if step <= last_step and (final or not tag.startswith("final/"))
         }
         events = enumerate(self._events()) if wanted else ()

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.text.summary_v2 import text_pb
@@ -17,7 +17,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample, curves
 from gptexp.tracking import hparams, pictures
-from gptexp.tracking.dashboard import FinalResult, RunInfo
+from gptexp.tracking.dashboard import FinalResult, Histograms, RunInfo
 from gptexp.tracking.event_file import EventFile
 from gptexp.tracking.past_events import PastEvents
 
@@ -80,6 +80,18 @@ class TensorBoard:
             image = Summary.Image(encoded_image_string=data)
             value = Summary.Value(tag=prefix + name, image=image)
             self.summary(probe.step, Summary(value=[value]))
+
+    def histograms(self, histograms: Histograms) -> None:
+        for name, found in histograms.by_name.items():
+            histogram = HistogramProto(
+                min=found.lowest,
+                max=found.highest,
+                num=sum(found.counts),
+                bucket_limit=found.edges()[1:],
+                bucket=found.counts,
+            )
+            value = Summary.Value(tag=name, histo=histogram)
+            self.summary(histograms.step, Summary(value=[value]))
 
     def final(self, final: FinalResult) -> None:
         if final.values:

@@ -19,7 +19,7 @@ from gptexp.runs.lines import Lines
 from gptexp.tracking import background
 from gptexp.tracking.background import Background
 from gptexp.tracking.choose import open_dashboards
-from gptexp.tracking.dashboard import FinalResult, RunInfo
+from gptexp.tracking.dashboard import FinalResult, Histograms, RunInfo
 
 
 class Tracker:
@@ -54,6 +54,10 @@ class Tracker:
         self.samples.write(asdict(sample))
         self._tell("sample", sample)
         self._tell("probe", probe)
+
+    def histograms(self, histograms: Histograms) -> None:
+        """Show histograms, which no file holds."""
+        self._tell("histograms", histograms)
 
     def final(self, final: FinalResult) -> None:
         """Write and show what the run came to; summary.json lacks the sample and the pictures."""

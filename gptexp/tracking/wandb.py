@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import wandb
 from PIL import Image
 
@@ -20,7 +21,7 @@ from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Sample, curves
 from gptexp.runs.secrets import hide_command_line
 from gptexp.tracking import pictures
-from gptexp.tracking.dashboard import FinalResult, RunInfo
+from gptexp.tracking.dashboard import FinalResult, Histograms, RunInfo
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,13 @@ class WandB:
         images = {name: Image.open(io.BytesIO(data)) for name, data in drawn.items()}
         logged = {prefix + name: wandb.Image(image) for name, image in images.items()}
         self.run.log({**logged, "step": probe.step})
+
+    def histograms(self, histograms: Histograms) -> None:
+        logged = {
+            name: wandb.Histogram(np_histogram=(np.array(found.counts), np.array(found.edges())))
+            for name, found in histograms.by_name.items()
+        }
+        self.run.log({**logged, "step": histograms.step})
 
     def final(self, final: FinalResult) -> None:
         self.run.summary.update(final.values)

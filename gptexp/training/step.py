@@ -1,6 +1,7 @@
 """One update of the weights: forward, backward, finite guard, the optimizer's step."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -58,13 +59,23 @@ class UpdateStep:
         self.scale = LossScale(runtime)
         self.skip = torch.zeros((), device=runtime.device)  # 1 if the scale skips the last update
 
-    def __call__(self, batch: Batch, batch_size: int, step: int, count: int, lr: float) -> Tensor:
+    def __call__(
+        self,
+        batch: Batch,
+        batch_size: int,
+        step: int,
+        count: int,
+        lr: float,
+        watch: AbstractContextManager[None] | None = None,
+    ) -> Tensor:
         """Make update number `step`; returns its loss, a mean over `count` targets in nats.
 
-        The rows of the batch pass forward and backward `batch_size` at a time.
+        The rows of the batch pass forward and backward `batch_size` at a time. A `watch` is entered
+        with their gradients, and left with the new weights.
         """
         loss = self.accumulate(batch, batch_size, count)
-        self.apply(step, loss, lr)
+        with watch or nullcontext():
+            self.apply(step, loss, lr)
         return loss
 
     def accumulate(self, batch: Batch, batch_size: int, count: int) -> Tensor:

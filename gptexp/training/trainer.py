@@ -36,8 +36,10 @@ from gptexp.runtime.interrupt import Interrupt
 from gptexp.runtime.random import rng_state, seed_dropout, set_rng_state
 from gptexp.runtime.rate import matrix_rate
 from gptexp.text import duration, plural
+from gptexp.tracking.dashboard import Histograms
 from gptexp.tracking.tracker import Tracker
 from gptexp.training import throughput
+from gptexp.training.diagnostics import Diagnostics
 from gptexp.training.early_stopping import EarlyStopping
 from gptexp.training.loss_scale import LEAST
 from gptexp.training.moments import Moments
@@ -83,6 +85,13 @@ class Trainer:
         self.parts = parts
         self.update = UpdateStep(
             parts.model, parts.optimizer, parts.runtime, cfg.grad_clip, cfg.compile is True
+        )
+        self.diagnostics = Diagnostics(
+            parts.model,
+            parts.corpus,
+            parts.runtime,
+            cfg.eval_batch_size,
+            draws=bool(parts.tracker.dashboards),
         )
         self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
         self.clock = Clock()
@@ -147,16 +156,31 @@ class Trainer:
         return "all steps are done" if self.step >= self.cfg.max_steps else None
 
     def train_step(self) -> None:
-        """One optimizer update from grad_accum forward passes, without waiting for CUDA."""
+        """One optimizer update from grad_accum forward passes; only a look waits for CUDA."""
         corpus, step = self.parts.corpus, self.step
         count = corpus.tokens_seen(step + 1) - corpus.tokens_seen(step)
         batch, lr = corpus.batch(step), self.learning_rate(step)
         self.step += 1
-        self.loss_sum += self.update(batch, self.cfg.batch_size, self.step, count, lr)
+        watch = self.watched() if self.is_due(self.cfg.diagnostics_interval) else None
+        self.loss_sum += self.update(batch, self.cfg.batch_size, self.step, count, lr, watch)
         self.loss_count += 1
         self.parts.averages.update(self.step)
         if not self.update.runs_ahead:
             self.raise_if_diverged()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look at the update that is made inside; waits for the device."""
+        self.raise_if_diverged()  # its line comes before that of a later update
+        tracker = self.parts.tracker
+        with self.off_the_clock():
+            before = self.diagnostics.before()
+        yield
+        with self.off_the_clock():
+            values, drawn = self.diagnostics.after(before)
+            tracker.scalars(self.step, {**self.position(self.step), **values})
+            if drawn:
+                tracker.histograms(Histograms(self.step, drawn))
 
     def raise_if_diverged(self) -> None:
         """Log the first update that was not finite, and raise DivergedError; waits for the device.
@@ -226,8 +250,7 @@ class Trainer:
 
     def sample_if_due(self) -> None:
         """A sample, at every sample_interval."""
-        interval = self.cfg.sample_interval
-        if interval and self.step % interval == 0:
+        if self.is_due(self.cfg.sample_interval):
             with self.off_the_clock():
                 self.parts.tracker.sample(*self.parts.sampler.draw(self.step))
 
@@ -280,6 +303,10 @@ class Trainer:
         self.parts.store.save(self.state_dict(), self.step, self.stop.best_step)
         self.clock.saved()
         self.parts.moments.reached("saved", self.step)
+
+    def is_due(self, interval: int) -> bool:
+        """Whether what comes every so many updates, or at 0 never, comes now."""
+        return interval > 0 and self.step % interval == 0
 
     def evaluation_due(self) -> bool:
         """Whether the weights as they are get an evaluation."""

@@ -88,6 +88,7 @@ NOT_HASHED = {
     "trainer.keep",
     "trainer.retry_failed",
     "trainer.profile",
+    "trainer.diagnostics_interval",
 }
 
 

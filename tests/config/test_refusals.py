@@ -165,6 +165,7 @@ def test_A5_momentum_of_one_is_refused(composed):
         ("optim.beta1", 0.0),
         ("trainer.grad_clip", 0.0),
         ("trainer.sample_interval", 0),
+        ("trainer.diagnostics_interval", 0),
         ("trainer.sample_temperature", 0.0),
         ("schedule.final_fraction", 0.0),
         ("schedule.final_fraction", 1.0),

@@ -132,6 +132,13 @@ def test_its_curve_is_that_of_the_base_and_goes_on(base: Path, tmp_path: Path) -
     assert len(set(tokens)) == 1
 
 
+def test_it_goes_on_being_looked_into_as_its_base_was(small, tmp_path: Path) -> None:
+    config = small(f"trainer.max_steps={FROM}", "trainer.diagnostics_interval=5")
+    run = trained(branched(trained(config, tmp_path / "outputs")), tmp_path / "outputs")
+    steps = [line["step"] for line in metrics(run) if "diag/logit_max" in line]
+    assert steps == [5, 10, 15, 20]
+
+
 def test_it_says_in_all_places_what_differs(base: Path, tmp_path: Path, caplog) -> None:
     caplog.set_level("INFO", "gptexp")
     run = trained(branched(base, "optim.lr=2e-3"), tmp_path / "outputs")

@@ -62,6 +62,7 @@ def without_fields(left: tuple) -> tuple:
         (7, ["trainer.checkpoint_interval=3", "trainer.sample_interval=0"]),
         (10, ["trainer.keep=all"]),
         (10, ["optim.ema=0.6"]),
+        (10, ["trainer.diagnostics_interval=5"]),
         (10, ["trainer.eval_tokens=40"]),
         (10, ["trainer.patience=2", "trainer.min_delta=1.0", "trainer.eval_interval=6"]),
         (10, ["optim=sgd", "optim.lr=3.0", "trainer.grad_clip=1", "trainer.on_overfit=observe"]),
@@ -195,6 +196,20 @@ def test_a_journal_that_lacks_a_line_which_is_due_is_not_gone_on_with(
     run_experiment(constant(LONG), tmp_path)
     assert began == [0]
     assert "its journals are not those of trainer.log_interval=3" in caplog.text
+
+
+@pytest.mark.parametrize(("first", "then"), [(0, 2), (2, 0), (3, 2)])
+def test_nor_with_one_that_was_looked_into_at_other_updates(
+    constant, tmp_path, began, caplog, first, then
+) -> None:
+    caplog.set_level("INFO", "gptexp")
+    key = "trainer.diagnostics_interval"
+    stop_before_step(constant(12, f"{key}={first}"), tmp_path, 6)
+    run_experiment(constant(12, f"{key}={then}"), tmp_path)
+    began.clear()
+    run_experiment(constant(LONG, f"{key}={then}"), tmp_path)
+    assert began == [0]
+    assert f"its journals are not those of {key}={then}" in caplog.text
 
 
 def test_a_damaged_run_is_not_extended(constant, tmp_path, began) -> None:

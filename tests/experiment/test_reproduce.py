@@ -53,6 +53,16 @@ def test_R1_R4_a_run_made_again_with_a_kill_and_a_resume_is_identical_and_left_a
     assert line.endswith("of step 12: to the bit")
 
 
+def test_what_was_seen_inside_the_model_is_made_again_too(small, tmp_path: Path, judge: Judge):
+    run = run_experiment(small("trainer.diagnostics_interval=2"), tmp_path / "outputs").path
+    code, lines = judge(run, "full")
+    assert (code, verdict(lines)) == (0, "IDENTICAL"), lines
+    change(run, "metrics.jsonl", shift(4, "diag/logit_max", 0.5))
+    code, lines = judge(run, "full")
+    assert (code, verdict(lines)) == (5, "DIFFERENT at step 4"), lines
+    assert any("diag/logit_max is " in line for line in lines)
+
+
 def test_a_run_in_float64_is_judged_in_float64(small, tmp_path: Path, judge: Judge) -> None:
     run = run_experiment(small("trainer.dtype=float64"), tmp_path / "outputs").path
     code, lines = judge(run)

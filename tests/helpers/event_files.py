@@ -73,6 +73,17 @@ def images(run: Path) -> Curves:
     }
 
 
+def histograms(run: Path) -> Curves:
+    """Edges and counts of each."""
+    return {
+        tag: [
+            (step, ([v.histo.min, *v.histo.bucket_limit], list(v.histo.bucket)))
+            for step, v in points
+        ]
+        for tag, points in values(run, "histo").items()
+    }
+
+
 def ends(run: Path) -> list[int]:
     """The status of each end that is written; readers show the first that they find."""
     found = values(run, "tensor")[hparams.SESSION_END_INFO_TAG]

@@ -69,6 +69,16 @@ def curves_of(found: list[dict[str, Any]]) -> dict[str, list[tuple[int, Any]]]:
     return curves
 
 
+def histograms_of(found: list[dict[str, Any]]) -> dict[str, list[tuple[int, Any]]]:
+    """Edges and counts of each histogram, by its own step."""
+    shown: dict[str, list[tuple[int, Any]]] = {}
+    for item in history(found):
+        for name in (key.removesuffix("._type") for key in item if item[key] == "histogram"):
+            shape = (item[f"{name}.bins"], item[f"{name}.values"])
+            shown.setdefault(name, []).append((item["step"], shape))
+    return shown
+
+
 def summary_of(found: list[dict[str, Any]]) -> dict[str, Any]:
     """The values that stand beside the run's name, as they were last written."""
     return {key: v for update in of(found, "summary") for key, v in update["update"].items()}

@@ -92,6 +92,18 @@ def test_E1_the_host_learns_of_the_first_bad_step_at_each_log_line_and_save(
     assert max(digests) == waits_at
 
 
+def test_a_look_inside_the_model_waits_too_and_has_no_line_behind_that_of_the_bad_step(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small("trainer.eval_interval=100", "trainer.log_interval=100")
+    config.trainer.diagnostics_interval = 3
+    loss_at(4, math.nan, monkeypatch)
+    outcome, digests = run_ahead(config, tmp_path, monkeypatch)
+    check_diverged(outcome, 4)
+    assert max(digests) == 5, "the look at step 6 is not begun"
+    assert [line["step"] for line in metrics(outcome.path)] == [0, 3, 4]
+
+
 def test_quiet_updates_are_the_same_with_and_without_the_mask(
     small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

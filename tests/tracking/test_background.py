@@ -4,12 +4,16 @@ import time
 from collections.abc import Callable
 
 import pytest
-from fake_dashboards import HANGS, lacking
+from fake_dashboards import HANGS, METHODS, lacking
 
 from gptexp.tracking import background
 from gptexp.tracking.background import Background
 
 LINE = {"step": 1, "val/loss": 2.0}
+
+
+def test_what_a_person_would_miss_is_all_but_the_writing_and_the_end() -> None:
+    assert {*background.CONTENT, "flush", "close"} == {*METHODS}
 
 
 def settled(work: Callable[[], bool]) -> None:

@@ -54,12 +54,13 @@ def test_P5_F2_F3_R3_a_run_with_bad_mirrors_is_done_with_equal_weights_and_metri
     small: Small, tmp_path: Path, fakes, warnings, monkeypatch, how
 ):
     """One mirror for each call in which it can go wrong, and one that takes them all."""
-    expected = uninterrupted(small(), tmp_path / "straight")
+    config = small("trainer.diagnostics_interval=5")
+    expected = uninterrupted(config, tmp_path / "straight")
     monkeypatch.setattr(background, "FINISH", 0.3)
     error = RuntimeError("away") if how == "raises" else None
     bad, well = [fakes(method, error) for method in METHODS], fakes()
     mirrored(monkeypatch, well, *bad)
-    outcome = run_experiment(small(), tmp_path / "outputs")
+    outcome = run_experiment(config, tmp_path / "outputs")
     assert (outcome.state, outcome.exit_code) == ("done", 0)
     assert left(outcome.path) == expected
     why = "failed: RuntimeError: away" if how == "raises" else "did not finish in time"
@@ -73,6 +74,7 @@ def test_P5_F2_F3_R3_a_run_with_bad_mirrors_is_done_with_equal_weights_and_metri
     assert told == expected[2] and [sample["step"] for sample in told] == [6, 12]
     probes = [arguments[0].step for name, arguments in well.calls if name == "probe"]
     assert probes == [6, 12]
+    assert [call[0].step for name, call in well.calls if name == "histograms"] == [5, 10]
     assert well.names[-2:] == ["final", "close"]
     assert well.exit_codes == [0]
 

@@ -20,7 +20,7 @@ from gptexp.inference.probe import Probe
 from gptexp.runs.journal import Journal, Sample, rewind
 from gptexp.tracking import pictures
 from gptexp.tracking.choose import openers
-from gptexp.tracking.dashboard import Dashboard, FinalResult, RunInfo
+from gptexp.tracking.dashboard import Dashboard, FinalResult, Histogram, Histograms, RunInfo
 
 Curves = dict[str, list[tuple[int, Any]]]
 Open = Callable[[RunInfo], Dashboard]
@@ -45,6 +45,9 @@ def probe(step: int, layers: int) -> Probe:
     return Probe(step, ["↵", "a", "b"], [ATTENTION] * layers, ["a", "b"], likely)
 
 
+HISTOGRAMS = [
+    Histograms(step, {"weights/mlp": Histogram(-0.5, 1.5, [1, 0, step, 2])}) for step in (2, 6)
+]
 PROBES = [probe(4, layers=2), probe(8, layers=0)]  # the latter of a model without attention
 
 
@@ -55,6 +58,7 @@ class Shown:
     curves: Curves = field(default_factory=dict)  # NaN as a word, since it equals nothing
     samples: list[tuple[int, str]] = field(default_factory=list)
     pictures: Curves = field(default_factory=dict)  # their pixels
+    histograms: Curves = field(default_factory=dict)  # edges and counts
     values: dict[str, float] = field(default_factory=dict)  # final/...
     well: bool = True  # how it ended
 
@@ -69,6 +73,10 @@ class Shown:
                 self.samples.append((sample.step, sample.prompt + sample.text))
             case "probe", seen:
                 self.draw(seen)
+            case "histograms", found:
+                for name, one in found.by_name.items():
+                    shape = (one.edges(), one.counts)
+                    self.histograms.setdefault(name, []).append((found.step, shape))
             case "final", result:
                 self.values |= result.values
                 if result.sample.step not in dict(self.samples):
@@ -101,6 +109,7 @@ def tensorboard(run: Path) -> Shown:
         curves={tag: scalars[tag] for tag in scalars if tag.startswith(("train/", "val/"))},
         samples=texts.get("sample/text_summary") or texts["final/sample/text_summary"],
         pictures=seen_in(event_files.images(run)),
+        histograms=event_files.histograms(run),
         values={tag: scalars[tag][0][1] for tag in scalars if tag.startswith("final/")},
         well=status == api_pb2.STATUS_SUCCESS,
     )
@@ -114,6 +123,7 @@ def wandb(run: Path) -> Shown:
         for mine, more in (
             (shown.curves, wandb_runs.curves_of(found)),
             (shown.pictures, seen_in(wandb_runs.pictures_of(folder))),
+            (shown.histograms, wandb_runs.histograms_of(found)),
         ):
             for name, points in more.items():
                 mine.setdefault(name, []).extend(points)
@@ -157,6 +167,7 @@ def events(after: int = -1, until: int = 8) -> list[tuple[str, Any]]:
         told += [("scalars", line) for line in LINES if line["step"] == step]
         told += [("sample", sample) for sample in SAMPLES if sample.step == step]
         told += [("probe", seen) for seen in PROBES if seen.step == step]
+        told += [("histograms", found) for found in HISTOGRAMS if found.step == step]
         told.append(("flush", None))
     return told
 
