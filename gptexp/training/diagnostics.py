@@ -94,7 +94,8 @@ class Diagnostics:
     def activations(self) -> dict[str, Tensor]:
         """Curves of what the layers make of some validation windows, without dropout."""
         if not self.batches:
-            rows = rows_at_once(self.batch_size, self.corpus.block_size, self.runtime)
+            block, vocab = self.corpus.block_size, self.model.vocab_size
+            rows = rows_at_once(self.batch_size, block, vocab, self.runtime)
             self.batches = list(self.corpus.windows("val", rows, cap=TOKENS))
         passes = [self._read(batch) for batch in self.batches]
         tokens = torch.stack([one.is_read.sum() for one in passes]).sum()
