@@ -17,6 +17,8 @@ from gptexp.runtime.device import Runtime
 from gptexp.training.compiling import compiled
 from gptexp.training.loss_scale import LossScale
 
+Watch = AbstractContextManager[None]  # around an update
+
 
 class NonFinite(NamedTuple):
     """The first update whose loss or gradient norm is not finite."""
@@ -66,16 +68,14 @@ class UpdateStep:
         step: int,
         count: int,
         lr: float,
-        watch: AbstractContextManager[None] | None = None,
+        watch: Watch | None = None,
     ) -> Tensor:
         """Make update number `step`; returns its loss, a mean over `count` targets in nats.
 
-        The rows of the batch pass forward and backward `batch_size` at a time. A `watch` is entered
-        with their gradients, and left with the new weights.
+        The rows of the batch pass forward and backward `batch_size` at a time.
         """
         loss = self.accumulate(batch, batch_size, count)
-        with watch or nullcontext():
-            self.apply(step, loss, lr)
+        self.apply(step, loss, lr, watch)
         return loss
 
     def accumulate(self, batch: Batch, batch_size: int, count: int) -> Tensor:
@@ -89,14 +89,18 @@ class UpdateStep:
             loss += part.detach()
         return loss
 
-    def apply(self, step: int, loss: Tensor, lr: float) -> None:
-        """Clip the gradients and have the optimizer take them, unless something is not finite."""
+    def apply(self, step: int, loss: Tensor, lr: float, watch: Watch | None = None) -> None:
+        """Clip the gradients and have the optimizer take them, unless something is not finite.
+
+        A `watch` is entered with the gradients as they are, and left with the new weights.
+        """
         self.scale.unscale(self.optimizer)
-        self.grad_norm = gradients.clip(self.parameters, self.grad_clip)
-        set_rates(self.optimizer.param_groups, lr)
-        self._guard(step, loss)
-        if self.runs_ahead or not (self.found_inf.item() or self.skip.item()):
-            self.optimizer.step()
+        with watch or nullcontext():
+            self.grad_norm = gradients.clip(self.parameters, self.grad_clip)
+            set_rates(self.optimizer.param_groups, lr)
+            self._guard(step, loss)
+            if self.runs_ahead or not (self.found_inf.item() or self.skip.item()):
+                self.optimizer.step()
         self.scale.update(self.skip)
         self.clear()
 

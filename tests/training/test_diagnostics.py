@@ -35,6 +35,7 @@ from gptexp.training import diagnostics
 from gptexp.training.diagnostics import Diagnostics
 from gptexp.training.step import UpdateStep
 
+TRAINED = "train/loss"
 EVERY_2 = "trainer.diagnostics_interval=2"
 COMPONENTS = ["token_table", "position_table", "norms", "attention", "mlp"]
 
@@ -67,12 +68,23 @@ def test_a_run_that_is_looked_into_is_bit_for_bit_the_run_without(small, finishe
 
 
 @pytest.mark.parametrize(
-    "words", [["trainer.dtype=bfloat16"], ["trainer.dtype=float64", "optim=sgd", "optim.lr=0.1"]]
+    "words",
+    [
+        ["trainer.dtype=bfloat16"],
+        ["trainer.dtype=float16"],
+        ["trainer.dtype=float64", "optim=sgd", "optim.lr=0.1"],
+        ["optim=muon", "optim.ema=0.6"],
+    ],
 )
 def test_a_look_moves_no_arithmetic_or_optimizer(small, tmp_path, words):
     quiet = run_experiment(small(*words), tmp_path / "quiet").path
     looked = run_experiment(small(*words, EVERY_2), tmp_path / "looked").path
     assert summary(looked) == summary(quiet)
+    logged = {line["step"]: line["train/grad_norm"] for line in metrics(looked) if TRAINED in line}
+    for line in looks(looked):
+        parts = [value for name, value in line.items() if name.startswith("diag/grad_norm/")]
+        if line["step"] in logged:
+            assert math.hypot(*parts) == pytest.approx(logged[line["step"]], rel=1e-5)
 
 
 @pytest.mark.parametrize("step", [5, 6, 9])
