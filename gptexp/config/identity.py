@@ -142,13 +142,14 @@ def is_hashed(key: str) -> bool:
 def flat(values: dict[str, Any]) -> dict[str, Any]:
     """The values of to_dict under dotted keys, as optim.lr; lists as words, so all can be hashed.
 
-    A key that an old run lacks takes its dataclass default, as in its hash.
+    A key that an old run lacks takes its dataclass default, as in its hash, and stands behind the
+    others of its section, so that what was chosen for one (optim.name) comes first.
     """
     flattened: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
             kind = variant(name, {"name": None, **value})
-            section = {**_stored_defaults(name, kind), **value}
+            section = value | {k: v for k, v in _stored_defaults(name, kind).items() if k not in value}
             flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
             flattened[name] = value

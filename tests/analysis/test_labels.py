@@ -4,6 +4,7 @@ from run_directories import CONFIG, write_run
 
 from gptexp.analysis.labels import label_of_command, label_runs, words_of
 from gptexp.analysis.records import collect
+from gptexp.config import from_overrides, to_dict
 
 
 def labels(*folders):
@@ -61,3 +62,16 @@ def test_a_run_by_itself_goes_by_what_its_command_set():
     assert label_of_command(config, words) == "lr=0.001 data=text n_layer=2 s3"
     assert label_of_command(config, ["-m", "name=mine"]) == ""
     assert label_of_command(config, []) == ""
+
+
+def test_a_choice_tells_runs_apart_before_what_follows_from_it(tmp_path):
+    """As tokenizer=char, which has extend=false, and muon, whose momentum is no key of adamw."""
+    char, muon = {"name": "char", "extend": False}, from_overrides(["optim=muon"])
+    write_run(tmp_path, 0, 2.0, tokenizer={"name": "bpe", "vocab_size": 300})
+    write_run(tmp_path, 0, 2.0, tokenizer=char, optim={**CONFIG["optim"], "ema": 0.9})
+    write_run(tmp_path, 0, 2.0, tokenizer=char, optim=to_dict(muon)["optim"])
+    assert labels(tmp_path) == [
+        "tokenizer=bpe optim=adamw",
+        "tokenizer=char optim=adamw",
+        "tokenizer=char optim=muon",
+    ]
