@@ -10,6 +10,8 @@ CONDITION = re.compile(r"\s*([^!<>=]+?)\s*(!=|<=|>=|==|=|<|>)(.*)", re.DOTALL)
 
 RANGE = re.compile(r"(.*?)\.\.(.*)")  # both ends are in it, and either may be left out
 
+COMMA = re.compile(r",(?![^\[]*\])")  # between values, not within a list
+
 NOTHING = ("null", "none")  # words for a value that there is not
 
 
@@ -45,7 +47,8 @@ class Condition:
 
     def _is(self, value: Any) -> bool:
         """Whether the value is what is wanted, or one of several with commas between them."""
-        return any(_equal(value, word.strip()) for word in (self.wanted, *self.wanted.split(",")))
+        words = (self.wanted, *COMMA.split(self.wanted))
+        return any(_equal(value, word.strip()) for word in words)
 
 
 def parse(text: str) -> Condition:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gptexp.console import show, show_problems
-from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, DataError
+from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, DataError, Problem
 from gptexp.text import aligned, plain, unknown_name
 
 if TYPE_CHECKING:
@@ -123,9 +123,13 @@ class Dialogue:
                 show(self._help())
             case name if name in DIALS:
                 self._turn(name, value)
+            case name if name and names:
+                known = " or ".join(f"/{_typed(each)}" for each in names)
+                what = f"/{_typed(name)} may be {known}"
+                raise ConfigError(Problem("--interactive", what, "type more of it"))
             case name:
-                known = [f"/{_typed(each)}" for each in names or NAMES]
-                raise ConfigError(unknown_name("--interactive", f"/{_typed(name)}", known))
+                known_names = [f"/{_typed(each)}" for each in NAMES]
+                raise ConfigError(unknown_name("--interactive", f"/{_typed(name)}", known_names))
 
     def _turn(self, name: str, value: str) -> None:
         new = OFF[name] if value == "off" and name in OFF else _value(name, value)

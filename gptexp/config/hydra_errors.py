@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -36,6 +36,9 @@ CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
 ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
 NOT_ALONE = {"bigram", "count", "documents", "text"}  # choices that need another word beside them
+
+# The numbers in a fix: 4 and 0.1 are in the range of all other keys.
+NUMBERS = {"tokenizer.vocab_size": "1024, a whole number"}
 
 LAUNCHERS = {  # which extra of ours brings it
     "joblib": "parallel",
@@ -194,6 +197,10 @@ def _example(key: str, value: str | None) -> str:
     kind: Any = kind_of(key)
     if is_text(key) and value is not None:
         return _text_example(key, value)
+    if get_origin(kind) is list:
+        return f"{shlex.quote(f'{key}=[4]')}, whole numbers in brackets"
+    if key in NUMBERS:
+        return f"{key}={NUMBERS[key]}"
     kinds = get_args(kind) or (kind,)
     examples = {int: "4, a whole number", float: "0.1, a number", bool: "true or false"}
     for one in kinds:
@@ -285,6 +292,11 @@ def _leaves(node: type) -> list[str]:
 
 
 def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
+    group, _, leaf = key.partition(".")
+    having = [name for name, node in VARIANTS.get(group, {}).items() if leaf in _leaves(node)]
+    if having and group != "model":  # whose choices are presets
+        fix = f"leave it out, or {' or '.join(f'{group}={name}' for name in having)}, which has it"
+        return Problem(f"{key}{in_file}", "no such key", fix)
     leaves = {name.rpartition(".")[2]: name for name in known}
     near = nearest(key.rpartition(".")[2], leaves)
     fix = f"did you mean {leaves[near]}?" if near else f"use one of {', '.join(known)}"

@@ -140,7 +140,7 @@ def is_hashed(key: str) -> bool:
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of to_dict under dotted keys, as optim.lr; lists as words, so all can be hashed.
+    """The values of to_dict under dotted keys, as optim.lr; lists as typed, so all can be hashed.
 
     A key that an old run lacks takes its dataclass default, as in its hash, and stands behind the
     others of its section, so that what was chosen for one (optim.name) comes first.
@@ -149,7 +149,9 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, dict):
             kind = variant(name, {"name": None, **value})
-            section = value | {k: v for k, v in _stored_defaults(name, kind).items() if k not in value}
+            section = value | {
+                k: v for k, v in _stored_defaults(name, kind).items() if k not in value
+            }
             flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
             flattened[name] = value
@@ -157,8 +159,20 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
     return {**flattened, **later}
 
 
+def refilled(flattened: dict[str, Any]) -> dict[str, Any]:
+    """What `flat` gave before some keys were there, with their defaults."""
+    values: dict[str, Any] = {}
+    for name, value in flattened.items():
+        section, dot, key = name.partition(".")
+        if dot:
+            values.setdefault(section, {})[key] = value
+        else:
+            values[name] = value
+    return flat(values)
+
+
 def _plain(value: Any) -> Any:
-    return " ".join(map(str, value)) if isinstance(value, list) else value
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
 
 
 def _stored_defaults(section: str, kind: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gptexp.experiment.trial import try_own_code
 from gptexp.files import at_home
 from gptexp.inference.load import read_checkpoint
 from gptexp.models.counts import flops_per_token, training_memory
+from gptexp.optim.decay import decay_problems
 from gptexp.runs import checkpoint
 from gptexp.runtime import memory
 from gptexp.runtime.device import Runtime, device_problems, probe_hardware, resolve_runtime
@@ -80,7 +81,9 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
     machine = (text.tokenizer.vocab_size, corpus, runtime)
     trainer = replace(trainer, compile=compiles(config, identity, trainer, *machine))
-    return Inputs(text, corpus, runtime, trainer, init)
+    inputs = Inputs(text, corpus, runtime, trainer, init)
+    ConfigError.raise_for(decay_problems(config.optim, inputs.steps_per_epoch))
+    return inputs
 
 
 def check_weights(config: Config, state: checkpoint.State, base: Base) -> None:

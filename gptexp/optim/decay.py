@@ -1,11 +1,12 @@
 """Weight decay: how strong, at which step, and of which weights."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
 from gptexp.config import AdamWConfig, DecaySchedule, OptimConfig
+from gptexp.errors import Problem
 from gptexp.optim.groups import Group
 
 # The power of the learning rate that weight decay goes with; a step takes lr x weight_decay off.
@@ -26,6 +27,16 @@ def decayed(cfg: OptimConfig, steps_per_epoch: float) -> OptimConfig:
         return cfg
     weight_decay = 1 / (cfg.lr * cfg.decay_timescale * steps_per_epoch)
     return dataclasses.replace(cfg, weight_decay=weight_decay)
+
+
+def decay_problems(cfg: OptimConfig, steps_per_epoch: float) -> Iterator[Problem]:
+    """Yield a time scale that is shorter than a step, which would take off more than all."""
+    if not isinstance(cfg, AdamWConfig) or cfg.decay_timescale is None:
+        return
+    if (steps := cfg.decay_timescale * steps_per_epoch) < 1:
+        what = f"{cfg.decay_timescale:g} epochs are {steps:.2g} steps, and it takes one or more"
+        fix = f"optim.decay_timescale={1.1 / steps_per_epoch:.2g} or more"
+        yield Problem("optim.decay_timescale", what, fix)
 
 
 def schedule_decay(groups: Iterable[Group], cfg: AdamWConfig) -> None:

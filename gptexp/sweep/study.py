@@ -24,6 +24,7 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from gptexp.config.identity import refilled
 from gptexp.config.search import Choices, Dimension, SearchSettings, Space
 from gptexp.errors import ConfigError, DamagedError, GptexpError, Problem
 from gptexp.files import open_to_append, storage_errors
@@ -80,9 +81,10 @@ class Study:
             if known is None:
                 self.study.set_user_attr("identity", identity)
         free = [dimension.key for dimension in space.dimensions]
+        known = refilled(known) if isinstance(known, dict) else {}
         rows = [
             Problem(key, f"study {known.get(key)}, command {identity.get(key)}", OTHER)
-            for key in ({**known, **identity} if isinstance(known, dict) else {})
+            for key in ({**known, **identity} if known else {})
             if known.get(key) != identity.get(key)
             and not (key in free or key.partition(".")[0] in free)
         ]

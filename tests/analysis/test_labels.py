@@ -75,3 +75,12 @@ def test_a_choice_tells_runs_apart_before_what_follows_from_it(tmp_path):
         "tokenizer=char optim=adamw",
         "tokenizer=char optim=muon",
     ]
+
+
+def test_a_list_stands_as_it_is_typed_and_is_found_by_that(tmp_path, gptexp):
+    for window in ([], [4], [4, 0]):
+        write_run(tmp_path, 0, 2.0, model={**CONFIG["model"], "window": window})
+    assert labels(tmp_path) == ["window=[4,0]", "window=[4]", "window=[]"]
+    for words, rows in (("[]", 1), ("[4,0]", 1), ("[4],[4,0]", 2)):
+        found = gptexp("table", str(tmp_path), "--where", f"window={words}", "--format", "csv")
+        assert len(found.out.splitlines()) == 1 + rows

@@ -35,7 +35,7 @@ def test_a_key_goes_by_its_end_and_says_its_value_by_default():
         ("rerun", "false"),
         ("logger.tensorboard", "true"),
         ("init_from", "null"),
-        ("plugins", "none"),
+        ("plugins", "[]"),
         ("trainer.max_steps", "2000"),
         ("trainer.device", "auto"),
     ],

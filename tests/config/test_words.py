@@ -202,3 +202,31 @@ def test_J3_no_count_has_more_bits_than_a_tensor_can_count():
 def test_J3_the_number_of_threads_is_bounded():
     with pytest.raises(ConfigError, match="trainer.threads: 100000 is more"):
         check(from_overrides(["trainer.threads=100000"]))
+
+
+@pytest.mark.parametrize("key", ["tokenizer.vocab_size", "model.window"])
+def test_the_value_in_a_fix_is_one_that_the_key_takes(key):
+    """4 is no size of a vocabulary, and no list."""
+    chosen = ["tokenizer=bpe"] if key.startswith("tokenizer") else []
+    for wrong in ("null", "x", "1.5"):
+        with pytest.raises(ConfigError) as caught:
+            from_overrides([*chosen, f"{key}={wrong}"])
+        fix = caught.value.problems[0].fix.partition(", ")[0]
+        assert problems(from_overrides([*chosen, *shlex.split(fix)])) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "choice"),
+    [
+        (["tokenizer.vocab_size=500"], "tokenizer=bpe"),
+        (["optim.ns_steps=3"], "optim=muon"),
+        (["schedule.decay_fraction=0.5"], "schedule=wsd"),
+    ],
+)
+def test_a_key_of_another_choice_names_the_choice(words, choice):
+    with pytest.raises(ConfigError) as caught:
+        from_overrides(words)
+    [problem] = caught.value.problems
+    assert problem.what == "no such key"
+    assert problem.fix.startswith(f"leave it out, or {choice}")
+    assert problems(from_overrides([choice, *words])) == []

@@ -1,5 +1,6 @@
 """Weight decay: cautious, over time, and by its time scale."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from plain_updates import Hidden, adamw, gradients_of, take_steps
 from gptexp.config import Config, DecaySchedule, config_hash, problems
 from gptexp.experiment.run import run_experiment
 from gptexp.optim.build import build_optimizer, describe, load_optimizer
-from gptexp.optim.decay import decayed
+from gptexp.optim.decay import decay_problems, decayed
 from gptexp.optim.groups import set_rates
 from gptexp.runs.checkpoint import Store
 
@@ -148,3 +149,15 @@ def test_E2_what_does_not_know_found_inf_does_not_say_that_it_does(
     """Or the host would not look at a gradient on CUDA before the update (training/step.py)."""
     optimizer = build_optimizer(composed(*words).optim, Hidden())
     assert not getattr(optimizer, "_step_supports_amp_scaling", False)
+
+
+def test_a_time_scale_shorter_than_a_step_is_refused_before_there_is_a_run(
+    small: Small, caplog: pytest.LogCaptureFixture
+):
+    config = small("optim.decay_timescale=1e-4")
+    run_experiment(config)
+    fix = re.search(r"Fix: optim.decay_timescale=(\S+) or more", caplog.text)
+    assert fix is not None and not [*Path("outputs").rglob("config.yaml")]
+    steps_per_epoch = 1 / float(fix[1])
+    assert not [*decay_problems(small(f"optim.decay_timescale={fix[1]}").optim, steps_per_epoch)]
+    assert [*decay_problems(config.optim, steps_per_epoch)]

@@ -233,6 +233,18 @@ def test_a_study_of_another_config_or_other_choices_is_refused(search, trained):
     assert search(2, "optim.lr=tag(log,interval(1e-3,1e-1))", "logger=none").code == 0
 
 
+def test_a_study_of_before_a_key_was_there_goes_on(search, trained):
+    """What its identity lacks has the default, as in the hash of a run."""
+    search(1)
+    lines = JOURNAL.read_text().splitlines()
+    [number] = [i for i, line in enumerate(lines) if '"model.window"' in line]
+    lines[number] = re.sub(r'"model\.window":"[^"]*",', "", lines[number])
+    assert '"model.window"' not in lines[number]
+    JOURNAL.write_text("\n".join([*lines, ""]))
+    assert search(2).code == 0
+    assert len(trained) == 2
+
+
 @pytest.mark.parametrize(
     "text", ["no JSON at all", "[1]\n", '{"a": 1}\n', '{"op_code": 4}\n{"op_code": 0}\n', "\0\n"]
 )
