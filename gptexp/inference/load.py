@@ -230,8 +230,13 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
         model.load_state_dict(state["model"])
     except OwnCodeError as error:
         raise error.of(run) from error
+    except CheckpointError as error:
+        problems = (replace(p, subject=f"{run}: {p.subject}") for p in error.problems)
+        raise CheckpointError(*problems) from error
     except (KeyError, RuntimeError, ConfigError) as error:
         reason = str(error).partition("\n")[0]
+        if isinstance(error, ConfigError):
+            reason = error.problems[0].told()
         what = f"its parts do not fit together: {reason}"
         raise CheckpointError(Problem(run, what, "use the gptexp that wrote it")) from error
     return LoadedRun(model.to(device).eval(), tokenizer, config, state["step"], run)

@@ -53,6 +53,9 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
             return BytePairTokenizer.from_dict(name, lines)
         case {"name": str(name)} if plugin := plugins.named("tokenizer", name):
             return own.from_dict(plugin, state)
+        case {"name": "char" | "bpe" | "gpt2" as name}:
+            what = f"{name} without the text that tells its tokens"
+            raise CheckpointError(Problem("tokenizer", what, "another checkpoint"))
     raise CheckpointError(
         Problem(
             "tokenizer",

@@ -110,6 +110,21 @@ def test_a_vocabulary_that_is_too_large_leaves_no_directory(small: Small, tmp_pa
     assert not (tmp_path / "outputs").exists()
 
 
+def test_what_does_not_fit_in_a_checkpoint_is_a_line_with_its_name_and_one_fix(
+    trained: Path, tmp_path: Path
+) -> None:
+    [file] = (trained / "checkpoints").glob("*.pt")
+    for section, key, wrong in (("tokenizer", "merges", "a b c"), ("model", "window", "64")):
+        state = torch.load(file, weights_only=True)
+        (state if section == "tokenizer" else state["config"])[section][key] = wrong
+        torch.save(state, forged := tmp_path / f"{key}.pt")
+        with pytest.raises(CheckpointError) as refused:
+            load_run(forged)
+        [line] = problem_lines(refused.value)
+        assert line.startswith(f"{forged}: ") and line.count("Fix: ") == 1
+        assert key in line or "merge 1, 'a b c'" in line
+
+
 # What 50,257 logits a token cost
 
 

@@ -312,8 +312,8 @@ def test_merges_that_do_not_fit_are_refused_in_a_line(lines, named):
 
 
 @pytest.mark.parametrize("state", [{"name": "bpe"}, {"name": "gpt2", "merges": ["a b"]}])
-def test_a_state_without_merges_is_not_known(state):
-    with pytest.raises(CheckpointError, match="is not known here"):
+def test_a_state_without_merges_is_refused(state):
+    with pytest.raises(CheckpointError, match=f"{state['name']} without the text that tells its"):
         tokenizer_from_dict(state)
 
 
