@@ -71,12 +71,12 @@ class Muon(torch.optim.Optimizer):
             yield from map(Piece, weight.split(rows), direction.split(rows), squares)
 
     def _state(self, weight: Tensor, normuon: bool) -> dict[str, Any]:
-        """What is kept of a parameter, zeros at first."""
+        """What is kept of a parameter, zeros at first; a branch may begin to be `normuon`."""
         state: dict[str, Any] = self.state[weight]
-        if not state:
+        if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-            if normuon:
-                state[ROWS] = weight.new_zeros(len(weight))
+        if normuon and ROWS not in state:
+            state[ROWS] = weight.new_zeros(len(weight))
         return state
 
 
