@@ -480,7 +480,7 @@ def test_an_own_optimizer_that_is_derived_from_a_fused_one_is_looked_at_by_the_h
 
     zeros = torch.zeros
     monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))  # there is no such device
-    runtime = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    runtime = SimpleNamespace(device=SimpleNamespace(type="cuda"), scales_loss=False)
     model = torch.nn.Linear(2, 2)
     for kind, ahead in ((torch.optim.AdamW, True), (Own, False)):
         step = UpdateStep(model, kind(model.parameters(), fused=True), runtime, 1.0)
