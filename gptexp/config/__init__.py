@@ -19,8 +19,8 @@ from gptexp.config.data import (
     CharTokenizerConfig,
     DataConfig,
     GPT2TokenizerConfig,
-    Sampling,
     TokenizerConfig,
+    Windows,
 )
 from gptexp.config.hydra_errors import choices
 from gptexp.config.identity import (
@@ -109,13 +109,13 @@ __all__ = [
     "OptimConfig",
     "Position",
     "SGDConfig",
-    "Sampling",
     "Scaling",
     "ScheduleConfig",
     "Shape",
     "TokenizerConfig",
     "TrainerConfig",
     "WSDConfig",
+    "Windows",
     "beginning_hash",
     "check",
     "choices",

@@ -7,7 +7,9 @@ from enum import Enum
 from gptexp.errors import Problem
 
 
-class Sampling(Enum):
+class Windows(Enum):
+    """How the windows of a text follow each other in training."""
+
     random = "random"
     epoch = "epoch"
 
@@ -24,7 +26,7 @@ class DataConfig:
     test_fraction: float  # share right before that kept for a final test
     documents: bool = False  # each line is a document of its own, which no context reaches beyond
     shuffle: bool = False  # documents in another order than the file's, the same for every seed
-    sampling: Sampling = Sampling.random  # windows of a text: each at random, or once an epoch
+    sampling: Windows = Windows.random  # windows of a text: each at random, or once an epoch
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range, or contradicts itself."""
@@ -35,7 +37,7 @@ class DataConfig:
         if self.shuffle and not self.documents:
             what = "true, but only documents have another order"
             yield Problem("data.shuffle", what, "data.shuffle=false")
-        if self.documents and self.sampling is Sampling.epoch:
+        if self.documents and self.sampling is Windows.epoch:
             what = "epoch, and documents are taken once an epoch anyway"
             yield Problem("data.sampling", what, "data.sampling=random, which they do not heed")
         if not 0 < self.fraction <= 1:

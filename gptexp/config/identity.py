@@ -56,7 +56,7 @@ def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> d
             if key not in defaults or value != defaults[key]
         }
     if part["optim"].get("decay_timescale") is not None:
-        del part["optim"]["weight_decay"]
+        part["optim"].pop("weight_decay", None)  # an own one may be at its default
     part["data"]["path"] = data_sha256
     part["trainer"] = {k: v for k, v in part["trainer"].items() if k not in UNHASHED}
     if config.trainer.budgets:

@@ -67,7 +67,7 @@ class GPTConfig(ModelConfig):
     tie_head: bool  # the head shares the token table
     scale_residuals: bool = True  # draw the layers that add to the stream smaller, as GPT-2 does
     zero_init: bool = False  # the layers that add to the stream begin at zero
-    rope_base: float = 10_000.0  # of position=rope: its slowest wave is some 6 times as long
+    rope_base: float = 10_000.0  # pair i of a head turns by rope_base^(-2i / width) a token
     n_kv_head: int | None = None  # heads of keys and values, shared by groups of heads; null: all
     window: list[int] = field(default_factory=list)  # tokens a layer sees, in turn; 0: all
     qk_norm: bool = False  # an RMSNorm without gain on each query and key

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gptexp.config import DataConfig, Sampling
+from gptexp.config import DataConfig, Windows
 from gptexp.data.corpus import (
     SPLITS,
     Batch,
@@ -192,13 +192,13 @@ class TextCorpus:
         rows: int,
         seed: int,
         device: torch.device,
-        sampling: Sampling = Sampling.random,
+        sampling: Windows = Windows.random,
     ) -> None:
         self.block_size, self.rows, self.seed, self.device = block_size, rows, seed, device
         self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in splits.items()}
         self._offsets = torch.arange(block_size + 1, device=device)
         self._epochs = None
-        if sampling is Sampling.epoch:
+        if sampling is Windows.epoch:
             self._epochs = EpochWindows(len(splits.train), block_size, seed)
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:

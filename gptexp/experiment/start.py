@@ -136,7 +136,7 @@ def is_free(key: str) -> bool:
         "model": field in ("name", "dropout"),
         "data": field in ("name", "path", "asset"),  # whose content is compared
         "tokenizer": field == "extend",
-        "optim": field != "name",
+        "optim": field not in ("name", "scaling", "base_width"),  # which form its groups
         "schedule": True,
         "trainer": field != "eval_tokens",  # and but for the rows of an update
     }

@@ -3,7 +3,15 @@
 import math
 from collections.abc import Iterator
 
-from gptexp.config import AdamConfig, AdamWConfig, BigramConfig, Config, GPTConfig, ModelConfig
+from gptexp.config import (
+    AdamConfig,
+    AdamWConfig,
+    BigramConfig,
+    Config,
+    GPTConfig,
+    ModelConfig,
+    Scaling,
+)
 from gptexp.explain.layout import Stage, code, left_out, norm_name, places, table, wrapped
 from gptexp.explain.trace import Change, Trace
 from gptexp.inference.evaluation import Evaluator
@@ -87,8 +95,13 @@ def _update(trace: Trace, config: Config, lr_words: str) -> Stage:
         words += f" The gradient's norm, {update.gradient:.3g}, is first clipped to {clip:g}."
     if type(config.optim) in (AdamConfig, AdamWConfig):
         words += (
-            " Adam's first step moves every number that has a gradient by about the learning rate, "
+            " Adam's first step moves every number that has a gradient by about its learning rate, "
             "whatever the gradient's size."
+        )
+    if isinstance(config.optim, AdamWConfig) and config.optim.scaling is not Scaling.none:
+        words += (
+            " Hidden matrices have a learning rate that goes with the width "
+            f"(optim.scaling={config.optim.scaling.value})."
         )
     lines = [*wrapped(words), "", *table(_changes(trace, config.model)), *left_out(trace), ""]
     difference = update.loss - trace.loss

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 
@@ -14,6 +13,7 @@ from gptexp.data.corpus import Format
 from gptexp.inference.dials import Sampling, choose, penalised
 from gptexp.inference.probe import Probe, probe_model
 from gptexp.models.base import Model
+from gptexp.models.hooks import in_eval_mode
 from gptexp.runs.journal import Sample
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
@@ -64,7 +64,7 @@ def draw(
     ids = torch.stack([prompt[:time] for prompt in prompts])
     ids = ids.repeat_interleave(num, dim=0)  # [rows, time]
     read = _Reader(model, block_size, len(ids))
-    with _evaluating(model):
+    with in_eval_mode(model):
         while len(over) < len(ids):
             logits = read(ids, over)  # [rows, vocab]
             if sampling.repetition_penalty != 1:
@@ -124,17 +124,6 @@ class _Reader:
         logits = torch.zeros(len(ids), found.shape[-1])
         logits[self.rows] = found.float().cpu()
         return logits
-
-
-@contextmanager
-def _evaluating(model: Model) -> Iterator[None]:
-    """The model without dropout, and afterwards as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ class CautiousAdamW(torch.optim.AdamW):
             return
         for weight in (p for p in group["params"] if p.grad is not None):
             before: dict[str, Any] = self.state[weight]
-            mean = before.get("exp_avg", torch.zeros_like(weight))
+            mean = weight.grad  # of the first step it has the sign
+            if before:
+                mean = torch.lerp(before["exp_avg"], weight.grad, 1 - beta1)
             # Adam divides this by what is above 0, so its sign is that of the update.
-            shrink(weight, torch.lerp(mean, weight.grad, 1 - beta1), share, cautious=True)
+            shrink(weight, mean, share, cautious=True)

@@ -1,5 +1,6 @@
 """Optimizer variants over parameter groups that partition the parameters."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from gptexp.errors import CheckpointError, Problem
 from gptexp.optim.adamw import CautiousAdamW
 from gptexp.optim.counting import Counting
 from gptexp.optim.decay import schedule_decay
-from gptexp.optim.groups import parameter_groups, rows_of_matrices, set_by_step
+from gptexp.optim.groups import Group, parameter_groups, rows_of_matrices, set_by_step
 from gptexp.optim.muon import ROWS, Muon, MuonWithAdamW
 from gptexp.optim.scaling import lr_scales
 
@@ -29,7 +30,7 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
     Fused where torch has it: those kernels are the faster ones, and they alone take `found_inf`,
     which leaves weights and moments untouched where a gradient is not finite (training/step.py).
     """
-    groups = parameter_groups(model.parameters(), cfg.weight_decay)
+    groups = _groups(cfg, model.parameters(), lr_scales(model, cfg))
     if (plugin := plugins.own(cfg)) is not None:
         with plugins.running(plugin):
             own: torch.optim.Optimizer = plugin.call(cfg, groups)
@@ -38,7 +39,7 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
         case MuonConfig():
             return _with_muon(cfg, model)
         case AdamWConfig():
-            return _adamw(cfg, list(model.parameters()), lr_scales(model, cfg))
+            return _adamw(cfg, groups)
         case AdamConfig():
             betas = (cfg.beta1, cfg.beta2)
             return torch.optim.Adam(groups, lr=cfg.lr, betas=betas, eps=cfg.eps, fused=True)
@@ -49,12 +50,20 @@ def build_optimizer(cfg: OptimConfig, model: nn.Module) -> torch.optim.Optimizer
     raise TypeError(f"no optimizer for {type(cfg).__name__}")
 
 
-def _adamw(
-    cfg: AdamWConfig, parameters: list[nn.Parameter], scales: dict[nn.Parameter, float]
-) -> torch.optim.AdamW:
-    """AdamW of some parameters, whose learning rates are so many times optim.lr."""
+def _groups(
+    cfg: OptimConfig, parameters: Iterable[nn.Parameter], scales: Mapping[nn.Parameter, float]
+) -> list[Group]:
+    """Groups of some parameters, with all that the config says of their rates and their decay.
+
+    Their learning rates are so many times optim.lr, or once where `scales` does not say.
+    """
     groups = parameter_groups(parameters, cfg.weight_decay, scales)
-    schedule_decay(groups, cfg)
+    if isinstance(cfg, AdamWConfig):
+        schedule_decay(groups, cfg)
+    return groups
+
+
+def _adamw(cfg: AdamWConfig, groups: list[Group]) -> torch.optim.AdamW:
     betas = (cfg.beta1, cfg.beta2)
     if cfg.cautious_decay:
         return CautiousAdamW(groups, lr=cfg.lr, betas=betas, eps=cfg.eps)
@@ -66,13 +75,12 @@ def _with_muon(cfg: MuonConfig, model: nn.Module) -> torch.optim.Optimizer:
     rows, scales = rows_of_matrices(model), lr_scales(model, cfg)
     of_adam = 1.0 if cfg.adam_lr is None else cfg.adam_lr / cfg.lr
     rest = {p: of_adam * scales.get(p, 1.0) for p in model.parameters() if p not in rows}
-    adamw = _adamw(cfg, list(rest), rest)
+    adamw = _adamw(cfg, _groups(cfg, rest, rest))
     if not rows:
         return adamw
-    groups = parameter_groups(rows, cfg.weight_decay, scales)
+    groups = _groups(cfg, rows, scales)
     for group in groups:
         group["rows"] = [rows[parameter] for parameter in group["params"]]
-    schedule_decay(groups, cfg)
     both = MuonWithAdamW(Muon(groups, cfg), adamw)
     held = [id(parameter) for group in both.param_groups for parameter in group["params"]]
     assert sorted(held) == sorted(map(id, model.parameters())), "each parameter is in one group"

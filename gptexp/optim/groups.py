@@ -40,7 +40,7 @@ def roles(model: nn.Module) -> dict[nn.Parameter, Role]:
 def parameter_groups(
     parameters: Iterable[nn.Parameter],
     weight_decay: float,
-    lr_scales: Mapping[nn.Parameter, float] | None = None,
+    lr_scales: Mapping[nn.Parameter, float],
 ) -> list[Group]:
     """Groups that partition the parameters, those that are decayed first.
 
@@ -50,7 +50,7 @@ def parameter_groups(
     """
     members: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for parameter in parameters:  # a tied weight comes once
-        key = (parameter.ndim < 2, (lr_scales or {}).get(parameter, 1.0))
+        key = (parameter.ndim < 2, lr_scales.get(parameter, 1.0))
         members.setdefault(key, []).append(parameter)
     groups = []
     for is_vector, scale in sorted(members):

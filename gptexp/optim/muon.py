@@ -61,14 +61,23 @@ class Muon(torch.optim.Optimizer):
         for weight, rows in zip(group["params"], group["rows"], strict=True):
             if weight.grad is None:
                 continue
-            state: dict[str, Any] = self.state[weight]
-            mean = state.setdefault("momentum_buffer", torch.zeros_like(weight))
+            state = self._state(weight, group["normuon"])
+            mean = state["momentum_buffer"]
             mean.lerp_(weight.grad, 1 - group["momentum"])
             direction = weight.grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean
             squares: tuple[Tensor | None, ...] = (None,) * len(rows)
             if group["normuon"]:
-                squares = state.setdefault(ROWS, weight.new_zeros(len(weight))).split(rows)
+                squares = state[ROWS].split(rows)
             yield from map(Piece, weight.split(rows), direction.split(rows), squares)
+
+    def _state(self, weight: Tensor, normuon: bool) -> dict[str, Any]:
+        """What is kept of a parameter, zeros at first; a branch may begin to be `normuon`."""
+        state: dict[str, Any] = self.state[weight]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weight)
+        if normuon and ROWS not in state:
+            state[ROWS] = weight.new_zeros(len(weight))
+        return state
 
 
 def _sized(factor: Tensor, squares: Tensor | None, beta2: float) -> Tensor:

@@ -9,7 +9,7 @@ from gptexp.config import AdamWConfig, MuonConfig, OptimConfig, Scaling
 from gptexp.optim.groups import Role, roles
 
 
-def lr_scales(model: nn.Module, cfg: AdamWConfig) -> dict[nn.Parameter, float]:
+def lr_scales(model: nn.Module, cfg: OptimConfig) -> dict[nn.Parameter, float]:
     """What optim.lr is multiplied by, for the parameters where that is not 1.
 
     Of a model that is n_embd = w wide, where optim.lr and model.init_std are for b, base_width:

@@ -11,7 +11,7 @@ import pytest
 from small_runs import ONE_LINE, only, put
 
 from gptexp import assets
-from gptexp.config import Config, Dtype, Sampling, problems, run_name
+from gptexp.config import Config, Dtype, Windows, problems, run_name
 from gptexp.experiment import prepare as preparing
 from gptexp.experiment import train
 from gptexp.experiment.identity import identify
@@ -139,7 +139,7 @@ def test_A5_a_decay_over_no_part_of_the_run_or_more_than_all_is_refused(composed
 
 def test_A3_documents_know_one_order_and_counts_no_average(composed):
     documents = composed("data=names")
-    documents.data.sampling = Sampling.epoch
+    documents.data.sampling = Windows.epoch
     assert only(lines_of(documents)).startswith("data.sampling: epoch, and documents are taken ")
     counted = put(composed("experiment=ladder_bigram"), "optim.ema", 0.9)
     line = only(lines_of(counted))

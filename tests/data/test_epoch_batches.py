@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gptexp.config import Sampling
+from gptexp.config import Windows
 from gptexp.data.corpus import Splits
 from gptexp.data.text import EpochWindows, TextCorpus
 
@@ -17,7 +17,7 @@ def corpus(train: int, rows: int, seed: int = 0) -> TextCorpus:
     """A text whose tokens say where they stand."""
     ids = np.arange(train + 65)
     splits = Splits(ids[:train], ids[:0], ids[train:], {})
-    return TextCorpus(splits, BLOCK, rows, seed, torch.device("cpu"), Sampling.epoch)
+    return TextCorpus(splits, BLOCK, rows, seed, torch.device("cpu"), Windows.epoch)
 
 
 def starts(train: int, rows: int, count: int, seed: int = 0) -> list[int]:

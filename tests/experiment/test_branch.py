@@ -211,6 +211,8 @@ def test_without_its_base_it_cannot_be_judged_nor_gone_on_with(
         ("seed=1", "seed: 1, and 0 in the run of branch_from, whose optimizer and batches go on"),
         ("model.n_layer=3", "model.n_layer: 3, and 1 in"),
         ("optim=sgd", "optim.name: sgd, and adamw in"),
+        ("optim.scaling=mup", "optim.scaling: mup, and none in"),
+        ("optim.base_width=64", "optim.base_width: 64, and 128 in"),
         ("tokenizer=byte", "tokenizer.name: byte, and char in"),
         ("trainer.batch_size=7", "trainer.batch_size: 7 sequences an update, with trainer.grad_ac"),
         ("data.fraction=0.5", "data.fraction: 0.5, and 1.0 in"),

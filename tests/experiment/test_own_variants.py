@@ -109,7 +109,7 @@ from gptexp.config import AdamWConfig, GPTConfig
 from gptexp.models.gpt import GPT
 @dataclass(kw_only=True)
 class OwnAdam(AdamWConfig):
-    pass
+    weight_decay: float = 0.1
 @dataclass(kw_only=True)
 class OwnGPT(GPTConfig):
     pass
@@ -127,9 +127,14 @@ def _typed(value: object) -> object:
     return "null" if value is None else value
 
 
-def test_what_is_derived_from_ours_trains_the_same_weights_bit_for_bit(words):
+WIDTH = ["optim.scaling=mup", "optim.base_width=8"]
+DECAY = ["optim.decay_timescale=0.5", "optim.decay_schedule=follow_lr"]
+
+
+@pytest.mark.parametrize("also", [[], WIDTH, DECAY], ids=["plain", "width", "decay"])
+def test_what_is_derived_from_ours_trains_the_same_weights_bit_for_bit(words, also):
     Path("same.py").write_text(SAME)
-    ours = [word for word in words("my_lion") if "lion" not in word]
+    ours = [word for word in words("my_lion", *also) if "lion" not in word]
     values = to_dict(from_overrides(ours))
     own = ["plugins=[same]"]
     for section, name in (("optim", "name"), ("model", "kind")):
@@ -475,7 +480,7 @@ def test_an_own_optimizer_that_is_derived_from_a_fused_one_is_looked_at_by_the_h
 
     zeros = torch.zeros
     monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))  # there is no such device
-    runtime = SimpleNamespace(device=SimpleNamespace(type="cuda"))
+    runtime = SimpleNamespace(device=SimpleNamespace(type="cuda"), scales_loss=False)
     model = torch.nn.Linear(2, 2)
     for kind, ahead in ((torch.optim.AdamW, True), (Own, False)):
         step = UpdateStep(model, kind(model.parameters(), fused=True), runtime, 1.0)

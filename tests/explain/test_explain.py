@@ -42,6 +42,8 @@ VARIANTS = {
     "warm-up": ["schedule.warmup_steps=9"],
 }
 
+MUP = "optim.scaling=mup"
+
 
 def numbers_of(text: str, stage: str) -> list[str]:
     """The lines of one stage."""
@@ -87,6 +89,12 @@ def test_each_switch_of_the_model_is_told_rightly(names, switches):
     assert ("Layer 2 sees the last 5 tokens" in told) == (windows == [5])
     seen = [len([*re.finditer(r"[.1]\d", row)]) for row in rows_of(text, "layer 1, head 1")]
     assert seen == [min(place + 1, windows[0] if windows else 8) for place in range(8)]
+
+
+def test_learning_rates_over_the_width_are_told(names):
+    words = [*names, "optim=adamw", "optim.base_width=32"]
+    plain, scaled = (explain("documents", [*words, *more], "ava") for more in ([], [MUP]))
+    assert ("goes with the width" in plain, "goes with the width" in scaled) == (False, True)
 
 
 def rows_of(text: str, title: str) -> list[str]:

@@ -17,7 +17,7 @@ def test_groups_partition_the_parameters_and_vectors_are_not_decayed(
     small: Callable[..., Config],
 ):
     network = build_model(small().model, 30, seed=0)
-    groups = parameter_groups(network.parameters(), weight_decay=0.1)
+    groups = parameter_groups(network.parameters(), 0.1, {})
     grouped = [id(p) for group in groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in network.parameters())
     decayed = {id(p) for p in groups[0]["params"]}

@@ -208,3 +208,13 @@ def test_a_run_with_muon_says_what_moves_what_and_learns(small: Small, tmp_path:
     )
     losses = [line["val/loss"] for line in metrics(outcome.path) if "val/loss" in line]
     assert losses[-1] < losses[0] - 0.3
+
+
+@pytest.mark.parametrize("normuon", [False, True])
+def test_a_branch_may_begin_or_end_to_size_the_rows(small: Small, tmp_path: Path, normuon: bool):
+    words = ["optim=muon", "schedule=constant"]
+    base = run_experiment(small(*words, f"optim.normuon={not normuon}"), tmp_path)
+    config = small(*words, f"optim.normuon={normuon}", "trainer.max_steps=16")
+    config.branch_from = str(base.path)
+    outcome = run_experiment(config, tmp_path)
+    assert outcome.state == "done", outcome.error
