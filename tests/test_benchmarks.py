@@ -19,10 +19,12 @@ from benchmarks import (
     microgpt,
     processes,
     products,
+    recipes,
     runs,
     sides,
     speed,
     sweep,
+    switches,
     whole,
 )
 from benchmarks.growth import Point
@@ -356,3 +358,29 @@ def test_microgpt_is_set_beside_the_scalar_engine(
     lines.write_text("\n".join(text_file.read_text().split()))
     microgpt.main(["data=documents", f"data.path={lines}", "--quick"])
     assert re.search(r"the trainer is faster, times +\d", capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_a_recipe_is_set_beside_another_by_the_time_to_its_loss(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text_file: Path
+) -> None:
+    monkeypatch.setattr(recipes, "EVERY", 2)
+    text = ["data=text", f"data.path={text_file}", "schedule.warmup_steps=1"]
+    small = [*MODEL, *text, "trainer.max_steps=5", "trainer.batch_size=2"]
+    slow = ["experiment=nanogpt_laptop", *small, "optim.lr=1e-9"]
+    recipes.main(["--fast", "experiment=fast_laptop", *small, "--slow", *slow])
+    said = capsys.readouterr().out
+    assert re.search(r"seed 0, fast: \d\.\d{4} after 5 steps", said)
+    assert re.search(r"the fast one comes to \d\.\d{4} by step 2", said)
+    recipes.main(["--fast", *slow, "--slow", "experiment=fast_laptop", *small])
+    assert "the fast one does not come to" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_step_with_each_switch_is_set_beside_one_without(
+    capsys: pytest.CaptureFixture[str], text_file: Path
+) -> None:
+    small = [*MODEL, "model.n_layer=2", "data=text", f"data.path={text_file}"]
+    switches.main([*small, "--settings", "laptop", "--rounds", "1", "--seconds", "0"])
+    said = capsys.readouterr().out
+    assert all(f"laptop: {name}" in said for name in switches.SWITCHES if name != switches.PLAIN)
