@@ -54,6 +54,10 @@ class Null(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         return self.bias.expand(*ids.shape, len(self.bias))
 
+    def components(self) -> dict[str, list[nn.Parameter]]:
+        """As every model of the package tells its parts."""
+        return {"bias": [self.bias]}
+
     def backward(self, loss: Tensor, ids: Tensor, targets: Tensor) -> None:
         """As every model of the package takes its gradients."""
         loss.backward()
