@@ -25,7 +25,7 @@ class LossScale:
             runtime.device.type, init_scale=FIRST, growth_interval=PATIENCE, enabled=self.on
         )
         self.none = torch.zeros((), device=runtime.device)
-        self.one = torch.ones((), device=runtime.device)
+        self.one = torch.ones_like(self.none)
         self.skipped = torch.zeros((), device=runtime.device)  # updates so far
 
     def scaled(self, loss: Tensor) -> Tensor:
