@@ -23,7 +23,6 @@ from gptexp.models.build import build_model
 from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
 
-EVERY = 50  # steps from evaluation to evaluation
 FIXED = ["logger=none", "trainer.device=cpu", "trainer.threads=1", "trainer.sample_interval=0"]
 
 
@@ -32,12 +31,13 @@ class Course:
     """A run step by step: CPU seconds and exact validation loss at each evaluation."""
 
     trainer: sides.Chunked
+    every: int  # steps from evaluation to evaluation
     seconds: float = 0.0
     points: list[tuple[int, float, float]] = field(default_factory=list)  # step, seconds, loss
 
     def go_on(self) -> None:
-        """EVERY steps, or as many as are left, and an evaluation."""
-        steps = min(EVERY, self.trainer.cfg.max_steps - self.trainer.step)
+        """`every` steps, or as many as are left, and an evaluation."""
+        steps = min(self.every, self.trainer.cfg.max_steps - self.trainer.step)
         began = time.process_time()
         self.trainer.run(steps)
         loss = self.trainer.parts.evaluator.evaluate("val").loss
@@ -49,7 +49,7 @@ class Course:
         return self.trainer.step >= self.trainer.cfg.max_steps
 
 
-def race(fast: list[str], slow: list[str], seed: int) -> Iterator[Row | str]:
+def race(fast: list[str], slow: list[str], seed: int, every: int) -> Iterator[Row | str]:
     """The share of the slow one's time that the fast one took to the slow one's last loss."""
     with ExitStack() as stack, tempfile.TemporaryDirectory() as place, cpu_threads(1):
         courses = []
@@ -61,7 +61,7 @@ def race(fast: list[str], slow: list[str], seed: int) -> Iterator[Row | str]:
             drawn = stream_seed(config.seed, "init")  # as a run has it
             network = build_model(config.model, inputs.tokenizer.vocab_size, drawn)
             trainer = stack.enter_context(sides.trainer_side(config, network, inputs, folder))
-            courses.append(Course(trainer))
+            courses.append(Course(trainer, every))
         quick, other = courses
         while not other.is_over:  # in step with each other's progress, so that a drift cancels
             share = other.trainer.step / other.trainer.cfg.max_steps
@@ -90,12 +90,13 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--fast", nargs="+", default=["experiment=fast_laptop"])
     parser.add_argument("--slow", nargs="+", default=["experiment=nanogpt_laptop"])
+    parser.add_argument("--every", type=int, default=50, help="steps between evaluations")
     args = parser.parse_args(words)
     try:
         where = sides.read(from_overrides([*args.slow, *FIXED])).runtime
         print(HEADER)
         for seed in args.seeds:
-            for row in race(args.fast, args.slow, seed):
+            for row in race(args.fast, args.slow, seed, args.every):
                 print(row, flush=True)
         print(machine(where))
     except GptexpError as error:

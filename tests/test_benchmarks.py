@@ -362,17 +362,17 @@ def test_microgpt_is_set_beside_the_scalar_engine(
 
 @pytest.mark.slow
 def test_a_recipe_is_set_beside_another_by_the_time_to_its_loss(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], text_file: Path
+    capsys: pytest.CaptureFixture[str], text_file: Path
 ) -> None:
-    monkeypatch.setattr(recipes, "EVERY", 2)
     text = ["data=text", f"data.path={text_file}", "schedule.warmup_steps=1"]
     small = [*MODEL, *text, "trainer.max_steps=5", "trainer.batch_size=2"]
     slow = ["experiment=nanogpt_laptop", *small, "optim.lr=1e-9"]
-    recipes.main(["--fast", "experiment=fast_laptop", *small, "--slow", *slow])
+    often = ["--every", "2"]
+    recipes.main(["--fast", "experiment=fast_laptop", *small, "--slow", *slow, *often])
     said = capsys.readouterr().out
     assert re.search(r"seed 0, fast: \d\.\d{4} after 5 steps", said)
     assert re.search(r"the fast one comes to \d\.\d{4} by step 2", said)
-    recipes.main(["--fast", *slow, "--slow", "experiment=fast_laptop", *small])
+    recipes.main(["--fast", *slow, "--slow", "experiment=fast_laptop", *small, *often])
     assert "the fast one does not come to" in capsys.readouterr().out
 
 

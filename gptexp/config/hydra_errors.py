@@ -296,7 +296,7 @@ def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
     having = [name for name, node in VARIANTS.get(group, {}).items() if leaf in _leaves(node)]
     if having and group != "model":  # whose choices are presets
         fix = f"leave it out, or {' or '.join(f'{group}={name}' for name in having)}, which has it"
-        return Problem(f"{key}{in_file}", "no such key", fix)
+        return Problem(f"{key}{in_file}", f"no such key among {', '.join(known)}", fix)
     leaves = {name.rpartition(".")[2]: name for name in known}
     near = nearest(key.rpartition(".")[2], leaves)
     fix = f"did you mean {leaves[near]}?" if near else f"use one of {', '.join(known)}"

@@ -155,8 +155,9 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
             flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
         else:
             flattened[name] = value
-    later = {"plugins": _plain(values.get("plugins", [])), "branch_from": values.get("branch_from")}
-    return {**flattened, **later}
+    modules = values.get("plugins", [])  # as words, as a stored study has them
+    words = modules if isinstance(modules, str) else " ".join(modules)
+    return {**flattened, "plugins": words, "branch_from": values.get("branch_from")}
 
 
 def refilled(flattened: dict[str, Any]) -> dict[str, Any]:
