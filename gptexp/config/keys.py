@@ -109,7 +109,7 @@ def _in_full(key: Key, values: dict[str, object]) -> str:
     if key.of:
         rows.append(("of", ", ".join(f"{chosen}={name}" for name in key.of)))
     if key.name in values and (not key.of or values[chosen] in key.of):
-        rows.append(("by default", plain(values[key.name])))
+        rows.append(("by default", plain(values[key.name]) or "[]"))
     return "\n".join([key.name, *_listed(rows)])
 
 

@@ -479,9 +479,7 @@ def test_an_own_optimizer_that_is_derived_from_a_fused_one_is_looked_at_by_the_h
         """With the attributes of a fused one, and a step that need not heed them."""
 
     zeros = torch.zeros
-    ones, zeros = torch.ones, torch.zeros  # there is no such device
-    monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))
-    monkeypatch.setattr(torch, "ones", lambda *size, **_: ones(*size))
+    monkeypatch.setattr(torch, "zeros", lambda *size, **_: zeros(*size))  # there is no such device
     runtime = SimpleNamespace(device=SimpleNamespace(type="cuda"), scales_loss=False)
     model = torch.nn.Linear(2, 2)
     for kind, ahead in ((torch.optim.AdamW, True), (Own, False)):
