@@ -156,7 +156,7 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
         else:
             flattened[name] = value
     modules = values.get("plugins", [])  # as words, as a stored study has them
-    words = modules if isinstance(modules, str) else " ".join(modules)
+    words = " ".join(map(str, modules)) if isinstance(modules, list) else modules
     return {**flattened, "plugins": words, "branch_from": values.get("branch_from")}
 
 
