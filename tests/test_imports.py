@@ -39,23 +39,24 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tokenizers",
         "tracking",
     },
-    "report": {"analysis", "runs", "tracking"},
+    "laws": {"analysis", "runs"},
+    "report": {"analysis", "laws", "runs", "tracking"},
     "experiment": {
         *("analysis", "data", "inference", "models", "optim", "runs", "runtime", "tokenizers"),
         *("tracking", "training"),
     },
     "explain": {"data", "inference", "models", "optim", "runtime", "tokenizers", "training"},
     "sweep": {
-        *("analysis", "data", "experiment", "models", "optim", "report", "runs", "runtime"),
-        "training",
+        *("analysis", "data", "experiment", "laws", "models", "optim", "report", "runs"),
+        *("runtime", "training"),
     },
     "interchange": {
         *("analysis", "data", "experiment", "inference", "models", "runs", "runtime", "tokenizers"),
         "tracking",
     },
     "cli": {
-        *("analysis", "data", "experiment", "explain", "inference", "interchange", "models"),
-        *("report", "runtime", "sweep"),
+        *("analysis", "data", "experiment", "explain", "inference", "interchange", "laws"),
+        *("models", "report", "runtime", "sweep"),
     },
 }
 CONFIG_MAY_IMPORT = {"errors", "plugins", "text"}
@@ -136,6 +137,7 @@ STAGES = {
         "gptexp.experiment.reproduce, gptexp.experiment.at_commit",
         set(),
     ),
+    "laws": ("gptexp.laws.judge", set()),
     "tables and differences": ("gptexp.analysis.diff, gptexp.analysis.watch", set()),
     "links and the curve of a sweep, for TensorBoard": (
         "gptexp.interchange.board, gptexp.interchange.links, gptexp.report.scaling_curve",
