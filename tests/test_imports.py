@@ -137,7 +137,6 @@ STAGES = {
         "gptexp.experiment.reproduce, gptexp.experiment.at_commit",
         set(),
     ),
-    "laws": ("gptexp.laws.judge", set()),
     "tables and differences": ("gptexp.analysis.diff, gptexp.analysis.watch", set()),
     "links and the curve of a sweep, for TensorBoard": (
         "gptexp.interchange.board, gptexp.interchange.links, gptexp.report.scaling_curve",
@@ -148,6 +147,7 @@ STAGES = {
         "gptexp.experiment.train, gptexp.interchange.convert",
         {"matplotlib", "tensorboard", "torch"},
     ),
+    "laws": ("gptexp.laws.judge", {"matplotlib", "scipy", "tensorboard", "torch"}),
 }
 
 
@@ -158,6 +158,10 @@ def loaded_by(*modules: str) -> list[set[str]]:
     command = [sys.executable, "-c", "\n".join(["import sys", *shown])]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     return [set(line.split()) for line in done.stdout.splitlines()]
+
+
+def test_a_law_is_fitted_without_torch():
+    assert loaded_by("gptexp.laws.judge") == [{"scipy"}]
 
 
 def test_slow_libraries_are_imported_only_where_they_are_used():
