@@ -1,5 +1,8 @@
 """The nonlinearities of a GPT's MLP."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from gptexp.config import Activation
@@ -9,7 +12,23 @@ class ReLU2(nn.Module):
     """The square of ReLU (So et al. 2021, Primer)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.relu().square()
+        squared: Tensor = _SquaredReLU.apply(x)
+        return squared
+
+
+class _SquaredReLU(torch.autograd.Function):
+    """y = r^2 with r = max(x, 0), so dL/dx = 2 r dL/dy: one of torch's steps less each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        positive = x.relu()
+        ctx.save_for_backward(positive)
+        return positive.square()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (positive,) = ctx.saved_tensors
+        return (positive * g).mul_(2)
 
 
 class Gated(nn.Module):

@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptexp.config import GPTConfig, Position
 from gptexp.models.causal import causal_attention, unseen
 from gptexp.models.dropout import Dropout
 from gptexp.models.kv_cache import KVCache
+from gptexp.models.norm import rms_norm
 from gptexp.models.rope import Rope
 
 
@@ -74,7 +74,7 @@ class Attention(nn.Module):
             part.unflatten(-1, (-1, self.head_width)) for part in self.qkv(x).split(rows, dim=-1)
         )
         if self.qk_norm:
-            both = F.rms_norm(both, both.shape[-1:]).to(v.dtype)
+            both = rms_norm(both).to(v.dtype)
         if self.rope is not None:
             both = self.rope(both, start)
         heads = [size // self.head_width for size in self.sizes[:2]]

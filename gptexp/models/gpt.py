@@ -6,7 +6,6 @@ Forward returns logits.
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gptexp.config import Activation, GPTConfig, Norm, Position
@@ -15,27 +14,8 @@ from gptexp.models.attention import Attention, Shared
 from gptexp.models.base import Model
 from gptexp.models.dropout import Dropout, saved_weights
 from gptexp.models.kv_cache import KVCache
+from gptexp.models.norm import NormLayer
 from gptexp.text import plural
-
-EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
-
-
-class NormLayer(nn.Module):
-    """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), gain and bias optional."""
-
-    def __init__(self, cfg: GPTConfig) -> None:
-        super().__init__()
-        self.kind = cfg.norm
-        width = cfg.n_embd
-        has_bias = cfg.bias and cfg.norm is Norm.layernorm
-        self.weight = nn.Parameter(torch.ones(width)) if cfg.norm_gain else None
-        self.bias = nn.Parameter(torch.zeros(width)) if has_bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        shape = x.shape[-1:]
-        if self.kind is Norm.rmsnorm:
-            return F.rms_norm(x, shape, self.weight, EPS)
-        return F.layer_norm(x, shape, self.weight, self.bias, EPS)
 
 
 class MLP(nn.Module):
