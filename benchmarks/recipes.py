@@ -24,6 +24,7 @@ from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
 
 FIXED = ["logger=none", "trainer.device=cpu", "trainer.threads=1", "trainer.sample_interval=0"]
+TURN = 20  # steps, some seconds, after which it is the other's turn
 
 
 @dataclass
@@ -36,13 +37,15 @@ class Course:
     points: list[tuple[int, float, float]] = field(default_factory=list)  # step, seconds, loss
 
     def go_on(self) -> None:
-        """`every` steps, or as many as are left, and an evaluation."""
-        steps = min(self.every, self.trainer.cfg.max_steps - self.trainer.step)
+        """A turn: up to TURN steps, with an evaluation where one is due."""
+        step, last = self.trainer.step, self.trainer.cfg.max_steps
+        due = min(last, step - step % self.every + self.every)
         began = time.process_time()
-        self.trainer.run(steps)
-        loss = self.trainer.parts.evaluator.evaluate("val").loss
+        self.trainer.run(min(TURN, due - step))
+        loss = self.trainer.parts.evaluator.evaluate("val").loss if self.trainer.step == due else 0
         self.seconds += time.process_time() - began
-        self.points.append((self.trainer.step, self.seconds, loss))
+        if self.trainer.step == due:
+            self.points.append((due, self.seconds, loss))
 
     @property
     def is_over(self) -> bool:
@@ -80,6 +83,7 @@ def race(fast: list[str], slow: list[str], seed: int, every: int) -> Iterator[Ro
         return
     yield f"seed {seed}: the fast one comes to {goal:.4f} by step {there[0]:,}"
     yield Row(f"seed {seed}: its share of the time", [there[1] / other.seconds], at_most=0.35)
+    yield Row(f"seed {seed}: and for all its steps", [quick.seconds / other.seconds])
 
 
 def main(words: list[str] | None = None) -> None:
