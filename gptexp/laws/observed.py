@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from gptexp.laws.points import Points
+from gptexp.analysis.units import NATS
+from gptexp.laws.points import Array, Points
 
 
 @dataclass(frozen=True)
@@ -10,7 +11,7 @@ class Rejected:
     """A run, or a row of a table, that is no point of a law."""
 
     label: str  # of the run or row
-    reason: str
+    reason: str  # what kind of reason, and behind a colon what is particular: `diverged: ...`
 
 
 @dataclass(frozen=True)
@@ -21,4 +22,6 @@ class Observations:
     labels: list[str]  # by row
     rejected: list[Rejected]
     notes: list[str]  # what a reader must know before the parameters: `uncertified: ...`
-    convention: str  # what is counted, and the unit: `all parameters, nats per token`
+    convention: str  # what N, T and the loss are, in a line
+    unit: str = NATS  # of the loss
+    flops: Array | None = None  # of each row, exact; None where only 6 N T is known
