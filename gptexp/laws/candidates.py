@@ -1,0 +1,199 @@
+"""Finished runs whose losses compare, as points that a law may have; and why others are none."""
+
+from collections.abc import Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gptexp.analysis.groups import gathered
+from gptexp.analysis.labels import label_runs, leaves, words_of
+from gptexp.analysis.records import Run, mixed
+from gptexp.analysis.units import BITS, in_bits, unit
+from gptexp.config import BUDGETS
+from gptexp.errors import ConfigError, Problem
+from gptexp.laws.observed import Rejected
+from gptexp.text import listed, plain
+
+SHAPE = (
+    *("model.n_layer", "model.n_head", "model.n_embd"),
+    *("model.n_kv_head", "model.mlp_width", "model.n_hidden"),
+)
+
+LENGTH = ("data.fraction", "trainer.max_steps", *(f"trainer.{key}" for key in BUDGETS))
+
+BATCH = ("trainer.batch_size", "trainer.grad_accum", "schedule.warmup_steps")
+
+TUNED = ("optim.lr", "optim.adam_lr", "optim.weight_decay", "optim.decay_timescale")
+
+# What a sweep for a law may vary; branches of a run count the tokens before them too.
+VARIED = {"model.name", "branch_from", *SHAPE, *LENGTH, *BATCH, *TUNED}
+
+INDIFFERENT = {  # to the weights after so many tokens; the digest of the text says which it is
+    *("data.name", "data.asset", "data.path", "optim.ema", "optim.average_last"),
+    *("trainer.eval_interval", "trainer.eval_batch_size", "trainer.eval_tokens"),
+    *("trainer.on_overfit", "trainer.patience", "trainer.min_delta"),
+    *("trainer.device", "trainer.threads", "trainer.compile"),
+}
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What N, T and the loss of a run are."""
+
+    non_embedding: bool = False  # N counts no tables that look tokens and positions up
+    best: bool = False  # the lowest validation loss, and T up to it, in place of those at the end
+    unit: str | None = None  # NATS or BITS; None: NATS, or BITS where the runs' tokens differ
+    keep_edges: bool = False  # keep points whose best learning rate may lie beyond those tried
+
+    def in_words(self) -> str:
+        """The convention in a line."""
+        n = "the parameters without embeddings" if self.non_embedding else "all parameters"
+        loss = "lowest validation loss" if self.best else "validation loss at the end"
+        return f"N: {n}; T: tokens seen; U: those of the text, seen once or more; the {loss}"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished run, as a point that a law may have."""
+
+    run: Run = field(repr=False)
+    label: str
+    n: int  # parameters
+    tokens: float  # seen
+    unique: float  # of these, as many as the training text has, or all
+    loss: float
+    flops: float  # exact, up to `tokens`
+
+    @property
+    def cell(self) -> tuple[float, ...]:
+        """What a law knows of it."""
+        return self.n, self.tokens, self.unique
+
+
+Sorted = tuple[list[Candidate], list[Rejected]]  # who stays, and who does not
+
+
+def comparable(runs: Sequence[Run], convention: Convention) -> Sorted:
+    """The finished runs whose losses compare, whatever of VARIED they differ in."""
+    told_in = convention.unit or unit(runs)
+    kept, rejected = _measured(runs, convention, told_in)
+    rules: list[Callable[[list[Candidate]], Sorted]] = [
+        lambda some: _like_most(some, "text", lambda one: one.run.data_sha256),
+        lambda some: _like_most(some, "code", lambda one: one.run.code),
+        lambda some: _same_settings(some, told_in),
+        _once,
+        *([] if convention.best else [_same_ending]),
+    ]
+    for rule in rules:
+        kept, out = rule(kept)
+        rejected += out
+    return kept, rejected
+
+
+def identity(run: Run, without: Collection[str]) -> Hashable:
+    """What can change a result of a run but for its seed, without some of the keys."""
+    return frozenset((key, v) for key, v in run.identity().items() if key not in without)
+
+
+def _measured(runs: Sequence[Run], convention: Convention, told_in: str) -> Sorted:
+    """The runs with a loss, parameters and tokens."""
+    labels, kept, rejected = label_runs(runs), [], []
+    for run in runs:
+        made = _candidate(run, labels[run.path], convention, told_in)
+        if isinstance(made, Candidate):
+            kept.append(made)
+        else:
+            rejected.append(Rejected(labels[run.path], made))
+    return kept, rejected
+
+
+def _candidate(run: Run, label: str, how: Convention, told_in: str) -> Candidate | str:
+    """The run as a candidate, or why it is none."""
+    summary = run.summary
+    if summary is None:
+        return f"{run.state}: {run.reason}" if run.reason else str(run.state)
+    told = in_bits(run) if told_in == BITS else run
+    loss = told.best if how.best else told.final
+    at = summary["best"] if how.best else summary["final"]
+    if at is None or loss is None or loss <= 0:
+        return "no finite validation loss"
+    if min(at["tokens"], summary["tokens"]) < 1:
+        return "no tokens seen"
+    n = summary["params"]["non_embedding" if how.non_embedding else "total"]
+    if n <= 0:
+        return "no parameters to count"
+    tokens = at["tokens"]
+    unique = round(tokens / max(1.0, at["epochs"]))
+    flops = summary["flops"] * tokens / summary["tokens"]
+    return Candidate(run, label, n, tokens, unique, loss, flops)
+
+
+def _like_most(some: list[Candidate], name: str, digest: Callable[[Candidate], Any]) -> Sorted:
+    """Those with the digest that most have; one that says none is taken to be like them."""
+    known = [one for one in some if digest(one)]
+    most = _largest(known, digest, name)
+    kept = [one for one in some if not digest(one) or digest(one) == most]
+    others = [one for one in known if digest(one) != most]
+    return kept, [Rejected(one.label, f"other {name} than most") for one in others]
+
+
+def _same_settings(some: list[Candidate], told_in: str) -> Sorted:
+    """Those with the values that most have of keys which no law is over."""
+    keys = [key for key in mixed([one.run for one in some]) if key not in VARIED | INDIFFERENT]
+    if told_in == BITS:
+        keys = [key for key in keys if not key.startswith("tokenizer.")]
+    most = _largest(some, lambda one: _values(one, keys), listed(leaves(keys), most=3))
+    kept = [one for one in some if _values(one, keys) == most]
+    rejected = []
+    for one in some:
+        differs = [i for i, value in enumerate(_values(one, keys)) if most and value != most[i]]
+        if differs:
+            words = words_of([keys[i] for i in differs], [_values(one, keys)[i] for i in differs])
+            usual = plain(most[differs[0]])
+            reason = f"other settings: {listed(words, most=3)}, where most have {usual}"
+            rejected.append(Rejected(one.label, reason))
+    return kept, rejected
+
+
+def _values(one: Candidate, keys: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(one.run.config.get(key) for key in keys)
+
+
+def _largest(some: Sequence[Candidate], kind: Callable[[Candidate], Any], words: str) -> Any:
+    """The kind that most have, None of none; raises ConfigError where no kind is the largest."""
+    kinds = sorted(gathered(some, kind).items(), key=lambda item: -len(item[1]))
+    if not kinds:
+        return None
+    (first, most), *others = kinds
+    if others and len(others[0][1]) == len(most):
+        counts = listed([len(members) for _, members in kinds])
+        what = f"{len(kinds)} kinds of it among the runs, none of them that of most: {counts} runs"
+        fix = "name the runs of one alone, or choose them, as --where n_layer=2 does"
+        raise ConfigError(Problem(words, what, fix))
+    return first
+
+
+def _once(some: list[Candidate]) -> Sorted:
+    """Each run once: another folder may hold it too."""
+    together = gathered(some, lambda one: (one.run.seed, identity(one.run, INDIFFERENT)))
+    kept, rejected = [], []
+    for first, *others in together.values():
+        kept.append(first)
+        reason = f"twice: the run {first.label}"
+        rejected += [Rejected(one.label, reason) for one in others]
+    return kept, rejected
+
+
+def _same_ending(some: list[Candidate]) -> Sorted:
+    """Those that ended as most did: one that stopped early kept a high learning rate."""
+    early = [one for one in some if _stopped_early(one)]
+    whole = [one for one in some if not _stopped_early(one)]
+    if len(whole) >= len(early):
+        reason = "stopped early: most used their whole budget (by --loss best both are points)"
+        return whole, [Rejected(one.label, reason) for one in early]
+    reason = "used its whole budget: most stopped early (by --loss best both are points)"
+    return early, [Rejected(one.label, reason) for one in whole]
+
+
+def _stopped_early(one: Candidate) -> bool:
+    summary = one.run.summary
+    return summary is not None and summary["stop_reason"].startswith("validation has not improved")

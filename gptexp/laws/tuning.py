@@ -1,0 +1,95 @@
+"""Of runs that a law cannot tell apart, the best: and whether their learning rate was tuned."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gptexp.analysis.groups import gathered
+from gptexp.analysis.labels import words_of
+from gptexp.analysis.records import Run
+from gptexp.analysis.scale import is_number
+from gptexp.laws.candidates import BATCH, SHAPE, TUNED, Candidate, identity
+from gptexp.laws.observed import Rejected
+from gptexp.runs.state import RunState
+from gptexp.text import listed, plain, plural
+
+SETTINGS = (*SHAPE, *BATCH, *TUNED)  # that may differ between runs of one cell
+
+FRONTIER = "a law of small models holds on the tuned frontier only (arXiv 2608.11859)"
+
+
+def tuned(
+    some: Sequence[Candidate], runs: Sequence[Run], keep_edges: bool = False
+) -> tuple[list[Candidate], list[Rejected], list[str]]:
+    """The best of each cell, what is left out, and what a reader must know of the tuning.
+
+    The best are the runs of the settings with the lowest mean loss over their seeds. Where a value
+    of TUNED among these is the lowest or the highest that was tried in the cell, the best may lie
+    beyond, and the cell has no point. What of `runs` diverged was tried too. A weight decay of 0 is
+    no such edge, and what was tried at one value is not tuned at all.
+    """
+    kept: list[Candidate] = []
+    rejected: list[Rejected] = []
+    uncertified: list[Candidate] = []
+    diverged = [run for run in runs if run.state is RunState.diverged]
+    failed = gathered(diverged, lambda run: identity(run, TUNED))
+    cells = gathered(some, lambda one: one.cell)
+    for members in cells.values():
+        best, worse = _best_of(members)
+        alike = {identity(one.run, TUNED) for one in members} if failed else set()
+        tried = [one.run for one in members] + [run for key in alike for run in failed.get(key, [])]
+        edges = [words for key in TUNED if (words := _edge(key, best[0].run, tried))]
+        rejected += worse
+        if edges and not keep_edges:
+            reason = f"at the edge of what was tried: {', '.join(edges)}"
+            rejected += [Rejected(one.label, reason) for one in best]
+            continue
+        kept += best
+        if edges or len({run.config.get("optim.lr") for run in tried}) < 2:
+            uncertified.append(best[0])
+    notes = _uncertified(uncertified, len(gathered(kept, lambda one: one.cell)))
+    return kept, rejected, notes
+
+
+def _best_of(members: Sequence[Candidate]) -> tuple[list[Candidate], list[Rejected]]:
+    """The runs of the settings with the lowest mean loss, and the others."""
+    together = gathered(members, lambda one: _settings(one.run))
+    losses = {
+        values: sum(one.loss for one in them) / len(them) for values, them in together.items()
+    }
+    best = min(losses, key=lambda values: losses[values])
+    rejected = []
+    for values, them in together.items():
+        keys = [key for i, key in enumerate(SETTINGS) if values[i] != best[i]]
+        words = " ".join(words_of(keys, [dict(zip(SETTINGS, best, strict=True))[k] for k in keys]))
+        reason = f"not the best of its point: {words} reaches {losses[best]:.4f}"
+        rejected += [Rejected(one.label, reason) for one in them if values != best]
+    return together[best], rejected
+
+
+def _settings(run: Run) -> tuple[Any, ...]:
+    return tuple(run.config.get(key) for key in SETTINGS)
+
+
+def _edge(key: str, best: Run, tried: Sequence[Run]) -> str:
+    """How the best value of a key lies at an edge of those tried; empty where it does not."""
+    values = sorted({run.config[key] for run in tried if is_number(run.config.get(key))})
+    value = best.config.get(key)
+    if len(values) < 2 or value not in (values[0], values[-1]):
+        return ""
+    if value == values[0] == 0 and key == "optim.weight_decay":
+        return ""
+    end = "lowest" if value == values[0] else "highest"
+    return f"{words_of([key], [value])[0]} is the {end}"
+
+
+def _uncertified(points: Sequence[Candidate], of: int) -> list[str]:
+    """A note of cells without an optimum of the learning rate between others."""
+    if not points:
+        return []
+    rates = sorted({one.run.config.get("optim.lr") for one in points}, key=str)
+    which = "no point" if len(points) == of else f"{of - len(points)} of {plural(of, 'point')}"
+    words = listed([f"lr={plain(rate)}" for rate in rates], most=3)
+    return [
+        f"uncertified: {which} has a learning rate that is best among others tried on both sides "
+        f"({words} as it is): {FRONTIER}"
+    ]
