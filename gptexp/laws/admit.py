@@ -1,9 +1,11 @@
 """Runs of a sweep as points of a law, by rule: what is left out is listed with its reason."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from gptexp.analysis.groups import gathered
 from gptexp.analysis.records import Run
 from gptexp.analysis.units import BITS, unit, vocabulary
 from gptexp.laws.candidates import Candidate, Convention, comparable
@@ -21,14 +23,16 @@ def admit(runs: Sequence[Run], convention: Convention | None = None) -> Observat
     convention = convention or Convention()
     kept, rejected = comparable(runs, convention)
     kept, out, notes = tuned(kept, runs, keep_edges=convention.keep_edges)
-    kept.sort(key=lambda one: (*one.cell, one.loss))
+    kept.sort(key=lambda one: (one.n, one.tokens, one.unique, one.loss))
+    points = Points.of(
+        n=[one.n for one in kept],
+        tokens=[one.tokens for one in kept],
+        unique=[one.unique for one in kept],
+        loss=[one.loss for one in kept],
+    )
+    cells = {cell: number for number, cell in enumerate(gathered(kept, lambda one: one.cell))}
     return Observations(
-        points=Points.of(
-            n=[one.n for one in kept],
-            tokens=[one.tokens for one in kept],
-            unique=[one.unique for one in kept],
-            loss=[one.loss for one in kept],
-        ),
+        points=replace(points, cell=np.array([cells[one.cell] for one in kept], dtype=np.intp)),
         labels=[one.label for one in kept],
         rejected=rejected + out,
         notes=notes + _of_beginnings(kept) + _of_tokenizers(kept),

@@ -35,6 +35,9 @@ INDIFFERENT = {  # to the weights after so many tokens; the digest of the text s
 }
 
 
+EARLY = "validation has not improved"  # how the reason of an early stop begins
+
+
 @dataclass(frozen=True)
 class Convention:
     """What N, T and the loss of a run are."""
@@ -60,13 +63,20 @@ class Candidate:
     n: int  # parameters
     tokens: float  # seen
     unique: float  # of these, as many as the training text has, or all
+    at_end: bool  # whether the loss is that after all tokens that were to be seen
     loss: float
     flops: float  # exact, up to `tokens`
 
     @property
-    def cell(self) -> tuple[float, ...]:
-        """What a law knows of it."""
-        return self.n, self.tokens, self.unique
+    def cell(self) -> Hashable:
+        """Equal for runs that a law is not to tell apart: of the same N, T and U.
+
+        Where T is that of the best loss, or of an early stop, no two have the same, so those count
+        that were to see the same.
+        """
+        if self.at_end:
+            return self.n, self.tokens, self.unique
+        return self.n, *(self.run.config.get(key) for key in (*LENGTH, *BATCH))
 
 
 Sorted = tuple[list[Candidate], list[Rejected]]  # who stays, and who does not
@@ -124,7 +134,8 @@ def _candidate(run: Run, label: str, how: Convention, told_in: str) -> Candidate
     tokens = at["tokens"]
     unique = round(tokens / max(1.0, at["epochs"]))
     flops = summary["flops"] * tokens / summary["tokens"]
-    return Candidate(run, label, n, tokens, unique, loss, flops)
+    at_end = not how.best and not summary["stop_reason"].startswith(EARLY)
+    return Candidate(run, label, n, tokens, unique, at_end, loss, flops)
 
 
 def _like_most(some: list[Candidate], name: str, digest: Callable[[Candidate], Any]) -> Sorted:
@@ -185,15 +196,10 @@ def _once(some: list[Candidate]) -> Sorted:
 
 def _same_ending(some: list[Candidate]) -> Sorted:
     """Those that ended as most did: one that stopped early kept a high learning rate."""
-    early = [one for one in some if _stopped_early(one)]
-    whole = [one for one in some if not _stopped_early(one)]
+    early = [one for one in some if not one.at_end]
+    whole = [one for one in some if one.at_end]
     if len(whole) >= len(early):
         reason = "stopped early: most used their whole budget (by --loss best both are points)"
         return whole, [Rejected(one.label, reason) for one in early]
     reason = "used its whole budget: most stopped early (by --loss best both are points)"
     return early, [Rejected(one.label, reason) for one in whole]
-
-
-def _stopped_early(one: Candidate) -> bool:
-    summary = one.run.summary
-    return summary is not None and summary["stop_reason"].startswith("validation has not improved")
