@@ -72,6 +72,12 @@ def build_table(paths: Sequence[Path], query: Query | None = None) -> Table:
     return View(runs, query or Query(), Memory()).table(damaged)
 
 
+def meeting(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
+    """The runs that meet all conditions, see where.parse; raises ConfigError for what is none."""
+    facts = View(runs, Query(where=where), Memory()).facts() if where else []
+    return [fact.run for fact in facts] if where else list(runs)
+
+
 def per_run(runs: Sequence[Run]) -> Table:
     """One row for each of the runs, of which there is at least one, in order of what differs."""
     return View(runs, Query(), Memory()).table()

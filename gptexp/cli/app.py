@@ -9,7 +9,7 @@ import typer
 
 import gptexp
 from gptexp import console, plugins
-from gptexp.cli import folders, models
+from gptexp.cli import folders, laws, models
 from gptexp.config.arguments import dashed
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
 from gptexp.files import refusal
@@ -52,6 +52,7 @@ VERBS: list[tuple[str, Callable[..., None], str]] = [
     ("plan", folders.plan, "gptexp plan sweeps=scaling seed=0,1"),
     ("plot", folders.plot, "gptexp plot outputs/lr --by optim.lr"),
     ("report", folders.report, "gptexp report outputs/lr --to page"),
+    ("fit", laws.fit, "gptexp fit outputs/scaling --law chinchilla"),
     ("evaluate", models.evaluate, "gptexp evaluate best:outputs/lr data=text data.path=my.txt"),
     ("reproduce", models.reproduce, "gptexp reproduce outputs/lr/RUN --level prefix --steps 20"),
     ("export", models.export, "gptexp export latest:outputs/lr --to wandb"),

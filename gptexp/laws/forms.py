@@ -188,3 +188,9 @@ class Bounded(Law):
 LAWS: dict[str, Law] = {
     law.name: law for law in (Chinchilla(), Kaplan(), DataConstrained(), Overfitting(), Bounded())
 }
+
+
+def suited(points: Points) -> list[Law]:
+    """The laws to fit to the points: those of repeats only where tokens were seen again."""
+    repeats = bool((points.tokens > points.unique).any())
+    return [law for law in LAWS.values() if repeats or not law.of_repeats]

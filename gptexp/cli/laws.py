@@ -1,0 +1,182 @@
+"""The verb about laws: fit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gptexp.cli.paths import home
+from gptexp.console import show
+from gptexp.errors import ConfigError, DamagedError, Problem
+from gptexp.files import storage_errors
+from gptexp.text import unknown_name
+
+if TYPE_CHECKING:
+    from gptexp.laws.law import Law
+    from gptexp.laws.observed import Observations
+
+COUNTS = ("all", "non_embedding")
+UNITS = ("nats", "bits")
+LOSSES = ("final", "best")
+
+
+def fit(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...",
+            help="Runs, or folders of them; or one TABLE.csv (or .tsv) of runs from elsewhere.",
+            callback=home,
+        ),
+    ],
+    n: Annotated[str | None, typer.Option("--n", help="Of a table: column of parameters.")] = None,
+    d: Annotated[str | None, typer.Option("--d", help="Of a table: of tokens seen.")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a table: column of the loss. Of runs: final, after all tokens, or best."
+        ),
+    ] = None,
+    unique: Annotated[
+        str | None,
+        typer.Option(help="Of a table: of tokens of the text; left out, none was seen twice."),
+    ] = None,
+    law: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="This law; repeatable. Left out: all that suit."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for fit.json; `fit` in that of the runs, TABLE.fit here.", callback=home
+        ),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(help="Fits to data drawn anew, for intervals.", min=20)
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0,
+    params: Annotated[
+        str | None, typer.Option(help="What N of runs counts: all or non_embedding.")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="Of the loss: nats per token, or bits per byte.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only runs with dropout=0, as in table; repeatable.")
+    ] = None,
+    keep_edges: Annotated[
+        bool,
+        typer.Option("--keep-edges", help="Points whose best learning rate may lie beyond those."),
+    ] = False,
+) -> None:
+    """A law of the loss over model size and data, with intervals: from runs, or a table.
+
+    What is not known or does not hold is said before the parameters.
+    """
+    laws = _named(law or [])
+    _check("--params", params, COUNTS)
+    _check("--unit", unit, UNITS)
+    damaged: list[Problem] = []
+    if len(paths) == 1 and not paths[0].is_dir():
+        table_alone = {"--params": params, "--where": where, "--keep-edges": keep_edges}
+        _refuse(table_alone, f"says how runs are read, and {paths[0]} is a table")
+        observed = _table(paths[0], n, d, loss, unique, unit)
+        target = to or Path(f"{paths[0].stem}.fit")
+    else:
+        columns = {"--n": n, "--d": d, "--unique": unique}
+        _refuse(columns, "names a column of a table, and runs say it themselves")
+        _check("--loss", loss, LOSSES)
+        observed, damaged = _runs(paths, where or [], params, loss, unit, keep_edges)
+        target = to or _beside(paths)
+    _fit(observed, laws, target, str(paths[0]), draws, seed)
+    DamagedError.raise_for(damaged)
+
+
+def _fit(
+    observed: "Observations",
+    laws: Sequence["Law"],
+    target: Path,
+    of: str,
+    draws: int,
+    seed: int,
+) -> None:
+    from gptexp.laws.forms import suited
+    from gptexp.laws.judge import judge_laws
+    from gptexp.laws.result import write_result
+    from gptexp.laws.screen import left_out, told
+
+    if len(observed.points) < 2:
+        why = "; ".join(left_out(observed)) or "it has no rows"
+        what = f"{len(observed.points)} points of a law: {why}"
+        raise ConfigError(Problem(of, what, "add runs of other sizes, or see docs/laws.md"))
+    with storage_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+    judged = judge_laws(laws or suited(observed.points), observed.points, draws, seed)
+    written = write_result(target, observed, judged, draws, seed)
+    show(told(observed, judged, of))
+    show(f"\nwrote {written}")
+
+
+def _table(
+    path: Path, n: str | None, d: str | None, loss: str | None, unique: str | None, unit: str | None
+) -> "Observations":
+    from gptexp.analysis.units import BITS, NATS
+    from gptexp.laws.table import Columns, read_table
+
+    missing = [name for name, given in (("--n", n), ("--d", d), ("--loss", loss)) if given is None]
+    if missing or n is None or d is None or loss is None:
+        fix = f"gptexp fit {path} --n COLUMN --d COLUMN --loss COLUMN"
+        raise ConfigError(Problem(path, f"which column is {', '.join(missing)} of a table?", fix))
+    return read_table(path, Columns(n, d, loss, unique), BITS if unit == "bits" else NATS)
+
+
+def _runs(
+    paths: Sequence[Path],
+    where: Sequence[str],
+    params: str | None,
+    loss: str | None,
+    unit: str | None,
+    keep_edges: bool,
+) -> tuple["Observations", list[Problem]]:
+    from gptexp.analysis.records import collect
+    from gptexp.analysis.table import meeting
+    from gptexp.analysis.units import BITS, NATS
+    from gptexp.laws.admit import admit
+    from gptexp.laws.candidates import Convention
+
+    runs, damaged = collect(paths)
+    convention = Convention(
+        non_embedding=params == "non_embedding",
+        best=loss == "best",
+        unit=None if unit is None else BITS if unit == "bits" else NATS,
+        keep_edges=keep_edges,
+    )
+    return admit(meeting(runs, where), convention), damaged
+
+
+def _beside(paths: Sequence[Path]) -> Path:
+    """Where the fit of some folders goes by itself; raises ConfigError of several."""
+    if len(paths) > 1:
+        raise ConfigError(Problem("--to", "where to, of several folders?", "name one: --to fit"))
+    return paths[0] / "fit"
+
+
+def _named(names: Sequence[str]) -> list["Law"]:
+    from gptexp.laws.forms import LAWS
+
+    words = [word.strip() for name in names for word in name.split(",")]
+    problems = [unknown_name("--law", word, list(LAWS)) for word in words if word not in LAWS]
+    ConfigError.raise_for(problems)
+    return [LAWS[word] for word in dict.fromkeys(words)]
+
+
+def _check(option: str, value: str | None, known: Sequence[str]) -> None:
+    if value is not None and value not in known:
+        raise ConfigError(unknown_name(option, value, known))
+
+
+def _refuse(options: dict[str, Any], what: str) -> None:
+    """Raise ConfigError for the options that are given and say nothing here."""
+    given = [option for option, value in options.items() if value]
+    ConfigError.raise_for(Problem(option, what, "leave it out") for option in given)

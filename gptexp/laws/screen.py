@@ -1,0 +1,122 @@
+"""A fit in words and tables: what is not known or does not hold comes before the parameters."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from gptexp.analysis.groups import gathered
+from gptexp.laws.bootstrap import LEVEL
+from gptexp.laws.judge import JudgedLaw
+from gptexp.laws.observed import Observations
+from gptexp.laws.points import Array
+from gptexp.laws.verdict import in_sample, share, why_not
+from gptexp.text import aligned, listed, plural, short
+
+WIDEST = 100  # columns of a paragraph
+
+MOST_LABELS = 3  # of what is left out for one reason
+
+
+def told(observed: Observations, judged: Sequence[JudgedLaw], of: str) -> str:
+    """The fit of laws, the best first, to the points of a folder or table that goes by `of`."""
+    parts = [
+        [
+            *_paragraph(_counted(observed, of)),
+            *_paragraph(f"{observed.convention}, {observed.unit}"),
+        ],
+        _known(observed, judged),
+        *([_compared(observed, judged), _parameters(judged[0])] if judged else []),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in parts if lines)
+
+
+def left_out(observed: Observations) -> list[str]:
+    """What is no point, by kinds of reason."""
+    kinds = gathered(observed.rejected, lambda one: one.reason.partition(":")[0])
+    lines = []
+    for kind, some in kinds.items():
+        if len(some) == 1:
+            lines.append(f"left out, {some[0].reason} ({some[0].label})")
+        else:
+            labels = listed([one.label for one in some], most=MOST_LABELS)
+            lines.append(f"left out, {kind} ({len(some)}): {labels}")
+    return lines
+
+
+def _counted(observed: Observations, of: str) -> str:
+    points, out = observed.points, len(observed.rejected)
+    epochs = f"{points.epochs.max():.3g}"
+    return (
+        f"{of}: {plural(len(points), 'point')}{f' and {out} left out' if out else ''}; "
+        f"{_range(points.n, 'size')} of {_between(points.n)} parameters, "
+        f"{_range(points.tokens, 'length')} of {_between(points.tokens)} tokens, "
+        f"at most {epochs} epoch{'' if epochs == '1' else 's'}"
+    )
+
+
+def _range(values: Array, noun: str) -> str:
+    return plural(len(np.unique(values)), noun)
+
+
+def _between(values: Array) -> str:
+    low, high = (short(float(value), digits=3) for value in (values.min(), values.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def _known(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
+    """What a reader must know before the parameters."""
+    lines = [*observed.notes, *left_out(observed)]
+    for one in judged:
+        name = one.fit.law.name
+        if why := why_not(one, observed.points):
+            lines.append(f"{name} does not hold: {why}")
+        for parameter, reason in one.unidentified.items():
+            lines.append(f"{name}: {parameter} is not identified: {reason}")
+    return [line for text in lines for line in _paragraph(text)]
+
+
+def _parameters(judged: JudgedLaw) -> list[str]:
+    law = judged.fit.law
+    rows = [["", "value", f"{LEVEL:.0%} interval", ""]]
+    for name, value in judged.fit.values.items():
+        interval = judged.intervals[name]
+        unknown = "not identified" if name in judged.unidentified else ""
+        words = f"{_figure(interval.low)} to {_figure(interval.high)}"
+        rows.append([name, _figure(value), words, unknown])
+    head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
+    return [*head, *aligned(rows, [False, True, False, False])]
+
+
+def _compared(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
+    """The laws side by side by their median errors."""
+    rows = [["law", "models", "data", "fitted", "R2", ""]]
+    for one in judged:
+        errors = [one.held_out.get(side) for side in ("models", "data")]
+        rows.append(
+            [
+                one.fit.law.name,
+                *("-" if error is None else share(error.error) for error in errors),
+                share(in_sample(one, observed.points)),
+                f"{one.r2:.4f}",
+                "does not hold" if why_not(one, observed.points) else "holds",
+            ]
+        )
+    head = _paragraph(
+        "median errors: of the largest models and of the largest data, by fits without them; of "
+        "what was fitted"
+    )
+    return [*head, *aligned(rows, [False, True, True, True, True, False])]
+
+
+def _figure(value: float) -> str:
+    return f"{value:.4g}"
+
+
+def _paragraph(text: str) -> list[str]:
+    """The text in lines as wide as the terminal, at most WIDEST; later ones are indented."""
+    width = min(WIDEST, shutil.get_terminal_size().columns)
+    return textwrap.wrap(
+        text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )

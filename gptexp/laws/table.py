@@ -1,0 +1,145 @@
+"""Runs from elsewhere: a CSV or TSV file with a row for each, as points of a law."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gptexp.analysis.units import NATS
+from gptexp.errors import DataError, Problem
+from gptexp.files import NotRegularError, read_regular, readable
+from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.points import Points
+from gptexp.text import plural, shortened, unknown_name
+
+MOST_BYTES = 2**26
+
+MOST_ROWS = 20_000  # that a law is fitted to in minutes
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table have what."""
+
+    n: str  # parameters
+    tokens: str  # seen
+    loss: str
+    unique: str | None = None  # tokens of the training text; None where no token was seen twice
+
+    def options(self) -> dict[str, str]:
+        """The names of the columns by the options that give them."""
+        given = {"--n": self.n, "--d": self.tokens, "--loss": self.loss}
+        return given if self.unique is None else {**given, "--unique": self.unique}
+
+
+def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
+    """The rows of a table as points; those with a cell that is empty, not finite or not above 0
+    are rejected.
+
+    Tabs are between the columns of a .tsv, elsewhere what the header has most of: commas,
+    semicolons or tabs. Raises DataError for what cannot be read, and for a cell that is no number.
+    """
+    rows = _rows(path)
+    _, header = next(rows, (0, []))
+    if not header:
+        raise DataError(Problem(path, "empty", "give a table with a header and a row for each run"))
+    places = _places(header, columns)
+    kept: list[list[float]] = []
+    labels: list[str] = []
+    rejected: list[Rejected] = []
+    for line, cells in rows:
+        label = f"line {line}"
+        if len(cells) != len(header):
+            what = f"line {line} has {plural(len(cells), 'cell')}, and the header {len(header)}"
+            raise DataError(Problem(path, what, 'put "quotes" around cells with separators'))
+        values = {name: _number(path, line, name, cells[at]) for name, at in places.items()}
+        wrong = [
+            f"{name}={cells[places[name]]}" for name, v in values.items() if not 0 < v < math.inf
+        ]
+        if wrong:
+            rejected.append(Rejected(label, f"not above 0 and finite: {', '.join(wrong)}"))
+            continue
+        kept.append([values[name] for name in columns.options().values()])
+        labels.append(label)
+        if len(labels) > MOST_ROWS:
+            what = f"more than {MOST_ROWS:,} rows, too many to fit"
+            raise DataError(Problem(path, what, "take some of them"))
+    n, tokens, loss, *unique = zip(*kept, strict=True) if kept else ((), (), ())
+    return Observations(
+        points=Points.of(n, tokens, loss, unique[0] if unique else None),
+        labels=labels,
+        rejected=rejected,
+        notes=[],
+        convention=_in_words(columns),
+        unit=unit,
+    )
+
+
+def _in_words(columns: Columns) -> str:
+    unique = columns.unique or "as T, no token was seen twice"
+    return f"N: {columns.n}; T: {columns.tokens}; U: {unique}; the loss: {columns.loss}"
+
+
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, each with the line on which it ends."""
+    text = _text(path)
+    first = text.partition("\n")[0]
+    most = max(",;\t", key=first.count)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter="\t" if path.suffix.lower() == ".tsv" else most,
+        strict=True,
+        skipinitialspace=True,
+    )
+    try:
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                yield reader.line_num, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        what = f"line {reader.line_num} is no CSV: {error}"
+        raise DataError(Problem(path, what, "save it as CSV anew")) from error
+
+
+def _text(path: Path) -> str:
+    fix = "name a CSV file, or a folder of runs"
+    try:
+        raw = read_regular(Path(os.path.realpath(path)), MOST_BYTES)
+    except NotRegularError as error:
+        raise DataError(Problem(path, "not a regular file", fix)) from error
+    except OSError as error:
+        raise DataError(Problem(path, f"{error.strerror}", readable(error, fix))) from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        what = f"line {line} is no UTF-8 text"
+        raise DataError(Problem(path, what, "save it as CSV in UTF-8")) from error
+
+
+def _places(header: list[str], columns: Columns) -> dict[str, int]:
+    """Where each of the columns is; raises DataError."""
+    problems = [
+        unknown_name(option, name, [shortened(word) for word in header if word])
+        for option, name in columns.options().items()
+        if name not in header
+    ]
+    problems += [
+        Problem(option, f"{header.count(name)} columns are called {name}", "rename one")
+        for option, name in columns.options().items()
+        if header.count(name) > 1
+    ]
+    DataError.raise_for(problems)
+    return {name: header.index(name) for name in columns.options().values()}
+
+
+def _number(path: Path, line: int, column: str, cell: str) -> float:
+    """The number in a cell, NaN of an empty one; raises DataError."""
+    try:
+        return float(cell.replace("_", "?")) if cell else math.nan
+    except ValueError as error:
+        what = f"line {line}, column {column}: {shortened(repr(cell))} is no number"
+        fix = "write it as 1234.5 or 1e9, or leave the cell empty"
+        raise DataError(Problem(path, what, fix)) from error
