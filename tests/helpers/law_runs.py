@@ -1,0 +1,70 @@
+"""Run directories written by hand whose losses follow a law."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from run_directories import write_run
+
+from gptexp.laws.forms import LAWS
+from gptexp.laws.points import Points
+
+BPB = 0.4  # bits per byte, of a nat per token
+
+# Exponents and coefficients that a small grid tells.
+CHINCHILLA = {"E": 1.7, "A": 20.0, "B": 40.0, "alpha": 0.35, "beta": 0.3}
+
+
+def write_point(
+    folder: Path,
+    n: int = 50_000,
+    tokens: float = 100_000,
+    loss: float | None = 2.0,
+    *,
+    unique: float = 50_000,
+    best: tuple[float, float] | None = None,  # loss and tokens; left out, that of the end
+    stop_reason: str = "all steps are done",
+    **given: Any,  # see write_run
+) -> Path:
+    """A run of `n` parameters, 10,000 of them in tables, that saw `tokens` of `unique`."""
+    run = write_run(folder, best=2.0, params=n, **given)
+    if not (run / "summary.json").exists():
+        return run
+    summary = json.loads((run / "summary.json").read_text())
+
+    def judged(value: float | None, seen: float) -> dict[str, Any]:
+        bits = None if value is None else BPB * value
+        epochs = seen / unique
+        return {"val_loss": value, "val_bpb": bits, "tokens": seen, "epochs": epochs}
+
+    at_best = best or (loss, tokens)
+    parts = {
+        "params": {"total": n, "non_embedding": n - 10_000},
+        "tokens": tokens,
+        "epochs": tokens / unique,
+        "flops": 7 * n * tokens,
+        "stop_reason": stop_reason,
+        "best": None if loss is None else summary["best"] | judged(*at_best),
+        "final": summary["final"] | judged(loss, tokens),
+    }
+    (run / "summary.json").write_text(json.dumps(summary | parts))
+    return run
+
+
+def write_grid(
+    folder: Path,
+    sizes: tuple[int, ...] = (20_000, 40_000, 80_000, 160_000),
+    lengths: tuple[int, ...] = (100_000, 200_000, 400_000, 800_000),
+    noise: float = 0.002,
+    **given: Any,
+) -> Path:
+    """A run for each size and length, of Chinchilla's law and some noise."""
+    random = np.random.default_rng(0)
+    for n in sizes:
+        for tokens in lengths:
+            points = Points.of([n], [tokens], [1.0])
+            loss = LAWS["chinchilla"].loss(CHINCHILLA, points)[0] * np.exp(noise * random.normal())
+            keys = {"model__n_embd": n // 1000, "trainer__max_steps": tokens // 100}
+            write_point(folder, n, tokens, float(loss), unique=1_000_000, **keys, **given)
+    return folder
