@@ -36,8 +36,7 @@ class Columns:
 
 
 def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
-    """The rows of a table as points; those with a cell that is empty, not finite or not above 0
-    are rejected.
+    """The rows of a table as points, but for those with a cell that a logarithm cannot take.
 
     Tabs are between the columns of a .tsv, elsewhere what the header has most of: commas,
     semicolons or tabs. Raises DataError for what cannot be read, and for a cell that is no number.

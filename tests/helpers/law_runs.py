@@ -28,7 +28,8 @@ def write_point(
     **given: Any,  # see write_run
 ) -> Path:
     """A run of `n` parameters, 10,000 of them in tables, that saw `tokens` of `unique`."""
-    run = write_run(folder, best=2.0, params=n, **given)
+    keys = {"model__n_embd": n // 1000, "trainer__max_steps": int(tokens) // 100}
+    run = write_run(folder, best=2.0, params=n, **keys | given)
     if not (run / "summary.json").exists():
         return run
     summary = json.loads((run / "summary.json").read_text())
@@ -65,6 +66,5 @@ def write_grid(
         for tokens in lengths:
             points = Points.of([n], [tokens], [1.0])
             loss = LAWS["chinchilla"].loss(CHINCHILLA, points)[0] * np.exp(noise * random.normal())
-            keys = {"model__n_embd": n // 1000, "trainer__max_steps": tokens // 100}
-            write_point(folder, n, tokens, float(loss), unique=1_000_000, **keys, **given)
+            write_point(folder, n, tokens, float(loss), unique=1_000_000, **given)
     return folder
