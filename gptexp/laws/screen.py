@@ -72,8 +72,8 @@ def _known(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
         name = one.fit.law.name
         if why := why_not(one, observed.points):
             lines.append(f"{name} does not hold: {why}")
-        for parameter, reason in one.unidentified.items():
-            lines.append(f"{name}: {parameter} is not identified: {reason}")
+        if unknown := [f"{key} ({reason})" for key, reason in one.unidentified.items()]:
+            lines.append(f"{name} does not identify {', '.join(unknown)}")
     return [line for text in lines for line in _paragraph(text)]
 
 

@@ -52,14 +52,14 @@ def test_what_is_not_known_stands_before_the_parameters():
         "left out, failed: no memory (s1)",
         "left out, twice (2): s2, s3",
         "chinchilla does not hold: it misses the largest models",
-        "chinchilla: alpha is not identified: at the edge of what was tried, 3",
+        "chinchilla does not identify alpha (at the edge of what was tried, 3)",
         "median errors: ",
         "90% interval",
     ]
     places = [text.find(words) for words in order]
     assert -1 not in places
     assert places == sorted(places)
-    assert "\nalpha   0.35  0.315 to 0.385    not identified" in text
+    assert "\nalpha   0.35  0.315 to 0.385  not identified" in text
 
 
 def test_no_line_is_wider_than_the_terminal():
