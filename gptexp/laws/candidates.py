@@ -91,7 +91,7 @@ def comparable(runs: Sequence[Run], convention: Convention) -> Sorted:
         lambda some: _like_most(some, "code", lambda one: one.run.code),
         lambda some: _same_settings(some, told_in),
         _once,
-        *([] if convention.best else [_same_ending]),
+        _same_ending,
     ]
     for rule in rules:
         kept, out = rule(kept)

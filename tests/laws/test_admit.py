@@ -41,7 +41,10 @@ def test_a_run_is_a_point_of_its_parameters_its_tokens_and_its_last_loss(tmp_pat
 
 def test_of_a_text_that_was_not_read_to_its_end_no_more_is_unique_than_was_seen(tmp_path, admitted):
     write_point(tmp_path / "a", tokens=30_000, unique=100_000)
-    assert rows(admitted())[0][1:3] == (30_000, 30_000)
+    write_point(tmp_path / "a", tokens=30_000, unique=60_000, data__fraction=0.6)
+    observed = admitted()
+    assert [row[1:3] for row in rows(observed)] == [(30_000, 30_000)] * 2
+    assert observed.points.cell.tolist() == [0, 0]
 
 
 def test_the_lowest_loss_comes_with_the_tokens_and_the_flops_until_then(tmp_path, admitted):
@@ -56,6 +59,9 @@ def test_parameters_are_counted_without_embeddings_on_request(tmp_path, admitted
     observed = admitted(non_embedding=True)
     assert observed.points.n.tolist() == [40_000]
     assert "without embeddings" in observed.convention
+    write_point(tmp_path / "a", 10_000)  # all of them in tables
+    [line] = reasons(admitted(non_embedding=True))
+    assert line.endswith("no parameters to count")
 
 
 def test_losses_are_bits_per_byte_on_request(tmp_path, admitted):

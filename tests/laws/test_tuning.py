@@ -91,3 +91,9 @@ def test_models_of_one_size_in_several_shapes_compete(tmp_path, admitted):
     assert [one.reason for one in observed.rejected] == [
         "not the best of its point: n_head=4 reaches 1.9000"
     ]
+
+
+def test_batches_of_several_sizes_compete_over_the_same_tokens(tmp_path, admitted):
+    write_point(tmp_path, loss=2.0, trainer__batch_size=8, trainer__max_steps=500)
+    write_point(tmp_path, loss=1.9, trainer__batch_size=4, trainer__max_steps=1000)
+    assert admitted().points.loss.tolist() == [1.9]
