@@ -1,0 +1,96 @@
+"""The best size and the best number of tokens for a budget of compute, by isoFLOP curves.
+
+Approach 2 of Hoffmann et al. 2022 (arXiv 2203.15556): of runs that cost nearly the same, the loss
+over the logarithm of the parameters is a parabola, and its lowest place is the best size for that
+budget.
+"""
+
+import numpy as np
+
+from gptexp.laws.law import coefficient
+from gptexp.laws.observed import Rejected
+from gptexp.laws.points import Array, Points
+from gptexp.laws.power_law import (
+    DRAWS,
+    LawOfOptima,
+    NoLaw,
+    Optimum,
+    columns,
+    fit_power,
+    hold_out_largest,
+    power,
+)
+from gptexp.laws.valley import curve, nearly_one, valley
+from gptexp.text import plural
+
+NAME = "isoflop"
+SIZE = (coefficient("k"), power("a"))
+DATA = (coefficient("l"), power("b"))
+
+# Shares of 1: by how much more a run may cost than the next cheaper one of its budget, and the
+# dearest of a budget than its cheapest.
+NEAR = 0.05
+WIDEST = 0.3
+
+
+def isoflop(
+    points: Points, flops: Array | None = None, draws: int = DRAWS, seed: int = 0
+) -> LawOfOptima | NoLaw:
+    """N and T that are best for compute C, as N = k C^a and T = l C^b.
+
+    `flops` [row] is what each run cost; without it, 6 N T (Kaplan et al. 2020, arXiv 2001.08361).
+    """
+    cost = 6 * points.n * points.tokens if flops is None else flops
+    budget = nearly_one(cost, NEAR)
+    optima: list[Optimum] = []
+    rejected = []
+    alone = 0  # runs of costs that fewer than three sizes have
+    for number in np.unique(budget):
+        here = budget == number
+        found = _best_size(points.take(here), cost[here])
+        if found is None:
+            alone += int(here.sum())
+        elif isinstance(found, str):
+            rejected.append(Rejected(f"{_middle(cost[here]):.3g} FLOPs", found))
+        else:
+            optima.append(found)
+    if alone:
+        why = "no budget: fewer than 3 sizes cost as much"
+        rejected.append(Rejected(plural(alone, "point"), why))
+    compute, (n, tokens) = columns(optima, "flops"), columns(optima, "n", "tokens").T
+    size = fit_power(SIZE, compute, n, draws, seed)
+    data = fit_power(DATA, compute, tokens, draws, seed)
+    if isinstance(size, str) or isinstance(data, str):
+        return NoLaw(NAME, str(size), rejected)
+    largest = hold_out_largest(SIZE, compute, n, largest=compute[:, 0])
+    return LawOfOptima(
+        name=NAME,
+        formula="N = k C^a and T = l C^b are best for C FLOPs",
+        source="Hoffmann et al. 2022, arXiv 2203.15556, approach 2",
+        fits=(size, data),
+        unidentified={},
+        held_out={} if largest is None else {"budgets": largest},
+        optima=optima,
+        rejected=rejected,
+    )
+
+
+def _best_size(points: Points, cost: Array) -> Optimum | str | None:
+    """What is best for a budget, or why that is not known; None of fewer than three sizes."""
+    sizes = curve(points.n, points.loss, nearly_one(points.unique))
+    if len(sizes) < 3:
+        return None
+    if cost.max() > cost.min() * (1 + WIDEST):
+        return f"no budget: its runs cost {cost.min():.3g} to {cost.max():.3g}, without a gap"
+    found = valley(sizes)
+    if isinstance(found, str):
+        return found
+    # Tokens go with parameters as the budget has it, whatever a FLOP of this model is.
+    log_tokens = np.polyfit(points.log_n - found.place, points.log_tokens, 1)[1]
+    n, tokens = float(np.exp(found.place)), float(np.exp(log_tokens))
+    return {"flops": _middle(cost), "n": n, "tokens": tokens, "loss": found.loss}
+
+
+def _middle(values: Array) -> float:
+    """Their geometric mean."""
+    return float(np.exp(np.log(values).mean()))

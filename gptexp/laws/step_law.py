@@ -1,0 +1,88 @@
+"""The best learning rate and the best batch over model size and data: Step Law.
+
+Li et al. 2025 (arXiv 2503.04715): of models with N parameters and T tokens, the best learning rate
+is a power law of both, and the best batch is one of T.
+"""
+
+import numpy as np
+
+from gptexp.laws.observed import Rejected, Trials
+from gptexp.laws.points import Array, Points
+from gptexp.laws.power_law import (
+    DRAWS,
+    LawOfOptima,
+    NoLaw,
+    Optimum,
+    columns,
+    fit_power,
+    hold_out_largest,
+    logarithm,
+    power,
+)
+from gptexp.laws.valley import Labels, curve, nearly_one, valley
+
+NAME = "step_law"
+RATE = (logarithm("c"), power("a"), power("b"))
+BATCH = (logarithm("d"), power("e"))
+HALF_DECADE = np.log(10) / 2  # to each side of the lowest loss: nearer, a valley is flat but noisy
+
+
+def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima | NoLaw:
+    """The learning rate that is best for N and T, as e^c N^a T^b; the best batch is e^d T^e.
+
+    The loss over one of them is the lowest of any value of the other, and of what else was varied.
+    """
+    optima, rejected = _optima("lr", trials.points, trials.lr, _others(trials, trials.batch))
+    sizes, best = columns(optima, "n", "tokens"), columns(optima, "lr")[:, 0]
+    rate = fit_power(RATE, sizes, best, draws, seed)
+    if isinstance(rate, str):
+        return NoLaw(NAME, rate, rejected)
+    fits = [rate]
+    alike = {"a": "all of the models have one size", "b": "all of the models saw as many tokens"}
+    unidentified = {name: why for name, why in alike.items() if name not in rate.values}
+    largest = hold_out_largest(RATE, sizes, best, largest=sizes[:, 0])
+    if trials.batch is not None:
+        others = _others(trials, trials.lr)
+        of_batch, unknown = _optima("batch", trials.points, trials.batch, others)
+        seen, wide = columns(of_batch, "tokens"), columns(of_batch, "batch")[:, 0]
+        found = fit_power(BATCH, seen, wide, draws, seed)
+        if isinstance(found, str):
+            unidentified |= {one.name: found for one in BATCH}
+        else:
+            fits.append(found)
+        optima, rejected = optima + of_batch, rejected + unknown
+    return LawOfOptima(
+        name=NAME,
+        formula="lr = e^c N^a T^b is best"
+        + ("" if trials.batch is None else ", and batch = e^d T^e"),
+        source="Li et al. 2025, arXiv 2503.04715",
+        fits=tuple(fits),
+        unidentified=unidentified,
+        held_out={} if largest is None else {"models": largest},
+        optima=optima,
+        rejected=rejected,
+    )
+
+
+def _others(trials: Trials, values: Array | None) -> Labels:
+    """The number of what was varied beside the one of lr and batch that is looked at."""
+    labels = [np.zeros(len(trials.lr), np.intp) if values is None else nearly_one(values)]
+    labels += [] if trials.setting is None else [trials.setting]
+    return np.unique(np.stack(labels), axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _optima(
+    name: str, points: Points, values: Array, others: Labels
+) -> tuple[list[Optimum], list[Rejected]]:
+    """The best value for each N, T and U, and the cells where it is not known."""
+    optima: list[Optimum] = []
+    rejected = []
+    for cell in np.unique(points.cell):
+        here = points.cell == cell
+        n, tokens = float(points.n[here][0]), float(points.tokens[here][0])
+        found = valley(curve(values[here], points.loss[here], others[here]), HALF_DECADE)
+        if isinstance(found, str):
+            rejected.append(Rejected(f"N={n:.3g} T={tokens:.3g}, best {name}", found))
+        else:
+            optima.append({"n": n, "tokens": tokens, name: float(np.exp(found.place))})
+    return optima, rejected
