@@ -11,6 +11,7 @@ from gptexp.analysis.units import BITS, unit, vocabulary
 from gptexp.laws.candidates import Candidate, Convention, comparable
 from gptexp.laws.observed import Observations
 from gptexp.laws.points import Points
+from gptexp.laws.trials import trials_of
 from gptexp.laws.tuning import tuned
 
 
@@ -21,8 +22,8 @@ def admit(runs: Sequence[Run], convention: Convention | None = None) -> Observat
     of several kinds and none of them is the largest.
     """
     convention = convention or Convention()
-    kept, rejected = comparable(runs, convention)
-    kept, out, notes = tuned(kept, runs, keep_edges=convention.keep_edges)
+    compared, rejected = comparable(runs, convention)
+    kept, out, notes = tuned(compared, runs, keep_edges=convention.keep_edges)
     kept.sort(key=lambda one: (one.n, one.tokens, one.unique, one.loss))
     points = Points.of(
         n=[one.n for one in kept],
@@ -39,6 +40,7 @@ def admit(runs: Sequence[Run], convention: Convention | None = None) -> Observat
         convention=convention.in_words(),
         unit=convention.unit or unit(runs),
         flops=np.array([one.flops for one in kept], dtype=np.float64),
+        trials=trials_of(compared),
     )
 
 

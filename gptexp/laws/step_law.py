@@ -19,7 +19,8 @@ from gptexp.laws.power_law import (
     logarithm,
     power,
 )
-from gptexp.laws.valley import Labels, curve, nearly_one, valley
+from gptexp.laws.trials import beside
+from gptexp.laws.valley import Labels, curve, valley
 
 NAME = "step_law"
 RATE = (logarithm("c"), power("a"), power("b"))
@@ -32,7 +33,7 @@ def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima |
 
     The loss over one of them is the lowest of any value of the other, and of what else was varied.
     """
-    optima, rejected = _optima("lr", trials.points, trials.lr, _others(trials, trials.batch))
+    optima, rejected = _optima("lr", trials.points, trials.lr, beside(trials, trials.batch))
     sizes, best = columns(optima, "n", "tokens"), columns(optima, "lr")[:, 0]
     rate = fit_power(RATE, sizes, best, draws, seed)
     if isinstance(rate, str):
@@ -42,7 +43,7 @@ def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima |
     unidentified = {name: why for name, why in alike.items() if name not in rate.values}
     largest = hold_out_largest(RATE, sizes, best, largest=sizes[:, 0])
     if trials.batch is not None:
-        others = _others(trials, trials.lr)
+        others = beside(trials, trials.lr)
         of_batch, unknown = _optima("batch", trials.points, trials.batch, others)
         seen, wide = columns(of_batch, "tokens"), columns(of_batch, "batch")[:, 0]
         found = fit_power(BATCH, seen, wide, draws, seed)
@@ -64,13 +65,6 @@ def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima |
     )
 
 
-def _others(trials: Trials, values: Array | None) -> Labels:
-    """The number of what was varied beside the one of lr and batch that is looked at."""
-    labels = [np.zeros(len(trials.lr), np.intp) if values is None else nearly_one(values)]
-    labels += [] if trials.setting is None else [trials.setting]
-    return np.unique(np.stack(labels), axis=1, return_inverse=True)[1].reshape(-1)
-
-
 def _optima(
     name: str, points: Points, values: Array, others: Labels
 ) -> tuple[list[Optimum], list[Rejected]]:
@@ -79,7 +73,7 @@ def _optima(
     rejected = []
     for cell in np.unique(points.cell):
         here = points.cell == cell
-        n, tokens = float(points.n[here][0]), float(points.tokens[here][0])
+        n, tokens = float(points.n[here].mean()), float(points.tokens[here].mean())
         found = valley(curve(values[here], points.loss[here], others[here]), HALF_DECADE)
         if isinstance(found, str):
             rejected.append(Rejected(f"N={n:.3g} T={tokens:.3g}, best {name}", found))

@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from gptexp.analysis.units import NATS
 from gptexp.errors import DataError, Problem
 from gptexp.files import NotRegularError, read_regular, readable
-from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.observed import Observations, Rejected, Trials
 from gptexp.laws.points import Points
+from gptexp.laws.trials import best_rows
 from gptexp.text import plural, shortened, unknown_name
 
 MOST_BYTES = 2**26
@@ -28,15 +31,21 @@ class Columns:
     tokens: str  # seen
     loss: str
     unique: str | None = None  # tokens of the training text; None where no token was seen twice
+    flops: str | None = None  # of the whole training; None where that is 6 N T
+    lr: str | None = None  # learning rate; None where it was not varied
+    batch: str | None = None  # of an update, in any unit; None where it was not varied
 
     def options(self) -> dict[str, str]:
         """The names of the columns by the options that give them."""
-        given = {"--n": self.n, "--d": self.tokens, "--loss": self.loss}
-        return given if self.unique is None else {**given, "--unique": self.unique}
+        given = {"--n": self.n, "--d": self.tokens, "--loss": self.loss, "--unique": self.unique}
+        given |= {"--flops": self.flops, "--lr": self.lr, "--batch": self.batch}
+        return {option: name for option, name in given.items() if name is not None}
 
 
 def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
     """The rows of a table as points, but for those with a cell that a logarithm cannot take.
+
+    Of rows with several learning rates, the best are points: see trials.best_rows.
 
     Tabs are between the columns of a .tsv, elsewhere what the header has most of: commas,
     semicolons or tabs. Raises DataError for what cannot be read, and for a cell that is no number.
@@ -45,7 +54,7 @@ def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
     _, header = next(rows, (0, []))
     if not header:
         raise DataError(Problem(path, "empty", "give a table with a header and a row for each run"))
-    places = _places(header, columns)
+    places, options = _places(header, columns), columns.options()
     kept: list[list[float]] = []
     labels: list[str] = []
     rejected: list[Rejected] = []
@@ -61,20 +70,25 @@ def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
         if wrong:
             rejected.append(Rejected(label, f"not above 0 and finite: {', '.join(wrong)}"))
             continue
-        kept.append([values[name] for name in columns.options().values()])
+        kept.append([values[name] for name in options.values()])
         labels.append(label)
         if len(labels) > MOST_ROWS:
             what = f"more than {MOST_ROWS:,} rows, too many to fit"
             raise DataError(Problem(path, what, "take some of them"))
-    n, tokens, loss, *unique = zip(*kept, strict=True) if kept else ((), (), ())
-    return Observations(
-        points=Points.of(n, tokens, loss, unique[0] if unique else None),
+    table = np.array(kept, dtype=np.float64).reshape(-1, len(options)).T
+    of = dict(zip(options, table, strict=True))
+    everything = Observations(
+        points=Points.of(of["--n"], of["--d"], of["--loss"], of.get("--unique")),
         labels=labels,
         rejected=rejected,
         notes=[],
         convention=_in_words(columns),
         unit=unit,
+        flops=of.get("--flops"),
     )
+    if columns.lr is None:
+        return everything
+    return best_rows(everything, Trials(everything.points, of["--lr"], of.get("--batch")))
 
 
 def _in_words(columns: Columns) -> str:

@@ -10,7 +10,7 @@ from gptexp.analysis.scale import is_number
 from gptexp.laws.candidates import BATCH, SHAPE, TUNED, Candidate, identity
 from gptexp.laws.observed import Rejected
 from gptexp.runs.state import RunState
-from gptexp.text import listed, plain, plural
+from gptexp.text import listed, plural
 
 SETTINGS = (*SHAPE, *BATCH, *TUNED)  # that may differ between runs of one cell
 
@@ -29,7 +29,7 @@ def tuned(
     """
     kept: list[Candidate] = []
     rejected: list[Rejected] = []
-    uncertified: list[Candidate] = []
+    untried: list[str] = []
     diverged = [run for run in runs if run.state is RunState.diverged]
     failed = gathered(diverged, lambda run: identity(run, TUNED))
     cells = gathered(some, lambda one: one.cell)
@@ -45,9 +45,8 @@ def tuned(
             continue
         kept += best
         if edges or len({run.config.get("optim.lr") for run in tried}) < 2:
-            uncertified.append(best[0])
-    notes = _uncertified(uncertified, len(gathered(kept, lambda one: one.cell)))
-    return kept, rejected, notes
+            untried += words_of(["optim.lr"], [best[0].run.config.get("optim.lr")])
+    return kept, rejected, uncertified(untried, len(gathered(kept, lambda one: one.cell)))
 
 
 def _best_of(members: Sequence[Candidate]) -> tuple[list[Candidate], list[Rejected]]:
@@ -82,14 +81,15 @@ def _edge(key: str, best: Run, tried: Sequence[Run]) -> str:
     return f"{words_of([key], [value])[0]} is the {end}"
 
 
-def _uncertified(points: Sequence[Candidate], of: int) -> list[str]:
-    """A note of cells without an optimum of the learning rate between others."""
-    if not points:
+def uncertified(rates: Sequence[str], of: int) -> list[str]:
+    """A note of cells, of `of`, without an optimum of the learning rate between others.
+
+    `rates` are the learning rates that they have, in words.
+    """
+    if not rates:
         return []
-    rates = sorted({one.run.config.get("optim.lr") for one in points}, key=str)
-    which = "no point" if len(points) == of else f"{of - len(points)} of {plural(of, 'point')}"
-    words = listed([f"lr={plain(rate)}" for rate in rates], most=3)
+    which = "no point" if len(rates) == of else f"{of - len(rates)} of {plural(of, 'point')}"
     return [
         f"uncertified: {which} has a learning rate that is best among others tried on both sides "
-        f"({words} as it is): {FRONTIER}"
+        f"({listed(sorted(set(rates)), most=3)} as it is): {FRONTIER}"
     ]
