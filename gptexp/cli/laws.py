@@ -13,7 +13,6 @@ from gptexp.files import storage_errors
 from gptexp.text import unknown_name
 
 if TYPE_CHECKING:
-    from gptexp.laws.law import Law
     from gptexp.laws.observed import Observations
 
 COUNTS = ("all", "non_embedding")
@@ -41,6 +40,16 @@ def fit(
     unique: Annotated[
         str | None,
         typer.Option(help="Of a table: of tokens of the text; left out, none was seen twice."),
+    ] = None,
+    flops: Annotated[
+        str | None, typer.Option(help="Of a table: of the FLOPs; left out, they are 6 N T.")
+    ] = None,
+    lr: Annotated[
+        str | None,
+        typer.Option("--lr", help="Of a table: of the learning rate, where it was varied."),
+    ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Of a table with --lr: of the batch, where it was varied.")
     ] = None,
     law: Annotated[
         list[str] | None,
@@ -74,61 +83,73 @@ def fit(
 
     What is not known or does not hold is said before the parameters.
     """
-    laws = _named(law or [])
+    names = _named(law or [])
     _check("--params", params, COUNTS)
     _check("--unit", unit, UNITS)
     damaged: list[Problem] = []
     if len(paths) == 1 and not paths[0].is_dir():
         table_alone = {"--params": params, "--where": where, "--keep-edges": keep_edges}
         _refuse(table_alone, f"says how runs are read, and {paths[0]} is a table")
-        observed = _table(paths[0], n, d, loss, unique, unit)
+        columns = {"n": n, "tokens": d, "loss": loss, "unique": unique}
+        columns |= {"flops": flops, "lr": lr, "batch": batch}
+        observed = _table(paths[0], columns, unit)
         target = to or Path(f"{paths[0].stem}.fit")
     else:
         columns = {"--n": n, "--d": d, "--unique": unique}
+        columns |= {"--flops": flops, "--lr": lr, "--batch": batch}
         _refuse(columns, "names a column of a table, and runs say it themselves")
         _check("--loss", loss, LOSSES)
         observed, damaged = _runs(paths, where or [], params, loss, unit, keep_edges)
         target = to or _beside(paths)
-    _fit(observed, laws, target, str(paths[0]), draws, seed)
+    _fit(observed, names, target, str(paths[0]), draws, seed)
     DamagedError.raise_for(damaged)
 
 
 def _fit(
     observed: "Observations",
-    laws: Sequence["Law"],
+    names: Sequence[str],
     target: Path,
     of: str,
     draws: int,
     seed: int,
 ) -> None:
-    from gptexp.laws.forms import suited
+    from gptexp.laws.forms import LAWS, suited
     from gptexp.laws.judge import judge_laws
+    from gptexp.laws.optima import laws_of_optima
+    from gptexp.laws.power_law import LawOfOptima
     from gptexp.laws.result import write_result
     from gptexp.laws.screen import left_out, told
 
-    if len(observed.points) < 2:
-        why = "; ".join(left_out(observed)) or "it has no rows"
+    laws = [LAWS[name] for name in names if name in LAWS]
+    if len(observed.points) < 2 and (laws or not names or observed.trials is None):
+        why = "; ".join(left_out(observed.rejected)) or "it has no rows"
         what = f"{len(observed.points)} points of a law: {why}"
         raise ConfigError(Problem(of, what, "add runs of other sizes, or see docs/laws.md"))
     with storage_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-    judged = judge_laws(laws or suited(observed.points), observed.points, draws, seed)
-    written = write_result(target, observed, judged, draws, seed)
-    show(told(observed, judged, of))
+    laws = laws if names else suited(observed.points)
+    judged = judge_laws(laws, observed.points, draws, seed)
+    best = laws_of_optima(observed, names or None, seed)
+    fitted = [one for one in best if isinstance(one, LawOfOptima)]
+    written = write_result(target, observed, judged, draws, seed, fitted)
+    show(told(observed, judged, of, best))
     show(f"\nwrote {written}")
 
 
-def _table(
-    path: Path, n: str | None, d: str | None, loss: str | None, unique: str | None, unit: str | None
-) -> "Observations":
+def _table(path: Path, given: dict[str, str | None], unit: str | None) -> "Observations":
     from gptexp.analysis.units import BITS, NATS
     from gptexp.laws.table import Columns, read_table
 
-    missing = [name for name, given in (("--n", n), ("--d", d), ("--loss", loss)) if given is None]
-    if missing or n is None or d is None or loss is None:
+    needed = {"--n": given["n"], "--d": given["tokens"], "--loss": given["loss"]}
+    missing = [option for option, name in needed.items() if name is None]
+    if missing:
         fix = f"gptexp fit {path} --n COLUMN --d COLUMN --loss COLUMN"
         raise ConfigError(Problem(path, f"which column is {', '.join(missing)} of a table?", fix))
-    return read_table(path, Columns(n, d, loss, unique), BITS if unit == "bits" else NATS)
+    if given["batch"] is not None and given["lr"] is None:
+        what = "goes with the best learning rate, and --lr names no column of it"
+        raise ConfigError(Problem("--batch", what, "add --lr COLUMN"))
+    named = {name: column for name, column in given.items() if column is not None}
+    return read_table(path, Columns(**named), BITS if unit == "bits" else NATS)
 
 
 def _runs(
@@ -162,13 +183,15 @@ def _beside(paths: Sequence[Path]) -> Path:
     return paths[0] / "fit"
 
 
-def _named(names: Sequence[str]) -> list["Law"]:
+def _named(names: Sequence[str]) -> list[str]:
     from gptexp.laws.forms import LAWS
+    from gptexp.laws.optima import OPTIMA
 
+    known = [*LAWS, *OPTIMA]
     words = [word.strip() for name in names for word in name.split(",")]
-    problems = [unknown_name("--law", word, list(LAWS)) for word in words if word not in LAWS]
+    problems = [unknown_name("--law", word, known) for word in words if word not in known]
     ConfigError.raise_for(problems)
-    return [LAWS[word] for word in dict.fromkeys(words)]
+    return list(dict.fromkeys(words))
 
 
 def _check(option: str, value: str | None, known: Sequence[str]) -> None:

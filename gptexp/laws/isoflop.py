@@ -65,6 +65,7 @@ def isoflop(
     largest = hold_out_largest(SIZE, compute, n, largest=compute[:, 0])
     return LawOfOptima(
         name=NAME,
+        what="the best N",
         formula="N = k C^a and T = l C^b are best for C FLOPs",
         source="Hoffmann et al. 2022, arXiv 2203.15556, approach 2",
         fits=(size, data),

@@ -41,8 +41,13 @@ class PowerLaw:
     varied: tuple[int, ...]  # which x those are
     at: Array  # coordinates [parameter]: see law.Parameter
     draws: Array  # coordinates [draw, parameter] that may as well be true
-    objective: float  # the sum of squares of the differences of logarithms
+    residuals: Array  # differences of logarithms [row]
     r2: float  # of the logarithms
+
+    @property
+    def in_sample(self) -> float:
+        """The median relative error on what it was fitted to, as a share of 1."""
+        return float(np.median(np.abs(np.expm1(-self.residuals))))
 
     def predict(self, x: Array) -> Array:
         """y [row] at x [row, x]."""
@@ -68,6 +73,7 @@ class LawOfOptima:
     """A law of what is best, with what is known of it."""
 
     name: str
+    what: str  # that is best, as the first fit has it: the best N
     formula: str
     source: str
     fits: tuple[PowerLaw, ...]
@@ -75,6 +81,11 @@ class LawOfOptima:
     held_out: dict[str, HeldOut]  # by what was left out, of the first fit: budgets, models
     optima: list[Optimum]  # that were fitted
     rejected: list[Rejected]  # curves without an optimum that is known
+
+    @property
+    def error(self) -> float | None:
+        """The median relative error on what was held out; None where there is none."""
+        return max((one.error for one in self.held_out.values()), default=None)
 
     @property
     def values(self) -> dict[str, float]:
@@ -129,7 +140,7 @@ def fit_power(
         varied=varied,
         at=_uncentred(at, centre[list(varied)]),
         draws=_uncentred(drawn, centre[list(varied)]),
-        objective=squares,
+        residuals=residuals,
         r2=1 - squares / total if total > 0 else 0.0,
     )
 

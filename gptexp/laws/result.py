@@ -7,9 +7,11 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from gptexp.files import write_json
 from gptexp.laws.bootstrap import LEVEL
-from gptexp.laws.judge import JudgedLaw
-from gptexp.laws.observed import Observations
-from gptexp.laws.verdict import in_sample, why_not
+from gptexp.laws.held_out import HeldOut
+from gptexp.laws.judge import Interval, JudgedLaw
+from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.power_law import LawOfOptima
+from gptexp.laws.verdict import in_sample, why_no_optimum, why_not
 from gptexp.runs.schema import Number, read_json
 
 NAME = "fit.json"
@@ -71,10 +73,12 @@ class LawResult(TypedDict):
     in_sample: float | None  # median relative error on what it was fitted to
     held_out: dict[str, Missed]  # by what was left out: models, data
     unidentified: dict[str, str]
+    optima: NotRequired[list[dict[str, Number]]]  # of a law of what is best: what it was fitted to
+    unknown: NotRequired[list[LeftOut]]  # of one: curves without an optimum that is known
 
 
 class FitResult(TypedDict):
-    """The file; laws by held-out error, the best first."""
+    """The file; laws of the loss by held-out error, the best first, then those of what is best."""
 
     format: Literal[1]
     points: list[Row]
@@ -88,19 +92,24 @@ class FitResult(TypedDict):
 
 
 def write_result(
-    folder: Path, observed: Observations, judged: Sequence[JudgedLaw], draws: int, seed: int
+    folder: Path,
+    observed: Observations,
+    judged: Sequence[JudgedLaw],
+    draws: int,
+    seed: int,
+    best: Sequence[LawOfOptima] = (),
 ) -> Path:
     """Write fit.json in the folder, which is there; returns it. Raises StorageError."""
     value: FitResult = {
         "format": FORMAT,
         "points": _rows(observed),
-        "rejected": [{"label": one.label, "reason": one.reason} for one in observed.rejected],
+        "rejected": _left_out(observed.rejected),
         "notes": observed.notes,
         "conventions": {"columns": observed.convention, "unit": observed.unit},
         "level": LEVEL,
         "draws": draws,
         "seed": seed,
-        "laws": [_law(one, observed) for one in judged],
+        "laws": [*(_law(one, observed) for one in judged), *(_of_optima(one) for one in best)],
     }
     write_json(folder / NAME, value)
     return folder / NAME
@@ -133,22 +142,53 @@ def _law(judged: JudgedLaw, observed: Observations) -> LawResult:
         "holds": not why,
         "why_not": why,
         "objective": finite(judged.fit.objective),
-        "parameters": {
-            name: {
-                "value": finite(value),
-                "low": finite(judged.intervals[name].low),
-                "high": finite(judged.intervals[name].high),
-            }
-            for name, value in judged.fit.values.items()
-        },
+        "parameters": _parameters(judged.fit.values, judged.intervals),
         "r2": finite(judged.r2),
         "in_sample": finite(in_sample(judged, observed.points)),
-        "held_out": {
-            side: {"error": finite(one.error), "rows": int(one.rows.sum())}
-            for side, one in judged.held_out.items()
-        },
+        "held_out": _held_out(judged.held_out),
         "unidentified": judged.unidentified,
     }
+
+
+def _of_optima(law: LawOfOptima) -> LawResult:
+    fit, why = law.fits[0], why_no_optimum(law)
+    return {
+        "name": law.name,
+        "formula": law.formula,
+        "source": law.source,
+        "holds": not why,
+        "why_not": why,
+        "objective": finite(float(fit.residuals @ fit.residuals)),
+        "parameters": _parameters(law.values, law.intervals),
+        "r2": finite(fit.r2),
+        "in_sample": finite(fit.in_sample),
+        "held_out": _held_out(law.held_out),
+        "unidentified": law.unidentified,
+        "optima": [dict(one) for one in law.optima],
+        "unknown": _left_out(law.rejected),
+    }
+
+
+def _parameters(values: dict[str, float], intervals: dict[str, Interval]) -> dict[str, Estimate]:
+    return {
+        name: {
+            "value": finite(value),
+            "low": finite(intervals[name].low),
+            "high": finite(intervals[name].high),
+        }
+        for name, value in values.items()
+    }
+
+
+def _held_out(sides: dict[str, HeldOut]) -> dict[str, Missed]:
+    return {
+        side: {"error": finite(one.error), "rows": int(one.rows.sum())}
+        for side, one in sides.items()
+    }
+
+
+def _left_out(rejected: Sequence[Rejected]) -> list[LeftOut]:
+    return [{"label": one.label, "reason": one.reason} for one in rejected]
 
 
 def finite(value: float) -> float | None:

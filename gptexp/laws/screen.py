@@ -2,16 +2,17 @@
 
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from gptexp.analysis.groups import gathered
 from gptexp.laws.bootstrap import LEVEL
-from gptexp.laws.judge import JudgedLaw
-from gptexp.laws.observed import Observations
+from gptexp.laws.judge import Interval, JudgedLaw
+from gptexp.laws.observed import Observations, Rejected
 from gptexp.laws.points import Array
-from gptexp.laws.verdict import in_sample, share, why_not
+from gptexp.laws.power_law import LawOfOptima, NoLaw
+from gptexp.laws.verdict import in_sample, share, why_no_optimum, why_not
 from gptexp.text import aligned, listed, plural, short
 
 WIDEST = 100  # columns of a paragraph
@@ -19,22 +20,31 @@ WIDEST = 100  # columns of a paragraph
 MOST_LABELS = 3  # of what is left out for one reason
 
 
-def told(observed: Observations, judged: Sequence[JudgedLaw], of: str) -> str:
-    """The fit of laws, the best first, to the points of a folder or table that goes by `of`."""
+def told(
+    observed: Observations,
+    judged: Sequence[JudgedLaw],
+    of: str,
+    best: Sequence[LawOfOptima | NoLaw] = (),
+) -> str:
+    """The fit of laws, the best first, to the points of a folder or table that goes by `of`.
+
+    `best` are the laws of what is best, which follow.
+    """
     parts = [
         [
             *_paragraph(_counted(observed, of)),
             *_paragraph(f"{observed.convention}, {observed.unit}"),
         ],
-        _known(observed, judged),
+        [*_known(observed, judged), *_known_of_best(best)],
         *([_compared(observed, judged), _parameters(judged[0])] if judged else []),
+        *(_of_best(one) for one in best if isinstance(one, LawOfOptima)),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
-def left_out(observed: Observations) -> list[str]:
+def left_out(rejected: Sequence[Rejected]) -> list[str]:
     """What is no point, by kinds of reason."""
-    kinds = gathered(observed.rejected, lambda one: one.reason.partition(":")[0])
+    kinds = gathered(rejected, lambda one: one.reason.partition(":")[0])
     lines = []
     for kind, some in kinds.items():
         if len(some) == 1:
@@ -67,7 +77,7 @@ def _between(values: Array) -> str:
 
 def _known(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
     """What a reader must know before the parameters."""
-    lines = [*observed.notes, *left_out(observed)]
+    lines = [*observed.notes, *left_out(observed.rejected)]
     for one in judged:
         name = one.fit.law.name
         if why := why_not(one, observed.points):
@@ -77,16 +87,48 @@ def _known(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
     return [line for text in lines for line in _paragraph(text)]
 
 
+def _known_of_best(best: Sequence[LawOfOptima | NoLaw]) -> list[str]:
+    """What a reader must know before the parameters of laws of what is best."""
+    lines = []
+    for one in best:
+        if isinstance(one, NoLaw):
+            lines.append(f"{one.name} is not fitted: {one.reason}")
+        else:
+            why = why_no_optimum(one)
+            lines += [f"{one.name} does not hold: {why}"] if why else []
+            lines += [
+                f"{one.name}: {key} is not identified: {w}" for key, w in one.unidentified.items()
+            ]
+        lines += [f"{one.name}: {line}" for line in left_out(one.rejected)]
+    return [line for text in lines for line in _paragraph(text)]
+
+
 def _parameters(judged: JudgedLaw) -> list[str]:
     law = judged.fit.law
-    rows = [["", "value", f"{LEVEL:.0%} interval", ""]]
-    for name, value in judged.fit.values.items():
-        interval = judged.intervals[name]
-        unknown = "not identified" if name in judged.unidentified else ""
-        words = f"{_figure(interval.low)} to {_figure(interval.high)}"
-        rows.append([name, _figure(value), words, unknown])
     head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
-    return [*head, *aligned(rows, [False, True, False, False])]
+    return [*head, *_intervals(judged.fit.values, judged.intervals, judged.unidentified)]
+
+
+def _of_best(law: LawOfOptima) -> list[str]:
+    fit = law.fits[0]
+    head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
+    errors = [f"{share(fit.in_sample)} of all {len(fit.residuals)}"]
+    errors += [
+        f"{share(one.error)} of the largest {k} without them" for k, one in law.held_out.items()
+    ]
+    tail = _paragraph(f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}")
+    return [*head, *_intervals(law.values, law.intervals, {}), *tail]
+
+
+def _intervals(
+    values: dict[str, float], intervals: dict[str, Interval], unidentified: Collection[str]
+) -> list[str]:
+    rows = [["", "value", f"{LEVEL:.0%} interval", ""]]
+    for name, value in values.items():
+        unknown = "not identified" if name in unidentified else ""
+        words = f"{_figure(intervals[name].low)} to {_figure(intervals[name].high)}"
+        rows.append([name, _figure(value), words, unknown])
+    return aligned(rows, [False, True, False, False])
 
 
 def _compared(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:

@@ -54,6 +54,7 @@ def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima |
         optima, rejected = optima + of_batch, rejected + unknown
     return LawOfOptima(
         name=NAME,
+        what="the best lr",
         formula="lr = e^c N^a T^b is best"
         + ("" if trials.batch is None else ", and batch = e^d T^e"),
         source="Li et al. 2025, arXiv 2503.04715",

@@ -10,7 +10,7 @@ from gptexp.analysis.scale import is_number
 from gptexp.laws.candidates import BATCH, SHAPE, TUNED, Candidate, identity
 from gptexp.laws.observed import Rejected
 from gptexp.runs.state import RunState
-from gptexp.text import listed, plural
+from gptexp.text import listed
 
 SETTINGS = (*SHAPE, *BATCH, *TUNED)  # that may differ between runs of one cell
 
@@ -88,8 +88,9 @@ def uncertified(rates: Sequence[str], of: int) -> list[str]:
     """
     if not rates:
         return []
-    which = "no point" if len(rates) == of else f"{of - len(rates)} of {plural(of, 'point')}"
+    tuned = of - len(rates)
+    which = f"{tuned} of {of} points have" if tuned > 1 else f"{tuned or 'no'} point has"
     return [
-        f"uncertified: {which} has a learning rate that is best among others tried on both sides "
+        f"uncertified: {which} a learning rate that is best among others tried on both sides "
         f"({listed(sorted(set(rates)), most=3)} as it is): {FRONTIER}"
     ]

@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from gptexp.laws.held_out import HeldOut
 from gptexp.laws.judge import JudgedLaw
 from gptexp.laws.points import Points
+from gptexp.laws.power_law import LawOfOptima
 
 TIMES = 3  # the error in sample, before a held-out error is too much
 ENOUGH = 0.01  # a held-out error that is no fault, however well the law fits what it has seen
+ENOUGH_OF_OPTIMA = 0.25  # the same of a best size or learning rate: by that, the loss hardly moves
 LEAST_R2 = 0.5
 
 
@@ -17,13 +20,22 @@ def why_not(judged: JudgedLaw, points: Points) -> str:
     out, or where its median error on what was held out is more than ENOUGH and more than TIMES the
     one on what it was fitted to.
     """
-    if not judged.r2 >= LEAST_R2:
-        return f"it explains {share(max(0.0, judged.r2), 0)} of the variance of the losses"
-    if judged.error is None:
+    return _why_not(judged.r2, judged.held_out, in_sample(judged, points), ENOUGH)
+
+
+def why_no_optimum(law: LawOfOptima) -> str:
+    """Why a law of what is best does not hold, by the same rules with ENOUGH_OF_OPTIMA."""
+    fit = law.fits[0]
+    return _why_not(fit.r2, law.held_out, fit.in_sample, ENOUGH_OF_OPTIMA)
+
+
+def _why_not(r2: float, held_out: dict[str, HeldOut], inside: float, enough: float) -> str:
+    if not r2 >= LEAST_R2:
+        return f"it explains {share(max(0.0, r2), 0)} of the variance"
+    if not held_out:
         return "untested: there are too few sizes to leave the largest out and fit the rest"
-    inside = in_sample(judged, points)
-    side, worst = max(judged.held_out.items(), key=lambda item: item[1].error)
-    if worst.error > max(ENOUGH, TIMES * inside):
+    side, worst = max(held_out.items(), key=lambda item: item[1].error)
+    if worst.error > max(enough, TIMES * inside):
         return (
             f"it misses the largest {side}, fitted without them, by {share(worst.error)}, and "
             f"what it was fitted to by {share(inside)}"
