@@ -89,7 +89,7 @@ def uncertified(rates: Sequence[str], of: int) -> list[str]:
     if not rates:
         return []
     tuned = of - len(rates)
-    which = f"{tuned} of {of} points have" if tuned > 1 else f"{tuned or 'no'} point has"
+    which = f"{tuned} of {of} points {'has' if tuned == 1 else 'have'}" if tuned else "no point has"
     return [
         f"uncertified: {which} a learning rate that is best among others tried on both sides "
         f"({listed(sorted(set(rates)), most=3)} as it is): {FRONTIER}"
