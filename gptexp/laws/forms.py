@@ -51,6 +51,28 @@ class Chinchilla(Law):
         return np.stack([np.zeros(len(points)), of_n, of_tokens]), points.log_loss
 
 
+class Overtrained(Law):
+    """Chinchilla's law with one exponent: the best T/N of a budget is the same however large it is.
+
+    Gadre et al. 2024 (arXiv 2403.08540), as E + (a M^eta' + b M^-eta') C^-eta' of M = T/N tokens
+    per parameter and compute C = 6 N T; eta is 2 eta'. A few small models tell it, so that larger
+    ones, trained far beyond the best T/N, can be foretold.
+    """
+
+    name = "overtrained"
+    formula = "E + A/N^eta + B/T^eta"
+    source = "Gadre et al. 2024, arXiv 2403.08540"
+    parameters = (*Chinchilla.parameters[:3], exponent("eta"))
+
+    def log_loss(self, at: Array, points: Points) -> Array:
+        e, a, b, eta = columns(at)
+        return log_sum(e, a - eta * points.log_n, b - eta * points.log_tokens)
+
+    def log_terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
+        of_n, of_tokens = -at["eta"] * points.log_n, -at["eta"] * points.log_tokens
+        return np.stack([np.zeros(len(points)), of_n, of_tokens]), points.log_loss
+
+
 class Kaplan(Law):
     """A loss without a limit, of whichever is short: Kaplan et al. 2020 (arXiv 2001.08361).
 
@@ -210,7 +232,8 @@ class Bounded(Law):
 
 
 LAWS: dict[str, Law] = {
-    law.name: law for law in (Chinchilla(), Kaplan(), DataConstrained(), Overfitting(), Bounded())
+    law.name: law
+    for law in (Chinchilla(), Overtrained(), Kaplan(), DataConstrained(), Overfitting(), Bounded())
 }
 
 
