@@ -20,7 +20,7 @@ from gptexp.laws.power_law import (
     hold_out_largest,
     power,
 )
-from gptexp.laws.valley import curve, nearly_one, valley
+from gptexp.laws.valley import curve, members, nearly_one, valley
 from gptexp.text import plural
 
 NAME = "isoflop"
@@ -41,15 +41,13 @@ def isoflop(
     `flops` [row] is what each run cost; without it, 6 N T (Kaplan et al. 2020, arXiv 2001.08361).
     """
     cost = 6 * points.n * points.tokens if flops is None else flops
-    budget = nearly_one(cost, NEAR)
     optima: list[Optimum] = []
     rejected = []
     alone = 0  # runs of costs that fewer than three sizes have
-    for number in np.unique(budget):
-        here = budget == number
+    for here in members(nearly_one(cost, NEAR)):
         found = _best_size(points.take(here), cost[here])
         if found is None:
-            alone += int(here.sum())
+            alone += len(here)
         elif isinstance(found, str):
             rejected.append(Rejected(f"{_middle(cost[here]):.3g} FLOPs", found))
         else:

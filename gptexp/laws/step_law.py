@@ -20,7 +20,7 @@ from gptexp.laws.power_law import (
     power,
 )
 from gptexp.laws.trials import beside
-from gptexp.laws.valley import Labels, curve, valley
+from gptexp.laws.valley import Labels, curve, members, valley
 
 NAME = "step_law"
 RATE = (logarithm("c"), power("a"), power("b"))
@@ -72,8 +72,7 @@ def _optima(
     """The best value for each N, T and U, and the cells where it is not known."""
     optima: list[Optimum] = []
     rejected = []
-    for cell in np.unique(points.cell):
-        here = points.cell == cell
+    for here in members(points.cell):
         n, tokens = float(points.n[here].mean()), float(points.tokens[here].mean())
         found = valley(curve(values[here], points.loss[here], others[here]), HALF_DECADE)
         if isinstance(found, str):

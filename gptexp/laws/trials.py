@@ -11,7 +11,7 @@ from gptexp.laws.candidates import Candidate
 from gptexp.laws.observed import Observations, Rejected, Trials
 from gptexp.laws.points import Array, Points
 from gptexp.laws.tuning import SETTINGS, uncertified
-from gptexp.laws.valley import Labels, nearly_one
+from gptexp.laws.valley import Labels, members, nearly_one
 
 BATCH = ("trainer.batch_size", "trainer.grad_accum", "model.block_size")  # their product, in tokens
 
@@ -53,9 +53,7 @@ def best_rows(observed: Observations, trials: Trials) -> Observations:
     kept: list[int] = []
     rejected = list(observed.rejected)
     untried = []  # the learning rate of cells with one
-    cells = np.unique(trials.points.cell)
-    for cell in cells:
-        rows = np.flatnonzero(trials.points.cell == cell)
+    for rows in members(trials.points.cell):
         best = _best(rows, kinds, trials.points.loss)
         loss, words = trials.points.loss[best].mean(), f"lr={trials.lr[best[0]]:.3g}"
         worse = f"not the best of its point: {words} reaches {loss:.4f}"
@@ -68,14 +66,14 @@ def best_rows(observed: Observations, trials: Trials) -> Observations:
             continue
         kept += best.tolist()
         untried += [words] if len(tried) == 1 else []
-    rows = np.array(sorted(kept), dtype=np.intp)
+    chosen = np.array(sorted(kept), dtype=np.intp)
     return replace(
         observed,
-        points=observed.points.take(rows),
-        labels=[observed.labels[i] for i in rows],
+        points=observed.points.take(chosen),
+        labels=[observed.labels[i] for i in chosen],
         rejected=rejected,
-        notes=observed.notes + uncertified(untried, len(np.unique(observed.points.cell[rows]))),
-        flops=None if observed.flops is None else observed.flops[rows],
+        notes=observed.notes + uncertified(untried, len(np.unique(observed.points.cell[chosen]))),
+        flops=None if observed.flops is None else observed.flops[chosen],
         trials=trials,
     )
 

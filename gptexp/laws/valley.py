@@ -39,6 +39,12 @@ def nearly_one(values: Array, share: float = SAME) -> Labels:
     return groups
 
 
+def members(groups: Labels) -> list[NDArray[np.intp]]:
+    """The rows of each group, by its number."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
+
+
 def curve(places: Array, losses: Array, others: Labels | None = None) -> Curve:
     """The loss over each place, of rows [row]: the mean over its seeds.
 
@@ -48,9 +54,8 @@ def curve(places: Array, losses: Array, others: Labels | None = None) -> Curve:
     place = nearly_one(places)
     other = np.zeros(len(places), np.intp) if others is None else others
     found = []
-    for number in np.unique(place):
-        here = place == number
-        means = [losses[here & (other == one)].mean() for one in np.unique(other[here])]
+    for here in members(place):
+        means = [losses[here[some]].mean() for some in members(other[here])]
         found.append((float(np.log(places[here]).mean()), float(min(means))))
     return found
 
