@@ -1,40 +1,32 @@
-"""Published tables that laws are checked against, as columns."""
+"""Published tables that laws of what is best are checked against, as columns."""
 
 import csv
-import os
 from pathlib import Path
 
+import law_points
 import numpy as np
-import pytest
-
-SHIPPED = Path(__file__).parents[1] / "laws" / "tables"
 
 
-def shipped(name, **where):
+def shipped(name: str, **where: str) -> dict[str, np.ndarray]:
     """Columns of a table in tests/laws/tables: the rows that hold the values of `where`."""
-    return columns(SHIPPED / name, where)
+    return columns(law_points.TABLES / name, where)
 
 
-def published(name, **where):
-    """Columns of a table in GPTEXP_LAWS_DIR, whose licence does not let it lie here."""
-    folder = os.environ.get("GPTEXP_LAWS_DIR")
-    if not folder:
-        pytest.skip("GPTEXP_LAWS_DIR names no folder of published tables")
-    return columns(Path(folder) / name, where)
+def published(name: str, **where: str) -> dict[str, np.ndarray]:
+    """The same of a table without a licence: see law_points.published."""
+    return columns(law_points.published(name), where)
 
 
-def columns(path, where):
+def columns(path: Path, where: dict[str, str]) -> dict[str, np.ndarray]:
+    """By name: numbers, or words where a cell is none."""
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [
-            row
-            for row in csv.DictReader(file)
-            if all(row[name] == value for name, value in where.items())
-        ]
-    return {name: _numbers([row[name] for row in rows]) for name in rows[0]}
+        every = list(csv.DictReader(file))
+    rows = [row for row in every if all(row[name] == value for name, value in where.items())]
+    return {name: _numbers([row[name] for row in rows]) for name in every[0]}
 
 
-def _numbers(texts):
+def _numbers(cells: list[str]) -> np.ndarray:
     try:
-        return np.array([float(text) for text in texts])
+        return np.array([float(cell) for cell in cells])
     except ValueError:
-        return texts
+        return np.array(cells)

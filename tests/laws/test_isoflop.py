@@ -86,7 +86,7 @@ def test_no_points_are_no_law_in_words():
 def test_published_curves_give_exponents_about_a_half(experiment, with_outliers, without):
     table = published("openathena_isoflops.csv", experiment=experiment)
     points = Points.of(table["params"], table["tokens"], table["loss"])
-    inside = np.array([word == "False" for word in table["outlier"]])
+    inside = table["outlier"] == "False"
     assert isoflop(points, table["budget"]).values["a"] == pytest.approx(with_outliers, abs=1e-3)
     kept = isoflop(points.take(inside), table["budget"][inside])
     assert kept.values["a"] == pytest.approx(without, abs=1e-3)
