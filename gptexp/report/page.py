@@ -12,13 +12,14 @@ import jinja2
 from markupsafe import Markup
 
 from gptexp.analysis.cliff import best_of
-from gptexp.analysis.render import cells, render_table
+from gptexp.analysis.render import Cells, cells, render_table
 from gptexp.analysis.table import Table, per_group, per_run
 from gptexp.analysis.units import BITS, NATS
 from gptexp.errors import ConfigError, Problem, StorageError
 from gptexp.files import read_regular, storage_errors, write_bytes, write_text
-from gptexp.report import figures, interactive, loss_figures, ngram_baselines, overview
+from gptexp.report import figures, interactive, law_section, loss_figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
+from gptexp.report.law_section import LawSection
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.points import Point, factors
 from gptexp.report.points import points as group_points
@@ -65,6 +66,7 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     baselines = ngram_baselines.of(results)
     cliffs = figures.cliffs(drawn, with_curves, list(results.records.values()), baselines)
     others = loss_figures.drawn(points, varied)
+    law = law_section.section(results.runs)
     by_run, by_group = per_run(results.runs), per_group(results.runs, results.by)
     facts = overview.facts(results, baselines)
     text = _page(
@@ -74,12 +76,14 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         hover=interactive.curves(drawn, "hover"),
         others=[_figure(figure) for figure in others],
         left_out=loss_figures.left_out(points, varied, len(others)),
+        law=None if law is None else _law(law),
         samples=_samples(results),
         groups=_rows(by_group, [bool(row["runs"].marks) for row in by_group.rows]),
         runs=_rows(by_run, [row["state"] != RunState.done for row in by_run.rows]),
         notes=[*by_group.notes, *map(str, results.damaged), *results.notes],
     )
-    pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others)}
+    drawn_law = law.figures if law is not None else []
+    pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others, *drawn_law)}
     _remove_stale(target, pictures)
     for name, picture in pictures.items():
         write_bytes(target / name, picture)
@@ -151,13 +155,26 @@ def _figure(figure: ReportFigure) -> dict[str, Any]:
     return {**values, "svgs": [Markup(svg) for svg in svgs], "points": float(box[1])}
 
 
+def _law(section: LawSection) -> dict[str, Any]:
+    """The section on a law for the template."""
+    return {
+        **{key: getattr(section, key) for key in ("lead", "known", "formula")},
+        "compared": section.compared and _cells(section.compared),
+        "parameters": section.parameters and _cells(section.parameters),
+        "figures": [_figure(figure) for figure in section.figures],
+    }
+
+
 def _rows(shown: Table, marked: Sequence[bool]) -> dict[str, Any]:
     """A table for the template, with the rows to mark, since not all of their runs are done."""
-    made = cells(shown)
+    return _cells(cells(shown), marked)
+
+
+def _cells(made: Cells, marked: Sequence[bool] = ()) -> dict[str, Any]:
     return {
         "columns": made.heads,
         "numeric": made.numeric,
-        "rows": list(zip(made.rows, marked, strict=True)),
+        "rows": list(zip(made.rows, marked or [False] * len(made.rows), strict=True)),
     }
 
 

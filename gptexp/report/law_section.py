@@ -1,0 +1,71 @@
+"""The scaling law of a folder's runs, as a page tells it: what is not known comes first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gptexp.analysis.records import Run
+from gptexp.analysis.render import Cells
+from gptexp.errors import ConfigError
+from gptexp.report.figures import ReportFigure
+from gptexp.text import plural
+
+if TYPE_CHECKING:
+    from gptexp.laws.judge import JudgedLaw
+    from gptexp.laws.observed import Observations
+
+SIZES = 3  # that make a sweep over the size of models
+
+POINTS = 6  # that a law has at least: one more than Chinchilla's has parameters
+
+NO_POINTS = "There is no scaling law: "
+
+
+@dataclass(frozen=True)
+class LawSection:
+    """What a page says of a law, in its order."""
+
+    lead: list[str]  # why there is none; or what it was fitted to
+    known: list[str] = field(default_factory=list)  # what does not hold, and is not known
+    compared: Cells | None = None  # of laws
+    formula: str = ""
+    parameters: Cells | None = None  # of the best
+    figures: list[ReportFigure] = field(default_factory=list)
+
+
+def section(runs: Sequence[Run]) -> LawSection | None:
+    """The section on the law of the runs; None where these are no sweep over the size of models."""
+    if len({run.params for run in runs if run.done and run.params is not None}) < SIZES:
+        return None
+    from gptexp.laws.admit import admit  # scipy, which other folders need not wait for
+    from gptexp.laws.forms import suited
+    from gptexp.laws.judge import judge_laws
+    from gptexp.laws.screen import left_out
+
+    try:
+        seen = admit(runs)
+    except ConfigError as error:
+        return LawSection([f"{NO_POINTS}{error}"])
+    count, sizes = len(seen.points), len({*seen.points.n.tolist()})
+    if count < POINTS or sizes < SIZES:
+        few = f"{plural(count, 'point')} of {plural(sizes, 'size')} are too few."
+        return LawSection([f"{NO_POINTS}{few}", *left_out(seen)])
+    return told(seen, judge_laws(suited(seen.points), seen.points))
+
+
+def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
+    """The section on laws, the best first, that were fitted to these points."""
+    from gptexp.laws import screen
+    from gptexp.report import law_figures
+
+    if not judged:
+        return LawSection([f"{NO_POINTS}no formula could be fitted."], screen.known(seen, judged))
+    law = judged[0].fit.law
+    return LawSection(
+        lead=[screen.counted(seen), f"{seen.convention}, {seen.unit}."],
+        known=screen.known(seen, judged),
+        compared=screen.compared(seen, judged),
+        formula=f"{law.name}: {law.formula} ({law.source})",
+        parameters=screen.parameters(judged[0]),
+        figures=law_figures.drawn(seen, judged),
+    )
