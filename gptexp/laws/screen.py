@@ -7,15 +7,21 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from gptexp.analysis.groups import gathered
+from gptexp.analysis.render import Cells, text_lines
 from gptexp.laws.bootstrap import LEVEL
 from gptexp.laws.judge import Interval, JudgedLaw
 from gptexp.laws.observed import Observations, Rejected
 from gptexp.laws.points import Array
 from gptexp.laws.power_law import LawOfOptima, NoLaw
 from gptexp.laws.verdict import in_sample, share, why_no_optimum, why_not
-from gptexp.text import aligned, listed, plural, short
+from gptexp.text import listed, plural, short
 
 WIDEST = 100  # columns of a paragraph
+
+ERRORS = (
+    "median errors: of the largest models and of the largest data, by fits without them; of what "
+    "was fitted"
+)
 
 MOST_LABELS = 3  # of what is left out for one reason
 
@@ -32,11 +38,11 @@ def told(
     """
     parts = [
         [
-            *_paragraph(_counted(observed, of)),
+            *_paragraph(f"{of}: {counted(observed)}"),
             *_paragraph(f"{observed.convention}, {observed.unit}"),
         ],
-        [*_known(observed, judged), *_known_of_best(best)],
-        *([_compared(observed, judged), _parameters(judged[0])] if judged else []),
+        [line for words in known(observed, judged, best) for line in _paragraph(words)],
+        *(_tables(observed, judged) if judged else []),
         *(_of_best(one) for one in best if isinstance(one, LawOfOptima)),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
@@ -55,11 +61,12 @@ def left_out(rejected: Sequence[Rejected]) -> list[str]:
     return lines
 
 
-def _counted(observed: Observations, of: str) -> str:
+def counted(observed: Observations) -> str:
+    """How many points there are, and how far they reach."""
     points, out = observed.points, len(observed.rejected)
     epochs = f"{points.epochs.max():.3g}"
     return (
-        f"{of}: {plural(len(points), 'point')}{f' and {out} left out' if out else ''}; "
+        f"{plural(len(points), 'point')}{f' and {out} left out' if out else ''}; "
         f"{_range(points.n, 'size')} of {_between(points.n)} parameters, "
         f"{_range(points.tokens, 'length')} of {_between(points.tokens)} tokens, "
         f"at most {epochs} epoch{'' if epochs == '1' else 's'}"
@@ -75,7 +82,11 @@ def _between(values: Array) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _known(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
+def known(
+    observed: Observations,
+    judged: Sequence[JudgedLaw],
+    best: Sequence[LawOfOptima | NoLaw] = (),
+) -> list[str]:
     """What a reader must know before the parameters."""
     lines = [*observed.notes, *left_out(observed.rejected)]
     for one in judged:
@@ -84,7 +95,7 @@ def _known(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
             lines.append(f"{name} does not hold: {why}")
         if unknown := [f"{key} ({reason})" for key, reason in one.unidentified.items()]:
             lines.append(f"{name} does not identify {', '.join(unknown)}")
-    return [line for text in lines for line in _paragraph(text)]
+    return lines + _known_of_best(best)
 
 
 def _known_of_best(best: Sequence[LawOfOptima | NoLaw]) -> list[str]:
@@ -100,13 +111,19 @@ def _known_of_best(best: Sequence[LawOfOptima | NoLaw]) -> list[str]:
                 f"{one.name}: {key} is not identified: {w}" for key, w in one.unidentified.items()
             ]
         lines += [f"{one.name}: {line}" for line in left_out(one.rejected)]
-    return [line for text in lines for line in _paragraph(text)]
+    return lines
 
 
-def _parameters(judged: JudgedLaw) -> list[str]:
-    law = judged.fit.law
+def _tables(observed: Observations, judged: Sequence[JudgedLaw]) -> list[list[str]]:
+    law = judged[0].fit.law
     head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
-    return [*head, *_intervals(judged.fit.values, judged.intervals, judged.unidentified)]
+    laws = [*_paragraph(ERRORS), *text_lines(compared(observed, judged))]
+    return [laws, [*head, *text_lines(parameters(judged[0]))]]
+
+
+def parameters(judged: JudgedLaw) -> Cells:
+    """The parameters of a law with their intervals."""
+    return _intervals(judged.fit.values, judged.intervals, judged.unidentified)
 
 
 def _of_best(law: LawOfOptima) -> list[str]:
@@ -117,23 +134,25 @@ def _of_best(law: LawOfOptima) -> list[str]:
         f"{share(one.error)} of the largest {k} without them" for k, one in law.held_out.items()
     ]
     tail = _paragraph(f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}")
-    return [*head, *_intervals(law.values, law.intervals, {}), *tail]
+    return [*head, *text_lines(_intervals(law.values, law.intervals, {})), *tail]
 
 
 def _intervals(
     values: dict[str, float], intervals: dict[str, Interval], unidentified: Collection[str]
-) -> list[str]:
-    rows = [["", "value", f"{LEVEL:.0%} interval", ""]]
+) -> Cells:
+    heads = ["", "value", f"{LEVEL:.0%} interval", ""]
+    rows = []
     for name, value in values.items():
         unknown = "not identified" if name in unidentified else ""
         words = f"{_figure(intervals[name].low)} to {_figure(intervals[name].high)}"
         rows.append([name, _figure(value), words, unknown])
-    return aligned(rows, [False, True, False, False])
+    return Cells(heads, heads, rows, [False, True, False, False])
 
 
-def _compared(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
-    """The laws side by side by their median errors."""
-    rows = [["law", "models", "data", "fitted", "R2", ""]]
+def compared(observed: Observations, judged: Sequence[JudgedLaw]) -> Cells:
+    """The laws side by side by their ERRORS."""
+    heads = ["law", "models", "data", "fitted", "R2", ""]
+    rows = []
     for one in judged:
         errors = [one.held_out.get(side) for side in ("models", "data")]
         rows.append(
@@ -145,11 +164,7 @@ def _compared(observed: Observations, judged: Sequence[JudgedLaw]) -> list[str]:
                 "does not hold" if why_not(one, observed.points) else "holds",
             ]
         )
-    head = _paragraph(
-        "median errors: of the largest models and of the largest data, by fits without them; of "
-        "what was fitted"
-    )
-    return [*head, *aligned(rows, [False, True, True, True, True, False])]
+    return Cells(heads, heads, rows, [False, True, True, True, True, False])
 
 
 def _figure(value: float) -> str:

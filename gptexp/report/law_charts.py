@@ -101,9 +101,10 @@ def loss_map(shown: LossMap, unit: str, size: tuple[float, float]) -> Figure:
     colors = colormaps["YlOrRd" if shown.is_cliff else "YlGnBu_r"]
     ends: Literal["both", "max"] = "both"
     norm = BoundaryNorm(levels, colors.N, extend=ends)
-    axes.contourf(
+    ground = axes.contourf(
         shown.n, shown.down, shown.value, levels=levels, cmap=colors, norm=norm, extend=ends
     )
+    ground.set_edgecolor("face")  # else a dark page shines through between two colours
     axes.scatter(
         shown.sizes,
         shown.at,

@@ -27,7 +27,8 @@ class LawSection:
 
     lead: list[str]  # why there is none; or what it was fitted to
     known: list[str] = field(default_factory=list)  # what does not hold, and is not known
-    compared: Cells | None = None  # of laws
+    errors: str = ""  # what the numbers of `compared` are
+    compared: Cells | None = None
     formula: str = ""
     parameters: Cells | None = None  # of the best
     figures: list[ReportFigure] = field(default_factory=list)
@@ -62,8 +63,9 @@ def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
         return LawSection([f"{NO_POINTS}no formula could be fitted."], screen.known(seen, judged))
     law = judged[0].fit.law
     return LawSection(
-        lead=[screen.counted(seen), f"{seen.convention}, {seen.unit}."],
+        lead=[f"{screen.counted(seen)}.", f"{seen.convention}, in {seen.unit}."],
         known=screen.known(seen, judged),
+        errors=screen.ERRORS,
         compared=screen.compared(seen, judged),
         formula=f"{law.name}: {law.formula} ({law.source})",
         parameters=screen.parameters(judged[0]),

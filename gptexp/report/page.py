@@ -158,7 +158,7 @@ def _figure(figure: ReportFigure) -> dict[str, Any]:
 def _law(section: LawSection) -> dict[str, Any]:
     """The section on a law for the template."""
     return {
-        **{key: getattr(section, key) for key in ("lead", "known", "formula")},
+        **{key: getattr(section, key) for key in ("lead", "known", "errors", "formula")},
         "compared": section.compared and _cells(section.compared),
         "parameters": section.parameters and _cells(section.parameters),
         "figures": [_figure(figure) for figure in section.figures],
