@@ -10,9 +10,11 @@ from gptexp.cli.paths import home
 from gptexp.console import show
 from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.files import storage_errors
-from gptexp.text import unknown_name
+from gptexp.text import plural, unknown_name
 
 if TYPE_CHECKING:
+    from gptexp.analysis.records import Run
+    from gptexp.laws.judge import JudgedLaw
     from gptexp.laws.observed import Observations
 
 COUNTS = ("all", "non_embedding")
@@ -86,6 +88,7 @@ def fit(
     names = _named(law or [])
     _check("--params", params, COUNTS)
     _check("--unit", unit, UNITS)
+    runs: list[Run] = []
     damaged: list[Problem] = []
     if len(paths) == 1 and not paths[0].is_dir():
         table_alone = {"--params": params, "--where": where, "--keep-edges": keep_edges}
@@ -99,9 +102,13 @@ def fit(
         columns |= {"--flops": flops, "--lr": lr, "--batch": batch}
         _refuse(columns, "names a column of a table, and runs say it themselves")
         _check("--loss", loss, LOSSES)
-        observed, damaged = _runs(paths, where or [], params, loss, unit, keep_edges)
+        observed, runs, damaged = _runs(paths, where or [], params, loss, unit, keep_edges)
         target = to or _beside(paths)
-    _fit(observed, names, target, str(paths[0]), draws, seed)
+    judged, drawn = _fit(observed, names, target, str(paths[0]), draws, seed)
+    if judged and len(paths) == 1:
+        from gptexp.report.law_board import publish
+
+        publish(paths[0], runs, observed, judged, drawn)
     DamagedError.raise_for(damaged)
 
 
@@ -112,13 +119,15 @@ def _fit(
     of: str,
     draws: int,
     seed: int,
-) -> None:
+) -> tuple[list["JudgedLaw"], list[Path]]:
+    """The laws, and the pictures of the best, beside fit.json in the folder `target`."""
     from gptexp.laws.forms import LAWS, suited
     from gptexp.laws.judge import judge_laws
     from gptexp.laws.optima import laws_of_optima
     from gptexp.laws.power_law import LawOfOptima
     from gptexp.laws.result import write_result
     from gptexp.laws.screen import left_out, told
+    from gptexp.report.law_figures import draw_law
 
     laws = [LAWS[name] for name in names if name in LAWS]
     if len(observed.points) < 2 and (laws or not names or observed.trials is None):
@@ -133,7 +142,10 @@ def _fit(
     fitted = [one for one in best if isinstance(one, LawOfOptima)]
     written = write_result(target, observed, judged, draws, seed, fitted)
     show(told(observed, judged, of, best))
-    show(f"\nwrote {written}")
+    drawn = draw_law(observed, judged, target)
+    beside = f", and beside it {plural(len(drawn) // 2, 'figure')}" if drawn else ""
+    show(f"\nwrote {written}{beside}")
+    return judged, drawn
 
 
 def _table(path: Path, given: dict[str, str | None], unit: str | None) -> "Observations":
@@ -159,7 +171,7 @@ def _runs(
     loss: str | None,
     unit: str | None,
     keep_edges: bool,
-) -> tuple["Observations", list[Problem]]:
+) -> tuple["Observations", list["Run"], list[Problem]]:
     from gptexp.analysis.records import collect
     from gptexp.analysis.table import meeting
     from gptexp.analysis.units import BITS, NATS
@@ -173,7 +185,8 @@ def _runs(
         unit=None if unit is None else BITS if unit == "bits" else NATS,
         keep_edges=keep_edges,
     )
-    return admit(meeting(runs, where), convention), damaged
+    some = meeting(runs, where)
+    return admit(some, convention), some, damaged
 
 
 def _beside(paths: Sequence[Path]) -> Path:

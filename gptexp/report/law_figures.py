@@ -4,12 +4,13 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from gptexp.files import write_atomic
+from gptexp.files import storage_errors, write_atomic
 from gptexp.laws import verdict
 from gptexp.laws.bootstrap import LEVEL
 from gptexp.laws.frontier import Frontier, compute_frontier, data_frontier
@@ -20,6 +21,10 @@ from gptexp.report import law_charts, law_views, style
 from gptexp.report.figures import ReportFigure, legend_rows
 from gptexp.report.style import WIDE
 from gptexp.text import plural
+
+NAMES = ("curves", "map", "frontier_compute", "frontier_data", "held_out", "residuals")
+
+FORMS = ("png", "svg")
 
 FRONTIER = 30  # budgets, or texts, at which the best size is looked for
 
@@ -53,10 +58,16 @@ def drawn(seen: Observations, judged: Sequence[JudgedLaw]) -> list[ReportFigure]
 
 
 def draw_law(seen: Observations, judged: Sequence[JudgedLaw], folder: Path) -> list[Path]:
-    """Save the figures of laws in a folder that is there, as PNG and SVG; raises StorageError."""
+    """Save the figures of laws in a folder that is there, as PNG and SVG; raises StorageError.
+
+    Those of an earlier fit are replaced.
+    """
+    for name, form in product(NAMES, FORMS):
+        with storage_errors(folder):
+            (folder / f"law_{name}.{form}").unlink(missing_ok=True)
     written = []
     for name, picture in pictures(seen, judged).items():
-        for form in ("png", "svg"):
+        for form in FORMS:
             written.append(folder / f"{name}.{form}")
             write_atomic(written[-1], partial(picture.savefig, format=form))
     return written

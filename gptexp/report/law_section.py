@@ -50,7 +50,7 @@ def section(runs: Sequence[Run]) -> LawSection | None:
     count, sizes = len(seen.points), len({*seen.points.n.tolist()})
     if count < POINTS or sizes < SIZES:
         few = f"{plural(count, 'point')} of {plural(sizes, 'size')} are too few."
-        return LawSection([f"{NO_POINTS}{few}", *left_out(seen)])
+        return LawSection([f"{NO_POINTS}{few}", *left_out(seen.rejected)])
     return told(seen, judge_laws(suited(seen.points), seen.points))
 
 
