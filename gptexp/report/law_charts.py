@@ -22,11 +22,13 @@ from matplotlib.ticker import (
 
 from gptexp.laws.frontier import Frontier
 from gptexp.laws.points import Array
-from gptexp.report import style
+from gptexp.report import law_views, style
 from gptexp.report.law_views import Curve, Errors, LossMap
 from gptexp.report.style import MARKERS, Styled
 
 PARAMETERS, FLOPS = "parameters", "FLOPs"
+
+AXES = {law_views.UNIQUE: "unique tokens", law_views.TOKENS: "tokens seen"}
 
 GRAY = "#808080"  # seen on white and on black
 
@@ -97,8 +99,8 @@ def loss_map(shown: LossMap, unit: str, size: tuple[float, float]) -> Figure:
     What repeats add is in steps of 1, 2, 5 of each power of ten.
     """
     figure, axes = style.canvas(size)
-    levels = cliff_levels(shown) if shown.is_cliff else loss_levels(shown)
-    colors = colormaps["YlOrRd" if shown.is_cliff else "YlGnBu_r"]
+    levels = cliff_levels(shown) if shown.cliff_at else loss_levels(shown)
+    colors = colormaps["YlOrRd" if shown.cliff_at else "YlGnBu_r"]
     ends: Literal["both", "max"] = "both"
     norm = BoundaryNorm(levels, colors.N, extend=ends)
     ground = axes.contourf(
@@ -118,12 +120,12 @@ def loss_map(shown: LossMap, unit: str, size: tuple[float, float]) -> Figure:
         zorder=3,
     )
     _log_axis(axes, "x", PARAMETERS)
-    _log_axis(axes, "y", "unique tokens" if shown.is_cliff else "tokens seen")
+    _log_axis(axes, "y", AXES[shown.over])
     axes.grid(False)
     bar = figure.colorbar(
         ScalarMappable(norm, colors), ax=axes, extend=ends, aspect=30, pad=0.02, ticks=levels
     )
-    bar.set_label(f"added by repeats, {unit}" if shown.is_cliff else f"loss, {unit}")
+    bar.set_label(f"added by repeats, {unit}" if shown.cliff_at else f"loss, {unit}")
     bar.ax.yaxis.set_major_formatter(FuncFormatter(style.tick))
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.outline.set_visible(False)

@@ -142,13 +142,13 @@ def _map(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
         "; those that saw about as many tokens stand as the law moves them" if shown.moved else ""
     )
     count = plural(len(shown.sizes), "point")
-    if shown.tokens is None:
-        title = "The loss over model size and tokens"
+    if shown.cliff_at is None:
+        title = f"The loss over model size and {law_charts.AXES[shown.over]}"
         what = f"The loss in {seen.unit}, by the law as ground and as measured as circles"
     else:
         title = "The cliff that the law foretells"
         what = (
-            f"What repeats add to the loss, in {seen.unit}, after {style.tick(shown.tokens)} "
+            f"What repeats add to the loss, in {seen.unit}, after {style.tick(shown.cliff_at)} "
             "tokens of which so many are unique: by the law as ground, and as measured, less the "
             f"law's loss of as many new tokens, as circles{moved}"
         )
@@ -184,7 +184,7 @@ def _compute_frontier(seen: Observations, best: JudgedLaw) -> ReportFigure | Non
 def _data_frontier(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
     """Of a law that knows a cliff; another finds the largest model best, of any text."""
     points = seen.points
-    if not law_views.has_repeats(best, points):
+    if not law_views.has_cliff(best, points):
         return None
     found = data_frontier(_with_few_draws(best), points, _around(points.unique))
     return _frontier(
@@ -194,7 +194,7 @@ def _data_frontier(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
         points.unique,
         name="law_frontier_data",
         title="The best size for a text",
-        given_as="unique tokens",
+        given_as=law_charts.AXES[law_views.UNIQUE],
         what="The size that the law finds best for a text, trained as long as that helps",
     )
 

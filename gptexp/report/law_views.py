@@ -1,7 +1,7 @@
 """The numbers behind the figures of a law: curves with bands, a map, errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,10 @@ from gptexp.laws.bootstrap import LEVEL
 from gptexp.laws.judge import JudgedLaw
 from gptexp.laws.points import Array, Points
 from gptexp.text import short
+
+UNIQUE, TOKENS = "unique", "tokens"  # columns of points
+
+REPEATED = 1.001  # epochs from which on tokens are seen twice
 
 Rows = NDArray[np.intp]  # their numbers among the points
 
@@ -47,13 +51,13 @@ class Curve:
 class LossMap:
     """Losses, or what repeats add to them, over sizes and tokens, by law and measured."""
 
-    is_cliff: bool  # over unique tokens, what the loss is above that of as many new tokens
-    tokens: float | None  # seen, of a cliff
+    over: str  # UNIQUE or TOKENS
+    cliff_at: float | None  # tokens seen; then value is what is above the loss of as many new ones
     n: Array  # [column]
-    down: Array  # unique tokens, or tokens seen [row]
+    down: Array  # of `over` [row]
     value: Array  # [row, column]
     sizes: Array  # [point]
-    at: Array  # unique tokens, or tokens seen, of each point
+    at: Array  # of `over`
     measured: Array
     moved: bool
 
@@ -84,9 +88,24 @@ def errors(judged: Sequence[JudgedLaw]) -> list[Errors]:
     ]
 
 
-def has_repeats(judged: JudgedLaw, points: Points) -> bool:
+def matters(judged: JudgedLaw, points: Points) -> list[str]:
+    """Which of UNIQUE and TOKENS change the law's loss at the points.
+
+    Where no token was seen twice, TOKENS alone, since they are both.
+    """
+    if not (points.epochs > REPEATED).any():
+        return [TOKENS]
+    here = judged.fit.loss(points)
+    moved = {
+        UNIQUE: replace(points, unique=points.unique / 2),
+        TOKENS: replace(points, tokens=points.tokens * 2),
+    }
+    return [name for name, there in moved.items() if (judged.fit.loss(there) != here).any()]
+
+
+def has_cliff(judged: JudgedLaw, points: Points) -> bool:
     """Whether tokens were seen twice, and the law tells them from new ones."""
-    return judged.fit.law.of_repeats and bool((points.epochs > 1.001).any())
+    return len(matters(judged, points)) == 2
 
 
 def band(judged: JudgedLaw, points: Points) -> tuple[Array, Array]:
@@ -99,33 +118,35 @@ def band(judged: JudgedLaw, points: Points) -> tuple[Array, Array]:
 
 def curves(judged: JudgedLaw, points: Points) -> list[Curve]:
     """Curves of the tokens at which most sizes were trained, in the order of those."""
-    repeated = has_repeats(judged, points)
+    names = matters(judged, points)
     found = _alike(
-        [points.unique, points.tokens] if repeated else [points.tokens],
+        [getattr(points, name) for name in names],
         lambda rows: len(np.unique(points.n[rows])),
         MOST_CURVES,
         ON_CURVES,
     )
-    made = [_curve(judged, points.take(rows), points.n, repeated) for rows in found]
+    made = [_curve(judged, points.take(rows), points.n, names) for rows in found]
     return sorted(made, key=lambda curve: curve.values)
 
 
 def loss_map(judged: JudgedLaw, points: Points) -> LossMap | None:
-    """The cliff of a law of repeats, else the loss; None where a side would have one value."""
-    if has_repeats(judged, points):
+    """The cliff of a law that has one, else the loss; None where a side would have one value."""
+    names = matters(judged, points)
+    if len(names) == 2:
         return _cliff(judged, points)
-    if len(np.unique(points.n)) < 2 or len(np.unique(points.tokens)) < 2:
+    at = getattr(points, names[0])
+    if len(np.unique(points.n)) < 2 or len(np.unique(at)) < 2:
         return None
-    n, tokens = _between(points.n, MARGIN), _between(points.tokens, MARGIN)
-    value = judged.fit.loss(_grid(n, tokens, tokens))
+    n, down = _between(points.n, MARGIN), _between(at, MARGIN)
+    value = judged.fit.loss(_grid(n, down, down))
     return LossMap(
-        False,
+        names[0],
         None,
         n=n,
-        down=tokens,
+        down=down,
         value=value.reshape(GRID, GRID),
         sizes=points.n,
-        at=points.tokens,
+        at=at,
         measured=points.loss,
         moved=False,
     )
@@ -145,7 +166,7 @@ def _cliff(judged: JudgedLaw, points: Points) -> LossMap | None:
     here = _points(some.n, tokens, some.unique)
     measured = some.loss * judged.fit.loss(here) / judged.fit.loss(some)
     return LossMap(
-        True,
+        UNIQUE,
         tokens,
         n=n,
         down=unique,
@@ -164,25 +185,31 @@ def _added(judged: JudgedLaw, points: Points) -> Array:
     )
 
 
-def _curve(judged: JudgedLaw, some: Points, sizes: Array, repeated: bool) -> Curve:
+def _curve(judged: JudgedLaw, some: Points, sizes: Array, names: Sequence[str]) -> Curve:
     tokens, unique = _middle(some.tokens), _middle(some.unique)
     n = _between(sizes, MARGIN)
     line, here = _points(n, tokens, unique), _points(some.n, tokens, unique)
     low, high = band(judged, line)
-    words = f"{short(tokens, digits=3)} tokens"
-    if repeated:
-        words = f"{short(unique, digits=3)} unique, {tokens / unique:.3g} epochs"
+    middles = {UNIQUE: unique, TOKENS: tokens}
     return Curve(
-        label=words,
-        values=(unique, tokens) if repeated else (tokens,),
+        label=_label(unique, tokens, names),
+        values=tuple(middles[name] for name in names),
         n=n,
         loss=judged.fit.loss(line),
         low=low,
         high=high,
         sizes=some.n,
         measured=some.loss * judged.fit.loss(here) / judged.fit.loss(some),
-        moved=bool(np.ptp(some.tokens) > 0 or (repeated and np.ptp(some.unique) > 0)),
+        moved=any(np.ptp(getattr(some, name)) > 0 for name in names),
     )
+
+
+def _label(unique: float, tokens: float, names: Sequence[str]) -> str:
+    """The tokens of a curve: `100k unique, 15 epochs`, or as much of it as matters."""
+    if UNIQUE not in names:
+        return f"{short(tokens, digits=3)} tokens"
+    words = f"{short(unique, digits=3)} unique"
+    return f"{words}, {tokens / unique:.3g} epochs" if TOKENS in names else f"{words} tokens"
 
 
 def _alike(
