@@ -73,8 +73,8 @@ def curves(
 
 
 def styles(lines: Sequence[Curve]) -> list[Styled]:
-    """A colour and a marker for each curve."""
-    return style.styles([line.values for line in lines])
+    """A colour and a marker for each curve: a hue for each text, and a shade for its epochs."""
+    return style.styles([(*map(str, line.values[:-1]), line.values[-1]) for line in lines])
 
 
 def residuals(

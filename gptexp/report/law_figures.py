@@ -28,7 +28,7 @@ FORMS = ("png", "svg")
 
 FRONTIER = 30  # budgets, or texts, at which the best size is looked for
 
-FEW_DRAWS = 50
+FEW_DRAWS = 30  # of a frontier
 
 LINE = 110  # letters of a headline
 
@@ -222,7 +222,8 @@ def _frontier(
         name=name,
         title=title,
         alt=f"{title}, by the law {best.fit.law.name}: {_ends(found, given_as)}",
-        caption=f"{before_all(seen, best)}{what}: {inside}; {BAND}. Grey: the trained models.",
+        caption=f"{before_all(seen, best)}{what}: {inside}; {BAND}. Grey: the trained models."
+        + ("" if np.isfinite(found.n.value).all() else " The line ends where none is too large."),
         legend=[],
         draw=lambda size, legend: law_charts.frontier(found, given_as, measured, size),
     )

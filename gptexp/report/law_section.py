@@ -13,10 +13,13 @@ from gptexp.text import plural
 if TYPE_CHECKING:
     from gptexp.laws.judge import JudgedLaw
     from gptexp.laws.observed import Observations
+    from gptexp.laws.points import Points
 
 SIZES = 3  # that make a sweep over the size of models
 
 POINTS = 6  # that a law has at least: one more than Chinchilla's has parameters
+
+FEW_DRAWS = 20  # of laws that are only compared
 
 NO_POINTS = "There is no scaling law: "
 
@@ -39,8 +42,6 @@ def section(runs: Sequence[Run]) -> LawSection | None:
     if len({run.params for run in runs if run.done and run.params is not None}) < SIZES:
         return None
     from gptexp.laws.admit import admit  # scipy, which other folders need not wait for
-    from gptexp.laws.forms import suited
-    from gptexp.laws.judge import judge_laws
     from gptexp.laws.screen import left_out
 
     try:
@@ -51,7 +52,20 @@ def section(runs: Sequence[Run]) -> LawSection | None:
     if count < POINTS or sizes < SIZES:
         few = f"{plural(count, 'point')} of {plural(sizes, 'size')} are too few."
         return LawSection([f"{NO_POINTS}{few}", *left_out(seen.rejected)])
-    return told(seen, judge_laws(suited(seen.points), seen.points))
+    return told(seen, _judged(seen.points))
+
+
+def _judged(points: "Points") -> list["JudgedLaw"]:
+    """The laws that suit the points; all but the best, of which no band is drawn, by FEW_DRAWS."""
+    from gptexp.laws.bootstrap import DRAWS
+    from gptexp.laws.fit import one_thread
+    from gptexp.laws.forms import suited
+    from gptexp.laws.judge import judge, judge_laws
+
+    compared = judge_laws(suited(points), points, FEW_DRAWS)
+    with one_thread():
+        best = [judge(one.fit.law, points, DRAWS, seed=0) for one in compared[:1]]
+    return best + compared[1:]
 
 
 def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ REPEATED = 1.001  # epochs from which on tokens are seen twice
 
 Rows = NDArray[np.intp]  # their numbers among the points
 
-MOST_CURVES = 8  # that one figure can tell apart
+MOST_CURVES = 10  # that one figure can tell apart
 
 WIDTHS = (1.0, 1.26, 3.2)  # times that tokens of one curve may differ, tried in this order
 
@@ -37,7 +38,7 @@ class Curve:
     """
 
     label: str
-    values: tuple[float, ...]  # that order its colour among the others
+    values: tuple[float, ...]  # unique tokens and those seen, as far as the law knows them
     n: Array  # [place]
     loss: Array  # by the law
     low: Array  # of the law's band
@@ -154,9 +155,12 @@ def loss_map(judged: JudgedLaw, points: Points) -> LossMap | None:
 
 def _cliff(judged: JudgedLaw, points: Points) -> LossMap | None:
     places = np.stack([points.n, points.unique])
-    [rows] = _alike(
-        [points.tokens], lambda rows: np.unique(places[:, rows], axis=1).shape[1], 1, ON_MAP
-    )
+
+    def rank(rows: Rows) -> tuple[int, float]:
+        repeated = rows[points.epochs[rows] > REPEATED]
+        return np.unique(places[:, repeated], axis=1).shape[1], points.tokens[rows].max()
+
+    [rows] = _alike([points.tokens], rank, 1, ON_MAP)
     some = points.take(rows)
     if len(np.unique(some.n)) < 2 or len(np.unique(some.unique)) < 2:
         return None
@@ -213,7 +217,7 @@ def _label(unique: float, tokens: float, names: Sequence[str]) -> str:
 
 
 def _alike(
-    columns: Sequence[Array], rank: Callable[[Rows], int], most: int, share: float
+    columns: Sequence[Array], rank: Callable[[Rows], Any], most: int, share: float
 ) -> list[Rows]:
     """The groups of rows, alike in columns, that rank highest; at most so many.
 
