@@ -131,6 +131,7 @@ def _residuals(seen: Observations, best: JudgedLaw) -> ReportFigure:
         draw=lambda size, legend: law_charts.residuals(
             predicted, percent, points.n, seen.unit, size
         ),
+        shapes=(WIDE,),
     )
 
 
@@ -162,6 +163,7 @@ def _map(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
         "law is right.",
         legend=[],
         draw=lambda size, legend: law_charts.loss_map(shown, seen.unit, size),
+        shapes=(WIDE,),
     )
 
 
@@ -244,6 +246,7 @@ def _held_out(seen: Observations, judged: Sequence[JudgedLaw]) -> ReportFigure |
         "and no fit, is what laws are compared by." + (_SYMLOG if far else ""),
         legend=legend_rows(labels, law_charts.error_styles(errors)),
         draw=lambda size, legend: law_charts.held_out(errors, seen.unit, size, legend),
+        shapes=(WIDE,),
     )
 
 

@@ -121,7 +121,8 @@ def curves(judged: JudgedLaw, points: Points) -> list[Curve]:
     """Curves of the tokens at which most sizes were trained, in the order of those."""
     names = matters(judged, points)
     found = _alike(
-        [getattr(points, name) for name in names],
+        points,
+        names,
         lambda rows: len(np.unique(points.n[rows])),
         MOST_CURVES,
         ON_CURVES,
@@ -160,7 +161,7 @@ def _cliff(judged: JudgedLaw, points: Points) -> LossMap | None:
         repeated = rows[points.epochs[rows] > REPEATED]
         return np.unique(places[:, repeated], axis=1).shape[1], points.tokens[rows].max()
 
-    [rows] = _alike([points.tokens], rank, 1, ON_MAP)
+    [rows] = _alike(points, [TOKENS], rank, 1, ON_MAP)
     some = points.take(rows)
     if len(np.unique(some.n)) < 2 or len(np.unique(some.unique)) < 2:
         return None
@@ -217,19 +218,20 @@ def _label(unique: float, tokens: float, names: Sequence[str]) -> str:
 
 
 def _alike(
-    columns: Sequence[Array], rank: Callable[[Rows], Any], most: int, share: float
+    points: Points, names: Sequence[str], rank: Callable[[Rows], Any], most: int, share: float
 ) -> list[Rows]:
-    """The groups of rows, alike in columns, that rank highest; at most so many.
+    """The groups of rows, alike in columns of these names, that rank highest; at most so many.
 
-    As much alike as leaves that share of all rows in them, if any of WIDTHS does.
+    As much alike as leaves that share of all rows in groups of several sizes, if any of WIDTHS
+    does.
     """
     groups: list[Rows] = []
     for width in WIDTHS:
-        levels = np.stack([_levels(column, width) for column in columns])
+        levels = np.stack([_levels(getattr(points, name), width) for name in names])
         _, group = np.unique(levels, axis=1, return_inverse=True)
         found = [np.flatnonzero(group.reshape(-1) == number) for number in range(group.max() + 1)]
         groups = sorted(found, key=rank, reverse=True)[:most]
-        if sum(map(len, groups)) >= share * len(columns[0]):
+        if sum(len(rows) for rows in groups if np.ptp(points.n[rows]) > 0) >= share * len(points):
             break
     return groups
 

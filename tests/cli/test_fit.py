@@ -6,6 +6,7 @@ import pytest
 from law_runs import write_grid, write_point
 
 from gptexp.laws import judge
+from gptexp.report import law_figures
 
 TABLE = "n,d,loss\n" + "".join(
     f"{n},{d},{1.7 + 20 / n**0.35 + 40 / d**0.3 + 0.001 * (n // 1000 % 3)}\n"
@@ -16,6 +17,7 @@ TABLE = "n,d,loss\n" + "".join(
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
+    monkeypatch.setattr(law_figures, "draw_law", lambda *_: [])  # see tests/report
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
 
