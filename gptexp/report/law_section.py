@@ -78,7 +78,7 @@ def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
     law = judged[0].fit.law
     return LawSection(
         lead=[f"{screen.counted(seen)}.", f"{seen.convention}, in {seen.unit}."],
-        known=screen.known(seen, judged),
+        known=screen.known(seen, judged[:1]),  # of the others no parameters are shown
         errors=screen.ERRORS,
         compared=screen.compared(seen, judged),
         formula=f"{law.name}: {law.formula} ({law.source})",
