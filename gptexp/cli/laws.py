@@ -122,7 +122,7 @@ def _fit(
 ) -> tuple[list["JudgedLaw"], list[Path]]:
     """The laws, and the pictures of the best, beside fit.json in the folder `target`."""
     from gptexp.laws.forms import LAWS, suited
-    from gptexp.laws.judge import judge_laws
+    from gptexp.laws.judge import judge_laws, lacking
     from gptexp.laws.optima import laws_of_optima
     from gptexp.laws.power_law import LawOfOptima
     from gptexp.laws.result import write_result
@@ -141,7 +141,7 @@ def _fit(
     best = laws_of_optima(observed, names or None, seed)
     fitted = [one for one in best if isinstance(one, LawOfOptima)]
     written = write_result(target, observed, judged, draws, seed, fitted)
-    show(told(observed, judged, of, best))
+    show(told(observed, judged, of, best, lacking(laws, observed.points)))
     drawn = draw_law(observed, judged, target)
     beside = f", and beside it {plural(len(drawn) // 2, 'figure')}" if drawn else ""
     show(f"\nwrote {written}{beside}")

@@ -2,7 +2,8 @@
 
 import shutil
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -31,17 +32,18 @@ def told(
     judged: Sequence[JudgedLaw],
     of: str,
     best: Sequence[LawOfOptima | NoLaw] = (),
+    lacking: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The fit of laws, the best first, to the points of a folder or table that goes by `of`.
 
-    `best` are the laws of what is best, which follow.
+    `best` are the laws of what is best, which follow; `lacking` says why some were not fitted.
     """
     parts = [
         [
             *_paragraph(f"{of}: {counted(observed)}"),
             *_paragraph(f"{observed.convention}, {observed.unit}"),
         ],
-        [line for words in known(observed, judged, best) for line in _paragraph(words)],
+        [line for words in known(observed, judged, best, lacking) for line in _paragraph(words)],
         *(_tables(observed, judged) if judged else []),
         *(_of_best(one) for one in best if isinstance(one, LawOfOptima)),
     ]
@@ -86,6 +88,7 @@ def known(
     observed: Observations,
     judged: Sequence[JudgedLaw],
     best: Sequence[LawOfOptima | NoLaw] = (),
+    lacking: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
     """What a reader must know before the parameters."""
     lines = [*observed.notes, *left_out(observed.rejected)]
@@ -95,6 +98,8 @@ def known(
             lines.append(f"{name} does not hold: {why}")
         if unknown := [f"{key} ({reason})" for key, reason in one.unidentified.items()]:
             lines.append(f"{name} does not identify {', '.join(unknown)}")
+    for reason, names in gathered(lacking, lambda name: lacking[name]).items():
+        lines.append(f"not fitted: {', '.join(names)}: {reason}")
     return lines + _known_of_best(best)
 
 

@@ -70,15 +70,18 @@ def _judged(points: "Points") -> list["JudgedLaw"]:
 
 def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
     """The section on laws, the best first, that were fitted to these points."""
-    from gptexp.laws import screen
+    from gptexp.laws import forms, screen
+    from gptexp.laws.judge import lacking
     from gptexp.report import law_figures
 
+    # Of the laws but the best no parameters are shown, so what is not known of them is left out.
+    known = screen.known(seen, judged[:1], lacking=lacking(forms.suited(seen.points), seen.points))
     if not judged:
-        return LawSection([f"{NO_POINTS}no formula could be fitted."], screen.known(seen, judged))
+        return LawSection([f"{NO_POINTS}no formula could be fitted."], known)
     law = judged[0].fit.law
     return LawSection(
         lead=[f"{screen.counted(seen)}.", f"{seen.convention}, in {seen.unit}."],
-        known=screen.known(seen, judged[:1]),  # of the others no parameters are shown
+        known=known,
         errors=screen.ERRORS,
         compared=screen.compared(seen, judged),
         formula=f"{law.name}: {law.formula} ({law.source})",
