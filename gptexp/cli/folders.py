@@ -20,11 +20,47 @@ def plan(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="As for run.py: sweeps=scaling model=small ...")
     ] = None,
+    suggest: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Which runs to add to the sweep in a folder.", callback=home
+        ),
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N=1e8,T=1e9",
+            help="With --suggest: make the loss there sure, not the parameters; U=1e8 for a text.",
+        ),
+    ] = None,
+    num: Annotated[int | None, typer.Option(help="With --suggest: how many; 5.", min=1)] = None,
+    law: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="With --suggest: by this law, whether it holds or not."),
+    ] = None,
+    plugins: Plugins = None,
 ) -> None:
-    """What a sweep, or a run, would train and cost, and what of it is there; trains nothing."""
-    from gptexp.sweep.plan import plan_sweep
+    """What a sweep, or a run, would train and cost, and what of it is there; trains nothing.
 
-    show(plan_sweep(overrides or []))
+    With --suggest: the runs that narrow the law of a sweep most for their FLOPs, as commands.
+    """
+    words = [*(overrides or []), *([f"plugins=[{','.join(plugins)}]"] if plugins else [])]
+    if suggest is None:
+        given = {"--at": at, "--num": num, "--law": law}
+        what = "it is about what --suggest FOLDER suggests"
+        ConfigError.raise_for(
+            Problem(key, what, "leave it out") for key, value in given.items() if value is not None
+        )
+        from gptexp.sweep.plan import plan_sweep
+
+        show(plan_sweep(words))
+        return
+    from gptexp.sweep.suggest import plan_suggestions, target_of
+
+    target = None if at is None else target_of(at)
+    text, damaged = plan_suggestions(suggest, words, target, num or 5, law)
+    show(text)
+    DamagedError.raise_for(damaged)
 
 
 def plot(

@@ -94,9 +94,9 @@ def data_frontier(judged: JudgedLaw, points: Points, unique: Array) -> Frontier:
 
 
 def cliff(judged: JudgedLaw, n: Array, unique: Array) -> Band:
-    """The tokens seen from which on more hurts: for N parameters and texts of U tokens [place].
+    """The tokens seen at which the loss is least: of N parameters and texts of U tokens [place].
 
-    U itself where a second epoch hurts at once.
+    Beyond these more hurts; U itself where one epoch is the best.
     """
     every = _Every(judged)
     text = every.row(unique)
@@ -129,9 +129,10 @@ class _Every:
 
 
 def _lowest(log_loss: LogLoss, low: Array, high: Array) -> Array:
-    """Where a loss with one valley is least between two places, by golden sections (Kiefer 1953).
+    """Where a loss is least between two places, by golden sections (Kiefer 1953).
 
-    Of places that are equally good the highest: the loss of some laws falls to a level.
+    The valley is that of the best of COARSE places; of places that are equally good, of the highest
+    one: the loss of some laws falls to a level.
     """
     coarse = np.linspace(low, high, COARSE)
     losses = np.stack([log_loss(x) for x in coarse])

@@ -1,6 +1,6 @@
 """`gptexp plan`: what a sweep would train, what that would cost, and what of it is there."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from gptexp.config import Config, check, grid
@@ -23,24 +23,30 @@ from gptexp.runtime.device import (
     probe_hardware,
     resolve_runtime,
 )
-from gptexp.sweep.points import SweepPoint, number, points_of
-from gptexp.text import aligned, duration, short
+from gptexp.sweep.points import number, points_of
+from gptexp.text import aligned, duration, plural, short
 from gptexp.training import throughput
 from gptexp.training.throughput import Speed
 
 HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "time", "point")
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one point of a sweep would cost, and what of it is there."""
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large the model and the training of one point of a sweep are."""
 
-    state: str  # see progress()
     params: int
     steps: int
     tokens: int
     epochs: float  # of its training set
     flops: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Size):
+    """What one point of a sweep would cost, and what of it is there."""
+
+    state: str  # see progress()
     memory: int  # bytes, at least
     seconds: float  # for the whole run, on this machine, one after another
     left: float  # share of the run that is still to train
@@ -58,28 +64,47 @@ class Planner:
 
     def cost(self, config: Config) -> Cost:
         """What a point would cost; raises GptexpError for one that would be refused."""
-        check(config)
-        ConfigError.raise_for(device_problems(config.trainer, self.hardware))
-        runtime = resolve_runtime(config.trainer, self.hardware)
+        runtime = self.runtime(config)
         with cpu_threads(config.trainer.threads):
             return self._cost(config, runtime)
 
-    def _cost(self, config: Config, runtime: Runtime) -> Cost:
+    def size(self, config: Config) -> Size:
+        """How large a point is; raises GptexpError for one that would be refused."""
+        return self._size(config, *self._text(config, self.runtime(config)))
+
+    def runtime(self, config: Config) -> Runtime:
+        """What a point would train on; raises ConfigError."""
+        check(config)
+        ConfigError.raise_for(device_problems(config.trainer, self.hardware))
+        return resolve_runtime(config.trainer, self.hardware)
+
+    def _text(self, config: Config, runtime: Runtime) -> tuple[int, Corpus]:
+        """The vocabulary's size, and the corpus."""
         loaded = self.loaded(config)
-        vocab_size = loaded.tokenizer.vocab_size
         corpus = loaded.corpus(config.trainer.rows, config.seed, runtime.device)
-        trainer = budgeted(config, vocab_size, corpus)
-        check_memory(config, vocab_size, runtime)
-        tokens = corpus.tokens_seen(trainer.max_steps)
-        state, left = progress(config, identify(config, self.outputs), trainer.max_steps)
-        speed = self.speed(config, runtime, corpus, vocab_size)
-        return Cost(
-            state=state,
+        return loaded.tokenizer.vocab_size, corpus
+
+    def _size(self, config: Config, vocab_size: int, corpus: Corpus) -> Size:
+        steps = budgeted(config, vocab_size, corpus).max_steps
+        tokens = corpus.tokens_seen(steps)
+        return Size(
             params=total_parameters(config.model, vocab_size),
-            steps=trainer.max_steps,
+            steps=steps,
             tokens=tokens,
             epochs=tokens / corpus.tokens_per_epoch("train"),
             flops=float(flops_per_token(config.model, vocab_size) * tokens),
+        )
+
+    def _cost(self, config: Config, runtime: Runtime) -> Cost:
+        vocab_size, corpus = self._text(config, runtime)
+        size = self._size(config, vocab_size, corpus)
+        check_memory(config, vocab_size, runtime)
+        state, left = progress(config, identify(config, self.outputs), size.steps)
+        speed = self.speed(config, runtime, corpus, vocab_size)
+        trainer = replace(config.trainer, max_steps=size.steps)
+        return Cost(
+            **asdict(size),
+            state=state,
             memory=training_memory(config.model, vocab_size, trainer.batch_size, runtime),
             seconds=throughput.seconds(trainer, corpus, speed, len(config.optim.averages)),
             left=left,
@@ -128,7 +153,7 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
         except GptexpError as error:
             rows.append((RunState.refused, *[""] * 7, f"{name}  {error.problems[0]}".strip()))
     right = [False, *[True] * 7, False]
-    return "\n".join([*aligned(rows, right), "", total(points, costs)])
+    return "\n".join([*aligned(rows, right), "", total(len(points), costs)])
 
 
 def progress(config: Config, identity: Identity, steps: int) -> tuple[str, float]:
@@ -170,18 +195,18 @@ def cells(cost: Cost) -> tuple[str, ...]:
     )
 
 
-def total(points: list[SweepPoint], costs: list[Cost]) -> str:
-    """The last line: how much of all that is still to be trained."""
+def total(count: int, costs: list[Cost]) -> str:
+    """The last line of so many points: how much of all that is still to be trained."""
     todo = [cost for cost in costs if cost.left]
     diverged = sum(cost.state == RunState.diverged for cost in costs)
-    rest = {RunState.diverged: diverged, RunState.refused: len(points) - len(costs)}
+    rest = {RunState.diverged: diverged, RunState.refused: count - len(costs)}
     others = "".join(f", {count} {state}" for state, count in rest.items() if count)
     flops = sum(cost.flops * cost.left for cost in todo)
     seconds = sum(cost.seconds * cost.left for cost in todo)
     machines = " and ".join(dict.fromkeys(cost.machine for cost in todo or costs))
     place = f" on {machines}" if machines else ""
-    counted = "1 point" if len(points) == 1 else f"{len(points)} points"
     return (
-        f"{counted}, {len(costs) - len(todo) - diverged} done{others}; to train {len(todo)}: "
-        f"{flops:.2e} FLOPs, about {duration(seconds)} one after another{place}"
+        f"{plural(count, 'point')}, {len(costs) - len(todo) - diverged} done{others}; "
+        f"to train {len(todo)}: {flops:.2e} FLOPs, "
+        f"about {duration(seconds)} one after another{place}"
     )
