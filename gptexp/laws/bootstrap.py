@@ -1,27 +1,77 @@
 """How far the parameters of a law may lie from the fit: by fits to losses drawn anew."""
 
-import numpy as np
+from dataclasses import dataclass
 
-from gptexp.laws.fit import Fit, fit_law
+import numpy as np
+from numpy.typing import NDArray
+
+from gptexp.laws.fit import Fit, fit_draws
 from gptexp.laws.points import Array, Points
 
 DRAWS = 200
 LEVEL = 0.9  # share of the draws that an interval holds
 
 
-def draw_fits(fit: Fit, points: Points, draws: int = DRAWS, seed: int = 0) -> Array:
-    """Coordinates [draw, parameter] of fits to the law's own losses and residuals put back.
+@dataclass(frozen=True)
+class Scatter:
+    """What losses differ from a law by, in logarithms of the loss, in two parts.
 
-    Residuals of the logarithm, each of any row (Efron 1979), and by sqrt(rows / (rows -
-    parameters)) larger, since a fit makes them smaller.
+    What a cell is off by is the law's misfit, which all its rows share; what a row is off the mean
+    of its cell by is what another seed changes. Both are drawn (Davison and Hinkley 1997, 3.8), so
+    that seeds of a cell count as one point where the law does not hold, and as many where it does.
+    Without seeds, what a point is off by is all misfit.
     """
-    random = np.random.default_rng(seed)
+
+    cell: NDArray[np.intp]  # [row] from 0 on
+    misfits: Array  # [choice], any of which may come to any cell
+    seeds: Array  # [row], any of a cell's to any of the cell: by sqrt(S / (S - 1)) larger
+
+    def draw(self, draws: int, seed: int) -> Array:
+        """So many times [draw, row] what the losses may differ from the law by."""
+        random = np.random.default_rng(seed)
+        rows, cells = len(self.cell), self.cell.max() + 1
+        of_cells = random.choice(self.misfits, (draws, cells))
+        order = np.argsort(self.cell, kind="stable")
+        counts = np.bincount(self.cell)
+        first = np.cumsum(counts) - counts
+        place = (random.random((draws, rows)) * counts[self.cell]).astype(np.intp)
+        of_rows = self.seeds[order[first[self.cell] + place]]
+        if (alone := counts[self.cell] == 1).any() and not alone.all():
+            of_rows[:, alone] = random.choice(self.seeds[~alone], (draws, alone.sum()))
+        return of_cells[:, self.cell] + of_rows
+
+    def __str__(self) -> str:
+        """What intervals hold that are drawn from it, as a phrase."""
+        misfit, seeds = (f"{100 * np.sqrt(np.mean(x**2)):.2g}%" for x in (self.misfits, self.seeds))
+        if not self.seeds.any():
+            return f"how far points lie from the law ({misfit}; no cell has seeds)"
+        if not self.misfits.any():
+            return f"what other seeds change ({seeds}; the law misses no cell by more)"
+        return f"what other seeds change ({seeds}) and how far the law misses cells ({misfit})"
+
+
+def scatter(fit: Fit, points: Points) -> Scatter:
+    """The two parts, by an analysis of variance in which the law has taken its parameters."""
+    off = points.log_loss - fit.law.log_loss(fit.at, points)
+    _, cell, counts = np.unique(points.cell, return_inverse=True, return_counts=True)
+    rows, cells = len(off), len(counts)
+    means = np.bincount(cell, off) / counts
+    seeds = off - means[cell]
+    within = (seeds**2).sum() / max(1, rows - cells)
+    between = (counts * means**2).sum() / max(1, cells - len(fit.at))
+    size = (rows - (counts**2).sum() / rows) / max(1, cells - 1)  # of cells, were they equal
+    misfit = max(0.0, between - within) / max(size, 1.0)
+    # A robust fit goes through as many means as it has parameters: those are no sample of misfits.
+    sample = means[np.argsort(np.abs(means))[min(len(fit.at), cells - 1) :]]
+    square = max((sample**2).mean(), np.finfo(float).tiny)
+    larger = np.sqrt(counts / np.maximum(1, counts - 1))
+    return Scatter(cell, sample * np.sqrt(misfit / square), seeds * larger[cell])
+
+
+def draw_fits(fit: Fit, points: Points, draws: int = DRAWS, seed: int = 0) -> Array:
+    """Coordinates [draw, parameter] of fits to the law's own losses and a scatter drawn anew.
+
+    Of the logarithm of the loss (Efron 1979).
+    """
     fitted = fit.law.log_loss(fit.at, points)
-    residuals = np.log(points.loss) - fitted
-    rows, free = len(points), len(fit.at)
-    residuals *= np.sqrt(rows / max(1, rows - free))
-    drawn = []
-    for _ in range(draws):
-        loss = np.exp(fitted + random.choice(residuals, rows))
-        drawn.append(fit_law(fit.law, points.with_loss(loss), begin=fit.at).at)
-    return np.array(drawn)
+    return fit_draws(fit, points, fitted + scatter(fit, points).draw(draws, seed))

@@ -1,11 +1,10 @@
-"""The parameters of a law, by the robust fit that Chinchilla's was."""
+"""The parameters of a law, by the robust fit that Chinchilla's was; many fits go side by side."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import least_squares
 from threadpoolctl import threadpool_limits
 
 from gptexp.laws.law import Law
@@ -14,8 +13,11 @@ from gptexp.laws.points import Array, Points
 DELTA = (
     1e-3  # of Huber's loss, in logarithms of the loss: beyond a tenth of a percent, it is linear
 )
-STARTS = 8  # of the grid's best, from which a fit begins
-STEP = 1e-30  # of complex derivatives, which lose nothing to rounding
+STARTS = 16  # of the grid's best, from which a fit begins
+STEP = 1e-6  # of derivatives by differences: what is left out and what is rounded, both below 1e-9
+AT_ONCE = 400_000  # numbers that a step of fits side by side works on: more leave the cache
+CHANGE = 1e-8  # of an objective, as a share of it: what ends a fit
+STEPS = 200  # what ends it too, in a valley that goes on and on
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,24 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def fit_law(law: Law, points: Points, begin: Array | None = None) -> Fit:
-    """The law's parameters with the least objective: from the best of a grid, or from `begin`."""
-    starts = _best_starts(law, points) if begin is None else [begin]
-    return min((_descend(law, points, start) for start in starts), key=lambda fit: fit.objective)
+def fit_law(law: Law, points: Points) -> Fit:
+    """The law's parameters with the least objective, from the best places of a grid."""
+    starts = law.starts(points)
+    scores = objective(law.log_loss(starts, points) - points.log_loss)
+    best = starts[np.argsort(scores)[:STARTS]]
+    at, scores = descend(law, points, best, np.tile(points.log_loss, (len(best), 1)))
+    least = np.argmin(scores)
+    return Fit(law, at[least], float(scores[least]))
+
+
+def fit_draws(fit: Fit, points: Points, log_losses: Array) -> Array:
+    """Coordinates [draw, parameter] of fits to other losses [draw, row], which begin at `fit`."""
+    at_once = max(1, AT_ONCE // (len(points) * len(fit.at)))
+    parts = [log_losses[i : i + at_once] for i in range(0, len(log_losses), at_once)]
+    begin = [np.tile(fit.at, (len(part), 1)) for part in parts]
+    return np.concatenate(
+        [descend(fit.law, points, *both)[0] for both in zip(begin, parts, strict=True)]
+    )
 
 
 def objective(residuals: Array) -> Array:
@@ -59,35 +75,56 @@ def objective(residuals: Array) -> Array:
 
 
 def derivatives(law: Law, at: Array, points: Points) -> Array:
-    """How the logarithm of the loss goes with each coordinate [row, parameter], by complex steps.
+    """How the logarithm of the loss goes with coordinates [..., parameter]: [..., row, parameter].
 
-    Squire and Trapp 1998; exact to rounding.
+    By differences to both sides.
     """
-    moved = at + 1j * STEP * np.eye(len(at))
-    return law.log_loss(moved, points).imag.T / STEP
+    moves = STEP * np.eye(at.shape[-1])
+    above, below = (law.log_loss(at[..., None, :] + sign * moves, points) for sign in (1, -1))
+    return np.moveaxis((above - below) / (2 * STEP), -2, -1)
 
 
-def _best_starts(law: Law, points: Points) -> list[Array]:
-    starts = law.starts(points)
-    scores = objective(law.log_loss(starts, points) - np.log(points.loss))
-    return list(starts[np.argsort(scores)[:STARTS]])
+def descend(law: Law, points: Points, begin: Array, log_losses: Array) -> tuple[Array, Array]:
+    """Fits side by side: coordinates [fit, parameter] from `begin` on, and objectives [fit].
 
-
-def _descend(law: Law, points: Points, start: Array) -> Fit:
-    log_loss = np.log(points.loss)
+    Newton's steps of Huber's loss, to which rows beyond DELTA add no curvature; so each fit is held
+    back by the curvature that bounds it from above (Huber and Ronchetti 2009, 7.8), the more the
+    less its steps help, as Levenberg and Marquardt do.
+    """
     low, high = law.bounds()
-    inside = np.clip(start, low + 1e-9, high - 1e-9)
-    found = least_squares(
-        lambda at: law.log_loss(at, points) - log_loss,
-        inside,
-        jac=lambda at: derivatives(law, at, points),
-        bounds=(low, high),
-        loss="huber",
-        f_scale=DELTA,
-        x_scale="jac",
-        xtol=1e-10,
-        ftol=1e-12,
-        gtol=1e-12,
-        max_nfev=1000,
-    )
-    return Fit(law, found.x, float(found.cost))
+    at = np.clip(begin, low, high)
+    residuals = law.log_loss(at, points) - log_losses
+    scores = objective(residuals)
+    damping = np.full(len(at), 0.1)
+    going = np.arange(len(at))
+    for _ in range(STEPS):
+        step = _step(law, at[going], points, residuals[going], damping[going])
+        tried = np.clip(at[going] + step, low, high)
+        left = law.log_loss(tried, points) - log_losses[going]
+        score = objective(left)
+        gain = scores[going] - score
+        better = gain > 0
+        ended = better & (gain < CHANGE * scores[going]) & (damping[going] < 1)
+        ended |= ~better & (damping[going] > 1e8)
+        at[going[better]], residuals[going[better]] = tried[better], left[better]
+        scores[going[better]] = score[better]
+        damping[going] *= np.where(better, 0.2, 5.0)
+        if not len(going := going[~ended]):
+            break
+    return at, scores
+
+
+def _step(law: Law, at: Array, points: Points, residuals: Array, damping: Array) -> Array:
+    """Where each fit goes next [fit, parameter]; a coordinate stays that is driven over a bound."""
+    low, high = law.bounds()
+    slopes = derivatives(law, at, points)
+    size = np.abs(residuals)
+    weights = DELTA / np.maximum(size, DELTA)
+    uphill = np.einsum("fr,frp->fp", weights * residuals, slopes)
+    curved = (size < DELTA) + damping[:, None] * weights
+    curvature = (slopes * curved[..., None]).swapaxes(-1, -2) @ slopes
+    free = ~((at <= low) & (uphill > 0) | (at >= high) & (uphill < 0))
+    curvature *= free[:, :, None] & free[:, None, :]
+    own = np.einsum("fpp->fp", curvature)
+    own += 1e-9 * own + 1e-15 + ~free
+    return -np.linalg.solve(curvature, (uphill * free)[..., None])[..., 0]

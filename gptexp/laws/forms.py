@@ -1,19 +1,20 @@
 """The laws that can be fitted. N are parameters, T tokens seen, U unique tokens, R = T / U epochs.
 
-Where tokens are not seen twice, T is the D of the papers.
+Where no token is seen twice, T and U are both the D of the papers.
 """
 
 import numpy as np
 
-from gptexp.laws.law import Law, Parameter, coefficient, exponent
+from gptexp.laws.law import Law, Parameter, coefficient, exponent, limit
 from gptexp.laws.points import Array, Points
 
 FEW = (0.2, 0.35, 0.5, 0.8)  # values of an exponent to begin at, where a law has many
+FAR = 50.0  # a difference of logarithms beyond which nothing of the smaller number is left
 
 
 def log_sum(*logs: Array) -> Array:
-    """The logarithm of a sum of exponentials; of complex logarithms too, which numpy refuses."""
-    largest = np.max(np.stack([np.real(x) for x in np.broadcast_arrays(*logs)]), axis=0)
+    """The logarithm of a sum of exponentials, of arrays that go together."""
+    largest = np.maximum.reduce(np.broadcast_arrays(*logs))
     return largest + np.log(sum(np.exp(x - largest) for x in logs))
 
 
@@ -25,14 +26,16 @@ def columns(at: Array) -> tuple[Array, ...]:
 class Chinchilla(Law):
     """A limit, and what a model and a text are short of: Hoffmann et al. 2022 (arXiv 2203.15556).
 
-    Their approach 3; fitted anew by Besiroglu et al. 2024 (arXiv 2404.10102).
+    Their approach 3, in the form and with the robust fit that Besiroglu et al. 2024 (arXiv
+    2404.10102) have in "Chinchilla Scaling: A replication attempt". A token seen again counts as a
+    new one.
     """
 
     name = "chinchilla"
     formula = "E + A/N^alpha + B/T^beta"
     source = "Hoffmann et al. 2022, arXiv 2203.15556"
     parameters = (
-        coefficient("E"),
+        limit("E"),
         coefficient("A"),
         coefficient("B"),
         exponent("alpha"),
@@ -43,17 +46,23 @@ class Chinchilla(Law):
         e, a, b, alpha, beta = columns(at)
         return log_sum(e, a - alpha * points.log_n, b - beta * points.log_tokens)
 
-    def terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
-        of_n, of_tokens = points.n ** -at["alpha"], points.tokens ** -at["beta"]
-        return np.stack([np.ones(len(points)), of_n, of_tokens]), points.loss
+    def log_terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
+        of_n, of_tokens = -at["alpha"] * points.log_n, -at["beta"] * points.log_tokens
+        return np.stack([np.zeros(len(points)), of_n, of_tokens]), points.log_loss
 
 
 class Kaplan(Law):
-    """A loss without a limit, of whichever is short: Kaplan et al. 2020 (arXiv 2001.08361), 1.5."""
+    """A loss without a limit, of whichever is short: Kaplan et al. 2020 (arXiv 2001.08361).
+
+    Their equation 1.5, of models trained until the validation loss is at its best, so that the D of
+    it is the size of the text, U, however often that was seen. Their N are parameters without
+    embeddings.
+    """
 
     name = "kaplan"
-    formula = "((N_c/N)^(alpha_N/alpha_D) + D_c/T)^alpha_D"
+    formula = "((N_c/N)^(alpha_N/alpha_D) + D_c/U)^alpha_D"
     source = "Kaplan et al. 2020, arXiv 2001.08361, equation 1.5"
+    needs = (("n", 2), ("unique", 2))
     parameters = (
         coefficient("N_c"),
         coefficient("D_c"),
@@ -64,22 +73,24 @@ class Kaplan(Law):
     def log_loss(self, at: Array, points: Points) -> Array:
         n_c, d_c, alpha_n, alpha_d = columns(at)
         of_n = alpha_n / alpha_d * (n_c - points.log_n)
-        return alpha_d * log_sum(of_n, d_c - points.log_tokens)
+        return alpha_d * log_sum(of_n, d_c - points.log_unique)
 
-    def terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
-        ratio = at["alpha_N"] / at["alpha_D"]
-        return np.stack([points.n**-ratio, 1 / points.tokens]), points.loss ** (1 / at["alpha_D"])
+    def log_terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
+        of_n = -at["alpha_N"] / at["alpha_D"] * points.log_n
+        return np.stack([of_n, -points.log_unique]), points.log_loss / at["alpha_D"]
 
-    def from_terms(self, values: dict[str, float], points: Points) -> dict[str, float]:
-        return values | {"N_c": values["N_c"] ** (values["alpha_D"] / values["alpha_N"])}
+    def from_terms(
+        self, logs: dict[str, float], at: dict[str, float], points: Points
+    ) -> dict[str, float]:
+        return logs | {"N_c": logs["N_c"] * at["alpha_D"] / at["alpha_N"]}
 
 
 class DataConstrained(Law):
     """Chinchilla's law of what repeated tokens and spare parameters are still worth.
 
-    Muennighoff et al. 2023 (arXiv 2305.16264), equations 5 and 6: a token seen again is worth less
-    by an exponential with the constant R_D_star, and so is a parameter beyond those that are best
-    for the unique tokens, with R_N_star.
+    Muennighoff et al. 2023 (arXiv 2305.16264), their equations 4 to 6: a token seen again, R - 1
+    times, is worth less by an exponential with the constant R_D_star, and so is a parameter beyond
+    those that are best for U tokens, with R_N_star.
     """
 
     name = "data_constrained"
@@ -89,6 +100,7 @@ class DataConstrained(Law):
     )
     source = "Muennighoff et al. 2023, arXiv 2305.16264"
     of_repeats = True
+    needs = (("n", 3), ("tokens", 3), ("repeats", 1))
     parameters = (
         *Chinchilla.parameters[:3],
         exponent("alpha", FEW),
@@ -101,16 +113,16 @@ class DataConstrained(Law):
         e, a, b, alpha, beta, r_d, r_n = columns(at)
         # The best N for U of Chinchilla's frontier: A alpha / N^alpha = B beta / U^beta.
         best = (a + np.log(alpha) - b - np.log(beta) + beta * points.log_unique) / alpha
-        best = np.where(best.real < points.log_n, best, points.log_n)
+        best = np.clip(best, points.log_n - FAR, points.log_n)
         spare = np.exp(points.log_n - best) - 1
         log_n = best + np.log1p(decayed(spare, r_n))
         log_d = points.log_unique + np.log1p(decayed(points.epochs - 1, r_d))
         return log_sum(e, a - alpha * log_n, b - beta * log_d)
 
-    def terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
-        worth = points.unique * (1 + decayed(points.epochs - 1, np.log(at["R_D_star"])))
-        of_n, of_tokens = points.n ** -at["alpha"], worth ** -at["beta"]
-        return np.stack([np.ones(len(points)), of_n, of_tokens]), points.loss
+    def log_terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
+        worth = np.log1p(decayed(points.epochs - 1, np.log(at["R_D_star"])))
+        of_n, of_tokens = -at["alpha"] * points.log_n, -at["beta"] * (points.log_unique + worth)
+        return np.stack([np.zeros(len(points)), of_n, of_tokens]), points.log_loss
 
 
 def decayed(times: Array, log_constant: Array) -> Array:
@@ -120,15 +132,17 @@ def decayed(times: Array, log_constant: Array) -> Array:
 
 
 class Overfitting(Law):
-    """Chinchilla's law and a penalty for parameters that learn a text by heart over its epochs.
+    """Chinchilla's law and a penalty for parameters that learn a text by heart as it is repeated.
 
-    Lovelace et al. 2026 (arXiv 2605.01640).
+    Lovelace et al. 2026 (arXiv 2605.01640, "Prescriptive Scaling Laws for Data Constrained
+    Training"). Their R are repeats, R - 1 here: a text that is seen once has no penalty.
     """
 
     name = "overfitting"
-    formula = "E + A/N^alpha + B/T^beta + P R^delta (N/U)^kappa"
+    formula = "E + A/N^alpha + B/T^beta + P (R - 1)^delta (N/U)^kappa"
     source = "Lovelace et al. 2026, arXiv 2605.01640"
     of_repeats = True
+    needs = (("n", 3), ("tokens", 3), ("repeats", 2))
     parameters = (
         *Chinchilla.parameters[:3],
         coefficient("P"),
@@ -140,25 +154,32 @@ class Overfitting(Law):
 
     def log_loss(self, at: Array, points: Points) -> Array:
         e, a, b, p, alpha, beta, delta, kappa = columns(at)
-        penalty = p + delta * np.log(points.epochs) + kappa * (points.log_n - points.log_unique)
+        penalty = p + delta * points.log_repeats + kappa * (points.log_n - points.log_unique)
         return log_sum(e, a - alpha * points.log_n, b - beta * points.log_tokens, penalty)
 
-    def terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
-        of_n, of_tokens = points.n ** -at["alpha"], points.tokens ** -at["beta"]
-        penalty = points.epochs ** at["delta"] * (points.n / points.unique) ** at["kappa"]
-        return np.stack([np.ones(len(points)), of_n, of_tokens, penalty]), points.loss
+    def log_terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
+        of_n, of_tokens = -at["alpha"] * points.log_n, -at["beta"] * points.log_tokens
+        spare = at["kappa"] * (points.log_n - points.log_unique)
+        penalty = at["delta"] * points.log_repeats + spare
+        return np.stack([np.zeros(len(points)), of_n, of_tokens, penalty]), points.log_loss
 
 
 class Bounded(Law):
-    """A loss between a limit and that of a model which knows nothing (arXiv 2605.09189)."""
+    """A loss between a limit and that of a model which knows nothing.
+
+    Bryant and Liu 2026 (arXiv 2605.09189, "Practical Scaling Laws"); their D is U here. They fix L0
+    by the kind of the loss; here it is fitted, since a table tells no vocabulary, and models that
+    learned something seldom tell it.
+    """
 
     name = "bounded"
     formula = "E + (L0 - E) h/(1 + h), h = a/N^alpha + b/T^beta + c N^gamma/U^delta"
-    source = "arXiv 2605.09189"
+    source = "Bryant and Liu 2026, arXiv 2605.09189"
     of_repeats = True
+    needs = (("n", 3), ("tokens", 3), ("repeats", 1))
     parameters = (
-        Parameter("E", 1e-6, 1e3, is_log=True, grid=(0.3, 0.6, 0.9)),  # by the lowest loss
-        Parameter("L0", 1e-6, 1e6, is_log=True, grid=(1.1, 1.5, 3.0)),  # by the highest
+        Parameter("E", 1e-6, 1e3, True, grid=(0.3, 0.6, 0.9), vague=3.0),  # by the lowest loss
+        Parameter("L0", 1e-6, 1e6, True, grid=(1.1, 1.5, 3.0), vague=3.0),  # by the highest
         coefficient("a"),
         coefficient("b"),
         coefficient("c"),
@@ -174,15 +195,18 @@ class Bounded(Law):
         log_h = log_sum(of_n, of_tokens, c + gamma * points.log_n - delta * points.log_unique)
         return log_sum(e - log_h, top) - log_sum(-log_h, np.zeros_like(log_h))
 
-    def terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
+    def log_terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
         low, high = at["E"] * points.loss.min(), at["L0"] * points.loss.max()
-        of_n, of_tokens = points.n ** -at["alpha"], points.tokens ** -at["beta"]
-        penalty = points.n ** at["gamma"] / points.unique ** at["delta"]
-        return np.stack([of_n, of_tokens, penalty]), (points.loss - low) / (high - points.loss)
+        of_n, of_tokens = -at["alpha"] * points.log_n, -at["beta"] * points.log_tokens
+        penalty = at["gamma"] * points.log_n - at["delta"] * points.log_unique
+        share = np.log(points.loss - low) - np.log(high - points.loss)
+        return np.stack([of_n, of_tokens, penalty]), share
 
-    def from_terms(self, values: dict[str, float], points: Points) -> dict[str, float]:
-        low, high = values["E"] * points.loss.min(), values["L0"] * points.loss.max()
-        return values | {"E": low, "L0": high}
+    def from_terms(
+        self, logs: dict[str, float], at: dict[str, float], points: Points
+    ) -> dict[str, float]:
+        low, high = np.log(at["E"] * points.loss.min()), np.log(at["L0"] * points.loss.max())
+        return logs | {"E": low, "L0": high}
 
 
 LAWS: dict[str, Law] = {

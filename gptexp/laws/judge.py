@@ -1,13 +1,14 @@
 """Laws fitted, with what is known of each: intervals, what is not identified, held-out error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from gptexp.laws.bootstrap import DRAWS, LEVEL, draw_fits
+from gptexp.laws.bootstrap import DRAWS, LEVEL, draw_fits, scatter
 from gptexp.laws.fit import Fit, fit_law, one_thread
-from gptexp.laws.held_out import HeldOut, hold_out
+from gptexp.laws.held_out import HeldOut, hold_out, sides
+from gptexp.laws.identified import unidentified
 from gptexp.laws.law import Law
 from gptexp.laws.points import Array, Points
 
@@ -30,19 +31,30 @@ class JudgedLaw:
     intervals: dict[str, Interval]  # by parameter
     unidentified: dict[str, str]  # why the points do not tell a parameter
     held_out: dict[str, HeldOut]  # by what was left out: models, data
+    not_held_out: dict[str, str] = field(default_factory=dict)  # why nothing could be
+    scatter: str = ""  # what the intervals hold, as a phrase: see bootstrap.Scatter
 
     @property
     def error(self) -> float | None:
-        """The larger held-out error: what laws are compared by; None where there is none."""
+        """The largest held-out error: what laws are compared by; None where there is none."""
         return max((one.error for one in self.held_out.values()), default=None)
+
+
+def lacking(laws: Sequence[Law], points: Points) -> dict[str, str]:
+    """Why a law cannot be fitted to the points, by its name: `needs 3 sizes of model, ...`."""
+    found = {law.name: law.lacks(points) for law in laws}
+    return {name: reason for name, reason in found.items() if reason}
 
 
 def judge_laws(
     laws: Sequence[Law], points: Points, draws: int = DRAWS, seed: int = 0
 ) -> list[JudgedLaw]:
-    """The laws by held-out error, the best first; those without one come last."""
+    """The laws by held-out error, the best first; those without one come last.
+
+    Laws that cannot be fitted are left out: see `lacking`.
+    """
     with one_thread():
-        judged = [judge(law, points, draws, seed) for law in laws]
+        judged = [judge(law, points, draws, seed) for law in laws if not law.lacks(points)]
     return sorted(judged, key=lambda one: np.inf if one.error is None else one.error)
 
 
@@ -51,19 +63,20 @@ def judge(law: Law, points: Points, draws: int, seed: int) -> JudgedLaw:
     fit = fit_law(law, points)
     drawn = draw_fits(fit, points, draws, seed)
     tail = 100 * (1 - LEVEL) / 2
-    edges = zip(law.parameters, np.percentile(drawn, [tail, 100 - tail], axis=0).T, strict=True)
-    intervals = {
-        p.name: Interval(float(p.value(low)), float(p.value(high))) for p, (low, high) in edges
-    }
-    sides = {"models": points.n, "data": points.unique if law.of_repeats else points.tokens}
-    held_out = {name: hold_out(law, points, by) for name, by in sides.items()}
+    edges = np.percentile(drawn, [tail, 100 - tail], axis=0, method="weibull").T
+    tried = {name: hold_out(law, points, largest) for name, largest in sides(points).items()}
     return JudgedLaw(
         fit,
         r2=r_squared(points.loss, fit.loss(points)),
         draws=drawn,
-        intervals=intervals,
-        unidentified=_unidentified(fit),
-        held_out={name: one for name, one in held_out.items() if one is not None},
+        intervals={
+            one.name: Interval(float(one.value(low)), float(one.value(high)))
+            for one, (low, high) in zip(law.parameters, edges, strict=True)
+        },
+        unidentified=unidentified(fit, points, edges),
+        held_out={name: one for name, one in tried.items() if isinstance(one, HeldOut)},
+        not_held_out={name: one for name, one in tried.items() if isinstance(one, str)},
+        scatter=str(scatter(fit, points)),
     )
 
 
@@ -71,14 +84,3 @@ def r_squared(measured: Array, predicted: Array) -> float:
     """The share of the variance of `measured` that `predicted` explains."""
     squares = ((measured - predicted) ** 2).sum()
     return float(1 - squares / ((measured - measured.mean()) ** 2).sum())
-
-
-def _unidentified(fit: Fit) -> dict[str, str]:
-    """Why the points do not tell a parameter, by its name."""
-    near = 1e-3
-    found = {}
-    for parameter, value in zip(fit.law.parameters, fit.at, strict=True):
-        low, high = parameter.coordinate(parameter.low), parameter.coordinate(parameter.high)
-        if not near < (value - low) / (high - low) < 1 - near:
-            found[parameter.name] = f"at the edge of what was tried, {parameter.value(value):g}"
-    return found

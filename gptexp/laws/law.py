@@ -12,6 +12,13 @@ from scipy.optimize import nnls
 from gptexp.laws.points import Array, Points
 
 LEAST = 1e-6  # of the largest coefficient: what a term begins with that the points do not ask for
+SAME = 1e-9  # losses that differ by no larger share are equal
+MEASURES = {  # what one value of a column is called, and several
+    "n": ("size of model", "sizes of model"),
+    "tokens": ("number of tokens seen", "numbers of tokens seen"),
+    "unique": ("size of text", "sizes of text"),
+    "repeats": ("number of epochs above 1", "numbers of epochs above 1"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,12 @@ class Parameter:
     high: float
     is_log: bool = False
     grid: Sequence[float] = ()  # where a fit begins; empty for a coefficient, which follows
+    vague: float = 10.0  # an interval whose ends differ by a larger factor does not tell it
+
+    @property
+    def is_term(self) -> bool:
+        """Whether it is the coefficient of a term, which is gone where this is at its least."""
+        return not self.grid
 
     def coordinate(self, value: float | Array) -> float | Array:
         """Where a fit has the value."""
@@ -34,20 +47,24 @@ class Parameter:
 
 
 def coefficient(name: str) -> Parameter:
-    """A positive factor of a term."""
+    """A positive factor of a term; it goes up tenfold where the exponent of N goes up by 0.15."""
     return Parameter(name, 1e-30, 1e40, is_log=True)
 
 
+def limit(name: str) -> Parameter:
+    """A loss that stays, whatever else there is."""
+    return Parameter(name, 1e-30, 1e40, is_log=True, vague=3.0)
+
+
 def exponent(name: str, grid: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)) -> Parameter:
-    """A power; one that ends at a bound is not known."""
-    return Parameter(name, 0.01, 3.0, grid=grid)
+    """A power; N^0.2 and N^0.6 have little in common."""
+    return Parameter(name, 0.01, 3.0, grid=grid, vague=3.0)
 
 
 class Law(ABC):
     """A formula of the loss in nats per token.
 
-    Coordinates [..., parameter] are what is fitted: see Parameter. They may be complex, which gives
-    exact derivatives.
+    Coordinates [..., parameter] are what is fitted: see Parameter.
     """
 
     name: ClassVar[str]
@@ -55,17 +72,31 @@ class Law(ABC):
     source: ClassVar[str]
     parameters: ClassVar[tuple[Parameter, ...]]
     of_repeats: ClassVar[bool] = False  # it tells tokens seen again from new ones
+    needs: ClassVar[Sequence[tuple[str, int]]] = (("n", 3), ("tokens", 3))  # values of a column
 
     @abstractmethod
     def log_loss(self, at: Array, points: Points) -> Array:
         """The logarithm of the loss, [..., row], at coordinates [..., parameter]."""
 
     @abstractmethod
-    def terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
+    def log_terms(self, at: dict[str, float], points: Points) -> tuple[Array, Array]:
         """The formula where its exponents are known: terms [term, row] and what they sum to [row].
 
-        Each term has a coefficient, in the order of the parameters; `at` has the others.
+        Both as logarithms. Each term has a coefficient, in the order of the parameters; `at` has
+        the others.
         """
+
+    def lacks(self, points: Points) -> str | None:
+        """What the law needs that the points do not have; None where it can be fitted."""
+        if len(points) and np.ptp(points.log_loss) < SAME:
+            return "needs losses that differ, and all are equal"
+        for column, least in self.needs:
+            if (has := points.distinct(column)) < least:
+                return f"needs {least} {MEASURES[column][least > 1]}, and there {_are(has)}"
+        if (has := points.cells) <= (free := len(self.parameters)):
+            what = f"needs {free + 1} points that differ in more than the seed"
+            return f"{what}, for its {free} parameters, and there {_are(has)}"
+        return None
 
     def loss(self, values: dict[str, float], points: Points) -> Array:
         """The loss [row] by the law with these values of its parameters."""
@@ -83,21 +114,18 @@ class Law(ABC):
         """Coordinates [start, parameter] over the grid of exponents, by variable projection.
 
         Where the exponents are known, what is left is linear in the coefficients (Golub and
-        Pereyra 1973), and these are not negative (Lawson and Hanson 1974). Residuals are relative,
-        as those of the fit are.
+        Pereyra 1973).
         """
         searched = [one for one in self.parameters if one.grid]
-        scales = [one for one in self.parameters if not one.grid]
+        scales = [one.name for one in self.parameters if not one.grid]
         found = []
         for chosen in product(*(one.grid for one in searched)):
-            at = dict(zip((one.name for one in searched), chosen, strict=True))
-            terms, total = self.terms(at, points)
-            largest = terms.max(axis=1)
-            factors, _ = nnls((terms / (largest[:, None] * total)).T, np.ones(len(points)))
-            factors = np.maximum(factors, LEAST * factors.max()) / largest
-            values = at | dict(zip((one.name for one in scales), factors, strict=True))
-            found.append(self.coordinates(self.from_terms(values, points)))
-        return np.clip(np.array(found), *self.bounds())
+            at = {one.name: value for one, value in zip(searched, chosen, strict=True)}
+            logs = dict(zip(scales, factors(*self.log_terms(at, points)), strict=True))
+            begin = {one.name: float(one.coordinate(at[one.name])) for one in searched}
+            found.append(self.from_terms(begin | logs, at, points))
+        order = [one.name for one in self.parameters]
+        return np.clip([[one[name] for name in order] for one in found], *self.bounds())
 
     def bounds(self) -> tuple[Array, Array]:
         """The lowest and the highest coordinates."""
@@ -105,6 +133,25 @@ class Law(ABC):
         high = [one.coordinate(one.high) for one in self.parameters]
         return np.array(low), np.array(high)
 
-    def from_terms(self, values: dict[str, float], points: Points) -> dict[str, float]:
-        """The parameters, of values on the grid and coefficients of `terms`."""
-        return values
+    def from_terms(
+        self, logs: dict[str, float], at: dict[str, float], points: Points
+    ) -> dict[str, float]:
+        """Coordinates by name, of those of the grid and of the logarithms of what `factors` are."""
+        return logs
+
+
+def factors(terms: Array, total: Array) -> list[float]:
+    """Logarithms of the factors [term] with which terms [term, row] sum to the total [row].
+
+    All are logarithms. Least squares of relative residuals, and none is negative (Lawson and Hanson
+    1974).
+    """
+    relative = terms - total
+    largest = relative.max(axis=1)
+    rows = np.exp(relative - largest[:, None]).T
+    found, _ = nnls(rows, np.ones(len(rows)))
+    return list(np.log(np.maximum(found, LEAST * max(found.max(), LEAST))) - largest)
+
+
+def _are(number: int) -> str:
+    return "is 1" if number == 1 else f"are {number or 'none'}"

@@ -1,14 +1,18 @@
 """What a law is fitted to: trained models by size, tokens and loss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gptexp.errors import DataError, Problem
+
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+ONCE = 1e-6  # repeats of a text that are none: what rounding leaves
+NONE = -1e6  # in place of the logarithm of none
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,19 @@ class Points:
         loss: Sequence[float] | Array,
         unique: Sequence[float] | Array | None = None,
     ) -> "Points":
-        """The points of plain columns; without `unique`, no token was seen twice."""
-        sizes, seen, losses = (np.asarray(x, dtype=np.float64) for x in (n, tokens, loss))
-        text = seen if unique is None else np.asarray(unique, dtype=np.float64)
-        text = np.minimum(seen, text)
-        _, cell = np.unique(np.stack([sizes, seen, text]), axis=1, return_inverse=True)
-        return cls(sizes, seen, text, losses, cell.reshape(-1))
+        """The points of plain columns; without `unique`, no token was seen twice.
+
+        Rows that are equal but for the loss are one cell. Raises DataError for a value that is no
+        positive number.
+        """
+        given = {"n": n, "tokens": tokens, "loss": loss}
+        given |= {"unique": tokens if unique is None else unique}
+        columns = {name: np.asarray(x, dtype=np.float64) for name, x in given.items()}
+        DataError.raise_for(_not_positive(columns))
+        columns["unique"] = np.minimum(columns["unique"], columns["tokens"])
+        sizes = np.stack([columns[name] for name in ("n", "tokens", "unique")])
+        _, cell = np.unique(sizes, axis=1, return_inverse=True)
+        return cls(**columns, cell=cell.reshape(-1))
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -70,6 +81,38 @@ class Points:
         return np.log(self.unique)
 
     @cached_property
+    def log_loss(self) -> Array:
+        return np.log(self.loss)
+
+    @cached_property
     def epochs(self) -> Array:
         """How often each token was seen, at least 1."""
         return self.tokens / self.unique
+
+    @cached_property
+    def repeats(self) -> Array:
+        """How often each token was seen again, from 0."""
+        return np.where(self.epochs - 1 > ONCE, self.epochs - 1, 0.0)
+
+    @cached_property
+    def log_repeats(self) -> Array:
+        """The logarithm of repeats, and NONE where there are none."""
+        return np.log(self.repeats, where=self.repeats > 0, out=np.full(len(self), NONE))
+
+    @cached_property
+    def cells(self) -> int:
+        """How many points differ in more than the seed."""
+        return len(np.unique(self.cell))
+
+    def distinct(self, column: str) -> int:
+        """How many values a column has, zeros left out."""
+        values = getattr(self, column)
+        return len(np.unique(values[values > 0]))
+
+
+def _not_positive(columns: Mapping[str, Array]) -> Iterator[Problem]:
+    for name, values in columns.items():
+        [bad] = np.nonzero(~(np.isfinite(values) & (values > 0)))
+        if len(bad):
+            what = f"{name} of row {bad[0] + 1} is {values[bad[0]]:g}, and has to be above 0"
+            yield Problem("points", what, "leave the row out")
