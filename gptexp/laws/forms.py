@@ -178,8 +178,8 @@ class Bounded(Law):
     of_repeats = True
     needs = (("n", 3), ("tokens", 3), ("repeats", 1))
     parameters = (
-        Parameter("E", 1e-6, 1e3, True, grid=(0.3, 0.6, 0.9), vague=3.0),  # by the lowest loss
-        Parameter("L0", 1e-6, 1e6, True, grid=(1.1, 1.5, 3.0), vague=3.0),  # by the highest
+        Parameter("E", 1e-3, 1e3, True, grid=(0.3, 0.6, 0.9), vague=3.0),  # by the lowest loss
+        Parameter("L0", 1e-3, 1e3, True, grid=(1.1, 1.5, 3.0), vague=3.0),  # by the highest
         coefficient("a"),
         coefficient("b"),
         coefficient("c"),

@@ -1,0 +1,106 @@
+"""An interval holds what it promises: what seeds change, and how far a law misses its points."""
+
+import numpy as np
+import pytest
+from law_points import KNOWN, grid
+
+from gptexp.laws.bootstrap import LEVEL, draw_fits, scatter
+from gptexp.laws.fit import fit_law, one_thread
+from gptexp.laws.forms import LAWS
+from gptexp.laws.judge import judge
+from gptexp.laws.points import Points
+
+CHINCHILLA = LAWS["chinchilla"]
+
+
+def parts(points: Points) -> tuple[float, float]:
+    """What the law misses cells by, and what seeds change: standard deviations of the scatter."""
+    found = scatter(fit_law(CHINCHILLA, points), points)
+    return tuple(float(np.sqrt(np.mean(x**2))) for x in (found.misfits, found.seeds))
+
+
+@pytest.mark.parametrize(("misfit", "noise"), [(0.0, 0.005), (0.02, 0.005), (0.02, 0.0005)])
+def test_the_scatter_tells_a_misfit_of_the_law_from_what_seeds_change(misfit, noise):
+    found = parts(grid("chinchilla", noise=noise, misfit=misfit, seeds=4, sizes=7, texts=7))
+    assert found == (
+        pytest.approx(misfit, rel=0.25, abs=noise / 2),
+        pytest.approx(noise, rel=0.15),
+    )
+
+
+def test_without_seeds_all_that_points_are_off_by_is_misfit():
+    assert parts(grid("chinchilla", noise=0.01, sizes=7, texts=7)) == (
+        pytest.approx(0.01, rel=0.25),
+        0.0,
+    )
+
+
+def test_drawn_scatter_varies_as_the_points_do():
+    points = grid("chinchilla", noise=0.005, seeds=3)
+    drawn = scatter(fit_law(CHINCHILLA, points), points).draw(400, seed=0)
+    assert drawn.shape == (400, len(points))
+    assert drawn.std() == pytest.approx(0.005, rel=0.15)
+    misfit = grid("chinchilla", noise=0.001, misfit=0.02, seeds=3)
+    drawn = scatter(fit_law(CHINCHILLA, misfit), misfit).draw(400, seed=0)
+    assert np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1] > 0.9  # rows of one cell share its misfit
+
+
+def test_a_cell_of_one_seed_is_drawn_with_what_seeds_change_elsewhere():
+    points = grid("chinchilla", noise=0.005, seeds=3)
+    some = points.take(np.arange(len(points)) > 1)  # of the first cell, one row is left
+    drawn = scatter(fit_law(CHINCHILLA, some), some).draw(400, seed=0)
+    assert drawn[:, 0].std() > 0.003
+
+
+def test_a_run_that_is_there_three_times_makes_no_interval_narrower():
+    once = grid("chinchilla", noise=0.01)
+    thrice = once.take(np.repeat(np.arange(len(once)), 3))
+    wide = [np.ptp(draw_fits(fit_law(CHINCHILLA, p), p), axis=0) for p in (once, thrice)]
+    assert wide[1] == pytest.approx(wide[0], rel=0.35)
+
+
+def test_an_interval_says_what_it_holds():
+    said = [
+        judge(CHINCHILLA, grid("chinchilla", **options), draws=2, seed=0).scatter
+        for options in (
+            {"noise": 0.01},
+            {"noise": 0.0005, "misfit": 0.02, "seeds": 3},
+        )
+    ]
+    assert said[0].startswith("how far points lie from the law (")
+    assert said[0].endswith("; no cell has seeds)")
+    assert said[1].startswith("what other seeds change (0.045%)")
+    assert " and how far the law misses cells (" in said[1]
+
+
+def covered(grids: int, draws: int, **options: float) -> dict[str, float]:
+    """The share of grids in whose interval a parameter lies, by its name."""
+    true = CHINCHILLA.coordinates(KNOWN["chinchilla"])
+    inside = np.zeros(len(true))
+    tails = 50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)
+    with one_thread():
+        for seed in range(grids):
+            points = grid("chinchilla", seed=seed, **options)
+            drawn = draw_fits(fit_law(CHINCHILLA, points), points, draws, seed)
+            low, high = np.percentile(drawn, tails, axis=0, method="weibull")
+            inside += (low <= true) & (true <= high)
+    return dict(zip(KNOWN["chinchilla"], inside / grids, strict=True))
+
+
+def test_most_intervals_hold_the_truth():
+    assert all(0.6 < share <= 1 for share in covered(15, draws=40, noise=0.005, seeds=3).values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"noise": 0.005, "seeds": 3},
+        {"noise": 0.005},
+        {"noise": 0.003, "misfit": 0.01, "seeds": 3},
+    ],
+    ids=["seeds", "one seed", "a law that does not hold"],
+)
+def test_ninety_of_a_hundred_intervals_hold_the_truth(options):
+    found = covered(300, draws=60, **options)
+    assert all(0.84 <= share <= 0.95 for share in found.values()), found
