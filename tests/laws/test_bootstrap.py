@@ -24,7 +24,7 @@ def test_the_scatter_tells_a_misfit_of_the_law_from_what_seeds_change(misfit, no
     found = parts(grid("chinchilla", noise=noise, misfit=misfit, seeds=4, sizes=7, texts=7))
     assert found == (
         pytest.approx(misfit, rel=0.25, abs=noise / 2),
-        pytest.approx(noise, rel=0.15),
+        pytest.approx(noise, rel=0.1),
     )
 
 

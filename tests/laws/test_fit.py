@@ -4,7 +4,7 @@ from time import process_time
 
 import numpy as np
 import pytest
-from law_points import KNOWN, grid
+from law_points import KNOWN, datablations, grid
 from scipy.optimize import least_squares
 
 from gptexp.laws.fit import DELTA, Fit, derivatives, descend, fit_draws, fit_law, objective
@@ -90,6 +90,12 @@ def test_a_parameter_stays_within_its_bounds():
     found = fit_law(LAWS["chinchilla"], rising)
     low, high = LAWS["chinchilla"].bounds()
     assert ((low <= found.at) & (found.at <= high)).all()
+
+
+def test_a_descent_goes_on_along_a_bound():
+    found = fit_law(LAWS["data_constrained"], datablations())
+    assert found.values["R_N_star"] == pytest.approx(1e4)
+    assert found.objective == pytest.approx(0.00661667, abs=1e-8)  # scipy's least_squares too
 
 
 @pytest.mark.slow

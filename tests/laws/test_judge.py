@@ -43,7 +43,9 @@ def test_where_too_few_sizes_are_left_nothing_is_held_out_and_the_reason_is_told
 
 
 def test_a_law_without_a_held_out_error_comes_last():
-    judged = judge_laws([LAWS["chinchilla"], LAWS["kaplan"]], grid("kaplan", sizes=3, texts=3), 2)
+    judged = judge_laws(
+        [LAWS["chinchilla"], LAWS["kaplan"]], grid("chinchilla", sizes=3, texts=3), 2
+    )
     assert [one.fit.law.name for one in judged] == ["kaplan", "chinchilla"]
     assert judged[1].error is None
 
