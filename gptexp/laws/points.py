@@ -97,7 +97,7 @@ class Points:
     @cached_property
     def log_repeats(self) -> Array:
         """The logarithm of repeats, and NONE where there are none."""
-        return np.log(self.repeats, where=self.repeats > 0, out=np.full(len(self), NONE))
+        return np.log(self.repeats, where=self.repeats > 0, out=np.full_like(self.repeats, NONE))
 
     @cached_property
     def cells(self) -> int:

@@ -14,6 +14,7 @@ TABLES = Path(__file__).parents[1] / "laws" / "tables"
 
 KNOWN = {  # parameters of each law, of an order that was published
     "chinchilla": {"E": 1.8, "A": 480, "B": 2100, "alpha": 0.35, "beta": 0.37},
+    "overtrained": {"E": 1.8, "A": 480, "B": 1700, "eta": 0.36},
     "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.095},
     "data_constrained": {
         "E": 1.87,
