@@ -10,6 +10,7 @@ from gptexp.laws.points import Array, Points
 
 DRAWS = 200
 LEVEL = 0.9  # share of the draws that an interval holds
+ROUNDED = 1e-9  # a percentage that is none
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class Scatter:
 
     def __str__(self) -> str:
         """What intervals hold that are drawn from it, as a phrase."""
-        misfit, seeds = (f"{100 * np.sqrt(np.mean(x**2)):.2g}%" for x in (self.misfits, self.seeds))
-        if not self.seeds.any():
-            return f"how far points lie from the law ({misfit}; no cell has seeds)"
-        if not self.misfits.any():
-            return f"what other seeds change ({seeds}; the law misses no cell by more)"
-        return f"what other seeds change ({seeds}) and how far the law misses cells ({misfit})"
+        misfit, seeds = (100 * np.sqrt(np.mean(x**2)) for x in (self.misfits, self.seeds))
+        if seeds < ROUNDED:
+            return f"how far points lie from the law ({misfit:.2g}%), and nothing of seeds"
+        if misfit < ROUNDED:
+            return f"what other seeds change ({seeds:.2g}%; the law misses no cell by more)"
+        return f"what other seeds change ({seeds:.2g}%) and how far the law misses ({misfit:.2g}%)"
 
 
 def scatter(fit: Fit, points: Points) -> Scatter:

@@ -15,7 +15,7 @@ DELTA = (
 )
 STARTS = 16  # of the grid's best, from which a fit begins
 STEP = 1e-6  # of derivatives by differences: what is left out and what is rounded, both below 1e-9
-AT_ONCE = 400_000  # numbers that a step of fits side by side works on: more leave the cache
+AT_ONCE = 60_000  # numbers that a step of fits side by side works on: more leave the cache
 CHANGE = 1e-8  # of an objective, as a share of it: what ends a fit
 STEPS = 200  # what ends it too, in a valley that goes on and on
 

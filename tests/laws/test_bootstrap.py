@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from law_points import KNOWN, grid
 
-from gptexp.laws.bootstrap import LEVEL, draw_fits, scatter
+from gptexp.laws.bootstrap import LEVEL, Scatter, draw_fits, scatter
 from gptexp.laws.fit import fit_law, one_thread
 from gptexp.laws.forms import LAWS
 from gptexp.laws.judge import judge
@@ -59,18 +59,23 @@ def test_a_run_that_is_there_three_times_makes_no_interval_narrower():
     assert wide[1] == pytest.approx(wide[0], rel=0.35)
 
 
-def test_an_interval_says_what_it_holds():
-    said = [
-        judge(CHINCHILLA, grid("chinchilla", **options), draws=2, seed=0).scatter
-        for options in (
-            {"noise": 0.01},
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"noise": 0.01}, "how far points lie from the law (0.92%), and nothing of seeds"),
+        (
             {"noise": 0.0005, "misfit": 0.02, "seeds": 3},
-        )
-    ]
-    assert said[0].startswith("how far points lie from the law (")
-    assert said[0].endswith("; no cell has seeds)")
-    assert said[1].startswith("what other seeds change (0.045%)")
-    assert " and how far the law misses cells (" in said[1]
+            "what other seeds change (0.045%) and how far the law misses (2.4%)",
+        ),
+    ],
+)
+def test_an_interval_says_what_it_holds(options, said):
+    assert judge(CHINCHILLA, grid("chinchilla", **options), draws=2, seed=0).scatter == said
+
+
+def test_a_law_that_misses_no_cell_by_more_than_seeds_do_leaves_them_alone():
+    alone = Scatter(np.array([0, 0]), misfits=np.zeros(1), seeds=np.array([0.005, -0.005]))
+    assert str(alone) == "what other seeds change (0.5%; the law misses no cell by more)"
 
 
 def covered(grids: int, draws: int, **options: float) -> dict[str, float]:
