@@ -1,7 +1,6 @@
 """The recipes of docs/architecture.md for new variants, followed to the letter and trained with."""
 
 import ast
-import importlib
 import json
 import os
 import re
@@ -127,7 +126,6 @@ def test_a_recipe_followed_to_the_letter_trains_and_is_shown(heading, tmp_path, 
     settings = {"trainer.max_steps": "2", "trainer.eval_interval": "1", "trainer.log_interval": "1"}
     given = dict(word.split("=") for word in [*SMALL, f"data.path={text_file}", *overrides])
     words = [f"{key}={value}" for key, value in (given | settings).items()]
-    importlib.import_module("torch._dynamo")  # once, or the first optimizer of each child does
     code = forked(lambda: use(checkout, words, verbs))
     said = (tmp_path / "said.txt").read_text()
     assert code == 0, said

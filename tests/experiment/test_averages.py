@@ -35,9 +35,9 @@ def averaged(run: Path, curve: str) -> dict[int, float]:
     return {line["step"]: line[curve] for line in metrics(run) if curve in line}
 
 
-def test_the_run_is_bit_for_bit_what_it_is_without_them(small: Small, tmp_path: Path) -> None:
-    plain = run_experiment(small(), tmp_path).path
-    run = run_experiment(small(*BOTH), tmp_path).path
+def test_the_run_is_bit_for_bit_what_it_is_without_them(small: Small, once, tmp_path: Path) -> None:
+    plain = once(small(), tmp_path)
+    run = once(small(*BOTH), tmp_path)
     assert [without(line) for line in metrics(run)] == metrics(plain)
     for key in ("best", "final", "cliff", "sample", "stop_reason"):
         assert summary(run)[key] == summary(plain)[key]
@@ -66,8 +66,8 @@ def test_they_are_means_of_the_weights_after_each_step(small: Small, tmp_path: P
     torch.testing.assert_close(found, ema, rtol=1e-5, atol=1e-7)
 
 
-def test_each_evaluation_judges_them_beside_the_weights(small: Small, tmp_path: Path) -> None:
-    run = run_experiment(small(*BOTH), tmp_path).path
+def test_each_evaluation_judges_them_beside_the_weights(small: Small, once, tmp_path: Path) -> None:
+    run = once(small(*BOTH), tmp_path)
     ema, mean = (averaged(run, curve) for curve in CURVES)
     assert (list(ema), list(mean)) == ([4, 8, 12], [8, 12])
     told = summary(run)["averages"]
@@ -111,8 +111,8 @@ def test_each_is_used_where_its_own_loss_was_lowest(small: Small, tmp_path: Path
     assert read_record(run).damage == []
 
 
-def test_the_verbs_take_them_by_their_name(small: Small, tmp_path: Path) -> None:
-    run = run_experiment(small(*BOTH), tmp_path).path
+def test_the_verbs_take_them_by_their_name(small: Small, once, tmp_path: Path) -> None:
+    run = once(small(*BOTH), tmp_path)
     texts = {}
     for kind in ("raw", "ema", "mean"):
         words = ["sample", str(run), "--tokens", "200", "--weights", kind]
@@ -122,8 +122,8 @@ def test_the_verbs_take_them_by_their_name(small: Small, tmp_path: Path) -> None
     assert texts["ema"] == gptexp.load(run, weights="ema").sample(tokens=200)[0] + "\n"
 
 
-def test_what_a_run_does_not_have_is_refused(small: Small, tmp_path: Path) -> None:
-    run = run_experiment(small("optim.ema=0.9"), tmp_path).path
+def test_what_a_run_does_not_have_is_refused(small: Small, once, tmp_path: Path) -> None:
+    run = once(small("optim.ema=0.9"), tmp_path)
     line = refusal(lambda: gptexp.load(run, weights="mean"))
     assert line == (
         f"{run}/checkpoints: holds no mean of the weights. Fix: train with optim.average_last=0.2"
@@ -157,19 +157,19 @@ def test_the_last_lines_say_which_weights_are_better(small: Small, tmp_path, cap
     assert len(ema) == len(mean) == row.index(row.split()[4]) + 6, "below the losses of validation"
 
 
-def test_the_table_has_them_as_columns(small: Small, tmp_path: Path) -> None:
-    run = run_experiment(small(*BOTH), tmp_path).path
+def test_the_table_has_them_as_columns(small: Small, once, tmp_path: Path) -> None:
+    run = once(small(*BOTH), tmp_path)
     table = build_table([run])
     told = summary(run)["averages"]
     assert {"ema_loss", "mean_loss"} <= set(table.columns) - table.quiet
     assert table.rows[0]["ema_loss"] == told["ema"]["val_loss"]
-    plain = build_table([run_experiment(small(), tmp_path).path])
+    plain = build_table([once(small(), tmp_path)])
     assert {"ema_loss", "mean_loss"} <= plain.quiet
 
 
 @pytest.mark.parametrize("level", ["verify", "full"])
-def test_they_are_made_again(small: Small, tmp_path: Path, judge: Judge, level: str) -> None:
-    code, lines = judge(run_experiment(small(*BOTH), tmp_path).path, level)
+def test_they_are_made_again(small: Small, once, tmp_path: Path, judge: Judge, level: str) -> None:
+    code, lines = judge(once(small(*BOTH), tmp_path), level)
     assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
 
 
@@ -187,8 +187,8 @@ def test_a_branch_begins_those_that_its_base_does_not_have(small: Small, tmp_pat
     }
 
 
-def test_the_entry_of_a_checkpoint_tells_of_them(small: Small, tmp_path: Path) -> None:
-    run = run_experiment(small("optim.ema=0.9"), tmp_path).path
+def test_the_entry_of_a_checkpoint_tells_of_them(small: Small, once, tmp_path: Path) -> None:
+    run = once(small("optim.ema=0.9"), tmp_path)
     entry = read_entry(run / "checkpoints/best.json")
     assert entry.averages == {"ema": 12}
     assert left(run)[3] == {"step-12.pt", "step-12.json", "best.json"}

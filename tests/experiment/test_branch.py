@@ -40,9 +40,9 @@ FROM, TO = 10, 24  # steps of the base, whose end is off its intervals, and of t
 
 
 @pytest.fixture
-def base(small: Callable[..., Config], tmp_path: Path) -> Path:
+def base(small: Callable[..., Config], once: Callable[..., Path], tmp_path: Path) -> Path:
     """A run under a cosine that is done at step FROM."""
-    return run_experiment(small(f"trainer.max_steps={FROM}"), tmp_path / "outputs").path
+    return once(small(f"trainer.max_steps={FROM}"), tmp_path / "outputs")
 
 
 @pytest.fixture

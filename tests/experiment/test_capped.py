@@ -18,10 +18,10 @@ CAP = "trainer.eval_tokens=40"  # five windows of 8; validation has 26, and a sh
 
 
 @pytest.fixture
-def both(small, tmp_path):
+def both(small, once, tmp_path):
     """The directories of a run with exact evaluations, and of one with capped ones."""
-    exact = run_experiment(small("trainer.keep=all"), tmp_path / "exact").path
-    return exact, run_experiment(small("trainer.keep=all", CAP), tmp_path / "capped").path
+    exact = once(small("trainer.keep=all"), tmp_path / "exact")
+    return exact, once(small("trainer.keep=all", CAP), tmp_path / "capped")
 
 
 def losses(line):

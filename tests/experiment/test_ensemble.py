@@ -16,28 +16,13 @@ from gptexp.data.load import load_corpus
 from gptexp.errors import DataError
 from gptexp.experiment import ensemble as ensembles
 from gptexp.experiment.ensemble import ensemble
-from gptexp.experiment.run import run_experiment
 from gptexp.inference.load import load_run
-
-TRAINED = {}  # SMALL runs on texts of their own, by overrides
 
 
 @pytest.fixture
-def runs(small, tmp_path, tmp_path_factory, text_file):
-    """`runs("seed=1", ...)`: the directory of a SMALL run; copies of what is trained once."""
-
-    def call(*words):
-        if words not in TRAINED:
-            folder = tmp_path_factory.mktemp("runs")
-            text = shutil.copy(text_file, folder / "text.txt")
-            config = small(f"data.path={text}", "data.val_fraction=0.2", *words)
-            outcome = run_experiment(config, folder / "outputs")
-            assert outcome.state == "done", outcome.error
-            TRAINED[words] = outcome.path
-        path = TRAINED[words]
-        return shutil.copytree(path, tmp_path / "seeds" / path.name, dirs_exist_ok=True)
-
-    return call
+def runs(small, once, tmp_path):
+    """`runs("seed=1", ...)`: the directory of a SMALL run."""
+    return lambda *words: once(small("data.val_fraction=0.2", "name=seeds", *words), tmp_path)
 
 
 def text_of(run):

@@ -36,6 +36,18 @@ def constant(small: Callable[..., Config]) -> Callable[..., Config]:
 
 
 @pytest.fixture
+def short_run(constant, once, began, tmp_path: Path) -> Callable[..., Path]:
+    """`short_run(12)`: the directory of such a run that is done, which `began` does not count."""
+
+    def made(steps: int, *overrides: str, outputs: Path = tmp_path) -> Path:
+        path = once(constant(steps, *overrides), outputs)
+        began.clear()
+        return path
+
+    return made
+
+
+@pytest.fixture
 def began(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The step at which each training begins."""
     steps: list[int] = []
@@ -92,15 +104,17 @@ def test_an_extended_run_equals_the_longer_one_trained_at_once(
     assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
 
 
-def test_what_it_keeps_is_what_the_longer_run_keeps(constant, tmp_path: Path) -> None:
+def test_what_it_keeps_is_what_the_longer_run_keeps(constant, short_run, tmp_path: Path) -> None:
     straight = uninterrupted(constant(LONG), tmp_path / "straight")
     outputs = tmp_path / "outputs"
-    run_experiment(constant(10), outputs)
+    short_run(10, outputs=outputs)
     assert left_by(run_experiment(constant(LONG), outputs).path) == straight
 
 
-def test_made_again_in_full_it_is_identical(constant, tmp_path: Path, judge: Judge) -> None:
-    run_experiment(constant(10), tmp_path)
+def test_made_again_in_full_it_is_identical(
+    constant, short_run, tmp_path: Path, judge: Judge
+) -> None:
+    short_run(10)
     code, lines = judge(run_experiment(constant(LONG), tmp_path).path, "full")
     assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
 
@@ -136,23 +150,25 @@ def test_a_run_that_patience_stopped_is_not_extended(constant, tmp_path, began, 
     )
 
 
-def test_a_run_that_diverged_is_not_extended(constant, tmp_path, began, caplog) -> None:
+def test_a_run_that_diverged_is_not_extended(constant, short_run, tmp_path, began, caplog) -> None:
     caplog.set_level("INFO", "gptexp")
-    short = run_experiment(constant(12), tmp_path).path
+    short = short_run(12)
     (short / "summary.json").unlink()
     RunDirectory(short).set_status("diverged", "step 13: not finite")
     run_experiment(constant(LONG), tmp_path)
-    assert began == [0, 0]
+    assert began == [0]
     assert "is not extended: it diverged" in caplog.text
 
 
-def test_a_run_of_other_code_is_not_extended(constant, tmp_path, began, monkeypatch, caplog):
+def test_a_run_of_other_code_is_not_extended(
+    constant, short_run, tmp_path, began, monkeypatch, caplog
+):
     caplog.set_level("INFO", "gptexp")
-    run_experiment(constant(12), tmp_path)
+    short_run(12)
     sources = {**provenance.sources(), "models/gpt.py": "0" * 64}
     monkeypatch.setattr(provenance, "sources", lambda: sources)
     run_experiment(constant(LONG), tmp_path)
-    assert began == [0, 0]
+    assert began == [0]
     assert "is not extended: made by other code: models/gpt.py" in caplog.text
 
 
@@ -160,28 +176,28 @@ def test_a_run_of_other_code_is_not_extended(constant, tmp_path, began, monkeypa
     "override", ["schedule=cosine", "schedule=linear", "optim.lr=2e-3", "seed=1", "rerun=true"]
 )
 def test_what_is_no_longer_run_of_the_same_config_is_trained_anew(
-    constant, tmp_path, began, override
+    constant, short_run, tmp_path, began, override
 ) -> None:
-    run_experiment(constant(12), tmp_path)
+    short_run(12)
     run_experiment(constant(LONG, override), tmp_path)
-    assert began == [0, 0]
+    assert began == [0]
 
 
-def test_another_text_is_another_run(constant, tmp_path, text_file: Path, began) -> None:
-    run_experiment(constant(12), tmp_path)
+def test_another_text_is_another_run(constant, short_run, tmp_path, text_file: Path, began) -> None:
+    short_run(12)
     text_file.write_text(text_file.read_text()[:-1] + "b")
     run_experiment(constant(LONG), tmp_path)
-    assert began == [0, 0]
+    assert began == [0]
 
 
 @pytest.mark.parametrize("override", ["trainer.log_interval=2", "trainer.sample_tokens=9"])
 def test_what_was_logged_in_another_way_is_trained_anew(
-    constant, tmp_path, began, caplog, override
+    constant, short_run, tmp_path, began, caplog, override
 ) -> None:
     caplog.set_level("INFO", "gptexp")
-    run_experiment(constant(12), tmp_path)
+    short_run(12)
     run_experiment(constant(LONG, override), tmp_path)
-    assert began == [0, 0]
+    assert began == [0]
     assert f"is not extended: it has {override.partition('=')[0]}=" in caplog.text
 
 
@@ -212,20 +228,22 @@ def test_nor_with_one_that_was_looked_into_at_other_updates(
     assert f"its journals are not those of {key}={then}" in caplog.text
 
 
-def test_a_damaged_run_is_not_extended(constant, tmp_path, began) -> None:
-    short = run_experiment(constant(12), tmp_path).path
+def test_a_damaged_run_is_not_extended(constant, short_run, tmp_path, began) -> None:
+    short = short_run(12)
     data = bytearray((short / "checkpoints/step-12.pt").read_bytes())
     data[len(data) // 2] ^= 1
     (short / "checkpoints/step-12.pt").write_bytes(data)
     assert run_experiment(constant(LONG), tmp_path).state == "done"
-    assert began == [0, 0]
+    assert began == [0]
 
 
 @pytest.mark.parametrize("name", ["copy_file", "resealed"])
-def test_D3_a_kill_while_it_is_extended_leaves_nothing_half(constant, tmp_path, name) -> None:
+def test_D3_a_kill_while_it_is_extended_leaves_nothing_half(
+    constant, short_run, tmp_path, name
+) -> None:
     straight = uninterrupted(constant(LONG), tmp_path / "straight")
     outputs = tmp_path / "outputs"
-    short = run_experiment(constant(10), outputs).path
+    short = short_run(10, outputs=outputs)
 
     def work() -> int:
         before(beginning, name, die)
@@ -239,10 +257,12 @@ def test_D3_a_kill_while_it_is_extended_leaves_nothing_half(constant, tmp_path, 
     assert set(short.parent.iterdir()) == {short, extended}
 
 
-def test_a_kill_right_after_it_appeared_is_taken_up_by_the_same_command(constant, tmp_path):
+def test_a_kill_right_after_it_appeared_is_taken_up_by_the_same_command(
+    constant, short_run, tmp_path
+):
     straight = uninterrupted(constant(LONG), tmp_path / "straight")
     outputs = tmp_path / "outputs"
-    short = run_experiment(constant(10), outputs).path
+    short = short_run(10, outputs=outputs)
 
     def work() -> int:
         after(extend, "_go_on_from", die)
@@ -333,17 +353,19 @@ def test_a_warm_up_that_a_budget_shortened_is_no_beginning(small, tmp_path: Path
     assert began == [0, 0]
 
 
-def test_a_run_of_an_earlier_gptexp_is_extended(constant, tmp_path: Path, began) -> None:
-    run = run_experiment(constant(10), tmp_path).path
+def test_a_run_of_an_earlier_gptexp_is_extended(constant, short_run, tmp_path: Path, began) -> None:
+    run = short_run(10)
     manifest = json.loads((run / "manifest.json").read_text())
     del manifest["beginning_hash"]
     (run / "manifest.json").write_text(json.dumps(resealed(manifest, {}), indent=2) + "\n")
     run_experiment(constant(LONG), tmp_path)
-    assert began == [0, 10]
+    assert began == [10]
 
 
-def test_a_manifest_is_read_once_for_all_points_of_a_grid(constant, tmp_path, monkeypatch) -> None:
-    run_experiment(constant(10), tmp_path)
+def test_a_manifest_is_read_once_for_all_points_of_a_grid(
+    constant, short_run, tmp_path, monkeypatch
+) -> None:
+    short_run(10)
     read: list[Path] = []
     before(RunDirectory, "manifest", lambda self: read.append(self.path), monkeypatch)
     points = [constant(LONG, f"optim.lr={lr}") for lr in (1e-4, 2e-4, 3e-4)]

@@ -33,8 +33,8 @@ def refusal(config: Config, outputs: Path) -> list[str]:
 
 
 @pytest.fixture
-def trained(small: Small, tmp_path: Path) -> Path:
-    return run_experiment(small("trainer.max_steps=2"), tmp_path / "first").path
+def trained(small: Small, once: Callable[..., Path], tmp_path: Path) -> Path:
+    return once(small("trainer.max_steps=2"), tmp_path / "first")
 
 
 def test_init_from_starts_from_the_best_weights_of_a_run(small: Small, tmp_path: Path) -> None:
@@ -217,13 +217,15 @@ SHIFTED = str.maketrans("ehi", "hij")  # in the order of their code points, so t
 
 
 @pytest.fixture
-def alike(small: Small, tmp_path: Path, text_file: Path) -> tuple[Path, Path]:
+def alike(
+    small: Small, once: Callable[..., Path], tmp_path: Path, text_file: Path
+) -> tuple[Path, Path]:
     """Two runs of equal weights, in which some characters have other ids."""
     other = small("trainer.max_steps=4")
     other.data.path = str(text_file.with_name("shifted.txt"))
     Path(other.data.path).write_text(text_file.read_text().translate(SHIFTED))
-    one = run_experiment(small("trainer.max_steps=4"), tmp_path / "one").path
-    return one, run_experiment(other, tmp_path / "other").path
+    one = once(small("trainer.max_steps=4"), tmp_path / "one")
+    return one, once(other, tmp_path / "other")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ CHOICES = {  # of each example, the words that take it
     "my_gru": ["plugins=[my_gru]", "model=gru", "model.n_embd=8", "model.block_size=8"],
     "my_pairs": ["plugins=[my_pairs]", "tokenizer=pairs", AT_LEAST_20],
 }
+FOREIGN: list[Path] = []  # the one run of the fixture `foreign`
 TOUCH = "from pathlib import Path\nPath('it-ran').touch()\n"
 
 
@@ -182,6 +184,7 @@ def test_a_state_of_any_shape_and_counters_in_its_groups_are_resumed_bit_for_bit
     assert equal(weights(trained(given, "killed")), weights(whole))
 
 
+@pytest.mark.slow
 def test_a_run_of_own_code_made_again_is_equal_to_the_bit(words, gptexp):
     metric = "@gptexp.metric('my/one')\ndef one(run):\n    return 1\n"
     Path("my_lion.py").write_text(EXAMPLES["my_lion"] + metric)
@@ -319,12 +322,15 @@ def test_from_python_a_run_is_loaded_with_its_modules_and_trained_again(words):
 
 
 @pytest.fixture
-def foreign(words) -> Path:
-    """A run directory that names a module which is here and would run."""
-    run = trained(words("my_gru"))
-    forget()
+def foreign(words, tmp_path_factory) -> Path:
+    """A run directory that names a module which is here and would run: a copy of one."""
+    if not FOREIGN:
+        run = trained(words("my_gru"))
+        FOREIGN.append(shutil.copytree(run, tmp_path_factory.mktemp("foreign") / run.name))
+        shutil.rmtree("outputs")
+        forget()
     Path("my_gru.py").write_text(TOUCH)
-    return run
+    return shutil.copytree(FOREIGN[0], Path("outputs", "default", FOREIGN[0].name))
 
 
 VERBS = ["sample", "evaluate", "explain", "reproduce", "export --to tensorboard", "table"]

@@ -1,5 +1,6 @@
 """Runs that are killed, in forked children, or end before their time: for tests of resumes."""
 
+import importlib
 import json
 import os
 import signal
@@ -46,9 +47,20 @@ def finish(config: Config, outputs: Path) -> tuple[Any, ...]:
     return left(outcome.path)
 
 
+def fork() -> int:
+    """os.fork, once torch is whole."""
+    complete_torch()
+    return os.fork()
+
+
+def complete_torch() -> None:
+    """Import what torch leaves to the first optimizer: a second, which each child would take."""
+    importlib.import_module("torch._dynamo")
+
+
 def forked(work: Callable[[], int], seconds: int = 60) -> int:
     """Exit code of `work` in a child process; the number of a signal that killed it, negative."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = 99
         try:
@@ -61,7 +73,7 @@ def forked(work: Callable[[], int], seconds: int = 60) -> int:
 
 def killed_after(work: Callable[[], object], seconds: float) -> bool:
     """Whether `work`, in a child process, was still at it when it was killed after `seconds`."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             work()

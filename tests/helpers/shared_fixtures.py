@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import gc
 import logging
 import os
 
@@ -34,7 +35,7 @@ from wandb_runs import harmless
 
 from gptexp import assets
 from gptexp.cli.app import main
-from gptexp.config import Config, compose
+from gptexp.config import Config, compose, to_dict
 from gptexp.config.words import as_typed
 from gptexp.experiment.run import run_experiment
 from gptexp.runs import directory, provenance
@@ -42,9 +43,11 @@ from gptexp.runtime import rate
 from gptexp.runtime.device import Runtime
 from gptexp.training import compiling, throughput
 
+gc.set_threshold(100_000)  # whatever all imports left is looked through each time: a fifth of all
+
 ENVIRONMENT: dict[str, Any] = {}  # of provenance, found out once
 COMPOSED: dict[tuple[str, ...], Config] = {}  # by overrides
-FINISHED: list[Path] = []  # the one run of the fixture `finished`
+TRAINED: dict[tuple[str, bytes], Path] = {}  # the runs of `once`, by config and text
 CHOSEN: dict[tuple[str, ...], DictConfig] = {}  # by choices; composing takes a tenth of a second
 
 
@@ -224,20 +227,38 @@ def small(composed: Callable[..., Config], text_file: Path) -> Callable[..., Con
 
 
 @pytest.fixture
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Config, Path], Path]:
+    """`once(config, outputs)`: the directory of a run that is done: a copy of one trained once.
+
+    For what a test begins with, and not for the training that it is about.
+    """
+
+    def call(config: Config, outputs: Path) -> Path:
+        text = Path(str(config.data.path)).read_bytes()
+        values = to_dict(config)
+        del values["data"]["path"]
+        key = (str(values), text)
+        if key not in TRAINED:
+            folder = tmp_path_factory.mktemp("once")
+            own = copy.deepcopy(config)
+            own.data.path = str(folder / "text.txt")
+            Path(own.data.path).write_bytes(text)
+            outcome = run_experiment(own, folder / "outputs")
+            assert outcome.state == "done" and outcome.path is not None, outcome.error
+            TRAINED[key] = outcome.path
+        run = TRAINED[key]
+        path = outputs / run.parent.name / run.name
+        return Path(shutil.copytree(run, path, dirs_exist_ok=True))
+
+    return call
+
+
+@pytest.fixture
 def finished(
-    small: Callable[..., Config], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    small: Callable[..., Config], once: Callable[[Config, Path], Path], tmp_path: Path
 ) -> Path:
-    """The directory of a SMALL run that is done: a copy of one that is trained once."""
-    if not FINISHED:
-        folder = tmp_path_factory.mktemp("finished")
-        write_words(folder / "text.txt")
-        config = small()
-        config.data.path = str(folder / "text.txt")
-        outcome = run_experiment(config, folder / "outputs")
-        assert outcome.path is not None
-        FINISHED.append(outcome.path)
-    [run] = FINISHED
-    return Path(shutil.copytree(run, tmp_path / "outputs" / run.parent.name / run.name))
+    """The directory of a SMALL run that is done."""
+    return once(small(), tmp_path / "outputs")
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from interruptions import (
     check_pointers,
     die,
     finish,
+    fork,
     forked,
     kill_before_step,
     killed,
@@ -172,7 +173,7 @@ def test_D8_the_second_process_in_a_directory_names_the_first(
             os.write(tell, b"x")
             os.read(go, 1)
 
-    first = os.fork()
+    first = fork()
     if first == 0:
         code = 99
         try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from interruptions import check_pointers, left, only_run, uninterrupted
+from interruptions import check_pointers, fork, left, only_run, uninterrupted
 
 from gptexp.experiment.run import run_experiment
 from gptexp.runs.entries import LAST, read_entry
@@ -39,7 +39,7 @@ def trains_on(outputs: Path, before: dict[Path, int]) -> bool:
 def killed_in_training(work: Callable[[], object], outputs: Path, rng: random.Random) -> bool:
     """Kill `work`, in a child process, soon after a new line; False where it ended before."""
     before = journals(outputs)
-    child = os.fork()
+    child = fork()
     if child == 0:
         code = 99
         try:

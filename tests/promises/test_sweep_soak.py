@@ -1,4 +1,7 @@
-"""D4, G3: sweeps in processes of their own, killed again and again while their points train."""
+"""D4, G3: sweeps in process groups of their own, killed again and again while their points train.
+
+Those that are killed are forked from this process, which has imported torch already.
+"""
 
 import os
 import random
@@ -9,12 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from interruptions import check_pointers, left
+from interruptions import check_pointers, complete_torch, left
 from small_runs import ROOT
-from sweep_runs import small_grid, states, table
+from sweep_runs import run_py, small_grid, states, table
 
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import LAST, read_entry
@@ -37,19 +42,17 @@ class Sweep:
     folder: Path
     words: list[str]
 
+    def typed(self) -> None:
+        """The command, for a child process."""
+        os.setsid()
+        sys.exit(run_py(self.words, self.folder, self.folder / "shown"))
+
     @contextmanager
-    def started(self) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self) -> Iterator[BaseProcess]:
         """The command in a process group of its own, which is gone at the end."""
-        with (self.folder / "shown").open("wb") as shown:
-            process = subprocess.Popen(
-                [sys.executable, str(ROOT / "run.py"), *self.words],
-                cwd=self.folder,
-                env=os.environ | {"PYTHONPATH": str(ROOT)},
-                stdin=subprocess.DEVNULL,
-                stdout=shown,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        complete_torch()
+        process = get_context("fork").Process(target=self.typed)
+        process.start()
         try:
             yield process
         finally:
@@ -60,9 +63,18 @@ class Sweep:
         return (self.folder / "shown").read_text()
 
     def done(self) -> list[str]:
-        """The rows of its table, when nothing stops it."""
-        with self.started() as process:
-            assert process.wait(SECONDS) == 0, self.shown()
+        """The rows of its table, when nothing stops it: as a person types it."""
+        with (self.folder / "shown").open("wb") as shown:
+            process = subprocess.run(
+                [sys.executable, str(ROOT / "run.py"), *self.words],
+                cwd=self.folder,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=shown,
+                stderr=subprocess.STDOUT,
+                timeout=SECONDS,
+            )
+        assert process.returncode == 0, self.shown()
         return table(self.shown())
 
     def runs(self) -> list[Path]:
@@ -86,13 +98,13 @@ class Sweep:
         """Kill it some seconds after that many new lines; False where it has ended before."""
         before, deadline = self.trained(), time.monotonic() + SECONDS
         with self.started() as process:
-            while self.lines_since(before) < lines and process.poll() is None:
+            while self.lines_since(before) < lines and process.is_alive():
                 assert time.monotonic() < deadline, self.shown()
-                time.sleep(0.001)
+                time.sleep(0.005)
             time.sleep(seconds)
             kill_group(process)
-        assert process.returncode in (0, -signal.SIGKILL), self.shown()
-        return process.returncode != 0
+        assert process.exitcode in (0, -signal.SIGKILL), self.shown()
+        return process.exitcode != 0
 
 
 @dataclass
@@ -119,12 +131,14 @@ class Witness:
         self.done |= {run: files(run) for run in runs if run not in unfinished}
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: BaseProcess) -> None:
     """Kill the process with all that it has started; nothing to one that has ended."""
-    if process.poll() is None:  # else its number may be that of another by now
-        with suppress(PermissionError):  # says macOS where it ends in between
+    if process.is_alive():  # else its number may be that of another by now
+        # The group is not there yet, or, as macOS says it, no longer.
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
 
 
 def last_saved(run: Path) -> int:
@@ -162,7 +176,7 @@ def check_equal(one: Sweep, other: Sweep) -> None:
     assert [left(run) for run in one.runs()] == [left(run) for run in other.runs()]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_D4_G3_kills_of_sweeps_in_training_change_no_bit_of_their_points(text_file, tmp_path):
     moments, kills, seed = random.Random(0), 0, 0
     print("moments of random.Random(0)")

@@ -302,7 +302,7 @@ VERBS = [
     ["sample", "RUN", "--tokens", "4"],
     ["evaluate", "RUN"],
     ["reproduce", "RUN"],
-    ["reproduce", "RUN", "--level", "full"],
+    pytest.param(["reproduce", "RUN", "--level", "full"], marks=pytest.mark.slow),
     ["export", "RUN", "--to", "tensorboard"],
     ["explain", "RUN"],
     ["report", "RUN"],
