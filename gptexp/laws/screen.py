@@ -90,13 +90,14 @@ def known(
     best: Sequence[LawOfOptima | NoLaw] = (),
     lacking: Mapping[str, str] = MappingProxyType({}),
 ) -> list[str]:
-    """What a reader must know before the parameters."""
+    """What a reader must know before the parameters, which are those of the first law."""
     lines = [*observed.notes, *left_out(observed.rejected)]
-    for one in judged:
+    for place, one in enumerate(judged):
         name = one.fit.law.name
         if why := why_not(one, observed.points):
             lines.append(f"{name} does not hold: {why}")
-        if unknown := [f"{key} ({reason})" for key, reason in one.unidentified.items()]:
+        reasons = one.unidentified.items()
+        if unknown := [key if place else f"{key} ({reason})" for key, reason in reasons]:
             lines.append(f"{name} does not identify {', '.join(unknown)}")
     for reason, names in gathered(lacking, lambda name: lacking[name]).items():
         lines.append(f"not fitted: {', '.join(names)}: {reason}")

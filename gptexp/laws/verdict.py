@@ -1,5 +1,7 @@
 """Whether a law holds: it may fit what it has seen and yet foretell nothing."""
 
+import math
+
 import numpy as np
 
 from gptexp.laws.held_out import HeldOut
@@ -10,6 +12,7 @@ from gptexp.laws.power_law import LawOfOptima
 TIMES = 3  # the error in sample, before a held-out error is too much
 ENOUGH = 0.01  # a held-out error that is no fault, however well the law fits what it has seen
 ENOUGH_OF_OPTIMA = 0.25  # the same of a best size or learning rate: by that, the loss hardly moves
+TOO_MUCH = 0.05  # a held-out error that is one, however badly the law fits what it has seen
 LEAST_R2 = 0.5
 
 
@@ -18,9 +21,9 @@ def why_not(judged: JudgedLaw, points: Points) -> str:
 
     It does not where it explains less than LEAST_R2 of the variance, where nothing could be held
     out, or where its median error on what was held out is more than ENOUGH and more than TIMES the
-    one on what it was fitted to.
+    one on what it was fitted to, or more than TOO_MUCH.
     """
-    return _why_not(judged.r2, judged.held_out, in_sample(judged, points), ENOUGH)
+    return _why_not(judged.r2, judged.held_out, in_sample(judged, points), ENOUGH, TOO_MUCH)
 
 
 def why_no_optimum(law: LawOfOptima) -> str:
@@ -29,13 +32,19 @@ def why_no_optimum(law: LawOfOptima) -> str:
     return _why_not(fit.r2, law.held_out, fit.in_sample, ENOUGH_OF_OPTIMA)
 
 
-def _why_not(r2: float, held_out: dict[str, HeldOut], inside: float, enough: float) -> str:
+def _why_not(
+    r2: float,
+    held_out: dict[str, HeldOut],
+    inside: float,
+    enough: float,
+    too_much: float = math.inf,
+) -> str:
     if not r2 >= LEAST_R2:
         return f"it explains {share(max(0.0, r2), 0)} of the variance"
     if not held_out:
         return "untested: there are too few sizes to leave the largest out and fit the rest"
     side, worst = max(held_out.items(), key=lambda item: item[1].error)
-    if worst.error > max(enough, TIMES * inside):
+    if worst.error > min(too_much, max(enough, TIMES * inside)):
         return (
             f"it misses the largest {side}, fitted without them, by {share(worst.error)}, and "
             f"what it was fitted to by {share(inside)}"
