@@ -99,12 +99,13 @@ def add(file: Path, line: Line) -> None:
 
     Other processes may add theirs. A torn last line goes.
     """
+    raw = msgspec.json.encode(line) + b"\n"
     with storage_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with open_to_append(file) as out:
             fcntl.flock(out, fcntl.LOCK_EX)
             _cut_torn(out)
-            out.write(msgspec.json.encode(line) + b"\n")
+            out.write(raw)
             out.flush()
             os.fsync(out.fileno())
 

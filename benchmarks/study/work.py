@@ -157,7 +157,7 @@ def machine(directory: RunDirectory) -> Machine:
         cpu=where.get("cpu", cpu()),
         device=where.get("device", "cpu"),
         threads=where.get("threads", torch.get_num_threads()),
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         python=platform.python_version(),
         commit=found.get("commit", ""),
         dirty=bool(found.get("changed")),
