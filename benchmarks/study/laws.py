@@ -36,8 +36,7 @@ def points_of(lines: Sequence[Line]) -> Points:
             _, tokens, loss, _ = min(line.curve, key=lambda row: abs(row[1] - share * line.tokens))  # type: ignore[operator]
             if loss is not None:
                 rows.append((line.params, tokens, loss, line.unique))
-    n, tokens, loss, unique = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    return Points.of(n, tokens, loss, unique)
+    return Points.of(*np.array(rows, dtype=np.float64).T)
 
 
 def fitted(lines: Sequence[Line]) -> list[JudgedLaw]:

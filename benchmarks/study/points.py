@@ -10,8 +10,8 @@ from benchmarks.study.certify import Rates, certified
 from benchmarks.study.lines import Line
 from gptexp.config import Config, grid
 from gptexp.errors import ConfigError, Problem
-from gptexp.experiment.identity import identify
-from gptexp.runs.directory import OUTPUTS
+from gptexp.experiment.identity import Identity, identify
+from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.sweep.points import labels, points_of
 
 RATES = {"flagship": "flagship_rates"}  # the sweep that finds a study's learning rates
@@ -30,8 +30,17 @@ class StudyPoint:
     waits: bool = False  # until that is known
 
     @cached_property
+    def identity(self) -> Identity:
+        return identify(self.config, OUTPUTS)
+
+    @property
     def hash(self) -> str:
-        return identify(self.config, OUTPUTS).hash
+        """Of the config: what its line is found by."""
+        return self.identity.hash
+
+    @property
+    def directory(self) -> RunDirectory:
+        return self.identity.directory
 
 
 def study_of(words: Sequence[str]) -> str:

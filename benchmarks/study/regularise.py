@@ -78,7 +78,7 @@ def section(lines: Sequence[Line], points: int) -> Section:
                 continue
             rows.append((size, contrast.words, told(best, sign=True), as_share(height)))
             drawn[f"{contrast.words}, {size}"] = best
-        averaged = statistic(by_seed(mine, lambda a: a.average.loss - a.best.loss))  # type: ignore[union-attr, operator]
+        averaged = statistic(by_seed(mine, lambda a: a.average.loss - a.best.loss))
         heights = statistic(by_seed(mine, height_of_average))
         words = "the average against the weights"
         rows.append((size, words, told(averaged, sign=True), as_share(heights)))

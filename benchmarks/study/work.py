@@ -21,8 +21,7 @@ from gptexp import console
 from gptexp.analysis.cliff import curve_points
 from gptexp.config import Config, flat, from_overrides, to_dict
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_SIGNAL
-from gptexp.experiment.identity import identify
-from gptexp.runs.directory import OUTPUTS, RunDirectory, code_digest
+from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.journal import evaluations, lowest
 from gptexp.runs.provenance import cpu, git
 from gptexp.runs.state import Outcome, RunState
@@ -63,13 +62,13 @@ def train(study: Study, file: Path, minutes: float | None = None) -> int:
 def next_point(study: Study, file: Path, tried: set[str]) -> tuple[StudyPoint, int, int] | None:
     """The first point without a line, its place among all, and how many these are.
 
-    Lines are read anew: other processes add theirs.
+    Lines are read anew: other processes add theirs, and what they train is left to them.
     """
     known = lines.read(file)
     over = {line.hash for line in known if line.state not in RETRIED} | tried
     points = study.resolved(known)
     for place, point in enumerate(points, start=1):
-        if not point.waits and point.hash not in over:
+        if not point.waits and point.hash not in over and not point.directory.held():
             return point, place, len(points)
     return None
 
@@ -95,7 +94,7 @@ def stopped_after(minutes: float | None) -> Iterator[Callable[[], bool]]:
 
 def trained(point: StudyPoint, place: int, count: int) -> tuple[Outcome, Line | None]:
     """Train a point, or take what stands; its line, where it is over."""
-    directory = identify(point.config, OUTPUTS).directory
+    directory = point.directory
     is_new, before = not directory.path.exists(), time.process_time()
     lead = replace(lead_of(place, count, point.label, len(point.label)), first=place == 1)
     outcome = train_point(point.config, point.overrides, lead)
