@@ -163,6 +163,9 @@ def test_the_flagship_waits_for_its_rates_and_takes_them_between_the_ends_in_log
     assert middle.config.optim.lr == pytest.approx(1e-2 * 0.1**0.4979, rel=1e-2)
     assert middle.config.optim.weight_decay == 0.1
     assert low.hash in {one.hash for one in certified}  # whose line is that of both
+    shared = page.asked_for(study.resolved(certified), certified)
+    assert [one.stage for one in shared].count("flagship_rates") == len(study.rates)
+    assert [one.label for one in shared if one.stage == "flagship"] == [low.label, high.label]
     found = best([one for one in certified if one.config["data.fraction"] == 1.0])
     assert found is not None and found.edges == ("learning rate at the edge of its grid",)
 
