@@ -1,0 +1,97 @@
+"""The laws of the flagship: fitted to its lines, and what they say of a model of 10.8M."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.study.lines import Line
+from benchmarks.study.tables import table
+from gptexp.laws.forms import LAWS
+from gptexp.laws.judge import JudgedLaw, judge_laws
+from gptexp.laws.points import Array, Points
+
+SHARES = (0.125, 0.25, 0.5, 1.0)  # of a run whose evaluations are points of the laws
+LEAST_CELLS = 20  # sizes by texts, from which laws are fitted
+LEVEL = 90  # percent of the draws that an interval holds
+
+CLAIM_SIZE, CLAIM_TEXT, CLAIM_BATCH = 10_770_816, 1_003_854, 16_384  # model=medium
+CLAIM_STEPS = np.unique(np.geomspace(20, 5000, 400).round())
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """Where a law has the least loss of model=medium, with its interval."""
+
+    step: tuple[float, float, float]  # low, value, high
+    loss: tuple[float, float, float]
+    end: float  # loss at step 5,000
+
+
+def points_of(lines: Sequence[Line]) -> Points:
+    """Evaluations at SHARES of each run: under a constant rate each is the end of a shorter one."""
+    rows = []
+    for line in lines:
+        for share in SHARES if line.done and line.tokens else ():
+            _, tokens, loss, _ = min(line.curve, key=lambda row: abs(row[1] - share * line.tokens))  # type: ignore[operator]
+            if loss is not None:
+                rows.append((line.params, tokens, loss, line.unique))
+    return Points.of(*np.array(rows, dtype=np.float64).T)
+
+
+def fitted(lines: Sequence[Line]) -> list[JudgedLaw]:
+    """All laws by held-out error; none of too few cells."""
+    cells = {(line.params, line.unique) for line in lines if line.done}
+    return judge_laws(list(LAWS.values()), points_of(lines)) if len(cells) >= LEAST_CELLS else []
+
+
+def compared(judged: Sequence[JudgedLaw]) -> list[str]:
+    """The laws side by side."""
+    rows = [
+        (
+            f"`{one.fit.law.name}`",
+            *(
+                f"{one.held_out[side].error:.1%}" if side in one.held_out else ""
+                for side in ("models", "data")
+            ),
+            f"{one.r2:.4f}",
+            ", ".join(parameter(one, name) for name in one.fit.values),
+        )
+        for one in judged
+    ]
+    head = ("law", "held-out error, models", "held-out error, data", "R2", "parameters")
+    return [
+        row.replace("---: |", "--- |") if number == 1 else row
+        for number, row in enumerate(table(head, rows))
+    ]
+
+
+def parameter(one: JudgedLaw, name: str) -> str:
+    """A parameter with its interval, or that the points do not tell it."""
+    value, between = one.fit.values[name], one.intervals[name]
+    unknown = ", not identified" if name in one.unidentified else ""
+    return f"{name} {value:.3g} ({between.low:.3g} to {between.high:.3g}{unknown})"
+
+
+def foretold(one: JudgedLaw) -> Foretold:
+    """The step with the least loss, and that loss, of model=medium by a law."""
+    points = Points.of(
+        np.full(len(CLAIM_STEPS), CLAIM_SIZE),
+        CLAIM_STEPS * CLAIM_BATCH,
+        np.ones(len(CLAIM_STEPS)),
+        np.full(len(CLAIM_STEPS), CLAIM_TEXT),
+    )
+    curve = one.fit.loss(points)
+    drawn = np.exp(one.fit.law.log_loss(one.draws, points))
+    lowest = drawn.argmin(axis=1)
+    return Foretold(
+        _with_interval(CLAIM_STEPS[curve.argmin()], CLAIM_STEPS[lowest]),
+        _with_interval(curve.min(), drawn.min(axis=1)),
+        float(curve[-1]),
+    )
+
+
+def _with_interval(value: float, draws: Array) -> tuple[float, float, float]:
+    tail = (100 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(value), float(high)

@@ -1,0 +1,112 @@
+"""What a study trains: the points of its sweeps, each with the hash that its line is found by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks import ROOT
+from benchmarks.study.certify import Rates, certified
+from benchmarks.study.lines import Line
+from gptexp.config import Config, grid
+from gptexp.errors import ConfigError, Problem
+from gptexp.experiment.identity import Identity, identify
+from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.sweep.points import labels, points_of
+
+RATES = {"flagship": "flagship_rates"}  # the sweep that finds a study's learning rates
+STUDIES = ("modernise", "regularise", "flagship")
+
+
+@dataclass(frozen=True)
+class StudyPoint:
+    """One run of a study."""
+
+    stage: str  # the sweep
+    label: str
+    overrides: list[str]
+    config: Config
+    marks: dict[str, str]  # where its learning rate came from
+    waits: bool = False  # until that is known
+
+    @cached_property
+    def identity(self) -> Identity:
+        return identify(self.config, OUTPUTS)
+
+    @property
+    def hash(self) -> str:
+        """Of the config: what its line is found by."""
+        return self.identity.hash
+
+    @property
+    def directory(self) -> RunDirectory:
+        return self.identity.directory
+
+
+def study_of(words: Sequence[str]) -> str:
+    """The study that a command names; raises ConfigError."""
+    names = [word.partition("=")[2] for word in words if word.startswith("sweeps=")]
+    if len(names) != 1 or names[0] not in STUDIES:
+        fix = " or ".join(f"sweeps={name}" for name in STUDIES)
+        raise ConfigError(Problem("sweeps", "not the name of one study", fix))
+    return names[0]
+
+
+def results(study: str) -> Path:
+    """Where the lines of a study are kept."""
+    return ROOT / "results" / f"{study}.jsonl"
+
+
+class Study:
+    """The points of a study, composed once."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.name = study_of(words)
+        others = [word for word in words if not word.startswith("sweeps=")]
+        self.points = _composed(self.name, others)
+        self.rates = _composed(RATES[self.name], others) if self.name in RATES else []
+
+    def resolved(self, lines: Sequence[Line]) -> list[StudyPoint]:
+        """All points in order, with the learning rates that these lines certify."""
+        if not self.rates:
+            return self.points
+        known = certified([line for line in lines if line.stage == RATES[self.name]], self._grid)
+        points = [*self.rates, *(_with_rates(point, known) for point in self.points)]
+        return sorted(points, key=lambda p: (p.config.model.n_embd, p.stage == self.name))  # type: ignore[attr-defined]
+
+    @cached_property
+    def _grid(self) -> dict[tuple[int, float], set[str]]:
+        """The hashes of the points that certify a width and a fraction."""
+        found: dict[tuple[int, float], set[str]] = {}
+        for point in self.rates:
+            key = (point.config.model.n_embd, point.config.data.fraction)  # type: ignore[attr-defined]
+            found.setdefault(key, set()).add(point.hash)
+        return found
+
+
+def _composed(sweep: str, others: list[str]) -> list[StudyPoint]:
+    points = points_of(grid.of_command([f"sweeps={sweep}", *others]))
+    for point in points:
+        if isinstance(point.config, ConfigError):
+            raise point.config
+    return [
+        StudyPoint(sweep, label, point.overrides, point.config, {})  # type: ignore[arg-type]
+        for point, label in zip(points, labels(points), strict=True)
+    ]
+
+
+def _with_rates(point: StudyPoint, known: dict[int, Rates]) -> StudyPoint:
+    """The point with its certified learning rate and weight decay, or waiting for these."""
+    rates = known.get(point.config.model.n_embd)  # type: ignore[attr-defined]
+    if rates is None:
+        return replace(point, waits=True)
+    lr, decay, mark = rates.at(point.config.data.fraction)
+    optim = replace(point.config.optim, lr=lr, weight_decay=decay)
+    given = [f"optim.lr={lr:g}", f"optim.weight_decay={decay:g}"]
+    return StudyPoint(
+        point.stage,
+        f"{point.label} lr={lr:g} wd={decay:g}",
+        [*point.overrides, *given],
+        replace(point.config, optim=optim),
+        {"rates": mark},
+    )

@@ -1,0 +1,143 @@
+"""What weight decay, dropout, an average and the order of windows do to the cliff."""
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.study.certify import DECAY, FRACTION, value_of
+from benchmarks.study.lines import Line
+from benchmarks.study.modernise import seed_of
+from benchmarks.study.tables import Section, counted, forest, table, told
+from gptexp.analysis.groups import Statistic, gathered, statistic
+from gptexp.report import style
+
+DROPOUT, SAMPLING = "model.dropout", "data.sampling"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a run regularises by."""
+
+    decay: float
+    dropout: float
+    epochs: bool  # windows by epochs
+
+    @classmethod
+    def of(cls, line: Line) -> "Cell":
+        dropout = float(line.config.get(DROPOUT, 0.0))
+        return cls(value_of(line, DECAY), dropout, line.config.get(SAMPLING) == "epoch")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two values of a factor, and by whichever else runs are paired."""
+
+    words: str
+    apart: Callable[[Cell], tuple[bool, bool]]  # whether a cell has the first, or the second value
+    rest: Callable[[Cell], Hashable]  # all but that factor
+
+
+def decays(value: float, against: float) -> Contrast:
+    return Contrast(
+        f"weight decay {value:g} against {against:g}",
+        lambda cell: (cell.decay == against, cell.decay == value),
+        lambda cell: (cell.dropout, cell.epochs),
+    )
+
+
+def dropouts(value: float) -> Contrast:
+    return Contrast(
+        f"dropout {value:g} against none",
+        lambda cell: (cell.dropout == 0, cell.dropout == value),
+        lambda cell: (cell.decay, cell.epochs),
+    )
+
+
+CONTRASTS = (
+    *(decays(value, 0.01) for value in (0.1, 1.0, 3.0)),
+    decays(1.0, 0.1),
+    *(dropouts(value) for value in (0.1, 0.3)),
+    Contrast(
+        "windows by epochs against at random",
+        lambda cell: (not cell.epochs, cell.epochs),
+        lambda cell: (cell.decay, cell.dropout),
+    ),
+)
+
+
+def section(lines: Sequence[Line], points: int) -> Section:
+    """The section of the page."""
+    text = [counted(lines, points), ""]
+    texts = gathered([line for line in lines if line.done], lambda line: value_of(line, FRACTION))
+    rows, drawn = [], {}
+    for _, mine in sorted(texts.items()):
+        size = f"{mine[0].unique:,.0f}"
+        for contrast in CONTRASTS:
+            best, height = effects(contrast, mine)
+            if best is None:
+                continue
+            rows.append((size, contrast.words, told(best, sign=True), as_share(height)))
+            drawn[f"{contrast.words}, {size}"] = best
+        averaged = statistic(by_seed(mine, lambda a: a.average.loss - a.best.loss))
+        heights = statistic(by_seed(mine, height_of_average))
+        words = "the average against the weights"
+        rows.append((size, words, told(averaged, sign=True), as_share(heights)))
+    if not rows:
+        return Section(text)
+    head = ("characters", "", "best loss, difference", "height of the cliff, change")
+    text += table(head, rows, words=2)
+    text += [
+        "",
+        "Differences are taken between runs that share all else, averaged within a seed, and the "
+        "intervals are over the three seeds. The height is what the last loss is above the best.",
+    ]
+    if not drawn:
+        return Section(text)
+    figure, axes = style.canvas((8.0, 0.6 + 0.28 * len(drawn)))
+    forest(axes, list(drawn), list(drawn.values()), "difference of the best loss, nats")
+    alt = f"{len(drawn)} differences of the best loss with 95% intervals"
+    text += ["", f"![{alt}](../results/study_regularise.png)"]
+    return Section(text, {"study_regularise.png": figure})
+
+
+def effects(contrast: Contrast, lines: Sequence[Line]) -> tuple[Statistic | None, Statistic | None]:
+    """What the second value does beside the first: to the best loss, and to the log height."""
+    sides: tuple[dict[Hashable, Line], dict[Hashable, Line]] = ({}, {})
+    for line in lines:
+        cell = Cell.of(line)
+        for side, belongs in zip(sides, contrast.apart(cell), strict=True):
+            if belongs:
+                side[seed_of(line), contrast.rest(cell)] = line
+    pairs = [(sides[0][key], sides[1][key]) for key in sides[0].keys() & sides[1].keys()]
+    best = by_seed(pairs, lambda a, b: b.best.loss - a.best.loss)
+    height = by_seed(pairs, lambda a, b: log_height(b) - log_height(a))
+    return statistic(best), statistic(height)
+
+
+def by_seed(items: Sequence[object], value: Callable[..., float]) -> list[float]:
+    """The mean of a value over the items of each seed: lines, or pairs of them."""
+    pairs = [item if isinstance(item, tuple) else (item,) for item in items]
+    found = gathered(pairs, lambda pair: seed_of(pair[0]))
+    means = (statistic(value(*pair) for pair in mine) for mine in found.values())
+    return [mean.mean for mean in means if mean is not None]
+
+
+def log_height(line: Line) -> float:
+    """The logarithm of the height of the cliff, of one of a thousandth of a nat at least."""
+    return math.log(max(line.cliff.height if line.cliff else 0.0, 1e-3))
+
+
+def height_of_average(line: Line) -> float:
+    """The log height of the average's cliff over that of the weights."""
+    curve = [loss for loss in line.average_curve if loss is not None]
+    return math.log(max(curve[-1] - min(curve), 1e-3)) - log_height(line) if curve else 0.0
+
+
+def as_share(mean: Statistic | None) -> str:
+    """A mean difference of logarithms as a change in percent, with its interval."""
+    if mean is None:
+        return ""
+    if mean.ci95 is None:
+        return f"{100 * math.expm1(mean.mean):+.0f}%"
+    low, high = (100 * math.expm1(mean.mean + sign * mean.ci95) for sign in (-1, 1))
+    return f"{100 * math.expm1(mean.mean):+.0f}% ({low:+.0f}% to {high:+.0f}%)"
