@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import cache
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -99,7 +99,22 @@ def _objects(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
         raise ConfigError(
             Problem("config", "the schema is missing", "keep '/schema/config@_global_'")
         )
+    ConfigError.raise_for(_mistyped_lists(config))
     return config
+
+
+def _mistyped_lists(config: Config) -> Iterator[Problem]:
+    """What an interpolation put in the place of a list, or of an item: OmegaConf does not look."""
+    for owner in ("", *SECTIONS):
+        section = getattr(config, owner) if owner else config
+        for name, kind in get_type_hints(type(section)).items():
+            if get_origin(kind) is not list or not hasattr(section, name):
+                continue
+            key = f"{owner}.{name}" if owner else name
+            items, (wanted,) = getattr(section, name), get_args(kind)
+            if not isinstance(items, list) or any(type(item) is not wanted for item in items):
+                what = f"{shortened(repr(items), 40)} is no list of {wanted.__name__}"
+                yield Problem(key, what, f"'{key}=[]', or values of that type between the brackets")
 
 
 def from_overrides(overrides: list[str]) -> Config:

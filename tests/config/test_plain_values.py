@@ -109,3 +109,10 @@ def test_from_yaml_is_the_inverse_of_to_yaml_and_refuses_the_rest(small):
     assert from_yaml(to_yaml(small())) == small()
     with pytest.raises(ConfigError, match=r"model\.n_embdd: no such key"):
         from_yaml(to_yaml(small()).replace("n_embd:", "n_embdd:"))
+
+
+@pytest.mark.parametrize("key", ["model.window", "plugins", "logger.tags"])
+@pytest.mark.parametrize("value", ["${seed}", "${oc.deprecated:seed}", "[${trainer.max_epochs}]"])
+def test_A_an_interpolation_puts_nothing_else_in_the_place_of_a_list(key, value):
+    with pytest.raises(ConfigError, match=f"{key}: .*is no list of .*Fix: '{key}="):
+        from_overrides([f"{key}={value}"])
