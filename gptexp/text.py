@@ -11,6 +11,8 @@ UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
+MOST_NAMES = 40  # that a line offers
+
 
 def printable(text: str) -> str:
     """The text with what commands a terminal, or hides, spelled out: an escape as `\\x1b`.
@@ -58,7 +60,7 @@ def unknown_name(option: str, name: str, known: Sequence[str]) -> Problem:
     leaves = {key.rpartition(".")[2]: key for key in known}
     leaf = nearest(name.rpartition(".")[2], leaves, cutoff=0.5)
     near = nearest(name, known) or (leaf and leaves[leaf])
-    fix = f"did you mean {near}?" if near else f"use one of {', '.join(known)}"
+    fix = f"did you mean {near}?" if near else f"use one of {listed(known, most=MOST_NAMES)}"
     return Problem(option, f"{name or 'an empty word'} is not known", fix)
 
 

@@ -64,7 +64,7 @@ def fit(
         ),
     ] = None,
     draws: Annotated[
-        int, typer.Option(help="Fits to data drawn anew, for intervals.", min=20)
+        int, typer.Option(help="Fits to data drawn anew, for intervals.", min=20, max=10_000)
     ] = 200,
     seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0,
     params: Annotated[
@@ -98,6 +98,11 @@ def fit(
         observed = _table(paths[0], columns, unit)
         target = to or Path(f"{paths[0].stem}.fit")
     else:
+        ConfigError.raise_for(
+            Problem(path, "a table among several paths", f"fit it by itself: gptexp fit {path}")
+            for path in paths
+            if path.is_file()
+        )
         columns = {"--n": n, "--d": d, "--unique": unique}
         columns |= {"--flops": flops, "--lr": lr, "--batch": batch}
         _refuse(columns, "names a column of a table, and runs say it themselves")
@@ -131,8 +136,8 @@ def _fit(
 
     laws = [LAWS[name] for name in names if name in LAWS]
     if len(observed.points) < 2 and (laws or not names or observed.trials is None):
-        why = "; ".join(left_out(observed.rejected)) or "it has no rows"
-        what = f"{len(observed.points)} points of a law: {why}"
+        why = "".join(f"; {line}" for line in left_out(observed.rejected))
+        what = f"{plural(len(observed.points), 'point')} of a law, and 2 are the least{why}"
         raise ConfigError(Problem(of, what, "add runs of other sizes, or see docs/laws.md"))
     with storage_errors(target):
         target.mkdir(parents=True, exist_ok=True)

@@ -126,13 +126,15 @@ def _candidate(run: Run, label: str, how: Convention, told_in: str) -> Candidate
     at = summary["best"] if how.best else summary["final"]
     if at is None or loss is None or loss <= 0:
         return "no finite validation loss"
-    if min(at["tokens"], summary["tokens"]) < 1:
+    tokens = at["tokens"]
+    unique = round(tokens / max(1.0, at["epochs"]))
+    if min(tokens, summary["tokens"], unique) < 1:
         return "no tokens seen"
+    if summary["flops"] <= 0:
+        return "no FLOPs counted"
     n = summary["params"]["non_embedding" if how.non_embedding else "total"]
     if n <= 0:
         return "no parameters to count"
-    tokens = at["tokens"]
-    unique = round(tokens / max(1.0, at["epochs"]))
     flops = summary["flops"] * tokens / summary["tokens"]
     at_end = not how.best and not summary["stop_reason"].startswith(EARLY)
     return Candidate(run, label, n, tokens, unique, at_end, loss, flops)

@@ -20,6 +20,8 @@ from gptexp.text import plural, shortened, unknown_name
 
 MOST_BYTES = 2**26
 
+LEAST, MOST = 1e-39, 1e39  # of a cell, as in files of runs: see runs.schema.Number
+
 MOST_ROWS = 20_000  # that a law is fitted to in minutes
 
 
@@ -43,7 +45,7 @@ class Columns:
 
 
 def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
-    """The rows of a table as points, but for those with a cell that a logarithm cannot take.
+    """The rows of a table as points, but for those with a cell beyond LEAST and MOST.
 
     Of rows with several learning rates, the best are points: see trials.best_rows.
 
@@ -65,10 +67,11 @@ def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
             raise DataError(Problem(path, what, 'put "quotes" around cells with separators'))
         values = {name: _number(path, line, name, cells[at]) for name, at in places.items()}
         wrong = [
-            f"{name}={cells[places[name]]}" for name, v in values.items() if not 0 < v < math.inf
+            f"{name}={cells[places[name]]}" for name, v in values.items() if not LEAST <= v <= MOST
         ]
         if wrong:
-            rejected.append(Rejected(label, f"not above 0 and finite: {', '.join(wrong)}"))
+            reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {', '.join(wrong)}"
+            rejected.append(Rejected(label, reason))
             continue
         kept.append([values[name] for name in options.values()])
         labels.append(label)
@@ -124,12 +127,17 @@ def _text(path: Path) -> str:
         raise DataError(Problem(path, "not a regular file", fix)) from error
     except OSError as error:
         raise DataError(Problem(path, f"{error.strerror}", readable(error, fix))) from error
+    if (at := raw.find(b"\0")) >= 0:  # as in UTF-16
+        raise _not_text(path, raw, at)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        what = f"line {line} is no UTF-8 text"
-        raise DataError(Problem(path, what, "save it as CSV in UTF-8")) from error
+        raise _not_text(path, raw, error.start) from error
+
+
+def _not_text(path: Path, raw: bytes, at: int) -> DataError:
+    line = raw.count(b"\n", 0, at) + 1
+    return DataError(Problem(path, f"line {line} is no UTF-8 text", "save it as CSV in UTF-8"))
 
 
 def _places(header: list[str], columns: Columns) -> dict[str, int]:

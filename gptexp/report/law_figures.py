@@ -63,8 +63,9 @@ def draw_law(seen: Observations, judged: Sequence[JudgedLaw], folder: Path) -> l
     Those of an earlier fit are replaced.
     """
     for name, form in product(NAMES, FORMS):
-        with storage_errors(folder):
-            (folder / f"law_{name}.{form}").unlink(missing_ok=True)
+        stale = folder / f"law_{name}.{form}"
+        with storage_errors(stale):
+            stale.unlink(missing_ok=True)
     written = []
     for name, picture in pictures(seen, judged).items():
         for form in FORMS:

@@ -107,9 +107,14 @@ def _changed(base: Config, like: Neighbour, seed: int) -> Config:
 def _seed(like: Neighbour, measured: Sequence[Run], runs: Sequence[Run]) -> int:
     """The lowest of the sweep; for a point that was measured, the next one."""
     if like.is_new:
-        return min(run.config["seed"] for run in measured)
+        return min(_seeds(measured))
     same = like.base.identity()
-    return 1 + max(run.config["seed"] for run in runs if run.identity() == same)
+    return 1 + max(_seeds([run for run in runs if run.identity() == same]))
+
+
+def _seeds(runs: Sequence[Run]) -> list[int]:
+    """The seeds of runs, and 0 in place of what a file has that is none."""
+    return [run.seed if isinstance(run.seed, int) else 0 for run in runs]
 
 
 def _composed(words: list[str]) -> Config:

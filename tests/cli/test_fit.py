@@ -69,9 +69,14 @@ def test_a_table_is_fitted_into_a_folder_of_its_name_and_again_alike(gptexp, tab
         (("scaling", "--unit", "bytes"), "--unit: bytes is not known"),
         (("scaling", "--params", "some"), "--params: some is not known"),
         (("scaling", "scaling"), "--to: where to, of several folders?"),
-        (("scaling", "runs.csv"), "runs.csv: not a folder"),
+        (("scaling", "runs.csv"), "runs.csv: a table among several paths"),
+        (("scaling", "--draws", "100000"), "gptexp fit: Invalid value for '--draws'"),
+        (("scaling",), "scaling: 1 point of a law, and 2 are the least. Fix"),
         (("nowhere",), "nowhere: which column is --n, --d, --loss of a table?"),
-        (("scaling", "--where", "dropout=0.5"), "scaling: 0 points of a law"),
+        (
+            ("scaling", "--where", "dropout=0.5"),
+            "scaling: 0 points of a law, and 2 are",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(gptexp, table, tmp_path, words, said):
@@ -89,7 +94,7 @@ def test_a_folder_without_a_point_says_why(gptexp, tmp_path):
         write_point(tmp_path / "scaling", seed=seed, state="failed", reason="no memory")
     result = gptexp("fit", "scaling")
     assert result.code == 2
-    assert "0 points of a law: left out, failed (3): s0, s1, s2" in result.err
+    assert "0 points of a law, and 2 are the least; left out, failed (3): s0, s1, s2" in result.err
 
 
 def test_a_damaged_run_is_left_out_and_told_at_the_end(gptexp, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Which runs are points of a law, and why the others are none."""
 
+import json
+
 import pytest
 from law_runs import write_point
 from small_runs import refusal
@@ -87,6 +89,9 @@ def test_runs_that_are_not_done_or_have_no_loss_are_left_out_with_what_became_of
     write_point(tmp_path, seed=2, state="failed", reason="out of memory")
     write_point(tmp_path, seed=3, loss=None)
     write_point(tmp_path, seed=4, tokens=0, trainer__max_steps=1000)
+    write_point(tmp_path, seed=6, unique=1e-30)
+    free = write_point(tmp_path, seed=7) / "summary.json"
+    free.write_text(json.dumps(json.loads(free.read_text()) | {"flops": 0}))
     (write_point(tmp_path, seed=5) / "summary.json").write_text("{")
     observed = admitted()
     assert len(observed.points) == 1
@@ -96,6 +101,8 @@ def test_runs_that_are_not_done_or_have_no_loss_are_left_out_with_what_became_of
         "s3: no finite validation loss",
         "s4: no tokens seen",
         "s5: damaged: summary.json: damaged: Input data was truncated",
+        "s6: no tokens seen",
+        "s7: no FLOPs counted",
     ]
 
 

@@ -9,6 +9,9 @@ from small_runs import only, refusal
 
 from gptexp.errors import DataError
 from gptexp.laws import table
+from gptexp.laws.forms import LAWS
+from gptexp.laws.isoflop import isoflop
+from gptexp.laws.judge import judge_laws
 from gptexp.laws.table import Columns, read_table
 
 PLAIN = Columns("n", "d", "loss")
@@ -57,13 +60,14 @@ def test_marks_quotes_line_ends_and_separators_of_other_programs_are_known(read,
 
 
 def test_rows_that_no_law_can_have_are_rejected_and_listed(read):
-    observed = read("n,d,loss\n1,2,nan\n1,,3\n0,1,1\n-1,2,inf\n1,2,3\n")
-    assert observed.labels == ["line 6"]
+    observed = read("n,d,loss\n1,2,nan\n1,,3\n0,1,1\n-1,2,inf\n1e-300,2,1e40\n1,2,3\n")
+    assert observed.labels == ["line 7"]
     assert [(one.label, one.reason) for one in observed.rejected] == [
-        ("line 2", "not above 0 and finite: loss=nan"),
-        ("line 3", "not above 0 and finite: d="),
-        ("line 4", "not above 0 and finite: n=0"),
-        ("line 5", "not above 0 and finite: n=-1, loss=inf"),
+        ("line 2", "no number above 0 (1e-39 to 1e+39): loss=nan"),
+        ("line 3", "no number above 0 (1e-39 to 1e+39): d="),
+        ("line 4", "no number above 0 (1e-39 to 1e+39): n=0"),
+        ("line 5", "no number above 0 (1e-39 to 1e+39): n=-1, loss=inf"),
+        ("line 6", "no number above 0 (1e-39 to 1e+39): n=1e-300, loss=1e40"),
     ]
 
 
@@ -78,6 +82,9 @@ def test_rows_that_no_law_can_have_are_rejected_and_listed(read):
         ("n,d,los\n1,2,3\n", "--loss: loss is not known. Fix: did you mean los?"),
         ("n,n,d,loss\n1,1,2,3\n", "--n: 2 columns are called n"),
         (b"n,d,loss\n1,2,\xff\n", "line 2 is no UTF-8 text"),
+        (b"n,d,loss\n1,2,3\0\n", "line 2 is no UTF-8 text"),
+        ("n,d,loss\n1,2,3\n".encode("utf-16-le"), "line 1 is no UTF-8 text"),
+        (",".join(["n", "d", *map(str, range(99))]), "35, 36, 37 and 61 more"),
         ('n,d,loss\n1,2,"3\n', "line 2 is no CSV: unexpected end of data"),
     ],
 )
@@ -117,3 +124,13 @@ def test_whatever_a_table_holds_it_is_points_or_one_line(tmp_path_factory, body)
     else:
         assert (observed.points.loss > 0).all()
         assert len(observed.labels) == len(observed.points)
+
+
+def test_numbers_as_far_apart_as_may_be_are_fitted_without_a_warning(read, recwarn):
+    ends = ("1e-39", "2.5", "1e39")
+    rows = [f"{n},{d},{loss}" for n in ends for d in ends for loss in ends]
+    points = read("n,d,loss\n" + "\n".join(rows) + "\n").points
+    [judged] = judge_laws([LAWS["chinchilla"]], points, draws=20)
+    assert judged.r2 <= 1
+    assert isoflop(points)
+    assert not recwarn.list

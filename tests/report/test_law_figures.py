@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from judged_laws import observed, once, repeated
 
+from gptexp.errors import StorageError
 from gptexp.laws.points import Points
 from gptexp.report import law_charts, law_figures, law_views, style
 
@@ -115,6 +116,12 @@ def test_figures_are_saved_beside_the_fit_and_those_of_an_earlier_one_go(tmp_pat
     assert [path.name for path in written] == ["law_residuals.png", "law_residuals.svg"]
     assert {path.name for path in tmp_path.iterdir()} == {"mine.png", *(p.name for p in written)}
     assert written[0].read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_in_the_place_of_a_figure_is_named(tmp_path):
+    (tmp_path / "law_curves.png").mkdir()
+    with pytest.raises(StorageError, match="law_curves.png: "):
+        law_figures.draw_law(observed(once()[0]), [], tmp_path)
 
 
 def test_a_picture_alone_says_first_what_its_caption_does():

@@ -111,6 +111,15 @@ def composed(width: int, steps: int) -> Config:
     return from_overrides([*COMMON, f"model.n_embd={width}", f"trainer.max_steps={steps}"])
 
 
+def test_a_seed_that_is_none_in_a_file_is_passed_over(swept):
+    file = min(swept.rglob("summary.json"))
+    config = json.loads(file.read_text())["config"]
+    change(file, config=config | {"seed": "x"})
+    text, _ = plan_suggestions(swept, num=1)
+    [words] = commands(text)
+    assert "seed=0" in words or "seed=1" in words
+
+
 def test_with_a_target_the_interval_there_is_what_narrows(swept):
     target = target_of("N=1e7, t=1e8")
     text, _ = plan_suggestions(swept, target=target, num=2)
