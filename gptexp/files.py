@@ -192,6 +192,20 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(refusal(error, path)) from error
 
 
+def output_folder(path: Path, is_chosen: bool = False) -> Path:
+    """The folder that results go to, made where it is not there; raises StorageError.
+
+    A link in its place is refused unless the user has named it: what lies among runs may be
+    anybody's, and what is written would go elsewhere.
+    """
+    if path.is_symlink() and not is_chosen:
+        what = f"a link to {path.readlink()}, and what is written here would go there"
+        raise StorageError(Problem(path, what, "remove it, or name a folder with --to"))
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def refusal(error: OSError, path: Path) -> Problem:
     """Why the system did not write at `path`."""
     made = path / "_" if isinstance(error, FileExistsError) else path  # a folder was to be

@@ -8,15 +8,16 @@ import numpy as np
 from benchmarks.study.lines import Line
 from benchmarks.study.tables import table
 from gptexp.laws.forms import LAWS
+from gptexp.laws.frontier import cliff
 from gptexp.laws.judge import JudgedLaw, judge_laws
-from gptexp.laws.points import Array, Points
+from gptexp.laws.points import Points
+from gptexp.report.law_views import band
 
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of a run whose evaluations are points of the laws
 LEAST_CELLS = 20  # sizes by texts, from which laws are fitted
-LEVEL = 90  # percent of the draws that an interval holds
 
 CLAIM_SIZE, CLAIM_TEXT, CLAIM_BATCH = 10_770_816, 1_003_854, 16_384  # model=medium
-CLAIM_STEPS = np.unique(np.geomspace(20, 5000, 400).round())
+CLAIM_STEPS = 5000  # where its run ends: a step that is no later is foretold
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,11 @@ def parameter(one: JudgedLaw, name: str) -> str:
 
 def foretold(one: JudgedLaw) -> Foretold:
     """The step with the least loss, and that loss, of model=medium by a law."""
-    points = Points.of(
-        np.full(len(CLAIM_STEPS), CLAIM_SIZE),
-        CLAIM_STEPS * CLAIM_BATCH,
-        np.ones(len(CLAIM_STEPS)),
-        np.full(len(CLAIM_STEPS), CLAIM_TEXT),
-    )
-    curve = one.fit.loss(points)
-    drawn = np.exp(one.fit.law.log_loss(one.draws, points))
-    lowest = drawn.argmin(axis=1)
-    return Foretold(
-        _with_interval(CLAIM_STEPS[curve.argmin()], CLAIM_STEPS[lowest]),
-        _with_interval(curve.min(), drawn.min(axis=1)),
-        float(curve[-1]),
-    )
-
-
-def _with_interval(value: float, draws: Array) -> tuple[float, float, float]:
-    tail = (100 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return float(low), float(value), float(high)
+    size, text = np.array([float(CLAIM_SIZE)]), np.array([float(CLAIM_TEXT)])
+    best = cliff(one, size, text)
+    ends = np.concatenate([best.low, best.value, best.high]) / CLAIM_BATCH
+    low, step, high = np.minimum(ends, CLAIM_STEPS).tolist()
+    seen = CLAIM_BATCH * np.array([step, CLAIM_STEPS])
+    points = Points.of(size.repeat(2), seen, np.ones(2), text.repeat(2))
+    (loss, end), (least, most) = one.fit.loss(points), (side[0] for side in band(one, points))
+    return Foretold((low, step, high), (float(least), float(loss), float(most)), float(end))

@@ -9,7 +9,7 @@ import typer
 from gptexp.cli.paths import home
 from gptexp.console import show
 from gptexp.errors import ConfigError, DamagedError, Problem
-from gptexp.files import storage_errors
+from gptexp.files import output_folder
 from gptexp.text import plural, unknown_name
 
 if TYPE_CHECKING:
@@ -91,11 +91,11 @@ def fit(
     runs: list[Run] = []
     damaged: list[Problem] = []
     if len(paths) == 1 and not paths[0].is_dir():
-        table_alone = {"--params": params, "--where": where, "--keep-edges": keep_edges}
+        table_alone = {"--params": params, "--where": where}
         _refuse(table_alone, f"says how runs are read, and {paths[0]} is a table")
         columns = {"n": n, "tokens": d, "loss": loss, "unique": unique}
         columns |= {"flops": flops, "lr": lr, "batch": batch}
-        observed = _table(paths[0], columns, unit)
+        observed = _table(paths[0], columns, unit, keep_edges)
         target = to or Path(f"{paths[0].stem}.fit")
     else:
         ConfigError.raise_for(
@@ -109,7 +109,7 @@ def fit(
         _check("--loss", loss, LOSSES)
         observed, runs, damaged = _runs(paths, where or [], params, loss, unit, keep_edges)
         target = to or _beside(paths)
-    judged, drawn = _fit(observed, names, target, str(paths[0]), draws, seed)
+    judged, drawn = _fit(observed, names, target, to is not None, str(paths[0]), draws, seed)
     if judged and len(paths) == 1:
         from gptexp.report.law_board import publish
 
@@ -121,11 +121,15 @@ def _fit(
     observed: "Observations",
     names: Sequence[str],
     target: Path,
+    is_chosen: bool,
     of: str,
     draws: int,
     seed: int,
 ) -> tuple[list["JudgedLaw"], list[Path]]:
-    """The laws, and the pictures of the best, beside fit.json in the folder `target`."""
+    """The laws, and the pictures of the best, beside fit.json in the folder `target`.
+
+    `is_chosen` says that the user named the folder. Raises ConfigError where no law can be fitted.
+    """
     from gptexp.laws.forms import LAWS, suited
     from gptexp.laws.judge import judge_laws, lacking
     from gptexp.laws.optima import laws_of_optima
@@ -139,21 +143,26 @@ def _fit(
         why = "".join(f"; {line}" for line in left_out(observed.rejected))
         what = f"{plural(len(observed.points), 'point')} of a law, and 2 are the least{why}"
         raise ConfigError(Problem(of, what, "add runs of other sizes, or see docs/laws.md"))
-    with storage_errors(target):
-        target.mkdir(parents=True, exist_ok=True)
     laws = laws if names else suited(observed.points)
     judged = judge_laws(laws, observed.points, draws, seed)
     best = laws_of_optima(observed, names or None, seed)
     fitted = [one for one in best if isinstance(one, LawOfOptima)]
+    missing = lacking(laws, observed.points)
+    show(told(observed, judged, of, best, missing))
+    if not judged and not fitted:
+        fix = "add runs as the lines above ask, or name another --law"
+        raise ConfigError(Problem(of, "no law can be fitted", fix))
+    output_folder(target, is_chosen)
     written = write_result(target, observed, judged, draws, seed, fitted)
-    show(told(observed, judged, of, best, lacking(laws, observed.points)))
     drawn = draw_law(observed, judged, target)
     beside = f", and beside it {plural(len(drawn) // 2, 'figure')}" if drawn else ""
     show(f"\nwrote {written}{beside}")
     return judged, drawn
 
 
-def _table(path: Path, given: dict[str, str | None], unit: str | None) -> "Observations":
+def _table(
+    path: Path, given: dict[str, str | None], unit: str | None, keep_edges: bool
+) -> "Observations":
     from gptexp.analysis.units import BITS, NATS
     from gptexp.laws.table import Columns, read_table
 
@@ -166,7 +175,7 @@ def _table(path: Path, given: dict[str, str | None], unit: str | None) -> "Obser
         what = "goes with the best learning rate, and --lr names no column of it"
         raise ConfigError(Problem("--batch", what, "add --lr COLUMN"))
     named = {name: column for name, column in given.items() if column is not None}
-    return read_table(path, Columns(**named), BITS if unit == "bits" else NATS)
+    return read_table(path, Columns(**named), BITS if unit == "bits" else NATS, keep_edges)
 
 
 def _runs(

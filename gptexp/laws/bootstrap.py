@@ -10,6 +10,7 @@ from gptexp.laws.points import Array, Points
 
 DRAWS = 200
 LEVEL = 0.9  # share of the draws that an interval holds
+ENDS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))  # of an interval, as percentiles of the draws
 ROUNDED = 1e-9  # a percentage that is none
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gptexp.laws.bootstrap import LEVEL
+from gptexp.laws.bootstrap import ENDS
 from gptexp.laws.judge import JudgedLaw
 from gptexp.laws.points import Array, Mask, Points
 
@@ -31,7 +31,7 @@ def six_n(n: Array) -> Array:
 
 @dataclass(frozen=True)
 class Band:
-    """Numbers by the fitted law, each with where it lies with the probability LEVEL: [place]."""
+    """Numbers by the fitted law [place], each with an interval: see bootstrap.LEVEL."""
 
     value: Array
     low: Array
@@ -171,6 +171,5 @@ def _frontier(
 
 def _band(numbers: Array) -> Band:
     """The first of numbers [law, place], and an interval of the others; some may be infinite."""
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(numbers[1:], [tail, 100 - tail], axis=0, method="nearest")
+    low, high = np.percentile(numbers[1:], ENDS, axis=0, method="nearest")
     return Band(numbers[0], low, high)

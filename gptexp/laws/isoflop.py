@@ -9,7 +9,7 @@ import numpy as np
 
 from gptexp.laws.law import coefficient
 from gptexp.laws.observed import Rejected
-from gptexp.laws.points import Array, Points
+from gptexp.laws.points import Array, Points, geometric_mean
 from gptexp.laws.power_law import (
     DRAWS,
     LawOfOptima,
@@ -49,7 +49,7 @@ def isoflop(
         if found is None:
             alone += len(here)
         elif isinstance(found, str):
-            rejected.append(Rejected(f"{_middle(cost[here]):.3g} FLOPs", found))
+            rejected.append(Rejected(f"{geometric_mean(cost[here]):.3g} FLOPs", found))
         else:
             optima.append(found)
     if alone:
@@ -87,9 +87,4 @@ def _best_size(points: Points, cost: Array) -> Optimum | str | None:
     # Tokens go with parameters as the budget has it, whatever a FLOP of this model is.
     log_tokens = np.polyfit(points.log_n - found.place, points.log_tokens, 1)[1]
     n, tokens = float(np.exp(found.place)), float(np.exp(log_tokens))
-    return {"flops": _middle(cost), "n": n, "tokens": tokens, "loss": found.loss}
-
-
-def _middle(values: Array) -> float:
-    """Their geometric mean."""
-    return float(np.exp(np.log(values).mean()))
+    return {"flops": geometric_mean(cost), "n": n, "tokens": tokens, "loss": found.loss}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gptexp.laws.bootstrap import DRAWS, LEVEL, draw_fits, scatter
+from gptexp.laws.bootstrap import DRAWS, ENDS, draw_fits, scatter
 from gptexp.laws.fit import Fit, fit_law, one_thread
 from gptexp.laws.held_out import HeldOut, hold_out, sides
 from gptexp.laws.identified import unidentified
@@ -15,7 +15,7 @@ from gptexp.laws.points import Array, Points
 
 @dataclass(frozen=True)
 class Interval:
-    """Between what values a parameter lies, with the probability LEVEL."""
+    """Between what values a parameter lies, with the probability bootstrap.LEVEL."""
 
     low: float
     high: float
@@ -62,8 +62,7 @@ def judge(law: Law, points: Points, draws: int, seed: int) -> JudgedLaw:
     """One law, fitted and judged."""
     fit = fit_law(law, points)
     drawn = draw_fits(fit, points, draws, seed)
-    tail = 100 * (1 - LEVEL) / 2
-    edges = np.percentile(drawn, [tail, 100 - tail], axis=0, method="weibull").T
+    edges = np.percentile(drawn, ENDS, axis=0, method="weibull").T
     tried = {name: hold_out(law, points, largest) for name, largest in sides(points).items()}
     return JudgedLaw(
         fit,

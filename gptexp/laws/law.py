@@ -62,7 +62,7 @@ def exponent(name: str, grid: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1
 
 
 class Law(ABC):
-    """A formula of the loss in nats per token.
+    """A formula of the loss, in the unit of the points that it is fitted to.
 
     Coordinates [..., parameter] are what is fitted: see Parameter.
     """

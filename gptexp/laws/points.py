@@ -1,7 +1,7 @@
 """What a law is fitted to: trained models by size, tokens and loss."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ class Points:
     n: Array  # parameters
     tokens: Array  # seen in training, each as often as it was
     unique: Array  # tokens of the training text, at most `tokens`
-    loss: Array  # nats per token
+    loss: Array  # nats per token, or bits per byte of all
     cell: NDArray[np.intp]
 
     @classmethod
@@ -63,10 +63,6 @@ class Points:
             loss=self.loss[rows],
             cell=self.cell[rows],
         )
-
-    def with_loss(self, loss: Array) -> "Points":
-        """The same rows with other losses."""
-        return replace(self, loss=loss)
 
     @cached_property
     def log_n(self) -> Array:
@@ -108,6 +104,11 @@ class Points:
         """How many values a column has, zeros left out."""
         values = getattr(self, column)
         return len(np.unique(values[values > 0]))
+
+
+def geometric_mean(values: Array) -> float:
+    """The mean of positive numbers by their logarithms; of equal ones their own value."""
+    return float(values[0] if np.ptp(values) == 0 else np.exp(np.log(values).mean()))
 
 
 def _not_positive(columns: Mapping[str, Array]) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gptexp.laws.bootstrap import LEVEL
+from gptexp.laws.bootstrap import ENDS
 from gptexp.laws.held_out import HeldOut
 from gptexp.laws.judge import Interval
 from gptexp.laws.law import Parameter
@@ -61,9 +61,8 @@ class PowerLaw:
 
     @property
     def intervals(self) -> dict[str, Interval]:
-        """Between what values each parameter lies, with the probability LEVEL."""
-        tail = 100 * (1 - LEVEL) / 2
-        low, high = np.percentile(self.draws, [tail, 100 - tail], axis=0)
+        """Between what values each parameter lies, with the probability bootstrap.LEVEL."""
+        low, high = np.percentile(self.draws, ENDS, axis=0)
         found = zip(self.parameters, low, high, strict=True)
         return {p.name: Interval(float(p.value(a)), float(p.value(b))) for p, a, b in found}
 
@@ -94,7 +93,7 @@ class LawOfOptima:
 
     @property
     def intervals(self) -> dict[str, Interval]:
-        """Between what values each parameter lies, with the probability LEVEL."""
+        """Between what values each parameter lies, with the probability bootstrap.LEVEL."""
         return {name: one for fit in self.fits for name, one in fit.intervals.items()}
 
 

@@ -1,4 +1,4 @@
-"""fit.json: what laws were fitted to, and what came out; written whole, and read back checked."""
+"""fit.json: what laws were fitted to, and what came out; written whole."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from gptexp.laws.judge import Interval, JudgedLaw
 from gptexp.laws.observed import Observations, Rejected
 from gptexp.laws.power_law import LawOfOptima
 from gptexp.laws.verdict import in_sample, why_no_optimum, why_not
-from gptexp.runs.schema import Number, read_json
+from gptexp.runs.schema import Number
 
 NAME = "fit.json"
 
@@ -113,11 +113,6 @@ def write_result(
     }
     write_json(folder / NAME, value)
     return folder / NAME
-
-
-def read_result(path: Path) -> FitResult | None:
-    """What a fit.json holds; None where there is none; raises DamagedError."""
-    return read_json(path, FitResult, "make it anew with gptexp fit")
 
 
 def _rows(observed: Observations) -> list[Row]:

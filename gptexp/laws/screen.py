@@ -99,6 +99,8 @@ def known(
         reasons = one.unidentified.items()
         if unknown := [key if place else f"{key} ({reason})" for key, reason in reasons]:
             lines.append(f"{name} does not identify {', '.join(unknown)}")
+    for side, reason in judged[0].not_held_out.items() if judged else ():
+        lines.append(f"{judged[0].fit.law.name} is not tried on the largest {side}: {reason}")
     for reason, names in gathered(lacking, lambda name: lacking[name]).items():
         lines.append(f"not fitted: {', '.join(names)}: {reason}")
     return lines + _known_of_best(best)
@@ -124,12 +126,18 @@ def _tables(observed: Observations, judged: Sequence[JudgedLaw]) -> list[list[st
     law = judged[0].fit.law
     head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
     laws = [*_paragraph(ERRORS), *text_lines(compared(observed, judged))]
-    return [laws, [*head, *text_lines(parameters(judged[0]))]]
+    tail = _paragraph(held(judged[0]))
+    return [laws, [*head, *text_lines(parameters(judged[0])), *tail]]
 
 
 def parameters(judged: JudgedLaw) -> Cells:
     """The parameters of a law with their intervals."""
     return _intervals(judged.fit.values, judged.intervals, judged.unidentified)
+
+
+def held(judged: JudgedLaw) -> str:
+    """What the intervals of a law hold, in a line."""
+    return f"intervals hold {judged.scatter}"
 
 
 def _of_best(law: LawOfOptima) -> list[str]:

@@ -44,7 +44,9 @@ class Columns:
         return {option: name for option, name in given.items() if name is not None}
 
 
-def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
+def read_table(
+    path: Path, columns: Columns, unit: str = NATS, keep_edges: bool = False
+) -> Observations:
     """The rows of a table as points, but for those with a cell beyond LEAST and MOST.
 
     Of rows with several learning rates, the best are points: see trials.best_rows.
@@ -91,7 +93,8 @@ def read_table(path: Path, columns: Columns, unit: str = NATS) -> Observations:
     )
     if columns.lr is None:
         return everything
-    return best_rows(everything, Trials(everything.points, of["--lr"], of.get("--batch")))
+    trials = Trials(everything.points, of["--lr"], of.get("--batch"))
+    return best_rows(everything, trials, keep_edges)
 
 
 def _in_words(columns: Columns) -> str:

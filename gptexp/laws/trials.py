@@ -46,7 +46,7 @@ def beside(trials: Trials, values: Array | None) -> Labels:
     return np.unique(np.stack(labels), axis=1, return_inverse=True)[1].reshape(-1)
 
 
-def best_rows(observed: Observations, trials: Trials) -> Observations:
+def best_rows(observed: Observations, trials: Trials, keep_edges: bool = False) -> Observations:
     """The best rows of each cell of a table, by the rules of tuning.tuned for the learning rate."""
     rate = nearly_one(trials.lr)
     kinds = beside(replace(trials, setting=rate), trials.batch)
@@ -59,13 +59,14 @@ def best_rows(observed: Observations, trials: Trials) -> Observations:
         worse = f"not the best of its point: {words} reaches {loss:.4f}"
         rejected += [Rejected(observed.labels[i], worse) for i in np.setdiff1d(rows, best)]
         tried = np.unique(rate[rows])
-        if len(tried) > 1 and rate[best[0]] in (tried[0], tried[-1]):
+        is_edge = rate[best[0]] in (tried[0], tried[-1])
+        if is_edge and len(tried) > 1 and not keep_edges:
             end = "lowest" if rate[best[0]] == tried[0] else "highest"
             reason = f"at the edge of what was tried: {words} is the {end}"
             rejected += [Rejected(observed.labels[i], reason) for i in best]
             continue
         kept += best.tolist()
-        untried += [words] if len(tried) == 1 else []
+        untried += [words] if is_edge else []
     chosen = np.array(sorted(kept), dtype=np.intp)
     return replace(
         observed,

@@ -12,6 +12,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 
 from gptexp.analysis.records import Run
 from gptexp.config import LoggerConfig
+from gptexp.files import output_folder
 from gptexp.laws import screen
 from gptexp.laws.judge import JudgedLaw
 from gptexp.laws.observed import Observations
@@ -57,8 +58,7 @@ def publish(
     path = folder.resolve() / NAME
     for name, show in wanted.items():
         try:
-            path.mkdir(exist_ok=True)
-            show(path, board(seen, judged, drawn))
+            show(output_folder(path), board(seen, judged, drawn))
         except Exception as error:
             log.warning("%s has no law of %s: %s", name, folder, str(error).partition("\n")[0])
 

@@ -79,8 +79,9 @@ def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
     if not judged:
         return LawSection([f"{NO_POINTS}no formula could be fitted."], known)
     law = judged[0].fit.law
+    conventions = f"{seen.convention}, in {seen.unit}; {screen.held(judged[0])}."
     return LawSection(
-        lead=[f"{screen.counted(seen)}.", f"{seen.convention}, in {seen.unit}."],
+        lead=[f"{screen.counted(seen)}.", conventions],
         known=known,
         errors=screen.ERRORS,
         compared=screen.compared(seen, judged),

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gptexp.laws.bootstrap import LEVEL
+from gptexp.laws.bootstrap import ENDS
 from gptexp.laws.judge import JudgedLaw
-from gptexp.laws.points import Array, Points
+from gptexp.laws.points import Array, Points, geometric_mean
 from gptexp.text import short
 
 UNIQUE, TOKENS = "unique", "tokens"  # columns of points
@@ -110,10 +110,9 @@ def has_cliff(judged: JudgedLaw, points: Points) -> bool:
 
 
 def band(judged: JudgedLaw, points: Points) -> tuple[Array, Array]:
-    """Between what losses [row] the law's own lies, with the probability LEVEL, by its draws."""
+    """Between what losses [row] the law's own lies, by its draws: see bootstrap.LEVEL."""
     drawn = judged.fit.law.log_loss(judged.draws, points)
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.exp(np.percentile(drawn, [tail, 100 - tail], axis=0))
+    low, high = np.exp(np.percentile(drawn, ENDS, axis=0))
     return low, high
 
 
@@ -165,7 +164,7 @@ def _cliff(judged: JudgedLaw, points: Points) -> LossMap | None:
     some = points.take(rows)
     if len(np.unique(some.n)) < 2 or len(np.unique(some.unique)) < 2:
         return None
-    tokens = _middle(some.tokens)
+    tokens = geometric_mean(some.tokens)
     n, unique = _between(some.n, MARGIN), _between(some.unique, MARGIN)
     value = _added(judged, _grid(n, unique, np.full(GRID, tokens)))
     here = _points(some.n, tokens, some.unique)
@@ -191,7 +190,7 @@ def _added(judged: JudgedLaw, points: Points) -> Array:
 
 
 def _curve(judged: JudgedLaw, some: Points, sizes: Array, names: Sequence[str]) -> Curve:
-    tokens, unique = _middle(some.tokens), _middle(some.unique)
+    tokens, unique = geometric_mean(some.tokens), geometric_mean(some.unique)
     n = _between(sizes, MARGIN)
     line, here = _points(n, tokens, unique), _points(some.n, tokens, unique)
     low, high = band(judged, line)
@@ -244,11 +243,6 @@ def _levels(values: Array, width: float) -> Rows:
             level, first = level + 1, value
         of[value] = level
     return np.array([of[value] for value in values])
-
-
-def _middle(values: Array) -> float:
-    """The geometric mean; of equal values their own."""
-    return float(values[0] if np.ptp(values) == 0 else np.exp(np.log(values).mean()))
 
 
 def _between(values: Array, margin: float = 1.0) -> Array:

@@ -16,7 +16,7 @@ from gptexp.analysis.render import Cells, cells, render_table
 from gptexp.analysis.table import Table, per_group, per_run
 from gptexp.analysis.units import BITS, NATS
 from gptexp.errors import ConfigError, Problem, StorageError
-from gptexp.files import read_regular, storage_errors, write_bytes, write_text
+from gptexp.files import output_folder, read_regular, storage_errors, write_bytes, write_text
 from gptexp.report import figures, interactive, law_section, loss_figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
 from gptexp.report.law_section import LawSection
@@ -57,9 +57,7 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     """
     results = read_results(folder)
     _require_something(results, folder)
-    target = to or folder / "report"
-    with storage_errors(target):
-        target.mkdir(parents=True, exist_ok=True)
+    target = output_folder(to or folder / "report", is_chosen=to is not None)
     drawn, with_curves = bundles(results)
     points = group_points(results)
     varied = factors(points, results.by)

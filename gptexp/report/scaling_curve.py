@@ -10,6 +10,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from gptexp.analysis.groups import gathered, statistic
 from gptexp.analysis.records import Run, mixed
 from gptexp.analysis.units import BITS, unit
+from gptexp.files import output_folder
 from gptexp.tracking.event_file import EventFile
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ def _curve(fraction: str, runs: Sequence[Run]) -> dict[int, list[Run]]:
 
 
 def _draw(path: Path, curve: dict[int, list[Run]]) -> Path:
-    path.mkdir(exist_ok=True)
+    output_folder(path)
     events = EventFile(path)
     for params, runs in curve.items():
         for figure, tag in FIGURES.items():

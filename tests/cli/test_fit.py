@@ -5,7 +5,6 @@ import json
 import pytest
 from law_runs import write_grid, write_point
 
-from gptexp.laws import judge
 from gptexp.report import law_figures
 
 TABLE = "n,d,loss\n" + "".join(
@@ -97,11 +96,24 @@ def test_a_folder_without_a_point_says_why(gptexp, tmp_path):
     assert "0 points of a law, and 2 are the least; left out, failed (3): s0, s1, s2" in result.err
 
 
-def test_a_damaged_run_is_left_out_and_told_at_the_end(gptexp, tmp_path, monkeypatch):
-    monkeypatch.setattr(judge, "judge_laws", lambda *_: [])
-    write_grid(tmp_path / "scaling", sizes=(20_000, 40_000))
+def test_a_damaged_run_is_left_out_and_told_at_the_end(gptexp, tmp_path):
+    write_grid(tmp_path / "scaling")
     (write_point(tmp_path / "scaling", seed=7) / "summary.json").write_text("{")
-    result = gptexp("fit", "scaling")
+    result = gptexp("fit", "scaling", "--law", "kaplan", "--draws", "20")
     assert result.code == 2
     assert "left out, damaged" in result.out
     assert "summary.json: damaged" in result.err
+
+
+def test_a_link_in_place_of_the_results_folder_is_not_followed(gptexp, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write_grid(tmp_path / "scaling")
+    for verb, name in (("fit", "fit"), ("report", "report")):
+        (tmp_path / "scaling" / name).symlink_to(elsewhere)
+        code, _, err = gptexp(verb, "scaling")
+        assert code != 0 and "Fix: remove it, or name a folder with --to" in err
+    assert not any(elsewhere.iterdir())
+    chosen = ("--law", "kaplan", "--draws", "20", "--to", "scaling/fit")
+    assert gptexp("fit", "scaling", *chosen).code == 0
+    assert (elsewhere / "fit.json").exists()

@@ -1,5 +1,6 @@
 """Laws judged on points that follow one, for what draws or tells them."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -21,7 +22,7 @@ def grid(law, values, texts=TEXTS, lengths=LENGTHS, noise=0.003):
     rows = np.array([(n, t, u) for n in SIZES for u in texts for t in lengths]).T
     points = Points.of(rows[0], rows[1], np.ones(rows.shape[1]), rows[2])
     shaken = np.exp(noise * np.random.default_rng(0).normal(size=len(points)))
-    return points.with_loss(LAWS[law].loss(values, points) * shaken)
+    return replace(points, loss=LAWS[law].loss(values, points) * shaken)
 
 
 def observed(points, *notes):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def grid(
     random = np.random.default_rng(seed)
     off = noise * random.standard_normal(len(points))
     off += (misfit * random.standard_normal(points.cells))[points.cell]
-    return points.with_loss(LAWS[name].loss(KNOWN[name], points) * np.exp(off))
+    return replace(points, loss=LAWS[name].loss(KNOWN[name], points) * np.exp(off))
 
 
 def table(path: Path, n: str, tokens: str, loss: str, unique: str | None = None) -> Points:

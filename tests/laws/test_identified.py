@@ -64,7 +64,7 @@ def test_an_exponent_at_a_bound_is_not_known():
 def test_a_parameter_that_moves_no_loss_is_not_known_however_narrow_its_interval():
     law = LAWS["data_constrained"]
     points = grid("data_constrained", noise=0.002, epochs=EPOCHS)
-    small = points.take(points.n < 1e8).with_loss(points.loss[points.n < 1e8])
+    small = points.take(points.n < 1e8)
     at = law.coordinates(KNOWN["data_constrained"] | {"A": 1e9})  # all models are too small
     found = unidentified(Fit(law, at, 0.0), small, np.stack([at, at], axis=1))
     assert found["R_N_star"] == "no loss tells it"

@@ -1,4 +1,4 @@
-"""fit.json: what stands in it, and how it is read back."""
+"""fit.json: what stands in it, of the types that are promised."""
 
 import json
 from dataclasses import replace
@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from law_runs import CHINCHILLA
-from small_runs import refusal
 
 from gptexp.laws.forms import LAWS
 from gptexp.laws.judge import Interval, judge_laws
 from gptexp.laws.observed import Observations, Rejected
 from gptexp.laws.points import Points
-from gptexp.laws.result import read_result, write_result
+from gptexp.laws.result import FitResult, write_result
+from gptexp.runs.schema import read_json
 
 LAW = LAWS["chinchilla"]
 
@@ -22,17 +22,17 @@ def fitted():
     n, tokens = np.meshgrid([1e5, 3e5, 1e6, 3e6], [1e6, 3e6, 1e7, 3e7])
     points = Points.of(n.ravel(), tokens.ravel(), np.ones(16))
     noise = np.exp(0.001 * np.random.default_rng(0).normal(size=16))
-    points = points.with_loss(LAW.loss(CHINCHILLA, points) * noise)
+    points = replace(points, loss=LAW.loss(CHINCHILLA, points) * noise)
     labels = [f"run {i}" for i in range(16)]
     observed = Observations(points, labels, [Rejected("x", "failed")], ["note"], "N: all; T: seen")
     return observed, judge_laws([LAW], points, draws=20)
 
 
-def test_a_fit_is_read_back_as_it_was_written(fitted, tmp_path):
+def test_what_is_written_is_of_the_types_that_are_promised(fitted, tmp_path):
     observed, judged = fitted
     path = write_result(tmp_path, replace(observed, flops=np.ones(16)), judged, 20, 0)
     assert path == tmp_path / "fit.json"
-    value = read_result(path)
+    value = read_json(path, FitResult, "")
     assert value == json.loads(path.read_text())
     assert value["points"][3]["label"] == "run 3"
     assert value["points"][3]["n"] == observed.points.n[3]
@@ -54,18 +54,6 @@ def test_what_is_not_finite_is_null(fitted, tmp_path):
     wild = replace(
         judged, r2=float("nan"), intervals={**judged.intervals, "A": Interval(0, np.inf)}
     )
-    value = read_result(write_result(tmp_path, observed, [wild], 20, 0))
+    value = read_json(write_result(tmp_path, observed, [wild], 20, 0), FitResult, "")
     assert value["laws"][0]["r2"] is None
     assert value["laws"][0]["parameters"]["A"]["high"] is None
-
-
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"format": 2}', '{"format": 1, "points": [{"n": "1"}]}']
-)
-def test_what_is_no_fit_is_told_in_a_line(tmp_path, text):
-    (tmp_path / "fit.json").write_text(text)
-    assert "fit.json: damaged" in refusal(read_result, tmp_path / "fit.json")
-
-
-def test_there_may_be_none(tmp_path):
-    assert read_result(tmp_path / "fit.json") is None

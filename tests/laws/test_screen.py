@@ -1,5 +1,7 @@
 """A fit in words: what does not hold and what is not known stand before the parameters."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from law_runs import CHINCHILLA
@@ -21,7 +23,9 @@ def observed(notes=(), rejected=(), off=0.001):
     points = Points.of([1e6, 2e6, 4e6, 8e6], [1e7, 2e7, 2e7, 4e7], np.ones(4))
     loss = LAW.loss(CHINCHILLA, points) * np.exp(off * np.array([1, -1, 1, -1]))
     labels = ["a", "b", "c", "d"]
-    return Observations(points.with_loss(loss), labels, list(rejected), list(notes), "N: n; T: d")
+    return Observations(
+        replace(points, loss=loss), labels, list(rejected), list(notes), "N: n; T: d"
+    )
 
 
 def judged(error=0.004, r2=0.99, unidentified=None, sides=("models", "data")):

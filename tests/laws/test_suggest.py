@@ -1,6 +1,7 @@
 """Which points are to be measured next: those that narrow most for what they cost."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -29,7 +30,7 @@ def known() -> Known:
     points = grid(SIZES, TOKENS)
     random = np.random.default_rng(0)
     return Known(
-        fit, points.with_loss(fit.loss(points) * np.exp(random.normal(0, NOISE, len(points))))
+        fit, replace(points, loss=fit.loss(points) * np.exp(random.normal(0, NOISE, len(points))))
     )
 
 
@@ -104,7 +105,7 @@ def test_parameters_that_the_points_do_not_tell_leave_all_numbers_finite():
     values = VALUES | {"P": 1e-25, "delta": 3.0, "kappa": 0.01}
     fit = Fit(law, law.coordinates(values), objective=0.0)
     points = grid(SIZES, TOKENS)
-    one = Known(fit, points.with_loss(fit.loss(points)))
+    one = Known(fit, replace(points, loss=fit.loss(points)))
     for found in suggested(5, None, one):
         assert 0 <= found.narrowing < 1
         assert np.isfinite([found.expected.low, found.expected.high]).all()
