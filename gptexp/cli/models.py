@@ -144,7 +144,9 @@ def params(
     per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = flops_per_token(config.model, vocab_size)
     runtime = resolve_runtime(trainer, probe_hardware())
-    memory = training_memory(config.model, vocab_size, trainer.batch_size, runtime)
+    sizes = vocab_size, trainer.batch_size
+    recomputes = trainer.activation_checkpointing
+    memory = training_memory(config.model, *sizes, runtime, recomputes)
     show(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
     show(f"steps   {trainer.max_steps:,} of {per_step} tokens")
     batch = f"{trainer.batch_size} sequences on {runtime.device}, in {runtime.arithmetic}"

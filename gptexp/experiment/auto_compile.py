@@ -58,6 +58,7 @@ def _pays(
 def speed_of(config: Config, vocab_size: int, corpus: Corpus, runtime: Runtime) -> Speed:
     """The speed of a model of this config that nobody has begun to train, uncompiled."""
     model = build_model(config.model, vocab_size, 0)
+    model.recomputes = config.trainer.activation_checkpointing
     model.to(runtime.device, runtime.weights)
     optimizer = build_optimizer(config.optim, model)
     update = UpdateStep(model, optimizer, runtime, config.trainer.grad_clip)

@@ -167,7 +167,8 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
 def check_memory(config: Config, vocab_size: int, runtime: Runtime) -> None:
     """Raises ConfigError when the least that training takes is more than there is."""
     cfg, device = config.trainer, runtime.device
-    needed = training_memory(config.model, vocab_size, cfg.batch_size, runtime)
+    sizes, recomputes = (vocab_size, cfg.batch_size), cfg.activation_checkpointing
+    needed = training_memory(config.model, *sizes, runtime, recomputes)
     # Of all sequences of an update, where they begin; of a text each token, and its place.
     needed += cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
     available = memory.available_memory(device)

@@ -105,7 +105,13 @@ class Planner:
         return Cost(
             **asdict(size),
             state=state,
-            memory=training_memory(config.model, vocab_size, trainer.batch_size, runtime),
+            memory=training_memory(
+                config.model,
+                vocab_size,
+                trainer.batch_size,
+                runtime,
+                trainer.activation_checkpointing,
+            ),
             seconds=throughput.seconds(trainer, corpus, speed, len(config.optim.averages)),
             left=left,
             machine=runtime.describe(),
