@@ -61,10 +61,9 @@ def test_they_are_the_same_bits_in_any_arithmetic(base, dtype, dropout):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("value_residual", [False, True])
-def test_they_are_the_same_bits_when_compiled_and_the_graph_is_one(base, value_residual):
+def test_they_are_the_same_bits_when_compiled_and_the_graph_is_one(base):
     pytest.importorskip("torch._dynamo")
-    cfg = replace(base, n_layer=2, value_residual=value_residual)
+    cfg = replace(base, n_layer=2, value_residual=True)
     torch._dynamo.utils.counters.clear()
     assert same(trained(cfg, True, compile=True), trained(cfg, False, compile=True))
     assert not torch._dynamo.utils.counters["graph_break"]
