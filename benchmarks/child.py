@@ -125,7 +125,8 @@ def memory_of_trainer(steps: int, overrides: list[str]) -> NoReturn:
     found = peak()
     kind = "gpu" if "gpu" in found else "process"
     sizes = inputs.tokenizer.vocab_size, config.trainer.batch_size
-    estimate = training_memory(config.model, *sizes, inputs.runtime)
+    recomputes = config.trainer.activation_checkpointing
+    estimate = training_memory(config.model, *sizes, inputs.runtime, recomputes)
     found["training"] = found[kind] - before[kind]
     found["estimate"] = estimate / 1e6
     finish(found)

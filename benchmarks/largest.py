@@ -25,13 +25,15 @@ MACHINES = (("cpu", 24), ("cuda", 24), ("cuda", 40), ("cuda", 80))  # and their 
 CONTEXTS = (256, 1024)
 
 
-def largest(cfg: GPTConfig, rows: int, device: str, most: int) -> GPTConfig | None:
+def largest(
+    cfg: GPTConfig, rows: int, device: str, most: int, recomputes: bool = False
+) -> GPTConfig | None:
     """The one that trains on batches of so many rows in `most` bytes; None where none does."""
 
     runtime = Runtime(torch.device(device), torch.float32)
 
     def fits(cfg: GPTConfig) -> bool:
-        return training_memory(cfg, VOCAB_SIZE, rows, runtime) <= most
+        return training_memory(cfg, VOCAB_SIZE, rows, runtime, recomputes) <= most
 
     grown = (replace(cfg, n_layer=n, n_head=n, n_embd=CHANNELS * n) for n in count(1))
     return max(takewhile(fits, grown), key=lambda cfg: cfg.n_layer, default=None)
@@ -49,6 +51,7 @@ def table(overrides: list[str]) -> list[str]:
     config = from_overrides(overrides)
     check(config)
     cfg, rows = config.model, config.trainer.batch_size
+    recomputes = config.trainer.activation_checkpointing
     if not isinstance(cfg, GPTConfig):
         raise ConfigError(Problem("model", f"{cfg.name} has no layers", "model=laptop"))
     lines = [
@@ -57,7 +60,7 @@ def table(overrides: list[str]) -> list[str]:
     ]
     for device, gib in MACHINES:
         sized = (replace(cfg, block_size=size) for size in CONTEXTS)
-        cells = [words(largest(each, rows, device, gib * GIB)) for each in sized]
+        cells = [words(largest(each, rows, device, gib * GIB, recomputes)) for each in sized]
         place = f"{gib} GiB of RAM" if device == "cpu" else f"a GPU of {gib} GiB"
         lines.append(f"| {' | '.join([place, *cells])} |")
     return lines

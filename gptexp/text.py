@@ -44,9 +44,11 @@ def shortened(text: str, most: int = 60) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `41:10` or `2:03:00`."""
+    """Seconds as `41:10` or `2:03:00`, and more than a thousand hours as `1,234 days`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
+    if hours >= 1000:
+        return f"{hours / 24:,.0f} days"
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 

@@ -45,6 +45,16 @@ def test_the_bar_s_time_left_is_that_of_the_column(monkeypatch, shown):
         assert f"<0{left}," in str(bar)
 
 
+def test_a_duration_is_told_in_days_where_nobody_counts_hours():
+    assert [duration(seconds) for seconds in (59.6, 7380, 3_599_999, 3_600_000)] == [
+        "1:00",
+        "2:03:00",
+        "999:59:59",
+        "42 days",
+    ]
+    assert duration(2.2e10) == "254,630 days"
+
+
 def test_a_program_seldom_looks_for_cycles_among_the_modules_that_it_imports(monkeypatch):
     monkeypatch.setattr(gc, "set_threshold", lambda first: seen.append(first))
     seen: list[int] = []

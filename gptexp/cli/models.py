@@ -118,20 +118,36 @@ def params(
     import torch
 
     from gptexp.experiment.inherit import inherited
-    from gptexp.experiment.prepare import budgeted, load_text, read_init
+    from gptexp.experiment.prepare import (
+        budgeted,
+        fits,
+        load_text,
+        read_init,
+    )
+    from gptexp.experiment.speed import seconds_of
     from gptexp.models.counts import (
         count_parameters,
         flops_per_token,
         training_memory,
         without_tables,
     )
-    from gptexp.runtime.device import probe_hardware, resolve_runtime
+    from gptexp.runtime.device import (
+        cpu_threads,
+        device_problems,
+        probe_hardware,
+        resolve_runtime,
+    )
+    from gptexp.text import duration
 
     words = overrides or []
     config = inherited(from_overrides(words), words)
     check(config)
     loaded = load_text(config, read_init(config))
-    corpus = loaded.corpus(config.trainer.rows, config.seed, torch.device("cpu"))
+    hardware = probe_hardware()
+    runtime = resolve_runtime(config.trainer, hardware)
+    is_here = not device_problems(config.trainer, hardware)
+    where = runtime.device if is_here else torch.device("cpu")
+    corpus = loaded.corpus(config.trainer.rows, config.seed, where)
     vocab_size = loaded.tokenizer.vocab_size
     counts = count_parameters(config.model, vocab_size)
     total, rest = sum(counts.values()), without_tables(counts)
@@ -143,12 +159,18 @@ def params(
     tokens = corpus.tokens_seen(trainer.max_steps)
     per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = flops_per_token(config.model, vocab_size)
-    runtime = resolve_runtime(trainer, probe_hardware())
-    memory = training_memory(config.model, vocab_size, trainer.batch_size, runtime)
+    sizes = vocab_size, trainer.batch_size
+    recomputes = trainer.activation_checkpointing
+    memory = training_memory(config.model, *sizes, runtime, recomputes)
     show(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
     show(f"steps   {trainer.max_steps:,} of {per_step} tokens")
     batch = f"{trainer.batch_size} sequences on {runtime.device}, in {runtime.arithmetic}"
     show(f"memory  {memory / 1e9:.2f} GB at least, to train {batch}")
+    with cpu_threads(trainer.threads):
+        able = is_here and fits(config, vocab_size, runtime)
+        seconds = seconds_of(config, trainer.max_steps, vocab_size, corpus, runtime, able)
+        if seconds is not None:
+            show(f"time    about {duration(seconds)} on {runtime.describe()}")
 
 
 def evaluate(

@@ -15,7 +15,8 @@ from gptexp.config.trainer import BUDGETS
 
 HASHED = tuple(section for section in SECTIONS if section != "logger")
 
-# How often to look, what to keep and how to show it leave weights and metrics as they are.
+# How often to look, what to keep and how to show it leave weights and metrics as they are, and so
+# does what is computed once more.
 UNHASHED = frozenset(
     {
         "log_interval",
@@ -29,6 +30,7 @@ UNHASHED = frozenset(
         "retry_failed",
         "profile",
         "diagnostics_interval",
+        "activation_checkpointing",
     }
 )
 

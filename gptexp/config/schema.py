@@ -112,7 +112,7 @@ def problems(config: Config) -> list[Problem]:
     for section in (getattr(config, name) for name in SECTIONS):
         with plugins.running(plugins.own(section)):
             listed += section.problems()
-    across = (_warmup, _counting, _starting, _scaling)
+    across = (_warmup, _counting, _starting, _scaling, _checkpointing)
     return [*listed, *(problem for rule in across for problem in rule(config))]
 
 
@@ -197,6 +197,16 @@ def _scaling(config: Config) -> Iterator[Problem]:
     elif model.tie_head and not (model.final_norm and model.norm_gain):
         what = f"{config.optim.scaling.value} takes an own head, or a final norm with a gain"
         yield Problem("optim.scaling", what, "model.tie_head=false")
+
+
+def _checkpointing(config: Config) -> Iterator[Problem]:
+    """Activation checkpointing of ours that have no blocks; own models may have some."""
+    model = config.model
+    has_none = not isinstance(model, GPTConfig) and plugins.own(model) is None
+    if config.trainer.activation_checkpointing and has_none:
+        what = f"true, but model={model.name} has no blocks to compute again"
+        fix = "trainer.activation_checkpointing=false"
+        yield Problem("trainer.activation_checkpointing", what, fix)
 
 
 def _counts(config: Config) -> bool:

@@ -81,6 +81,7 @@ class TrainerConfig:
     eval_tokens: int | None = None  # most targets of an evaluation while training, or null for all
     profile: int = 0  # steps to trace with torch.profiler, from the second on; 0 traces none
     diagnostics_interval: int = 0  # updates between looks inside the model (diag/...); 0: none
+    activation_checkpointing: bool = False  # keep inputs of blocks, and compute the rest again
 
     @property
     def budgets(self) -> list[str]:

@@ -5,12 +5,9 @@ import torch
 from gptexp.config import AUTO, Config, TrainerConfig
 from gptexp.data.corpus import Corpus
 from gptexp.experiment.identity import Identity, to_be_replaced
-from gptexp.models.build import build_model
-from gptexp.optim.build import build_optimizer
+from gptexp.experiment.speed import speed_of
 from gptexp.runtime.device import Runtime
-from gptexp.training import compiling, throughput
-from gptexp.training.step import UpdateStep
-from gptexp.training.throughput import Speed
+from gptexp.training import compiling
 
 
 def compiles(
@@ -53,15 +50,6 @@ def _pays(
         return False
     seconds = corpus.tokens_seen(trainer.max_steps) * speed.trained
     return compiling.pays(runtime.device.type, seconds)
-
-
-def speed_of(config: Config, vocab_size: int, corpus: Corpus, runtime: Runtime) -> Speed:
-    """The speed of a model of this config that nobody has begun to train, uncompiled."""
-    model = build_model(config.model, vocab_size, 0)
-    model.to(runtime.device, runtime.weights)
-    optimizer = build_optimizer(config.optim, model)
-    update = UpdateStep(model, optimizer, runtime, config.trainer.grad_clip)
-    return throughput.measure(config.trainer, update, corpus)
 
 
 def decision(config: Config, trainer: TrainerConfig) -> dict[str, bool]:

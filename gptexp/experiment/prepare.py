@@ -164,21 +164,55 @@ def budgeted(config: Config, vocab_size: int, corpus: Corpus) -> TrainerConfig:
     return replace(config.trainer, max_steps=steps)
 
 
+class TooLargeError(ConfigError):
+    """What a config takes is more than the machine has; a smaller one of its kind would do."""
+
+
 def check_memory(config: Config, vocab_size: int, runtime: Runtime) -> None:
-    """Raises ConfigError when the least that training takes is more than there is."""
-    cfg, device = config.trainer, runtime.device
-    needed = training_memory(config.model, vocab_size, cfg.batch_size, runtime)
+    """Raises TooLargeError when the least that training takes is more than there is."""
+    needed, available = (
+        _needed(config, vocab_size, runtime),
+        memory.available_memory(runtime.device),
+    )
+    if needed <= available:
+        return
+    what = (
+        f"training it takes at least {needed / 1e9:,.1f} GB, and {runtime.device} has "
+        f"{available / 1e9:,.1f} GB available"
+    )
+    fix = f"lower {_what_to_lower(config)}"
+    if not config.trainer.activation_checkpointing and isinstance(config.model, GPTConfig):
+        saving = replace(config.trainer, activation_checkpointing=True)
+        if _needed(replace(config, trainer=saving), vocab_size, runtime) <= available:
+            fix = f"trainer.activation_checkpointing=true, or {fix}"
+    raise TooLargeError(Problem("model", what, fix))
+
+
+def fits(config: Config, vocab_size: int, runtime: Runtime) -> bool:
+    """Whether check_memory lets it pass."""
+    try:
+        check_memory(config, vocab_size, runtime)
+    except TooLargeError:
+        return False
+    return True
+
+
+def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:
+    """The least that training takes, in bytes."""
+    cfg = config.trainer
+    sizes, recomputes = (vocab_size, cfg.batch_size), cfg.activation_checkpointing
+    needed = training_memory(config.model, *sizes, runtime, recomputes)
     # Of all sequences of an update, where they begin; of a text each token, and its place.
-    needed += cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
-    available = memory.available_memory(device)
-    if needed > available:
-        width = ""
-        if isinstance(config.model, GPTConfig | MLPConfig):
-            width = f", or model.n_embd, now {config.model.n_embd}"
-        what = (
-            f"training it takes at least {needed / 1e9:,.1f} GB, and {device} has "
-            f"{available / 1e9:,.1f} GB available"
-        )
-        accum = f", trainer.grad_accum, now {cfg.grad_accum}" if cfg.grad_accum > 1 else ""
-        fix = f"lower trainer.batch_size, now {cfg.batch_size}{accum}{width}"
-        raise ConfigError(Problem("model", what, fix))
+    return needed + cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
+
+
+def _what_to_lower(config: Config) -> str:
+    """The keys that memory grows with, where they are above their least."""
+    keys = {"batch_size": config.trainer.batch_size, "grad_accum": config.trainer.grad_accum}
+    named = [f"trainer.{key}, now {value}" for key, value in keys.items() if value > 1]
+    if isinstance(config.model, GPTConfig | MLPConfig):
+        named.append(f"model.n_embd, now {config.model.n_embd}")
+    if not named:
+        return f"model.block_size, now {config.model.block_size}"
+    *others, last = named
+    return f"{', '.join(others)}, or {last}" if others else last

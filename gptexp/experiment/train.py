@@ -134,6 +134,7 @@ def build_parts(
     """Each part of a trainer from its own section of the config, around a model on its device."""
     text, runtime, tokenizer, cfg = inputs.text, inputs.runtime, inputs.tokenizer, inputs.trainer
     block_size = config.model.block_size
+    model.recomputes = cfg.activation_checkpointing
     optim = decayed(config.optim, inputs.steps_per_epoch)
     if words := describe(optim, model):
         log.info("optim   %s", words)

@@ -19,7 +19,7 @@ class Shared:
     """What the layers of one forward pass know of each other."""
 
     cache: KVCache | None = None  # advanced by the tokens that are read now
-    first_values: Tensor | None = None  # of the first layer, once it is through
+    first_values: Tensor | None = None  # of the first layer, if others mix them in
 
 
 class Attention(nn.Module):
@@ -49,6 +49,7 @@ class Attention(nn.Module):
         self.gate = nn.Linear(cfg.n_embd, cfg.n_head, bias=cfg.bias) if cfg.head_gate else None
         mixes = cfg.value_residual and layer > 0
         self.value_mix = nn.Parameter(torch.full((2,), 0.5)) if mixes else None  # own, first
+        self.gives_values = cfg.value_residual and layer == 0
 
     def forward(self, x: Tensor, shared: Shared | None = None) -> Tensor:
         shared = shared or Shared()
@@ -83,10 +84,11 @@ class Attention(nn.Module):
 
     def mixed(self, v: Tensor, shared: Shared) -> Tensor:
         """Values with their share of the first layer's, where they take one."""
-        if shared.first_values is None:
+        if self.gives_values:
             shared.first_values = v
         if self.value_mix is None:
             return v
+        assert shared.first_values is not None, "the first layer is through"
         own, first = self.value_mix
         return own * v + first * shared.first_values
 

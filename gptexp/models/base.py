@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from gptexp.config import ModelConfig
 from gptexp.models.kv_cache import KVCache
@@ -16,6 +17,8 @@ class Model(nn.Module, ABC):
     Logits of a place depend on the ids up to it alone. The class methods take the config of the
     class' own variant; what they say here is found by building the model without its numbers.
     """
+
+    recomputes = False  # whether the backward pass makes again what blocks make, which is not kept
 
     def __init__(self, cfg: ModelConfig, vocab_size: int) -> None:
         super().__init__()
@@ -29,6 +32,16 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def init_weights(self, generator: torch.Generator) -> None:
         """Draw every parameter from `generator`."""
+
+    def recomputed(self, block: nn.Module, *inputs: Any) -> Any:
+        """What a block makes; where the model `recomputes`, its inputs alone are kept.
+
+        The backward pass then calls the block once more, with the masks of dropout that it drew
+        (Chen et al. 2016). A block changes nothing outside it, which torch.compile would not allow.
+        """
+        if not (self.recomputes and torch.is_grad_enabled()):
+            return block(*inputs)
+        return checkpoint(block, *inputs, use_reentrant=False)
 
     def new_cache(self) -> KVCache | None:
         """An empty cache, with which `model(ids, cache)` reads only what is new to it.
@@ -87,6 +100,16 @@ class Model(nn.Module, ABC):
     def saved_by_dropout(cls, cfg: Any) -> int:
         """Numbers as wide as weights that dropout adds on a CPU; kernels of CUDA keep few."""
         return 0
+
+    @classmethod
+    def recomputed_activations(cls, cfg: Any) -> int:
+        """As saved_activations, of a model that `recomputes`."""
+        return cls.saved_activations(cfg)
+
+    @classmethod
+    def recomputed_by_dropout(cls, cfg: Any) -> int:
+        """As saved_by_dropout, of a model that `recomputes`."""
+        return cls.saved_by_dropout(cfg)
 
     @classmethod
     def describe(cls, cfg: Any) -> str:

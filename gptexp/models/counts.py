@@ -28,20 +28,27 @@ def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
         return model_class(cfg).flops_per_token(cfg, vocab_size)
 
 
-def training_memory(cfg: ModelConfig, vocab_size: int, batch_size: int, runtime: Runtime) -> int:
+def training_memory(
+    cfg: ModelConfig, vocab_size: int, batch_size: int, runtime: Runtime, recomputes: bool = False
+) -> int:
     """Bytes that training needs at least, in the run's arithmetic on its device, an estimate.
 
-    Weights, gradients and two moments; per token what the backward pass reads again; logits, the
-    logarithms of their probabilities, and the gradients of both. With 16 bits what is read again is
+    Weights, gradients and two moments; per token what the backward pass reads again, or what is
+    left of it where it `recomputes`; logits, the logarithms of their probabilities, and the
+    gradients of both. With 16 bits what is read again is
     as it was multiplied, the matrices among it. `python -m benchmarks.speed --parts memory` sets it
     beside what a run takes.
     """
     counts, kind = count_parameters(cfg, vocab_size), model_class(cfg)
     wide, narrow = runtime.weights.itemsize, runtime.dtype.itemsize
     with plugins.running(plugins.own(cfg)):
-        per_token = narrow * kind.saved_activations(cfg) + (3 * wide + narrow) * vocab_size
-        if runtime.device.type == "cpu":
-            per_token += wide * kind.saved_by_dropout(cfg)
+        if recomputes:
+            saved, masks = kind.recomputed_activations(cfg), kind.recomputed_by_dropout(cfg)
+        else:
+            saved, masks = kind.saved_activations(cfg), kind.saved_by_dropout(cfg)
+    per_token = narrow * saved + (3 * wide + narrow) * vocab_size
+    if runtime.device.type == "cpu":
+        per_token += wide * masks
     weights = 4 * wide * sum(counts.values())
     if narrow < wide:
         weights += narrow * without_tables(counts)

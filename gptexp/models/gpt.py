@@ -4,6 +4,7 @@ Forward returns logits.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +76,9 @@ class GPT(Model):
             x = x + self.position_table.weight[start : start + time]
         x = self.dropout(self.embd_norm(x))
         shared = Shared(cache)
-        for block in self.blocks:
-            x = block(x, shared)
+        for layer, block in enumerate(self.blocks):
+            keeps = cache is not None or (self.cfg.value_residual and layer == 0)
+            x = block(x, shared) if keeps else self.recomputed(block, x, shared)
         logits = self.head(self.final_norm(x))
         cap = self.cfg.logit_softcap
         return logits if cap is None else cap * (logits / cap).tanh()
@@ -178,6 +180,24 @@ class GPT(Model):
         windows = (cfg.window_of(layer) for layer in range(cfg.n_layer))
         weights = sum(saved_weights(cfg.n_head, cfg.block_size, window) for window in windows)
         return masks + weights + cfg.n_layer * cfg.n_embd
+
+    @classmethod
+    def recomputed_activations(cls, cfg: GPTConfig) -> int:
+        """The input of each block, and all of the one that the backward pass is in."""
+        return cls.saved_activations(cls._at_once(cfg)) + cfg.n_layer * cfg.n_embd
+
+    @classmethod
+    def recomputed_by_dropout(cls, cfg: GPTConfig) -> int:
+        return cls.saved_by_dropout(cls._at_once(cfg))
+
+    @classmethod
+    def _at_once(cls, cfg: GPTConfig) -> GPTConfig:
+        """The layers of which all is held at once while blocks are recomputed.
+
+        That is the one with the widest window, and the first where others take its values.
+        """
+        seen = max(cfg.window_of(layer) or cfg.block_size for layer in range(cfg.n_layer))
+        return replace(cfg, n_layer=1 + int(cfg.value_residual), window=[seen])
 
     @classmethod
     def _qkv(cls, cfg: GPTConfig) -> int:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP as a request that the loop reads between two steps."""
+"""Ctrl-C and the signals that end a job, as a request that the loop reads between two steps."""
 
 import signal
 import threading
@@ -7,9 +7,16 @@ from typing import Any, Self
 
 
 def endings() -> list[int]:
-    """The signals besides Ctrl-C that end a run, but for one that is ignored, as under nohup."""
+    """The signals besides Ctrl-C that end a run, but for one that is ignored, as under nohup.
+
+    SIGUSR2 is one where somebody listens to it: submitit, whom Slurm tells so that a job's time is
+    up.
+    """
     found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows has no second
-    return [n for n in found if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
+    ends = [n for n in found if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
+    time_is_up = getattr(signal, "SIGUSR2", None)
+    heard = time_is_up is not None and callable(signal.getsignal(time_is_up))
+    return [*ends, *([time_is_up] if heard else [])]
 
 
 class Interrupt:

@@ -1,5 +1,6 @@
 """`gptexp plan`: what a sweep would train, what that would cost, and what of it is there."""
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -7,11 +8,17 @@ from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText
 from gptexp.errors import ConfigError, GptexpError
-from gptexp.experiment.auto_compile import speed_of
 from gptexp.experiment.extend import beginnings
 from gptexp.experiment.identity import Identity, identify, to_be_replaced
-from gptexp.experiment.prepare import budgeted, check_memory, load_text, read_init
+from gptexp.experiment.prepare import (
+    TooLargeError,
+    budgeted,
+    check_memory,
+    load_text,
+    read_init,
+)
 from gptexp.experiment.reuse import others
+from gptexp.experiment.speed import speed_by_copy, speed_of
 from gptexp.models.counts import flops_per_token, total_parameters, training_memory
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.entries import LAST, read_entry
@@ -48,7 +55,7 @@ class Cost(Size):
 
     state: str  # see progress()
     memory: int  # bytes, at least
-    seconds: float  # for the whole run, on this machine, one after another
+    seconds: float  # for the whole run, on this machine, one after another; NaN if not timed
     left: float  # share of the run that is still to train
     machine: str  # what it would train on
 
@@ -65,8 +72,12 @@ class Planner:
     def cost(self, config: Config) -> Cost:
         """What a point would cost; raises GptexpError for one that would be refused."""
         runtime = self.runtime(config)
-        with cpu_threads(config.trainer.threads):
-            return self._cost(config, runtime)
+        check_memory(config, self.loaded(config).tokenizer.vocab_size, runtime)
+        return self._cost(config, runtime, fits=True)
+
+    def cost_elsewhere(self, config: Config) -> Cost:
+        """What a point would cost that this machine refuses for want of memory."""
+        return self._cost(config, self.runtime(config), fits=False)
 
     def size(self, config: Config) -> Size:
         """How large a point is; raises GptexpError for one that would be refused."""
@@ -95,20 +106,30 @@ class Planner:
             flops=float(flops_per_token(config.model, vocab_size) * tokens),
         )
 
-    def _cost(self, config: Config, runtime: Runtime) -> Cost:
+    def _cost(self, config: Config, runtime: Runtime, fits: bool) -> Cost:
         vocab_size, corpus = self._text(config, runtime)
         size = self._size(config, vocab_size, corpus)
-        check_memory(config, vocab_size, runtime)
-        state, left = progress(config, identify(config, self.outputs), size.steps)
-        speed = self.speed(config, runtime, corpus, vocab_size)
+        state, left = str(RunState.refused), 0.0
+        if fits:
+            state, left = progress(config, identify(config, self.outputs), size.steps)
         trainer = replace(config.trainer, max_steps=size.steps)
+        with cpu_threads(trainer.threads):
+            speed = self.speed(config, runtime, corpus, vocab_size, fits)
+            machine = runtime.describe()
+        averages = len(config.optim.averages)
         return Cost(
             **asdict(size),
             state=state,
-            memory=training_memory(config.model, vocab_size, trainer.batch_size, runtime),
-            seconds=throughput.seconds(trainer, corpus, speed, len(config.optim.averages)),
+            memory=training_memory(
+                config.model,
+                vocab_size,
+                trainer.batch_size,
+                runtime,
+                trainer.activation_checkpointing,
+            ),
+            seconds=throughput.seconds(trainer, corpus, speed, averages) if speed else math.nan,
             left=left,
-            machine=runtime.describe(),
+            machine=machine,
         )
 
     def loaded(self, config: Config) -> LoadedText:
@@ -119,8 +140,12 @@ class Planner:
             self.texts[key] = load_text(config, read_init(config))
         return self.texts[key]
 
-    def speed(self, config: Config, runtime: Runtime, corpus: Corpus, vocab_size: int) -> Speed:
+    def speed(
+        self, config: Config, runtime: Runtime, corpus: Corpus, vocab_size: int, fits: bool
+    ) -> Speed | None:
         """The speed of training, measured once for all points that have it in common."""
+        if not fits:
+            return speed_by_copy(config, vocab_size, runtime)
         cfg = config.trainer
         sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
         # Of documents, the time of a token depends on how many of them a step has.
@@ -150,6 +175,10 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
                 raise point.config
             costs.append(planner.cost(point.config))
             rows.append((*cells(costs[-1]), name))
+        except TooLargeError as error:
+            assert isinstance(point.config, Config)
+            known = cells(planner.cost_elsewhere(point.config))
+            rows.append((*known, f"{name}  {error.problems[0]}".strip()))
         except GptexpError as error:
             rows.append((RunState.refused, *[""] * 7, f"{name}  {error.problems[0]}".strip()))
     right = [False, *[True] * 7, False]
@@ -191,7 +220,7 @@ def cells(cost: Cost) -> tuple[str, ...]:
         f"{cost.epochs:.2f}",
         f"{cost.flops:.2e}",
         f"{cost.memory / 1e9:.2f} GB",
-        duration(cost.seconds),
+        "" if math.isnan(cost.seconds) else duration(cost.seconds),
     )
 
 

@@ -22,6 +22,10 @@ SHAKESPEARE = assets.known("tinyshakespeare").sha256
 # Identity of every shipped preset: the hash names the run directories that people already have.
 GOLDEN = {
     "model=bigram": "adf43eb3d1b341264e9ab0541c53a57e2642804c",
+    "model=gpt2": "87894677ed321d180475fa7f1918c7f1f120e24c",
+    "model=gpt2_large": "117c161b96476159b5f2e283011e88e7f569c8de",
+    "model=gpt2_medium": "b3fdcf73f6deaabf01b0491b081af5332cc4b6e6",
+    "model=gpt2_xl": "09f7ca89c88cd195d5ff6ad3ab4ff0f0751ace26",
     "model=laptop": "7a91c4c20b61e90134df0b01c83c6ff4395e33ba",
     "model=medium": "6536766231dd6467a6594e18530497906aaff768",
     "model=micro": "85ff31fc3ae9ec36e743b6a1308da004a7da6462",
@@ -33,6 +37,7 @@ GOLDEN = {
     "model=small": "338333b61683fda3e32977db5dd81358970d9903",
     "model=tiny": "79e0dbe5d9e4e4ea0b4acb2f5bb00ef4c5949688",
     "experiment=fast_laptop": "57bdec8e08efa3bdb1143e3faabf0ff1497bbbf4",
+    "experiment=gpt2_124m": "59993e113fa312a58d391504984b32e4e9cd19c2",
     "experiment=ladder_bigram": "7681bf679b1df4545daafe8cc3e46fc30b88881a",
     "experiment=ladder_head": "e55175459b7be17b9d8dbfb8b4ee3d912d698627",
     "experiment=ladder_heads": "55b33d2d61374fedd2aa1dd28118f932ce12d18c",
@@ -90,6 +95,7 @@ NOT_57bdec8e08efa3bdb1143e3faabf0ff1497bbbf4ED = {
     "trainer.retry_failed",
     "trainer.profile",
     "trainer.diagnostics_interval",
+    "trainer.activation_checkpointing",
 }
 
 

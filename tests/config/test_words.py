@@ -134,7 +134,7 @@ def test_J2_the_fix_of_a_refusal_is_taken(word, part):
         from_overrides([word])
     [line] = problem_lines(caught.value)
     assert part in line
-    assert len(line) < 220
+    assert len(line) < 260
     fix = line.rpartition("Fix: ")[2]
     for before in (
         "leave the dashes out: ",
@@ -153,7 +153,7 @@ def test_J2_the_fix_of_a_refusal_is_taken(word, part):
     ("words", "part", "fix"),
     [
         (["seed=range(5,5)"], "range(5,5) holds no value", "seed=1,2"),
-        (["model=glob(zz*)"], "glob(zz*) holds no value", "model=bigram,laptop"),
+        (["model=glob(zz*)"], "glob(zz*) holds no value", "model=bigram,gpt2"),
         (["optim.lr=interval(1e-4,1e-3)"], "no intervals", "optim.lr=0.0001,0.001"),
     ],
 )

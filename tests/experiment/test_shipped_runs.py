@@ -25,6 +25,15 @@ def book(tmp_path):
     return path
 
 
+# Of what no test can wait for, the switches alone.
+SHRUNKEN = [
+    "model.n_layer=2",
+    "model.n_head=2",
+    "model.n_embd=16",
+    "model.block_size=32",
+    "trainer.grad_accum=2",
+    "tokenizer=byte",
+]
 LARGE = ["model=small", "model=medium", "experiment=nanogpt_shakespeare"]  # seconds each
 
 
@@ -34,7 +43,8 @@ LARGE = ["model=small", "model=medium", "experiment=nanogpt_shakespeare"]  # sec
 )
 def test_it_composes_and_runs_a_few_steps(composed, book, tmp_path, choice):
     counting = ["optim=count"] if choice == "model=bigram" else []
-    config = composed(choice, f"data.path={book}", *SHORT, *counting)
+    shrunken = SHRUNKEN if "=gpt2" in choice else []
+    config = composed(choice, f"data.path={book}", *SHORT, *counting, *shrunken)
     outcome = run_experiment(config, tmp_path / "outputs")
     assert outcome.state == "done"
     assert summary(outcome.path)["steps"] == 2

@@ -14,9 +14,12 @@ from gptexp.runtime.device import Runtime
 def kept_by_autograd() -> Callable[..., float]:
     """Numbers of 4 bytes for each token that a forward pass keeps for the backward pass."""
 
-    def count(cfg: GPTConfig, dtype: torch.dtype = torch.float32) -> float:
+    def count(
+        cfg: GPTConfig, dtype: torch.dtype = torch.float32, recomputes: bool = False
+    ) -> float:
         runtime = Runtime(torch.device("cpu"), dtype)
         network, tokens = build_model(cfg, 65, 0).to(runtime.weights), 2 * cfg.block_size
+        network.recomputes = recomputes
         own = {each.data_ptr() for each in (*network.parameters(), *network.buffers())}
         kept: dict[int, int] = {}
 

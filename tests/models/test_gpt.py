@@ -13,6 +13,7 @@ from gptexp.models.attention import Attention
 from gptexp.models.build import build_model
 from gptexp.models.counts import count_parameters, flops_per_token, training_memory
 from gptexp.models.gpt import GPT
+from gptexp.models.norm import EPS
 from gptexp.runtime.device import Runtime
 
 VOCAB = 65
@@ -209,3 +210,38 @@ def test_the_estimate_of_memory_is_in_the_numbers_of_the_arithmetic(
         assert 0.5 * kept < estimate < kept
     else:
         assert estimate == pytest.approx(kept, rel=0.05)
+
+
+GPT2 = {  # parameters with the 50,257 tokens: what OpenAI's checkpoints hold
+    "gpt2": 124_439_808,
+    "gpt2_medium": 354_823_168,
+    "gpt2_large": 774_030_080,
+    "gpt2_xl": 1_557_611_200,
+}
+
+
+@pytest.mark.parametrize("name", GPT2)
+def test_gpt2_has_the_published_parameters_and_switches(composed, name) -> None:
+    cfg = composed(f"model={name}").model
+    assert sum(count_parameters(cfg, 50_257).values()) == GPT2[name]
+    with torch.device("meta"):
+        network = GPT(cfg, 50_257)
+    assert sum(p.numel() for p in network.parameters()) == GPT2[name]
+    assert (cfg.block_size, cfg.head_width, cfg.hidden) == (1024, 64, 4 * cfg.n_embd)
+    assert (cfg.activation, cfg.position) == (Activation.gelu_tanh, Position.learned)
+    assert (cfg.norm, EPS, cfg.init_std, cfg.scale_residuals) == (Norm.layernorm, 1e-5, 0.02, True)
+    assert cfg.bias and cfg.tie_head and cfg.final_norm and not cfg.embd_norm
+
+
+def test_gpt2_124m_is_nanogpt_s_setting(composed) -> None:
+    config = composed("experiment=gpt2_124m")
+    model, optim, trainer = config.model, config.optim, config.trainer
+    assert sum(count_parameters(model, 50_257).values()) == 124_337_664  # theirs has no biases
+    assert (model.bias, model.activation, model.dropout) == (False, Activation.gelu, 0.0)
+    assert (trainer.batch_size, model.block_size, trainer.grad_accum) == (12, 1024, 40)
+    assert (trainer.max_steps, config.schedule.warmup_steps) == (600_000, 2_000)
+    lowest = optim.lr * config.schedule.final_fraction
+    assert (optim.lr, lowest) == pytest.approx((6e-4, 6e-5))
+    assert (optim.beta1, optim.beta2, optim.weight_decay) == (0.9, 0.95, 0.1)
+    assert (trainer.grad_clip, trainer.eval_interval) == (1.0, 1_000)
+    assert trainer.eval_tokens == 200 * 12 * 1024

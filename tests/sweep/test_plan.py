@@ -205,3 +205,18 @@ def test_a_model_is_timed_in_the_dtype_of_its_weights(words, monkeypatch):
     monkeypatch.setattr(throughput, "measure", measure)
     plan_sweep([*words, "trainer.dtype=float32,float64"])
     assert timed == [torch.float32, torch.float64]
+
+
+def test_a_point_that_memory_refuses_tells_its_size_and_what_it_needs(words, monkeypatch):
+    monkeypatch.setattr("gptexp.runtime.memory.available_memory", lambda device: 200_000)
+    given = [*without(words, "model.n_embd"), "-m", "model.n_embd=8,256"]
+    good, bad = rows(plan_sweep(given))
+    assert good.startswith("new")
+    config = from_overrides([*without(words, "model.n_embd"), "model.n_embd=256"])
+    assert bad.split()[:3] == [
+        "refused",
+        f"{sum(count_parameters(config.model, 16).values()):,}",
+        "12",
+    ]
+    assert "training it takes at least 0.0 GB" in bad
+    assert "2 points, 0 done, 1 refused; to train 1" in plan_sweep(given)
