@@ -29,6 +29,8 @@ UNHASHED = frozenset(
         "retry_failed",
         "profile",
         "diagnostics_interval",
+        "parallel",
+        "rank_timeout",
     }
 )
 

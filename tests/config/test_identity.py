@@ -90,6 +90,8 @@ NOT_57bdec8e08efa3bdb1143e3faabf0ff1497bbbf4ED = {
     "trainer.retry_failed",
     "trainer.profile",
     "trainer.diagnostics_interval",
+    "trainer.parallel",
+    "trainer.rank_timeout",
 }
 
 
