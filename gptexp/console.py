@@ -31,6 +31,8 @@ HEADER = (
 
 QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
 
+LAST_SECONDS = 3  # in which rank 0 says what ended all ranks
+
 BRIEF = logging.INFO + 1  # the level of `brief`
 
 NOTE = logging.WARNING + 1  # the level of what is neither wrong nor to be missed
@@ -233,8 +235,13 @@ def show(text: str, end: str = "\n") -> None:
 
 
 def fail(error: GptexpError) -> int:
-    """Show the problems of what ended a program; returns its exit code."""
+    """Show the problems of what ended a program; returns its exit code.
+
+    Another rank lets rank 0 do so first: torchrun ends all as soon as one has failed.
+    """
     show_problems(error)
+    if _rank is not None:
+        time.sleep(LAST_SECONDS)
     return error.exit_code
 
 

@@ -42,7 +42,7 @@ def run_experiment(
     path, stage = None, RunState.refused
     try:
         ranks = joined(config.trainer)
-        with ranks.guarded():
+        with ranks.parting(), ranks.guarded():
             config = with_its_modules(config)
             identity = ranks.of_main(lambda: identify(config, outputs))
             path = identity.directory.path

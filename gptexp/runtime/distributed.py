@@ -6,6 +6,7 @@ process alone imports nothing of torch.distributed here.
 """
 
 import atexit
+import itertools
 import json
 import os
 import signal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # by torchrun, to each process
+PARTING = 30  # seconds that rank 0 has to write down how a run ended, as torchrun gives it
 GRACE = 3.0  # seconds in which ranks that still live notice that one does not
 AGAIN = "the same command goes on from the last save"
 
@@ -50,6 +52,7 @@ class Ranks:
     timeout: int = field(default=0, compare=False)  # seconds that one waits for the others
     parallel: Parallel = Parallel.ddp
     store: "Store | None" = field(default=None, compare=False)
+    run: int = 0  # how many runs these processes have begun
 
     @property
     def is_main(self) -> bool:
@@ -139,9 +142,6 @@ class Ranks:
         if not self.several:
             yield
             return
-        assert self.store is not None
-        for name in ("words", "noticed"):  # of the run before this one
-            self.store.delete_key(f"{name}/{self.rank}")
         try:
             yield
         except GptexpError as error:
@@ -160,11 +160,39 @@ class Ranks:
                 self._leave(_words(lost))
             raise lost from error
 
+    @contextmanager
+    def parting(self) -> Iterator[None]:
+        """Have rank 0 end first what ends by an error inside, for it has that to write down.
+
+        torchrun ends all ranks as soon as one has failed.
+        """
+        try:
+            yield
+        except RankError:
+            raise
+        except GptexpError:
+            if not self.is_main:
+                with suppress(Exception):
+                    self._of_store.wait([self._key("over")], timedelta(seconds=PARTING))
+            raise
+        finally:
+            if self.several and self.is_main:
+                with suppress(Exception):
+                    self._of_store.set(self._key("over"), "")
+
+    @property
+    def _of_store(self) -> "Store":
+        assert self.store is not None, "of a process alone"
+        return self.store
+
+    def _key(self, name: str) -> str:
+        """The name of what the store holds of this run."""
+        return f"{self.run}/{name}"
+
     def _leave(self, words: dict[str, Any] | None) -> None:
         """Put the last words of this rank where the others find them."""
-        assert self.store is not None
         with suppress(Exception):  # the store may be gone with whoever held it
-            self.store.set(f"words/{self.rank}", json.dumps(words))
+            self._of_store.set(self._key(f"words/{self.rank}"), json.dumps(words))
 
     def _lost(self, error: Exception) -> GptexpError:
         """What became of the rank that this one has waited for in vain."""
@@ -186,16 +214,17 @@ class Ranks:
 
     def _silent(self) -> tuple[list[int], tuple[int, dict[str, Any]] | None]:
         """The ranks that give no sign, or the last words of the first that left some."""
-        assert self.store is not None
+        store = self._of_store
+        words, noticed = self._key("words"), self._key("noticed")
         others = [rank for rank in range(self.size) if rank != self.rank]
         ends = time.monotonic() + GRACE
         try:
-            self.store.set(f"noticed/{self.rank}", "")
+            store.set(f"{noticed}/{self.rank}", "")
             while True:
                 for rank in others:
-                    if self.store.check([f"words/{rank}"]):
-                        return [], (rank, json.loads(self.store.get(f"words/{rank}")))
-                silent = [r for r in others if not self.store.check([f"noticed/{r}"])]
+                    if store.check([f"{words}/{rank}"]):
+                        return [], (rank, json.loads(store.get(f"{words}/{rank}")))
+                silent = [r for r in others if not store.check([f"{noticed}/{r}"])]
                 if not silent or time.monotonic() > ends:
                     return silent, None
                 time.sleep(0.05)
@@ -204,6 +233,7 @@ class Ranks:
 
 
 ALONE = Ranks()
+_runs = itertools.count(1)  # of this process among others: all begin the same ones
 
 
 def launched() -> Ranks:
@@ -234,7 +264,8 @@ def joined(cfg: TrainerConfig) -> Ranks:
     if not here.several:
         return ALONE
     console.follow(here.rank, here.local)
-    return replace(_joined(replace(here, timeout=cfg.rank_timeout)), parallel=cfg.parallel)
+    joined = _joined(replace(here, timeout=cfg.rank_timeout))
+    return replace(joined, parallel=cfg.parallel, run=next(_runs))
 
 
 @cache  # a process joins once, and waits as its first run says
