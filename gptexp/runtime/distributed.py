@@ -252,6 +252,9 @@ def launched() -> Ranks:
             raise ConfigError(Problem(name, what, "start it by torchrun, or unset it"))
         numbers[name] = int(word)
     size = numbers["WORLD_SIZE"]
+    if numbers["RANK"] >= max(size, 1):
+        what = f"{numbers['RANK']} of {size} in the environment is none of theirs"
+        raise ConfigError(Problem("RANK", what, "start it by torchrun, or unset it"))
     return Ranks(numbers["RANK"], size, numbers["LOCAL_RANK"]) if size > 1 else ALONE
 
 

@@ -27,14 +27,19 @@ def shard(model: nn.Module, kind: str) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
-def whole(value: Any) -> Any:
-    """The same with each shard as a whole tensor; all ranks must ask for the same."""
+def whole(value: Any, keeps: bool) -> Any:
+    """The same with each shard as a whole tensor on the CPU, or None on a rank that keeps none.
+
+    All ranks must ask for the same.
+    """
     if isinstance(value, dict):
-        return {key: whole(item) for key, item in value.items()}
+        return {key: whole(item, keeps) for key, item in value.items()}
     if isinstance(value, list):
-        return [whole(item) for item in value]
-    full: Any = getattr(value, "full_tensor", None)
-    return value if full is None else full()
+        return [whole(item, keeps) for item in value]
+    if not hasattr(value, "full_tensor"):
+        return value
+    full = value.full_tensor()
+    return full.cpu() if keeps else None
 
 
 def shards_of(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -41,6 +41,11 @@ def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed, averages: int = 0)
     return trained * speed.trained + evaluated * speed.evaluated
 
 
+def evaluation_seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
+    """The time that one evaluation in training takes, in seconds."""
+    return sum(judged(corpus, cfg.eval_tokens).values()) * speed.evaluated
+
+
 def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
     """Time a pass or a few of an update's model, which leave no trace.
 

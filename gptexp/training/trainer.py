@@ -155,6 +155,12 @@ class Trainer:
         whole = throughput.seconds(self.cfg, corpus, speed, len(self.parts.averages))
         left = whole * steps / self.cfg.max_steps
         log.info("estimated time about %s for %d steps", duration(left), steps)
+        evaluation = throughput.evaluation_seconds(self.cfg, corpus, speed)
+        if self.ranks.several and evaluation > self.cfg.rank_timeout:
+            what = f"{self.cfg.rank_timeout} seconds, and an evaluation takes rank 0 about "
+            what += duration(evaluation)
+            fix = f"trainer.rank_timeout={2 * round(evaluation)}, or a trainer.eval_tokens"
+            log.warning("%s", Problem("trainer.rank_timeout", what, fix))
         start = f"goes on at step {self.step:,}" if self.step else "starts"
         brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
         log.debug("the device multiplies matrices at %.3g FLOP/s", self.matrix_rate)
@@ -348,8 +354,8 @@ class Trainer:
                 self.parts.model.load_state_dict(weights)
 
     def gathered(self, state: State) -> State:
-        """A state of weights or moments with whole tensors, which are shards where ranks shard."""
-        return state if self.parts.shards is None else whole(state)
+        """A state of weights or moments, whole on rank 0 where each rank has shards of it."""
+        return state if self.parts.shards is None else whole(state, self.ranks.is_main)
 
     def own_stream(self) -> tuple[int, ...]:
         """What tells the random numbers of a rank from those of the first."""

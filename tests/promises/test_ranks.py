@@ -73,7 +73,8 @@ def test_H6_ranks_train_what_one_process_does_and_rank_0_alone_writes(
 
 
 def test_H3_H4_what_one_rank_meets_ends_all_at_the_same_step(small: Small, tmp_path: Path) -> None:
-    config = small("trainer.grad_accum=2", "model.dropout=0.1")
+    looks = ["optim.ema=0.9", "trainer.diagnostics_interval=3"]
+    config = small("trainer.grad_accum=2", "model.dropout=0.1", *looks)
 
     def signalled(self: Trainer) -> None:
         if self.ranks.rank == 1 and self.step == 5:
@@ -172,7 +173,7 @@ def test_H1_H2_H5_a_rank_that_is_lost_is_named_and_the_same_command_goes_on(
         return run_experiment(config, tmp_path / "outputs").exit_code
 
     began = time.monotonic()
-    ended = launch(work, tmp_path / "ranks", size, seconds=20)
+    ended = launch(work, tmp_path / "ranks", size, seconds=14)
     assert time.monotonic() - began < 40
     others = [end for rank, end in enumerate(ended) if rank != lost]
     assert {end.code for end in others} == {7}, ended
