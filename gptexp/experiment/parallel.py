@@ -10,7 +10,6 @@ from gptexp.config import (
     Config,
     Dtype,
     MuonConfig,
-    SGDConfig,
     TrainerConfig,
 )
 from gptexp.config.schema import OWN_SECTIONS
@@ -41,10 +40,8 @@ def _shard_problems(config: Config) -> Iterator[Problem]:
         yield Problem(key, "fsdp has shards of matrices, and optim=muon takes whole ones", fix)
     elif isinstance(config.model, BigramConfig):
         yield Problem(key, "fsdp is for weights with gradients, and bigrams are counted", fix)
-    elif plugins.named("optim", optim.name) or not isinstance(
-        optim, AdamConfig | AdamWConfig | SGDConfig
-    ):
-        yield Problem(key, f"fsdp with optim={optim.name} is not known to work", fix)
+    elif plugins.named("optim", optim.name) or not isinstance(optim, AdamConfig | AdamWConfig):
+        yield Problem(key, f"fsdp is for Adam and AdamW, and this is optim={optim.name}", fix)
     elif isinstance(optim, AdamWConfig) and optim.cautious_decay:
         yield Problem(key, "fsdp has no optim.cautious_decay", fix)
     if optim.averages:
