@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # by torchrun, to each process
-PARTING = 30  # seconds that rank 0 has to write down how a run ended, as torchrun gives it
 GRACE = 3.0  # seconds in which ranks that still live notice that one does not
 AGAIN = "the same command goes on from the last save"
 
@@ -173,7 +172,7 @@ class Ranks:
         except GptexpError:
             if not self.is_main:
                 with suppress(Exception):
-                    self._of_store.wait([self._key("over")], timedelta(seconds=PARTING))
+                    self._of_store.wait([self._key("over")], timedelta(seconds=self.timeout))
             raise
         finally:
             if self.several and self.is_main:
