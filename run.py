@@ -17,10 +17,12 @@ from gptexp.errors import (
     EXIT_SIGNAL,
     ConfigError,
     GptexpError,
+    Problem,
     StorageError,
 )
 from gptexp.files import refusal
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
+from gptexp.runtime.distributed import launched
 
 outcomes: list[Outcome] = []  # of the runs of this process, in order
 multirun = False
@@ -78,6 +80,10 @@ def cli() -> int:
         typed.remove(word)
         os.environ["GPTEXP_VERBOSE"] = "1"  # see sweep/points.py
     try:
+        ranks = launched()
+        console.follow(ranks.rank, ranks.local)
+        if not ranks.is_main:
+            sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115
         if {"-h", "--help"} & {*typed}:
             console.show(keys.help_text())
             return EXIT_OK
@@ -88,6 +94,9 @@ def cli() -> int:
 
             return run_experiment(inherited(config, typed), overrides=typed).exit_code
         ConfigError.raise_for(arguments.option_problems(typed))
+        if ranks.several:
+            what = "trains single runs, and this is a sweep, an option or a setting of Hydra's"
+            raise ConfigError(Problem("torchrun", what, "leave that out, or start it by python"))
         own.load_for(typed)
         if line := os.environ.get("COMP_LINE"):  # of a shell that asks
             own.load_for_completion(line)

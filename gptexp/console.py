@@ -31,6 +31,8 @@ HEADER = (
 
 QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
 
+LAST_SECONDS = 3  # in which rank 0 says what ended all ranks
+
 BRIEF = logging.INFO + 1  # the level of `brief`
 
 NOTE = logging.WARNING + 1  # the level of what is neither wrong nor to be missed
@@ -56,6 +58,23 @@ class Lead:
 
 
 _lead: Lead | None = None  # of the run that this process is in
+_rank: int | None = None  # of this process, if it is one that rank 0 speaks for
+_shown_of_rank = logging.CRITICAL  # the least level of what it shows
+
+
+def follow(rank: int, local: int) -> None:
+    """Leave the screen to rank 0, but for what is `fatal`, unless this is that rank.
+
+    The first one of another machine, which shares neither files nor screen, shows errors too.
+    """
+    global _rank, _shown_of_rank
+    _rank = rank or None
+    _shown_of_rank = logging.CRITICAL if local else logging.ERROR
+
+
+def fatal(text: str, *values: object) -> None:
+    """Say what ends this process where rank 0 may not be able to."""
+    log.critical(text, *values)
 
 
 @contextmanager
@@ -86,6 +105,8 @@ class _Screen(logging.Handler):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether it is to be seen."""
+        if _rank is not None:
+            return record.levelno >= _shown_of_rank
         in_short = _lead is not None and not _lead.details
         if record.levelno >= logging.WARNING:
             return True
@@ -95,7 +116,9 @@ class _Screen(logging.Handler):
         text, stream = record.getMessage(), sys.stdout
         if record.levelno >= logging.WARNING:
             whose = "" if _lead is None else f"{' '.join(_lead.words.split())}: "
-            kind = "" if record.levelno == NOTE else f"{record.levelname.lower()}: "
+            whose = whose if _rank is None else f"rank {_rank}: "
+            level = "error" if record.levelno == logging.CRITICAL else record.levelname.lower()
+            kind = "" if record.levelno == NOTE else f"{level}: "
             text, stream = f"gptexp: {kind}{whose}{text}", sys.stderr
         elif _lead is not None and (_lead.shared or not _lead.details):
             text = "\n".join(map(_lead.line, text.split("\n")))
@@ -212,8 +235,13 @@ def show(text: str, end: str = "\n") -> None:
 
 
 def fail(error: GptexpError) -> int:
-    """Show the problems of what ended a program; returns its exit code."""
+    """Show the problems of what ended a program; returns its exit code.
+
+    Another rank lets rank 0 do so first: torchrun ends all as soon as one has failed.
+    """
     show_problems(error)
+    if _rank is not None:
+        time.sleep(LAST_SECONDS)
     return error.exit_code
 
 
@@ -294,7 +322,7 @@ class Progress:
             desc=None if _lead is None else " ".join(_lead.words.split()),
             total=self.max_steps,
             initial=step,
-            disable=shared or not _on_terminal(),
+            disable=shared or _rank is not None or not _on_terminal(),
             smoothing=0,  # the time left is that of the column: by the speed since the beginning
             miniters=1,
             leave=False,

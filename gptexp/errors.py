@@ -126,6 +126,20 @@ class InUseError(GptexpError):
     exit_code = 6
 
 
+class RankError(GptexpError):
+    """Of several processes that train one model, another one is gone, or hangs."""
+
+    exit_code = 7
+
+
+class ToldError(GptexpError):
+    """Another process that trains the same model ended by an error, whose exit code this is."""
+
+    def __init__(self, exit_code: int, *problems: Problem) -> None:
+        super().__init__(*problems)
+        self.exit_code = exit_code
+
+
 class PrunedError(GptexpError):
     """A search gave the run up, which is saved."""
 

@@ -71,6 +71,7 @@ from gptexp.config.trainer import (
     Keep,
     LoggerConfig,
     OnOverfit,
+    Parallel,
     TrainerConfig,
 )
 
@@ -107,6 +108,7 @@ __all__ = [
     "Norm",
     "OnOverfit",
     "OptimConfig",
+    "Parallel",
     "Position",
     "SGDConfig",
     "Scaling",

@@ -31,6 +31,8 @@ UNHASHED = frozenset(
         "profile",
         "diagnostics_interval",
         "activation_checkpointing",
+        "parallel",
+        "rank_timeout",
     }
 )
 

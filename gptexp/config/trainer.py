@@ -21,6 +21,11 @@ class Keep(Enum):
     all = "all"
 
 
+class Parallel(Enum):
+    ddp = "ddp"
+    fsdp = "fsdp"
+
+
 class Dtype(Enum):
     auto = "auto"
     float32 = "float32"
@@ -42,6 +47,7 @@ POSITIVE = (  # of TrainerConfig: from 1, where they are not null
     *("max_steps", "batch_size", "grad_accum", "eval_interval", "eval_batch_size", "log_interval"),
     *("sample_tokens", "sample_documents", "patience"),
     *("sample_top_k", "checkpoint_interval", "threads", "eval_tokens"),
+    "rank_timeout",
 )
 NOT_NEGATIVE = (
     *("grad_clip", "min_delta", "sample_temperature", "sample_interval", "profile"),
@@ -55,7 +61,7 @@ class TrainerConfig:
 
     max_steps: int  # optimizer updates; counts where none of the three budgets below is given
     batch_size: int  # sequences per forward pass
-    grad_accum: int  # forward passes per update
+    grad_accum: int  # forward passes per update, over all ranks where torchrun starts several
     grad_clip: float  # largest global gradient norm; 0 switches clipping off
     eval_interval: int  # updates between evaluations
     eval_batch_size: int  # windows per forward pass of an evaluation; a CPU takes fewer at once
@@ -82,6 +88,8 @@ class TrainerConfig:
     profile: int = 0  # steps to trace with torch.profiler, from the second on; 0 traces none
     diagnostics_interval: int = 0  # updates between looks inside the model (diag/...); 0: none
     activation_checkpointing: bool = False  # keep inputs of blocks, and compute the rest again
+    parallel: Parallel = Parallel.ddp  # under torchrun: each rank holds all weights, or a shard
+    rank_timeout: int = 600  # seconds that a rank waits for the others before the run ends
 
     @property
     def budgets(self) -> list[str]:

@@ -160,6 +160,17 @@ def status_kept(directory: RunDirectory) -> Iterator[None]:
         raise GptexpError(problem) from error
 
 
+@contextmanager
+def mistakes_worded() -> Iterator[None]:
+    """Have what the config asks of the machine in vain leave as a ConfigError."""
+    try:
+        yield
+    except Exception as error:
+        if (mistake := _mistake(error)) is not None:
+            raise ConfigError(mistake) from error
+        raise
+
+
 def _mistake(error: Exception) -> Problem | None:
     """What the config asks of the machine in vain, by what torch raised; None for other errors."""
     from gptexp.runtime.memory import is_out_of_memory  # torch

@@ -27,7 +27,8 @@ def write_manifest(
 ) -> None:
     """config.yaml and manifest.json; each resume adds what differs from the process before it."""
     directory = identity.directory
-    now = provenance.environment(inputs.runtime) | decision(config, inputs.trainer)
+    now = provenance.environment(inputs.runtime) | inputs.ranks.to_dict()
+    now |= decision(config, inputs.trainer)
     corpus, cap = inputs.corpus, config.trainer.eval_tokens
     before = directory.manifest()
     resumes = before.get("resumes", []) if resumed_step is not None else []

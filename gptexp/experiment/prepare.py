@@ -15,6 +15,7 @@ from gptexp.data.corpus import Corpus
 from gptexp.data.load import LoadedText, format_of, load_corpus, read_corpus, split_corpus
 from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
+from gptexp.experiment import parallel
 from gptexp.experiment.auto_compile import compiles
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity, Start, named_init_from, vocabulary_digest
@@ -27,6 +28,7 @@ from gptexp.optim.decay import decay_problems
 from gptexp.runs import checkpoint
 from gptexp.runtime import memory
 from gptexp.runtime.device import Runtime, device_problems, probe_hardware, resolve_runtime
+from gptexp.runtime.distributed import ALONE, Ranks
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
@@ -44,6 +46,7 @@ class Inputs:
     runtime: Runtime
     trainer: TrainerConfig  # the config's, with what its budget and compile=auto come to
     init: checkpoint.State | None = None  # the checkpoint behind init_from or branch_from
+    ranks: Ranks = ALONE  # the processes that train it together
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -56,11 +59,12 @@ class Inputs:
         return self.corpus.rows_per_epoch("train") / self.corpus.rows
 
 
-def prepare(config: Config, identity: Identity) -> Inputs:
-    """Read the corpus, and check it and the machine against the config.
+def prepare(config: Config, identity: Identity, ranks: Ranks = ALONE) -> Inputs:
+    """Read the corpus, and check it, the machine and the ranks against the config.
 
     Raises ConfigError, DataError and CheckpointError.
     """
+    ConfigError.raise_for(parallel.problems(config, ranks))
     hardware = probe_hardware()
     ConfigError.raise_for(device_problems(config.trainer, hardware))
     runtime = resolve_runtime(config.trainer, hardware)
@@ -80,8 +84,8 @@ def prepare(config: Config, identity: Identity) -> Inputs:
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
     machine = (text.tokenizer.vocab_size, corpus, runtime)
-    trainer = replace(trainer, compile=compiles(config, identity, trainer, *machine))
-    inputs = Inputs(text, corpus, runtime, trainer, init)
+    compile = not ranks.shards and compiles(config, identity, trainer, *machine)
+    inputs = Inputs(text, corpus, runtime, replace(trainer, compile=compile), init, ranks)
     ConfigError.raise_for(decay_problems(config.optim, inputs.steps_per_epoch))
     return inputs
 

@@ -102,7 +102,7 @@ def _unlike(source: Path, config: Config, identity: Identity) -> str | None:
 def other_setting(stored: Config, config: Config) -> str | None:
     """In what a run was sampled, logged or kept in another way than this config wants it."""
     theirs, own = to_dict(stored)["trainer"], to_dict(config)["trainer"]
-    indifferent = {"retry_failed", "activation_checkpointing"}
+    indifferent = {"retry_failed", "activation_checkpointing", "parallel", "rank_timeout"}
     indifferent |= set() if own["profile"] else {"profile"}
     for key in own:
         is_free = not is_hashed(f"trainer.{key}") and key not in indifferent

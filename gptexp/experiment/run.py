@@ -3,18 +3,24 @@
 import logging
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gptexp import plugins
 from gptexp.config import Config
 from gptexp.config.own import with_its_modules
 from gptexp.errors import GptexpError, PrunedError
-from gptexp.experiment.identity import identify, to_be_replaced
+from gptexp.experiment.identity import Identity, identify, to_be_replaced
 from gptexp.experiment.lifecycle import standing_outcome
 from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_again
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import Outcome, RunState, ended_with
+from gptexp.runtime.distributed import joined
+
+if TYPE_CHECKING:
+    from gptexp.experiment.prepare import Inputs
 
 log = logging.getLogger(__name__)
 
@@ -35,31 +41,23 @@ def run_experiment(
     """
     path, stage = None, RunState.refused
     try:
-        config = with_its_modules(config)
-        identity = identify(config, outputs)
-        path = identity.directory.path
-        replaces = to_be_replaced(config, identity.directory)
-        if not replaces and (outcome := standing_outcome(config, identity.directory)) is not None:
-            show_again(outcome, identity.directory, config)
-            return outcome
-        if (outcome := reused(config, identity, overrides or [])) is not None:
-            show_again(outcome, identity.directory, config)
-            return outcome
-        plugins.load(config.plugins)
-        from gptexp.experiment.branch import branch  # torch
-        from gptexp.experiment.extend import extend
-        from gptexp.experiment.prepare import prepare
-        from gptexp.experiment.train import train
+        ranks = joined(config.trainer)
+        with ranks.parting(), ranks.guarded():
+            config = with_its_modules(config)
+            identity = ranks.of_main(lambda: identify(config, outputs))
+            path = identity.directory.path
+            standing = ranks.of_main(lambda: what_stands(config, identity, overrides or []))
+            if standing is not None:
+                return standing
+            plugins.load(config.plugins)
+            from gptexp.experiment.prepare import prepare  # torch
+            from gptexp.experiment.train import train
 
-        inputs = prepare(config, identity)
-        if replaces:
-            log.info("the old run is now %s", identity.directory.move_aside())
-        else:
-            extend(config, identity, inputs.trainer)
-        if identity.base is not None:
-            branch(config, identity, inputs)
-        stage = RunState.failed
-        return train(config, identity, inputs, overrides or [], label, should_prune)
+            inputs = ranks.together(lambda: prepare(config, identity, ranks))
+            inputs = replace(inputs, trainer=ranks.told(inputs.trainer))
+            ranks.of_main(lambda: make_way(config, identity, inputs))
+            stage = RunState.failed
+            return train(config, identity, inputs, overrides or [], label, should_prune)
     except PrunedError as end:
         return Outcome(RunState.pruned, path, note=end.problems[0].what)
     except GptexpError as error:
@@ -70,6 +68,34 @@ def run_experiment(
         if raises:
             raise
         return _ended_by_bug(error, stage, path)
+
+
+def what_stands(config: Config, identity: Identity, overrides: list[str]) -> Outcome | None:
+    """The outcome of a run that is over, shown again; None where it is to be trained.
+
+    Raises DivergedError for one that diverged.
+    """
+    directory, outcome = identity.directory, None
+    if not to_be_replaced(config, directory):
+        outcome = standing_outcome(config, directory)
+    if outcome is None:
+        outcome = reused(config, identity, overrides)
+    if outcome is not None:
+        show_again(outcome, directory, config)
+    return outcome
+
+
+def make_way(config: Config, identity: Identity, inputs: "Inputs") -> None:
+    """Have the run's directory as it begins: empty, or with what the run goes on from."""
+    from gptexp.experiment.branch import branch  # torch
+    from gptexp.experiment.extend import extend
+
+    if to_be_replaced(config, identity.directory):
+        log.info("the old run is now %s", identity.directory.move_aside())
+    else:
+        extend(config, identity, inputs.trainer)
+    if identity.base is not None:
+        branch(config, identity, inputs)
 
 
 def _ended_by_bug(error: Exception, stage: RunState, path: Path | None) -> Outcome:

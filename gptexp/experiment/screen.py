@@ -176,6 +176,8 @@ def announce(model: str, parameters: int, inputs: "Inputs", path: Path, step: in
     machine, text = inputs.runtime.describe(), inputs.text.describe()
     if inputs.trainer.compile is True:
         machine += ", compiled"
+    if inputs.ranks.several:
+        machine += f", by {inputs.ranks.size} ranks ({inputs.ranks.parallel.value})"
     log.info("model   %s: %s parameters, on %s", model, f"{parameters:,}", machine)
     log.info("data    %s", text)
     brief("on %s", machine, once=True)

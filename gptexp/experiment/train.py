@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from gptexp import plugins
 from gptexp.analysis.labels import label_of_command
@@ -16,7 +17,7 @@ from gptexp.errors import DivergedError, Problem
 from gptexp.experiment.compatibility import check_resume
 from gptexp.experiment.finish import Exact, TrainingResult, finish
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.lifecycle import complete
+from gptexp.experiment.lifecycle import complete, mistakes_worded
 from gptexp.experiment.manifest import write_manifest
 from gptexp.experiment.prepare import Inputs
 from gptexp.experiment.screen import announce
@@ -34,10 +35,12 @@ from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State, Store
 from gptexp.runs.journal import evaluations
 from gptexp.runs.schema import Summary
-from gptexp.runs.state import Outcome
+from gptexp.runs.state import Outcome, RunState
+from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
+from gptexp.runtime.shards import shard
 from gptexp.tokenizers.base import Tokenizer
-from gptexp.tracking.tracker import Tracker, open_tracker
+from gptexp.tracking.tracker import NoTracker, Tracker, open_tracker
 from gptexp.training.moments import Moments, View
 from gptexp.training.trainer import ShouldPrune, Trainer, TrainerParts
 
@@ -56,11 +59,15 @@ def train(
 
     Raises GptexpError, once status.json says what went wrong.
     """
-    directory = identity.directory
+    directory, ranks = identity.directory, inputs.ranks
+    trunk = config.trunk_steps(inputs.trainer.max_steps)
+    store = Store(directory.checkpoints, config.trainer.keep, trunk)
+    if not ranks.is_main:
+        return train_along(config, identity, inputs, store)
+    begun = False
 
     def fill() -> Summary:
-        trunk = config.trunk_steps(inputs.trainer.max_steps)
-        store = Store(directory.checkpoints, config.trainer.keep, trunk)
+        nonlocal begun
         newest = store.latest()
         resumed = None if newest is None else newest.state
         check_resume(config, identity, inputs.tokenizer, resumed)
@@ -73,6 +80,8 @@ def train(
         values = to_dict(config)
         shown = label or label_of_command(values, overrides)
         with open_tracker(config.logger, directory.path, values, step, shown) as tracker:
+            begun = True
+            ranks.told(Begun(resumed))
             trainer = build_trainer(config, identity, inputs, store, tracker, should_prune)
             if resumed is not None and should_prune is not None:
                 for row in evaluations(directory.path):
@@ -80,7 +89,35 @@ def train(
             result = fit(trainer, resumed)
             return finish(config, directory.path, inputs.text, tracker, result)
 
-    return complete(directory, config, fill)
+    def guarded() -> Summary:
+        with ranks.guarded():  # before status.json says how the run ended
+            return fill()
+
+    outcome = complete(directory, config, guarded)
+    if not begun:
+        ranks.told(None)
+    return outcome
+
+
+class Begun(NamedTuple):
+    """What rank 0 tells the others of a run that is to be trained."""
+
+    resumed: State | None
+
+
+def train_along(config: Config, identity: Identity, inputs: Inputs, store: Store) -> Outcome:
+    """Train as a rank that is not the first: what is decided, judged and written is not its own.
+
+    It is done before the first, which has the last evaluations to make.
+    """
+    directory, ranks = identity.directory, inputs.ranks
+    begun: Begun | None = ranks.told(None)
+    if begun is not None:
+        quiet = replace(inputs, trainer=replace(inputs.trainer, profile=0))
+        with mistakes_worded(), cpu_threads(config.trainer.threads):
+            trainer = build_trainer(config, identity, quiet, store, NoTracker())
+            trainer.fit(begun.resumed)
+    return Outcome(RunState.done, directory.path)
 
 
 def build_trainer(
@@ -105,7 +142,7 @@ def build_trainer(
             weights[name][tuple(map(slice, old.shape))] = old
     parts = build_parts(config, identity.hash, inputs, model, store, tracker)
     look = partial(_view, config, identity.directory.path, inputs.tokenizer, model)
-    moments = Moments(plugins.chosen(config.plugins), look)
+    moments = Moments(plugins.chosen(config.plugins) if inputs.ranks.is_main else (), look)
     parts = replace(parts, moments=moments, should_prune=should_prune)
     return Trainer(inputs.trainer, config.seed, parts)
 
@@ -138,10 +175,13 @@ def build_parts(
     optim = decayed(config.optim, inputs.steps_per_epoch)
     if words := describe(optim, model):
         log.info("optim   %s", words)
+    trained = sharded(model, inputs) if inputs.ranks.shards else model
     return TrainerParts(
         model=model,
+        ranks=inputs.ranks,
+        shards=trained if inputs.ranks.shards else None,
         corpus=inputs.corpus,
-        optimizer=build_optimizer(optim, model),
+        optimizer=build_optimizer(optim, trained),
         averages=build_averages(config.optim, model, cfg.max_steps),
         schedule=build_schedule(config.schedule, cfg.max_steps),
         peak_lr=config.optim.lr,
@@ -157,6 +197,13 @@ def build_parts(
             "tokenizer": tokenizer.to_dict(),
         },
     )
+
+
+def sharded(model: Model, inputs: Inputs) -> Model:
+    """The model as shards; rank 0, which evaluates and samples, keeps it whole beside them."""
+    shards = deepcopy(model) if inputs.ranks.is_main else model
+    shard(shards, inputs.runtime.device.type)
+    return shards
 
 
 def fit(trainer: Trainer, resumed: State | None) -> TrainingResult:

@@ -21,6 +21,8 @@ ENOUGH = 5  # log lines, before which nothing is usual
 def clip(parameters: Sequence[nn.Parameter], grad_clip: float) -> Tensor:
     """Scale the gradients down to a global norm of `grad_clip`, 0 for any; returns that before."""
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if hasattr(norm, "full_tensor"):  # of shards: the norm over those of all ranks
+        norm = norm.full_tensor()
     if grad_clip > 0:
         nn.utils.clip_grads_with_norm_(parameters, grad_clip, norm)
     return norm

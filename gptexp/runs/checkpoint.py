@@ -35,6 +35,7 @@ PARTS: dict[str, type | UnionType] = {  # of a state, as Trainer.state_dict make
     "loss_scale": dict,
     "stop": dict,
     "rng": dict,
+    "rng_of_ranks": list,
     "seconds": int | float,
     "loss_count": int,
     "averages": dict,

@@ -36,7 +36,11 @@ EXACT = (  # what can change bits, beside PACKAGES and the build of torch
     "dtype",
     "cuda",
     "gpu",
+    "ranks",
+    "parallel",
 )
+
+ALONE = {"ranks": 1, "parallel": "none"}  # of a process that says nothing of others
 
 CPU = (  # what /proc/cpuinfo says of a processor and not of its moment
     *("vendor_id", "cpu family", "model", "cache size", "flags"),
@@ -137,7 +141,7 @@ def changed(before: dict[str, str]) -> list[str]:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two environments and can change bits, as `threads 2 -> 1`."""
-    old, new = ({**env, **(env.get("packages") or {})} for env in (before, now))
+    old, new = ({**ALONE, **env, **(env.get("packages") or {})} for env in (before, now))
     lines = [
         f"{key} {old.get(key, 'unknown')} -> {new.get(key, 'unknown')}"
         for key in (*EXACT, *PACKAGES)

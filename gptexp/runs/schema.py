@@ -186,6 +186,8 @@ class Environment(TypedDict, total=False):
     cuda: str | None
     gpu: str | None
     compiled: bool  # what trainer.compile=auto came to
+    ranks: Count  # processes that trained it together; one, if not there
+    parallel: str  # how they shared it: ddp or fsdp
     tf32: bool | None  # whether products of float32 may be taken in it
 
 

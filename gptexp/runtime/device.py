@@ -11,6 +11,7 @@ import torch
 
 from gptexp.config import Dtype, TrainerConfig
 from gptexp.errors import Problem
+from gptexp.runtime.distributed import launched
 from gptexp.runtime.memory import keep_freed_memory
 
 DTYPES = {
@@ -164,7 +165,13 @@ def cpu_threads(count: int | None) -> Iterator[None]:
 
 
 def _device(name: str, hardware: Hardware) -> str:
-    """Workers that joblib started side by side take one card each, as far as there are cards."""
+    """Ranks, and workers that joblib started side by side, take one card each.
+
+    The workers as far as there are cards.
+    """
+    ranks = launched()
+    if ranks.several and (name == "cuda" or (name == "auto" and hardware.cuda_devices)):
+        return f"cuda:{ranks.local}"
     if name != "auto":
         return name
     if hardware.cuda_devices > 1 and (worker := _joblib_worker()) is not None:

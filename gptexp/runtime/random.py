@@ -19,9 +19,12 @@ def stream_seed(seed: int, stream: str, *index: int) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def seed_dropout(seed: int) -> None:
-    """Seed torch's default generators, of which dropout is the only user during training."""
-    torch.manual_seed(stream_seed(seed, "dropout"))
+def seed_dropout(seed: int, *rank_and_step: int) -> None:
+    """Seed torch's default generators, of which dropout is the only user during training.
+
+    Ranks behind the first have streams of their own, each anew where they join.
+    """
+    torch.manual_seed(stream_seed(seed, "dropout", *rank_and_step))
 
 
 def random_bits(count: int) -> Tensor:

@@ -76,6 +76,19 @@ class Tracker:
             dashboard.tell(method, *arguments)
 
 
+class NoTracker(Tracker):
+    """Tells nobody: of a process that trains along, where another one writes."""
+
+    def __init__(self) -> None:
+        self.dashboards = ()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+
 def open_tracker(
     cfg: LoggerConfig,
     folder: Path,

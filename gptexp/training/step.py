@@ -14,8 +14,10 @@ from gptexp.optim import gradients
 from gptexp.optim.build import is_own
 from gptexp.optim.groups import set_rates
 from gptexp.runtime.device import Runtime
+from gptexp.runtime.distributed import ALONE, Ranks
 from gptexp.training.compiling import compiled
 from gptexp.training.loss_scale import LossScale
+from gptexp.training.passes import passes
 
 Watch = AbstractContextManager[None]  # around an update
 
@@ -47,14 +49,15 @@ class UpdateStep:
         runtime: Runtime,
         grad_clip: float,
         compile: bool = False,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.optimizer, self.runtime = model, optimizer, runtime
-        self.forward = compiled(model) if compile else model
+        self.model, self.optimizer, self.runtime, self.ranks = model, optimizer, runtime, ranks
+        self.passes = passes(model, compiled(model) if compile else model, ranks)
         self.grad_clip = grad_clip
         self.parameters = list(model.parameters())
         # A subclass of a fused one has its attribute, and a step of its own.
         fused = getattr(optimizer, "_step_supports_amp_scaling", False) and not is_own(optimizer)
-        self.runs_ahead = fused and runtime.device.type == "cuda"
+        self.runs_ahead = fused and runtime.device.type == "cuda" and not ranks.shards
         self.grad_norm = torch.zeros((), device=runtime.device)  # of the last update, unclipped
         self.found_inf = torch.zeros((), device=runtime.device)  # 1 from the first bad update on
         self.latest = torch.zeros(3, device=runtime.device)  # a NonFinite, once found_inf is 1
@@ -79,15 +82,20 @@ class UpdateStep:
         return loss
 
     def accumulate(self, batch: Batch, batch_size: int, count: int) -> Tensor:
-        """Add the gradients of a batch; returns its loss, without waiting for the device."""
+        """Add the gradients of a batch; returns its loss, without waiting for the device.
+
+        Of several ranks, each has a share of the batch; gradients and loss are those of all of it.
+        """
         loss = torch.zeros((), device=self.runtime.device, dtype=self.runtime.weights)
-        for inputs, targets in zip(*(part.split(batch_size) for part in batch), strict=True):
-            with self.runtime.autocast():
-                logits = self.forward(inputs)
-            part = token_losses(logits, targets).sum() / count
-            self.model.backward(self.scale.scaled(part), inputs, targets)
+        parts = list(zip(*(part.split(batch_size) for part in batch), strict=True))
+        for number, (inputs, targets) in enumerate(parts, start=1):
+            with self.passes.within(last=number == len(parts)):
+                with self.runtime.autocast():
+                    logits = self.passes.forward(inputs)
+                part = token_losses(logits, targets).sum() / count
+                self.model.backward(self.scale.scaled(part), inputs, targets)
             loss += part.detach()
-        return loss
+        return self.passes.done(loss)
 
     def apply(self, step: int, loss: Tensor, lr: float, watch: Watch | None = None) -> None:
         """Clip the gradients and have the optimizer take them, unless something is not finite.

@@ -41,9 +41,18 @@ def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed, averages: int = 0)
     return trained * speed.trained + evaluated * speed.evaluated
 
 
+def evaluation_seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
+    """The time that one evaluation in training takes, in seconds."""
+    return sum(judged(corpus, cfg.eval_tokens).values()) * speed.evaluated
+
+
 def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
-    """Time a pass or a few of an update's model, which leave no trace."""
-    model, runtime = update.model, update.runtime
+    """Time a pass or a few of an update's model, which leave no trace.
+
+    Several ranks, which share their gradients in each, make one pass each and are timed together.
+    """
+    model, runtime, ranks = update.model, update.runtime, update.ranks
+    enough = 0.0 if ranks.several else PROBE_SECONDS
     on_cpu = runtime.device.type == "cpu"
     few = max(1, PROBE_TOKENS // corpus.block_size)
     # On a CPU a part of a large batch takes its share of the time; a compiled model has one size.
@@ -69,8 +78,8 @@ def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
     evaluated = int((targets != IGNORE_INDEX).sum())
     train(1 if in_part else rows)  # the first pass of a process is slow
     speed = Speed(
-        trained=_mean(train, runtime, PROBE_SECONDS) / usual,
-        evaluated=_mean(evaluate, runtime, PROBE_SECONDS / 10) / evaluated,
+        trained=_mean(train, runtime, enough) / usual / ranks.size,
+        evaluated=_mean(evaluate, runtime, enough / 10) / evaluated,
     )
     update.clear()
     set_rng_state(random, runtime.device)

@@ -32,9 +32,11 @@ from gptexp.optim.schedule import Schedule
 from gptexp.runs.checkpoint import State, Store
 from gptexp.runtime.clock import Clock
 from gptexp.runtime.device import Runtime
+from gptexp.runtime.distributed import ALONE, Ranks
 from gptexp.runtime.interrupt import Interrupt
 from gptexp.runtime.random import rng_state, seed_dropout, set_rng_state
 from gptexp.runtime.rate import matrix_rate
+from gptexp.runtime.shards import shards_of, shards_of_moments, whole
 from gptexp.text import duration, plural
 from gptexp.tracking.dashboard import Histograms
 from gptexp.tracking.tracker import Tracker
@@ -74,6 +76,8 @@ class TrainerParts:
     averages: Averages = field(default_factory=Averages)  # of the weights
     moments: Moments = field(default_factory=Moments)  # own code
     should_prune: ShouldPrune | None = None  # of the search that the run is a trial of
+    ranks: Ranks = ALONE
+    shards: Model | None = None  # what is trained, where ranks shard; `model` is then a copy
 
 
 class Trainer:
@@ -83,8 +87,15 @@ class Trainer:
         self.cfg = cfg
         self.seed = seed
         self.parts = parts
+        self.ranks = parts.ranks
+        self.trained = parts.model if parts.shards is None else parts.shards
         self.update = UpdateStep(
-            parts.model, parts.optimizer, parts.runtime, cfg.grad_clip, cfg.compile is True
+            self.trained,
+            parts.optimizer,
+            parts.runtime,
+            cfg.grad_clip,
+            cfg.compile is True,
+            parts.ranks,
         )
         self.diagnostics = Diagnostics(
             parts.model,
@@ -126,22 +137,30 @@ class Trainer:
                 self.save_if_due(interrupt)
                 self.progress.step()
                 step_done()
-            if interrupt.requested:  # during the last save
-                self.interrupted(interrupt.requested)
+            [signal_number] = self.ranks.most(interrupt.requested or 0)
+            if signal_number:  # during the last save
+                self.interrupted(signal_number)
         return reason
 
     def begin(self, resumed: State | None) -> None:
         """Take up the resumed state, or seed a new one; say how long the rest will take."""
-        seed_dropout(self.seed)
-        self.parts.model.train()  # whatever switches it off switches it back on
+        seed_dropout(self.seed, *self.own_stream())
+        self.trained.train()  # whatever switches it off switches it back on
         corpus = self.parts.corpus
         speed = throughput.measure(self.cfg, self.update, corpus)
         if resumed is not None:
             self.load_state_dict(resumed)
+        self.refresh()
         steps = self.cfg.max_steps - self.step
         whole = throughput.seconds(self.cfg, corpus, speed, len(self.parts.averages))
         left = whole * steps / self.cfg.max_steps
         log.info("estimated time about %s for %d steps", duration(left), steps)
+        evaluation = throughput.evaluation_seconds(self.cfg, corpus, speed)
+        if self.ranks.several and evaluation > self.cfg.rank_timeout:
+            what = f"{self.cfg.rank_timeout} seconds, and an evaluation takes rank 0 about "
+            what += duration(evaluation)
+            fix = f"trainer.rank_timeout={2 * round(evaluation)}, or a trainer.eval_tokens"
+            log.warning("%s", Problem("trainer.rank_timeout", what, fix))
         start = f"goes on at step {self.step:,}" if self.step else "starts"
         brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
         log.debug("the device multiplies matrices at %.3g FLOP/s", self.matrix_rate)
@@ -157,11 +176,12 @@ class Trainer:
 
     def train_step(self) -> None:
         """One optimizer update from grad_accum forward passes; only a look waits for CUDA."""
-        corpus, step = self.parts.corpus, self.step
+        corpus, step, ranks = self.parts.corpus, self.step, self.ranks
         count = corpus.tokens_seen(step + 1) - corpus.tokens_seen(step)
-        batch, lr = corpus.batch(step), self.learning_rate(step)
+        batch, lr = corpus.batch(step, ranks.rank, ranks.size), self.learning_rate(step)
         self.step += 1
-        watch = self.watched() if self.is_due(self.cfg.diagnostics_interval) else None
+        looks = ranks.is_main and self.is_due(self.cfg.diagnostics_interval)
+        watch = self.watched() if looks else None
         self.loss_sum += self.update(batch, self.cfg.batch_size, self.step, count, lr, watch)
         self.loss_count += 1
         self.parts.averages.update(self.step)
@@ -217,7 +237,7 @@ class Trainer:
             "train/grad_norm": self.update.grad_norm.item(),
             **self.update.scale.metrics(),
             "train/tokens_per_second": speed,
-            "train/mfu": speed * self.parts.flops_per_token / self.matrix_rate,
+            "train/mfu": speed * self.parts.flops_per_token / self.matrix_rate / self.ranks.size,
         }
         if self.step % self.cfg.log_interval == 0:  # a longer run has no line that ends this one
             self.loss_sum = torch.zeros_like(self.loss_sum)
@@ -233,15 +253,23 @@ class Trainer:
             return
         self.raise_if_diverged()
         with self.off_the_clock():
-            evaluation = self.parts.evaluator.row(self.cfg.eval_tokens)
-            self.val_loss = evaluation["val/loss"]
-            improved = self.stop.update(self.val_loss, self.step)
-            evaluation |= self.parts.averages.judge(self.step, self.validation_loss)
-            values = {**self.position(self.step), **evaluation}
-            values = self.parts.moments.measured(self.step, values)
-            self.parts.tracker.scalars(self.step, values)
-            self.progress.evaluated(self.step, values, self.stop.best_loss, improved)
-            self.parts.moments.reached("evaluated", self.step)
+            self.refresh()
+            if self.ranks.is_main:
+                self.evaluate()
+            self.val_loss, stop = self.ranks.told((self.val_loss, self.stop.state_dict()))
+            self.stop.load_state_dict(stop)
+
+    def evaluate(self) -> None:
+        """Judge the weights, by the one rank that does, and take in what they came to."""
+        evaluation = self.parts.evaluator.row(self.cfg.eval_tokens)
+        self.val_loss = evaluation["val/loss"]
+        improved = self.stop.update(self.val_loss, self.step)
+        evaluation |= self.parts.averages.judge(self.step, self.validation_loss)
+        values = {**self.position(self.step), **evaluation}
+        values = self.parts.moments.measured(self.step, values)
+        self.parts.tracker.scalars(self.step, values)
+        self.progress.evaluated(self.step, values, self.stop.best_loss, improved)
+        self.parts.moments.reached("evaluated", self.step)
 
     def validation_loss(self, model: nn.Module) -> float:
         """That of a model of the same shape, over the targets of an evaluation."""
@@ -252,18 +280,22 @@ class Trainer:
         """A sample, at every sample_interval."""
         if self.is_due(self.cfg.sample_interval):
             with self.off_the_clock():
-                self.parts.tracker.sample(*self.parts.sampler.draw(self.step))
+                self.refresh()
+                if self.ranks.is_main:
+                    self.parts.tracker.sample(*self.parts.sampler.draw(self.step))
 
     def save_if_due(self, interrupt: Interrupt) -> None:
         """Save at evaluations, at checkpoint_interval, after five minutes, and when interrupted.
 
         And where the run ceases to be the beginning of a longer one, which may go on from there.
         """
-        signal_number = interrupt.requested  # read once: it may arrive at any instant
+        late = int(self.ranks.is_main and self.clock.since_saved() > SAVE_SECONDS)
+        # Read once: it may arrive at any instant, and at one rank alone.
+        signal_number, late = self.ranks.most(interrupt.requested or 0, late)
         interval = self.cfg.checkpoint_interval
         due = self.evaluation_due() or (interval is not None and self.step % interval == 0)
         due = due or self.step == self.parts.store.trunk
-        if due or signal_number or self.clock.since_saved() > SAVE_SECONDS:
+        if due or signal_number or late:
             with self.off_the_clock():
                 self.save()
         if signal_number:
@@ -300,7 +332,9 @@ class Trainer:
         """Write a checkpoint; raises DivergedError and StorageError."""
         self.raise_if_diverged()
         self.parts.tracker.flush()  # first, so that no checkpoint is ahead of its curves
-        self.parts.store.save(self.state_dict(), self.step, self.stop.best_step)
+        state = self.state_dict()
+        if self.ranks.is_main:
+            self.parts.store.save(state, self.step, self.stop.best_step)
         self.clock.saved()
         self.parts.moments.reached("saved", self.step)
 
@@ -311,6 +345,21 @@ class Trainer:
     def evaluation_due(self) -> bool:
         """Whether the weights as they are get an evaluation."""
         return self.step % self.cfg.eval_interval == 0 or self.step >= self.cfg.max_steps
+
+    def refresh(self) -> None:
+        """Have the copy that rank 0 evaluates and samples the weights as they are, of shards."""
+        if self.parts.shards is not None:
+            weights = self.gathered(self.parts.shards.state_dict())
+            if self.ranks.is_main:
+                self.parts.model.load_state_dict(weights)
+
+    def gathered(self, state: State) -> State:
+        """A state of weights or moments, whole on rank 0 where each rank has shards of it."""
+        return state if self.parts.shards is None else whole(state, self.ranks.is_main)
+
+    def own_stream(self) -> tuple[int, ...]:
+        """What tells the random numbers of a rank from those of the first."""
+        return () if self.ranks.is_main else (self.ranks.rank, self.step)
 
     @cached_property
     def matrix_rate(self) -> float:
@@ -330,16 +379,18 @@ class Trainer:
     def state_dict(self) -> State:
         """All that a resume needs but config and corpus; batches are functions of the step."""
         averages = self.parts.averages.state_dict(self.step)
+        rng, ranks = rng_state(self.parts.runtime.device), self.ranks
         return {
             **self.parts.identity,
             **({"averages": averages} if averages else {}),
             "step": self.step,
             "seconds": self.clock.seconds(),
-            "model": self.parts.model.state_dict(),
-            "optimizer": self.parts.optimizer.state_dict(),
+            "model": self.gathered(self.trained.state_dict()),
+            "optimizer": self.gathered(self.parts.optimizer.state_dict()),
             **({"loss_scale": self.update.scale.state_dict()} if self.update.scale.on else {}),
             "stop": self.stop.state_dict(),
-            "rng": rng_state(self.parts.runtime.device),
+            "rng": rng,
+            **({"rng_of_ranks": ranks.gather(rng)} if ranks.several else {}),
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
         }
@@ -348,14 +399,18 @@ class Trainer:
         """The inverse of state_dict; raises CheckpointError, having changed nothing."""
         device = self.parts.runtime.device
         try:
-            load_optimizer(self.parts.optimizer, state["optimizer"])
+            optimizer, weights = state["optimizer"], state["model"]
+            if self.parts.shards is not None:
+                optimizer = shards_of_moments(optimizer, self.parts.optimizer)
+                weights = shards_of(weights, self.parts.shards)
+            load_optimizer(self.parts.optimizer, optimizer)
             self.update.scale.load_state_dict(state.get("loss_scale", {}))  # an old one has none
             self.step = state["step"]
             self.clock.before = state["seconds"]
-            self.parts.model.load_state_dict(state["model"])
+            self.trained.load_state_dict(weights)
             self.parts.averages.load_state_dict(state.get("averages", {}), self.step)
             self.stop.load_state_dict(state["stop"])
-            set_rng_state(state["rng"], device)
+            self.take_up_streams(state)
             self.loss_sum = state["loss_sum"].to(device, self.loss_sum.dtype)
             self.loss_count = state["loss_count"]
         except torch.OutOfMemoryError:
@@ -365,3 +420,14 @@ class Trainer:
             what = f"the parts of a checkpoint do not fit together: {reason}"
             problem = Problem(self.parts.store.folder, what, "rerun=true to train anew")
             raise CheckpointError(problem) from error
+
+    def take_up_streams(self, state: State) -> None:
+        """The random state of a checkpoint: of this rank, where there were as many, or the first.
+
+        Another one begins a stream of its own.
+        """
+        of_ranks = state.get("rng_of_ranks", [state["rng"]])
+        if len(of_ranks) == self.ranks.size or self.ranks.is_main:
+            set_rng_state(of_ranks[self.ranks.rank], self.parts.runtime.device)
+        else:
+            seed_dropout(self.seed, *self.own_stream())
