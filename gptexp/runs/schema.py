@@ -42,7 +42,7 @@ class Best(_Measured):
     """The evaluation of the lowest validation loss."""
 
     val_loss: Number
-    val_bpb: Number
+    val_bpb: Number | None  # None of bare ids
 
 
 class Final(_Measured):
@@ -123,6 +123,7 @@ class Summary(TypedDict):
     cliff: Fall | None
     test: Judged | None
     ngrams: NotRequired[list[Number] | None]
+    ngrams_of: NotRequired[Count]  # of so many tokens of a split, the first of it
     sample: str
     branched: NotRequired["Branch"]
     files: NotRequired[dict[str, str]]  # digests of the journals

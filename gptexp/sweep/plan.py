@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import LoadedText
+from gptexp.data.load import LoadedCorpus
 from gptexp.errors import ConfigError, GptexpError
 from gptexp.experiment.auto_compile import speed_of
 from gptexp.experiment.extend import beginnings
@@ -59,7 +59,7 @@ class Planner:
     def __init__(self, outputs: Path) -> None:
         self.hardware = probe_hardware()
         self.outputs = outputs
-        self.texts: dict[str, LoadedText] = {}
+        self.texts: dict[str, LoadedCorpus] = {}
         self.speeds: dict[str, Speed] = {}
 
     def cost(self, config: Config) -> Cost:
@@ -111,7 +111,7 @@ class Planner:
             machine=runtime.describe(),
         )
 
-    def loaded(self, config: Config) -> LoadedText:
+    def loaded(self, config: Config) -> LoadedCorpus:
         """The corpus, read once for all points that have it in common."""
         start = (config.init_from, config.branch_from)
         key = repr((config.data, config.tokenizer, config.model.block_size, start))
