@@ -19,6 +19,7 @@ from gptexp.config.data import (
     CharTokenizerConfig,
     DataConfig,
     GPT2TokenizerConfig,
+    StoredTokenizerConfig,
     TokenizerConfig,
     Windows,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "Scaling",
     "ScheduleConfig",
     "Shape",
+    "StoredTokenizerConfig",
     "TokenizerConfig",
     "TrainerConfig",
     "WSDConfig",

@@ -27,6 +27,9 @@ class DataConfig:
     documents: bool = False  # each line is a document of its own, which no context reaches beyond
     shuffle: bool = False  # documents in another order than the file's, the same for every seed
     sampling: Windows = Windows.random  # windows of a text: each at random, or once an epoch
+    tokens: bool = False  # data.path is a folder, a glob or a file of token ids, and no text
+    vocab_size: int | None = None  # of token files without a tokenizer; null is GPT-2's 50,257
+    val_tokens: int | None = None  # of token files, so many of a split are judged at most
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range, or contradicts itself."""
@@ -34,6 +37,12 @@ class DataConfig:
             both = f"both it and data.asset={self.asset} are given"
             what = "neither it nor data.asset is given" if self.asset is None else both
             yield Problem("data.path", what, "data=text data.path=FILE")
+        if self.tokens:
+            yield from self._token_files()
+        elif self.vocab_size is not None or self.val_tokens is not None:
+            key = "vocab_size" if self.vocab_size is not None else "val_tokens"
+            what = f"{getattr(self, key)}, but only token files have it"
+            yield Problem(f"data.{key}", what, f"data.{key}=null")
         if self.shuffle and not self.documents:
             what = "true, but only documents have another order"
             yield Problem("data.shuffle", what, "data.shuffle=false")
@@ -50,6 +59,17 @@ class DataConfig:
         elif 0 < val < 1 and val + test >= 1:
             what = f"{test} and data.val_fraction={val} leave nothing to train on"
             yield Problem("data.test_fraction", what, "lower one of them")
+
+    def _token_files(self) -> Iterator[Problem]:
+        if self.documents:
+            what = "true, and data.tokens too: token files are one stream"
+            yield Problem("data.documents", what, "data.documents=false")
+        if self.vocab_size is not None and not 2 <= self.vocab_size <= 2**31:
+            what = f"{self.vocab_size} is not in [2, 2^31]"
+            yield Problem("data.vocab_size", what, "data.vocab_size=50257, GPT-2's")
+        if self.val_tokens is not None and self.val_tokens < 2:
+            what = f"{self.val_tokens} leaves nothing to predict"
+            yield Problem("data.val_tokens", what, "data.val_tokens=1048576, or null for all")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -92,12 +112,24 @@ class GPT2TokenizerConfig(TokenizerConfig):
     """The 50,257 byte pairs of GPT-2."""
 
 
+@dataclass(kw_only=True, slots=True)
+class StoredTokenizerConfig(TokenizerConfig):
+    """That of token files, as their manifest holds it; without one, bare ids."""
+
+
 TOKENIZERS: dict[str, type[TokenizerConfig]] = {
     "char": CharTokenizerConfig,
     "byte": ByteTokenizerConfig,
     "bpe": BPETokenizerConfig,
     "gpt2": GPT2TokenizerConfig,
+    "stored": StoredTokenizerConfig,
 }
 
 # What the tokens of ours are, that n-grams are counted of.
-UNITS = {"char": "characters", "byte": "bytes", "bpe": "tokens", "gpt2": "tokens"}
+UNITS = {
+    "char": "characters",
+    "byte": "bytes",
+    "bpe": "tokens",
+    "gpt2": "tokens",
+    "stored": "tokens",
+}

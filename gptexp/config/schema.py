@@ -15,7 +15,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gptexp import plugins
-from gptexp.config.data import TOKENIZERS, CharTokenizerConfig, DataConfig, TokenizerConfig
+from gptexp.config.data import (
+    TOKENIZERS,
+    ByteTokenizerConfig,
+    CharTokenizerConfig,
+    DataConfig,
+    GPT2TokenizerConfig,
+    StoredTokenizerConfig,
+    TokenizerConfig,
+)
 from gptexp.config.model import MODELS, BigramConfig, GPTConfig, ModelConfig
 from gptexp.config.optim import (
     OPTIMIZERS,
@@ -112,7 +120,7 @@ def problems(config: Config) -> list[Problem]:
     for section in (getattr(config, name) for name in SECTIONS):
         with plugins.running(plugins.own(section)):
             listed += section.problems()
-    across = (_warmup, _counting, _starting, _scaling, _checkpointing)
+    across = (_warmup, _counting, _starting, _scaling, _checkpointing, _token_files)
     return [*listed, *(problem for rule in across for problem in rule(config))]
 
 
@@ -207,6 +215,20 @@ def _checkpointing(config: Config) -> Iterator[Problem]:
         what = f"true, but model={model.name} has no blocks to compute again"
         fix = "trainer.activation_checkpointing=false"
         yield Problem("trainer.activation_checkpointing", what, fix)
+
+
+def _token_files(config: Config) -> Iterator[Problem]:
+    """Token files bring ids along, which nothing is learned from; a text brings none."""
+    tokenizer = config.tokenizer
+    is_stored = isinstance(tokenizer, StoredTokenizerConfig)
+    if config.data.tokens and not isinstance(
+        tokenizer, StoredTokenizerConfig | ByteTokenizerConfig | GPT2TokenizerConfig
+    ):
+        what = f"{tokenizer.name} is made from a text, and data=tokens has none"
+        yield Problem("tokenizer", what, "tokenizer=stored, or gpt2 or byte where they are that")
+    elif is_stored and not config.data.tokens:
+        what = f"stored is that of token files, and data={config.data.name} is a text"
+        yield Problem("tokenizer", what, "tokenizer=char")
 
 
 def _counts(config: Config) -> bool:

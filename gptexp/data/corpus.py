@@ -165,16 +165,11 @@ def epoch_order(seed: int, epoch: int, count: int) -> Ids:
 def compact(ids: Ids, vocab_size: int) -> Tokens:
     """A copy in the smallest integers that hold the vocabulary: one byte for each character.
 
-    Sums and products of them overflow; a batch is widened (see `widened`).
+    Sums and products of them overflow; a batch is widened.
     """
     kinds = (np.uint8, np.int16, np.int32)
     kind = next((kind for kind in kinds if vocab_size <= np.iinfo(kind).max + 1), np.int64)
     return ids.astype(kind)
-
-
-def widened(inputs: Tensor, targets: Tensor) -> Batch:
-    """A batch of the ids that models and losses take, int64."""
-    return Batch(inputs.long(), targets.long())
 
 
 def to_device(indices: Ids, device: torch.device) -> Tensor:

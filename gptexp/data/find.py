@@ -7,6 +7,7 @@ from pathlib import Path
 from gptexp import assets
 from gptexp.config import DataConfig
 from gptexp.data.read import source
+from gptexp.data.shards import find_token_files
 from gptexp.errors import DataError, Problem
 from gptexp.files import at_home
 from gptexp.files import sha256 as digest_of
@@ -19,7 +20,10 @@ def find_corpus(data: DataConfig, sha256: str, near: Path) -> DataConfig:
 
     `near` is the run directory. A relative data.path is tried from here and from the folders above
     the run, then its name in the data folders, then all that those hold, then the known corpora.
+    Token files are looked for by their path alone, and each is read whole.
     """
+    if data.tokens:
+        return _find_token_files(data, sha256, near)
     same = [asset for asset in assets.ASSETS.values() if asset.sha256 == sha256]
     if data.asset is not None:
         if data.asset not in [asset.name for asset in same]:
@@ -41,6 +45,23 @@ def find_corpus(data: DataConfig, sha256: str, near: Path) -> DataConfig:
             f"put it into {assets.cache_folder()}",
         )
     )
+
+
+def _find_token_files(data: DataConfig, sha256: str, near: Path) -> DataConfig:
+    """The section with the path of the token files of that digest, from here or above the run."""
+    own = at_home(str(data.path))
+    above = [] if own.is_absolute() else [folder / own for folder in near.resolve().parents]
+    problem = None
+    for path in (own, *above):
+        try:
+            found = replace(data, path=str(path.absolute()))
+            if find_token_files(found).digest(anew=True) == sha256:
+                return found
+        except DataError as error:
+            problem = problem or error.problems[0]
+    what = f"token files with SHA-256 {sha256[:12]}... are not to be had"
+    what += f" ({problem.told()})" if problem else ", and others are there"
+    raise DataError(Problem("data.path", what, f"put them at {own} again"))
 
 
 def _has_digest(path: Path, sha256: str) -> bool:

@@ -5,6 +5,7 @@ the end of what is left; `data.fraction` keeps a prefix of the training part. So
 training sets of a sweep are nested in the larger ones, and all are judged on the same text.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -15,41 +16,83 @@ from gptexp.config import DataConfig, TokenizerConfig
 from gptexp.data.corpus import SPLITS, Corpus, Format, Ids, Splits
 from gptexp.data.documents import Documents
 from gptexp.data.read import read_text, source
+from gptexp.data.shards import TokenFiles, find_token_files
 from gptexp.data.text import Text
+from gptexp.data.token_file import (
+    COUNTED,
+    PIECES,
+    Stream,
+    TokenFileCorpus,
+    check_vocabulary,
+    cut_tokens,
+    tokenizer_of,
+)
+from gptexp.errors import DataError, Problem
+from gptexp.text import plural
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import build_tokenizer
+from gptexp.tokenizers.ids import TokenIds
 
 
 def format_of(data: DataConfig) -> Format:
-    """The format in which the text of the config is read: the one place that asks."""
+    """The format in which the text of the config is read: the one place that asks.
+
+    Token files have none; what a reader gives in their stead is a text.
+    """
     return Documents(data) if data.documents else Text(data)
 
 
-def read_corpus(data: DataConfig, sha256: str | None = None) -> str:
-    """The text of the corpus, which has that digest where one is given, as its format cuts it.
+Content = str | TokenFiles  # of a corpus: its text, or files of tokens that are not read yet
+
+
+def read_corpus(data: DataConfig, sha256: str | None = None) -> Content:
+    """What a corpus holds, which has that digest where one is given; a text as its format cuts it.
 
     Raises DataError.
     """
-    return format_of(data).normalise(read_text(data, sha256))
+    if not data.tokens:
+        return format_of(data).normalise(read_text(data, sha256))
+    files = find_token_files(data)
+    if sha256 not in (None, files.digest()):
+        what = "changed while the run was starting"
+        raise DataError(Problem(source(data), what, "start it again"))
+    return files
 
 
 @dataclass(frozen=True)
-class LoadedText:
-    """A corpus file, read, tokenized and cut."""
+class LoadedCorpus(ABC):
+    """A corpus, read, tokenized and cut."""
 
     source: str  # the file or the asset
     format: Format
-    text: str
     tokenizer: Tokenizer
     splits: Splits
     block_size: int
 
+    @property
+    def counted(self) -> int | None:
+        """How many tokens of a split n-grams take, the first of it; None where they take all."""
+        return None
+
+    @abstractmethod
     def corpus(self, rows: int, seed: int, device: torch.device) -> Corpus:
         """The splits on `device`, in updates of `rows` sequences."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line: what was found."""
+
+
+@dataclass(frozen=True)
+class LoadedText(LoadedCorpus):
+    """A corpus file that is a text."""
+
+    text: str
+
+    def corpus(self, rows: int, seed: int, device: torch.device) -> Corpus:
         return self.format.corpus(self.splits, self.tokenizer, self.block_size, rows, seed, device)
 
     def describe(self) -> str:
-        """One line: what was found."""
         ids, vocab_size = self.tokenizer.encode(self.text), self.tokenizer.vocab_size
         parts = self.format.describe(self.text, self.tokenizer, self.splits, self.block_size)
         return (
@@ -59,36 +102,89 @@ class LoadedText:
         )
 
 
+@dataclass(frozen=True)
+class LoadedTokens(LoadedCorpus):
+    """Token files; in `splits` the beginning of training alone, and what is judged."""
+
+    data: DataConfig
+    files: TokenFiles
+    train: Stream
+
+    @property
+    def counted(self) -> int | None:
+        return COUNTED if max(len(self.train), len(self.splits.val)) > COUNTED else None
+
+    def corpus(self, rows: int, seed: int, device: torch.device) -> Corpus:
+        judged = {"test": Stream([self.splits.test]), "val": Stream([self.splits.val])}
+        streams = {"train": self.train, **judged}
+        vocab_size, sampling = self.tokenizer.vocab_size, self.data.sampling
+        return TokenFileCorpus(streams, vocab_size, self.block_size, rows, seed, device, sampling)
+
+    def describe(self) -> str:
+        total = sum(shard.tokens for shard in self.files.shards)
+        shards = plural(len(self.files.shards), "shard")
+        parts = [f"{len(self.train):,} train", *map(self._judged, ("test", "val"))]
+        words = f"{self.source}: {shards}, {total:,} tokens of {self.tokenizer.describe()}"
+        if (
+            self.files.manifest is None
+            and self.data.vocab_size is None
+            and isinstance(self.tokenizer, TokenIds)
+        ):
+            words += " (GPT-2's number: nothing says theirs; data.vocab_size=N does)"
+        return f"{words}; {', '.join(filter(None, parts))}"
+
+    def _judged(self, split: str) -> str:
+        """How many tokens a split has, and how many of them are judged."""
+        start, end = self.splits.bounds[split]
+        judged = len(getattr(self.splits, split))
+        words = f"{end - start:,} {split}" if end > start else ""
+        if judged == end - start:
+            return words
+        return f"{words} of which {judged:,} in {PIECES} pieces evenly spread are judged"
+
+
 def load_corpus(
     data: DataConfig, tokenizer: TokenizerConfig, block_size: int, sha256: str | None = None
-) -> LoadedText:
+) -> LoadedCorpus:
     """Read the corpus, which has that digest where one is given, and cut it; raises DataError."""
-    text = read_corpus(data, sha256)
+    content = read_corpus(data, sha256)
+    if isinstance(content, TokenFiles):
+        return split_corpus(data, content, tokenizer_of(content, data, tokenizer), block_size)
     reading = format_of(data)
-    built = build_tokenizer(tokenizer, text, reading.characters(text), reading.training_text(text))
-    return split_corpus(data, text, built, block_size)
+    characters, learned_from = reading.characters(content), reading.training_text(content)
+    built = build_tokenizer(tokenizer, content, characters, learned_from)
+    return split_corpus(data, content, built, block_size)
 
 
 def split_corpus(
     data: DataConfig,
-    text: str,
+    content: Content,
     tokenizer: Tokenizer,
     block_size: int,
     needed: Collection[str] = SPLITS,
-) -> LoadedText:
+) -> LoadedCorpus:
     """Cut what read_corpus gave, in a vocabulary that is known; raises DataError."""
     reading = format_of(data)
-    splits = reading.split(text, tokenizer, block_size, needed)
-    return LoadedText(source(data), reading, text, tokenizer, splits, block_size)
+    if isinstance(content, TokenFiles):
+        check_vocabulary(content, data, tokenizer)
+        cut = cut_tokens(content, data, block_size, needed)
+        parts = (source(data), reading, tokenizer, cut.arrays, block_size)
+        return LoadedTokens(*parts, data, content, cut.streams["train"])
+    splits = reading.split(content, tokenizer, block_size, needed)
+    return LoadedText(source(data), reading, tokenizer, splits, block_size, content)
 
 
-def whole_text(data: DataConfig, text: str, tokenizer: Tokenizer, block_size: int) -> LoadedText:
+def whole_corpus(
+    data: DataConfig, content: Content, tokenizer: Tokenizer, block_size: int
+) -> LoadedCorpus:
     """All of what read_corpus gave as the validation split, to be judged in windows of block_size.
 
     The last window, and with it the whole, may be shorter. Raises DataError.
     """
     data = replace(data, val_fraction=1.0, test_fraction=0.0)
-    cut = split_corpus(data, text, tokenizer, 1, needed=("val",))
+    if isinstance(content, TokenFiles):
+        content = content.without_splits()
+    cut = split_corpus(data, content, tokenizer, 1, needed=("val",))
     return replace(cut, block_size=block_size)
 
 

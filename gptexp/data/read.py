@@ -7,6 +7,7 @@ from typing import Any
 
 from gptexp import assets
 from gptexp.config import DataConfig
+from gptexp.data.shards import find_token_files
 from gptexp.errors import DataError, Problem
 from gptexp.files import at_home
 
@@ -24,8 +25,11 @@ _CHARACTERS: dict[tuple[str, bool], str] = {}  # by digest, and whether of docum
 def corpus_digest(data: DataConfig) -> str:
     """SHA-256 of the corpus file, in hexadecimal: for an asset without reading it.
 
-    A sweep asks for each of its points, so a file that is as it was is not read again.
+    A sweep asks for each of its points, so a file that is as it was is not read again. Of token
+    files it is over those of all.
     """
+    if data.tokens:
+        return find_token_files(data).digest()
     if data.asset is not None:
         return assets.known(data.asset).sha256
     try:

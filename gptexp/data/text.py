@@ -1,11 +1,13 @@
 """One long text: split by characters, batches of windows drawn at random or epoch by epoch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gptexp.config import DataConfig, Windows
 from gptexp.data.corpus import (
@@ -18,7 +20,6 @@ from gptexp.data.corpus import (
     epoch_order,
     evenly_spaced,
     to_device,
-    widened,
 )
 from gptexp.data.read import characters, source
 from gptexp.errors import DataError, Problem
@@ -57,7 +58,8 @@ class Text:
         ids["train"] = ids["train"][: int(len(ids["train"]) * self.cfg.fraction)]
         parts = {name: compact(part, tokenizer.vocab_size) for name, part in ids.items()}
         splits = Splits(**parts, bounds=bounds)
-        self._check_lengths(splits, block_size, needed)
+        lengths = {name: len(ids) for name, ids in splits.items() if name in needed}
+        check_lengths(self.cfg, lengths, block_size)
         return splits
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
@@ -117,28 +119,25 @@ class Text:
             "val": (val_start, len(text)),
         }
 
-    def _check_lengths(self, splits: Splits, block_size: int, needed: Collection[str]) -> None:
-        """Raises DataError where a needed split has no whole window."""
-        lengths = {
-            name: len(ids)
-            for name, ids in splits.items()
-            if name in needed and (name != "test" or self.cfg.test_fraction)
-        }
-        shortest = min(lengths.values(), default=0)
-        problems = []
-        for name, length in lengths.items():
-            if length > block_size:
-                continue
-            if name == "train" and self.cfg.fraction < 1:
-                fix = f"a larger data.fraction, now {self.cfg.fraction:g}, or a longer text"
-            elif shortest >= 2:
-                fix = f"model.block_size={shortest - 1} at most, or a longer text"
-            else:
-                fix = "a longer text, or another data.fraction and data.val_fraction"
-            what = f"{block_size} needs {block_size + 1} tokens in each split, and {name} has"
-            of_file = f"{what} {length}, of {source(self.cfg)}"
-            problems.append(Problem("model.block_size", of_file, fix))
-        DataError.raise_for(problems)
+
+def check_lengths(cfg: DataConfig, lengths: dict[str, int], block_size: int) -> None:
+    """Raises DataError where a split of so many tokens has no whole window."""
+    asked = {name: n for name, n in lengths.items() if name != "test" or cfg.test_fraction}
+    shortest = min(asked.values(), default=0)
+    problems = []
+    for name, length in asked.items():
+        if length > block_size:
+            continue
+        if name == "train" and cfg.fraction < 1:
+            fix = f"a larger data.fraction, now {cfg.fraction:g}, or a longer text"
+        elif shortest >= 2:
+            fix = f"model.block_size={shortest - 1} at most, or a longer text"
+        else:
+            fix = "a longer text, or another data.fraction and data.val_fraction"
+        what = f"{block_size} needs {block_size + 1} tokens in each split, and {name} has"
+        of_file = f"{what} {length}, of {source(cfg)}"
+        problems.append(Problem("model.block_size", of_file, fix))
+    DataError.raise_for(problems)
 
 
 class EpochWindows:
@@ -180,10 +179,79 @@ class EpochWindows:
         return starts
 
 
-class TextCorpus:
-    """One long text: a batch is drawn at random or epoch by epoch, a context begins anywhere."""
+class StreamCorpus(ABC):
+    """A stream of tokens: a batch is drawn at random or epoch by epoch; contexts begin anywhere."""
 
     end = None
+
+    def __init__(
+        self,
+        train_size: int,
+        block_size: int,
+        rows: int,
+        seed: int,
+        sampling: Windows = Windows.random,
+    ) -> None:
+        self.block_size, self.rows, self.seed = block_size, rows, seed
+        self._epochs = None
+        if sampling is Windows.epoch:
+            self._epochs = EpochWindows(train_size, block_size, seed)
+
+    @abstractmethod
+    def tokens_per_epoch(self, split: str) -> int: ...
+
+    @abstractmethod
+    def rows_at(self, split: str, starts: Ids, length: int) -> Tensor:
+        """The tokens from each of `starts` on, int64 [rows, length], on the device."""
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        if self._epochs is not None:
+            starts = self._epochs.starts(np.arange(step * self.rows, (step + 1) * self.rows))
+        else:
+            key = stream_seed(self.seed, "data", 0, step)
+            generator = np.random.Generator(np.random.Philox(key=key))
+            places = self.tokens_per_epoch("train") - self.block_size
+            starts = generator.integers(0, places, size=self.rows)
+        return self._batch("train", starts[rank::world], self.block_size)
+
+    def windows(
+        self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
+    ) -> Iterator[Batch]:
+        """Windows do not overlap; what is left over comes last, as one shorter window [1, rest].
+
+        A cap that leaves out anything leaves that out too.
+        """
+        every, judged = self.targets(split, limit), self.targets(split, limit, cap)
+        full, rest = divmod(every, self.block_size)
+        chosen = np.arange(full)
+        if full and judged < every:
+            chosen = evenly_spaced(full, judged // self.block_size)
+        starts = chosen * self.block_size
+        for first in range(0, len(starts), batch_size):
+            yield self._batch(split, starts[first : first + batch_size], self.block_size)
+        if rest and judged == every:
+            yield self._batch(split, np.array([every - rest]), rest)
+
+    def targets(self, split: str, limit: int | None = None, cap: int | None = None) -> int:
+        size = self.tokens_per_epoch(split)
+        targets = max((size if limit is None else min(size, limit)) - 1, 0)
+        if cap is None or cap >= targets:
+            return targets
+        return min(max(1, cap // self.block_size) * self.block_size, targets)
+
+    def rows_per_epoch(self, split: str) -> float:
+        return self.tokens_per_epoch(split) / self.block_size
+
+    def tokens_seen(self, step: int) -> int:
+        return step * self.rows * self.block_size
+
+    def _batch(self, split: str, starts: Ids, length: int) -> Batch:
+        rows = self.rows_at(split, starts, length + 1)
+        return Batch(rows[:, :-1], rows[:, 1:])
+
+
+class TextCorpus(StreamCorpus):
+    """The stream of one long text, whole on the device."""
 
     def __init__(
         self,
@@ -194,57 +262,13 @@ class TextCorpus:
         device: torch.device,
         sampling: Windows = Windows.random,
     ) -> None:
-        self.block_size, self.rows, self.seed, self.device = block_size, rows, seed, device
+        super().__init__(len(splits.train), block_size, rows, seed, sampling)
         self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in splits.items()}
-        self._offsets = torch.arange(block_size + 1, device=device)
-        self._epochs = None
-        if sampling is Windows.epoch:
-            self._epochs = EpochWindows(len(splits.train), block_size, seed)
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        tokens = self.tokens["train"]
-        if self._epochs is not None:
-            starts = self._epochs.starts(np.arange(step * self.rows, (step + 1) * self.rows))
-        else:
-            key = stream_seed(self.seed, "data", 0, step)
-            generator = np.random.Generator(np.random.Philox(key=key))
-            starts = generator.integers(0, tokens.numel() - self.block_size, size=self.rows)
-        places = to_device(starts[rank::world], self.device)[:, None] + self._offsets
-        rows = tokens[places].long()  # [rows, block_size + 1]
-        return Batch(rows[:, :-1], rows[:, 1:])
-
-    def windows(
-        self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
-    ) -> Iterator[Batch]:
-        """Windows do not overlap; what is left over comes last, as one shorter window [1, rest].
-
-        A cap that leaves out anything leaves that out too.
-        """
-        tokens = self.tokens[split][:limit]
-        inputs, targets = tokens[:-1], tokens[1:]
-        full = len(targets) // self.block_size * self.block_size
-        judged = self.targets(split, limit, cap)
-        if full:
-            rows = [part[:full].view(-1, self.block_size) for part in (inputs, targets)]
-            if judged < len(targets):
-                spread = evenly_spaced(len(rows[0]), judged // self.block_size)
-                places = to_device(spread, self.device)
-                rows = [part[places] for part in rows]
-            yield from map(widened, *(part.split(batch_size) for part in rows))
-        if full < len(targets) == judged:
-            yield widened(inputs[None, full:], targets[None, full:])
-
-    def targets(self, split: str, limit: int | None = None, cap: int | None = None) -> int:
-        targets = len(self.tokens[split][:limit]) - 1
-        if cap is None or cap >= targets:
-            return targets
-        return min(max(1, cap // self.block_size) * self.block_size, targets)
+        self.device = device
 
     def tokens_per_epoch(self, split: str) -> int:
         return self.tokens[split].numel()
 
-    def rows_per_epoch(self, split: str) -> float:
-        return self.tokens_per_epoch(split) / self.block_size
-
-    def tokens_seen(self, step: int) -> int:
-        return step * self.rows * self.block_size
+    def rows_at(self, split: str, starts: Ids, length: int) -> Tensor:
+        places = to_device(starts, self.device)[:, None]
+        return self.tokens[split][places + torch.arange(length, device=self.device)].long()

@@ -6,6 +6,7 @@ from gptexp.config import (
     Config,
     GPTConfig,
     Position,
+    StoredTokenizerConfig,
     differences,
     from_dict,
     stored_config,
@@ -19,10 +20,11 @@ from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict, vocabulary_difference
 
 
-def check_init(config: Config, init: checkpoint.State) -> None:
+def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> None:
     """Weights mean the same only in the same architecture and a vocabulary of the same kind.
 
-    Raises CheckpointError: a line for all, then a table of key, checkpoint, config.
+    `tokenizer` is the one in which the corpus is read. Raises CheckpointError: a line for all, then
+    a table of key, checkpoint, config.
     """
     with stored_config(f"init_from: {config.init_from}", "use the gptexp that wrote it"):
         stored = from_dict(init["config"])
@@ -41,7 +43,12 @@ def check_init(config: Config, init: checkpoint.State) -> None:
             )
         ]
     own = tokenizer_from_dict(init["tokenizer"])
-    if (name := init["tokenizer"]["name"]) != config.tokenizer.name:
+    name = init["tokenizer"]["name"]
+    if isinstance(config.tokenizer, StoredTokenizerConfig):
+        if what := vocabulary_difference(own, tokenizer):
+            known = f"tokenizer={name}" if name in ("gpt2", "byte") else "leave init_from out"
+            rows.append(Problem("tokenizer", what, known))
+    elif name != config.tokenizer.name:
         what = (
             f"checkpoint {own.describe()}, config {UNITS.get(config.tokenizer.name, 'own tokens')}"
         )

@@ -16,7 +16,7 @@ from gptexp.analysis.mixing import LogProbs
 from gptexp.analysis.render import render_table
 from gptexp.analysis.table import Row, Table
 from gptexp.data.corpus import Tokens
-from gptexp.data.load import LoadedText
+from gptexp.data.load import LoadedCorpus
 from gptexp.errors import ConfigError, DataError, Problem
 from gptexp.experiment.finish import countable
 from gptexp.experiment.members import check_targets, judged_text, predictions, read_members
@@ -47,7 +47,7 @@ class Ensemble:
 
     parts: list[Part]  # in the order in which they were added
     tokens: int
-    bits: float  # per byte, for each nat per token
+    bits: float | None  # per byte, for each nat per token; None of tokens without known bytes
     notes: list[str]
 
     @property
@@ -56,9 +56,9 @@ class Ensemble:
         return self.parts[-1].together
 
     @property
-    def bpb(self) -> float:
+    def bpb(self) -> float | None:
         """The same in bits per byte."""
-        return self.loss * self.bits
+        return self._in_bits(self.loss)
 
     def table(self) -> Table:
         """A row for each part."""
@@ -72,15 +72,18 @@ class Ensemble:
     def __repr__(self) -> str:
         return render_table(self.table(), "text")
 
+    def _in_bits(self, nats: float | None) -> float | None:
+        return None if nats is None or self.bits is None else nats * self.bits
+
     def _row(self, part: Part) -> Row:
         return {
             "part": part.name,
             "alone": part.alone,
             "together": part.together,
-            "bpb": part.together * self.bits,
+            "bpb": self._in_bits(part.together),
             "gain": part.gain,
             "stderr": part.stderr,
-            "gain_bpb": None if part.gain is None else part.gain * self.bits,
+            "gain_bpb": self._in_bits(part.gain),
             "weight": part.weight,
             "path": None if part.path is None else str(part.path),
         }
@@ -136,7 +139,7 @@ def ensemble(
     return Ensemble(parts, len(together[0]), _bits(text), notes)
 
 
-def _to_weigh(text: LoadedText) -> LoadedText:
+def _to_weigh(text: LoadedCorpus) -> LoadedCorpus:
     """A text to weigh counts on: its validation split is the test split of `text`.
 
     Without one it is the end of the training split, which is not counted then.
@@ -162,7 +165,7 @@ def _end_off(train: Tokens, end: int | None) -> tuple[Tokens, Tokens]:
     return counted, held
 
 
-def _weigh(text: LoadedText, mean: LogProbs, to_weigh: LoadedText, held: LogProbs) -> _Counts:
+def _weigh(text: LoadedCorpus, mean: LogProbs, to_weigh: LoadedCorpus, held: LogProbs) -> _Counts:
     """The counts that go best with the runs on `to_weigh`, whose mean is `held` there.
 
     Their mean is `mean` on `text`.
@@ -176,6 +179,7 @@ def _weigh(text: LoadedText, mean: LogProbs, to_weigh: LoadedText, held: LogProb
     else:
         place = f"the last {size} of the training text, not counted for that, but trained on"
     notes = [
+        *([] if text.counted is None else [f"counts are of the first {text.counted:,} tokens"]),
         f"counts: {fit.number + 1}-grams weigh {fit.weight:.3f}, the best on {place}; runs reach "
         f"{_loss(held):.4f} there",
         f"hindsight: {best.number + 1}-grams at {best.weight:.3f}, the best on what is judged, "
@@ -184,7 +188,7 @@ def _weigh(text: LoadedText, mean: LogProbs, to_weigh: LoadedText, held: LogProb
     return _Counts(fit.number + 1, fit.weight, by_order[fit.number], notes)
 
 
-def _counted(text: LoadedText) -> list[LogProbs]:
+def _counted(text: LoadedCorpus) -> list[LogProbs]:
     """What n-grams of order 1, 2, ... of the training split predict of the targets of `val`."""
     train, val, end, is_target = countable(text)
     by_order = ngrams.probabilities(
@@ -193,7 +197,7 @@ def _counted(text: LoadedText) -> list[LogProbs]:
     return [np.log(p[is_target]) for p in by_order]
 
 
-def _scope(split: str, text: LoadedText, windows: NDArray[np.int64]) -> str:
+def _scope(split: str, text: LoadedCorpus, windows: NDArray[np.int64]) -> str:
     """What the numbers are of, in a line."""
     unit = "window" if text.format.end(text.tokenizer) is None else "document"
     return (
@@ -214,8 +218,9 @@ def _gain(before: LogProbs, after: LogProbs, windows: NDArray[np.int64]) -> tupl
     return float(difference.mean()), stderr
 
 
-def _bits(text: LoadedText) -> float:
-    """Bits per byte of the targets, for each nat per token."""
+def _bits(text: LoadedCorpus) -> float | None:
+    """Bits per byte of the targets, for each nat per token; None where no bytes are known."""
     _, val, _, is_target = countable(text)
     ids = val[is_target]
-    return len(ids) / math.log(2) / float(text.tokenizer.byte_lengths()[ids].sum())
+    size = float(text.tokenizer.byte_lengths()[ids].sum())
+    return len(ids) / math.log(2) / size if size else None

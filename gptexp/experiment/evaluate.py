@@ -1,12 +1,13 @@
 """`gptexp evaluate`: the exact loss of a run's best weights, on its own text or on another one."""
 
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
 from gptexp.config import DataConfig, check, from_overrides
 from gptexp.data.corpus import SPLITS
-from gptexp.data.load import read_corpus, split_corpus, whole_text
+from gptexp.data.load import read_corpus, split_corpus, whole_corpus
 from gptexp.data.read import corpus_digest
 from gptexp.errors import ConfigError, Problem
 from gptexp.inference.load import load_run
@@ -32,22 +33,24 @@ def evaluate_run(
         what, fix = f"{split!r} is not known", f"one of {', '.join(SPLITS)}"
         raise ConfigError(Problem("--split", what, fix))
     loaded = load_run(run, device, weights)
-    config = replace(loaded.config, data=_data(loaded.config.data, overrides))
-    check(config)
+    own = loaded.config
+    config = replace(own, data=_data(overrides)) if overrides else own
+    check(own)
     check_part(split, config.data)
     sha256 = corpus_digest(config.data) if overrides else own_digest(run, config.data)
     text, tokenizer = read_corpus(config.data, sha256), loaded.tokenizer
     block_size = config.model.block_size
     if split is None and overrides:
-        cut = whole_text(config.data, text, tokenizer, block_size)
+        cut = whole_corpus(config.data, text, tokenizer, block_size)
     else:
         # Windows may be shorter than the context, so the part that is read alone has to be there.
         cut = split_corpus(config.data, text, tokenizer, 1, needed=(split or "val",))
         cut = replace(cut, block_size=block_size)
     judged = loaded.judged(cut, split or "val")
+    bits = "" if math.isnan(judged.bpb) else f" ({judged.bpb:.3f} bits per byte)"
     part = split or ("all" if overrides else "val")
     return (
-        f"{part:7} {judged.loss:.4f} nats per token ({judged.bpb:.3f} bits per byte), standard "
+        f"{part:7} {judged.loss:.4f} nats per token{bits}, standard "
         f"error {judged.stderr:.4f}, over {judged.tokens:,} tokens of {cut.source}; "
         f"{'' if weights == 'raw' else f'{weights} of the '}weights of step {loaded.step:,}"
     )
@@ -68,12 +71,12 @@ def own_digest(run: Path, data: DataConfig) -> str:
     return sha256
 
 
-def _data(own: DataConfig, overrides: list[str]) -> DataConfig:
-    """The run's own section, or that which the overrides choose."""
-    if not overrides:
-        return own
+def _data(overrides: list[str]) -> DataConfig:
+    """The section that the overrides choose; raises ConfigError."""
     foreign = [word for word in overrides if not word.startswith(("data=", "data."))]
     if foreign or not any(word.startswith("data=") for word in overrides):
         what = f"{foreign[0]} is none of data" if foreign else "no data=... among them"
         raise ConfigError(Problem("overrides", what, "data=text data.path=FILE, for one"))
-    return from_overrides(overrides).data
+    config = from_overrides(overrides)
+    check(config)
+    return config.data

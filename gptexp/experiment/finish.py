@@ -14,7 +14,7 @@ from gptexp.analysis import cliff, ngrams
 from gptexp.analysis.cliff import Cliff
 from gptexp.config import AVERAGES, UNITS, Config, to_dict
 from gptexp.data.corpus import Ids
-from gptexp.data.load import LoadedText
+from gptexp.data.load import LoadedCorpus
 from gptexp.errors import Problem, StorageError
 from gptexp.inference.evaluation import Evaluation
 from gptexp.inference.probe import Probe
@@ -58,11 +58,11 @@ class TrainingResult:
 
 
 def finish(
-    config: Config, folder: Path, text: LoadedText, tracker: Tracker, result: TrainingResult
+    config: Config, folder: Path, text: LoadedCorpus, tracker: Tracker, result: TrainingResult
 ) -> Summary:
     """The summary of the run in `folder`, told to its dashboards too, over its whole journals."""
     counted = count_ngrams(config.tokenizer.name, text)
-    summary = build_summary(config, folder, text.tokenizer.vocab_size, result, counted)
+    summary = build_summary(config, folder, text, result, counted)
     tracker.final(
         FinalResult(
             summary["steps"], scalars(summary), result.sample, result.probe, result.best_file
@@ -74,7 +74,7 @@ def finish(
 def build_summary(
     config: Config,
     folder: Path,
-    vocab_size: int,
+    text: LoadedCorpus,
     result: TrainingResult,
     ngram_losses: list[float] | None,
 ) -> Summary:
@@ -88,7 +88,8 @@ def build_summary(
     exact = result.exact
     if exact is not None and fall is not None:
         fall = _exactly(fall, exact)
-    counts, test = count_parameters(config.model, vocab_size), result.test
+    vocab_size, test = text.tokenizer.vocab_size, result.test
+    counts = count_parameters(config.model, vocab_size)
     summary: Summary = {
         "run": folder.name,
         "config": to_dict(config),
@@ -114,6 +115,8 @@ def build_summary(
     }
     if (averages := _averages(folder, best)) is not None:
         summary["averages"] = averages
+    if ngram_losses is not None and text.counted is not None:
+        summary["ngrams_of"] = text.counted
     if "branched" in manifest:
         summary["branched"] = manifest["branched"]
     return summary
@@ -158,12 +161,17 @@ def _averages(run: Path, best: dict[str, Any] | None) -> Averages | None:
     return cast(Averages, {"better": min(losses, key=lambda kind: losses[kind]), **parts})
 
 
-def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
+def count_ngrams(tokenizer_name: str, text: LoadedCorpus) -> list[float] | None:
     """ngrams.losses of the validation targets; of equal splits once in a process.
 
     The seeds of a sweep have equal splits. None for a tokenizer without one of UNITS, whose tokens
     have no length that people know, and for a text too large to be counted in passing.
     """
+    if text.counted is not None:
+        splits, first = text.splits, slice(text.counted)
+        text = replace(
+            text, splits=replace(splits, train=splits.train[first], val=splits.val[first])
+        )
     tokenizer, sizes = text.tokenizer, [len(text.splits.train), len(text.splits.val)]
     if tokenizer_name not in UNITS or sum(sizes) > MOST_COUNTED:
         return None
@@ -179,7 +187,7 @@ def count_ngrams(tokenizer_name: str, text: LoadedText) -> list[float] | None:
     return _KNOWN[key]
 
 
-def countable(text: LoadedText) -> tuple[Ids, Ids, int | None, NDArray[np.bool_]]:
+def countable(text: LoadedCorpus) -> tuple[Ids, Ids, int | None, NDArray[np.bool_]]:
     """What ngrams takes of a text: both splits, the boundary, and which of `val` are targets."""
     train, val = (part.astype(np.int64) for part in (text.splits.train, text.splits.val))
     target_mask = text.format.target_mask(val, text.tokenizer, text.block_size)

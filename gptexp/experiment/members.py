@@ -12,7 +12,7 @@ from gptexp.analysis.mixing import LogProbs
 from gptexp.analysis.records import look
 from gptexp.config import Config, check
 from gptexp.data.corpus import SPLITS
-from gptexp.data.load import LoadedText, read_corpus, split_corpus
+from gptexp.data.load import LoadedCorpus, read_corpus, split_corpus
 from gptexp.errors import ConfigError, GptexpError, Problem
 from gptexp.experiment.evaluate import check_part, own_digest
 from gptexp.inference.load import load_run
@@ -21,7 +21,13 @@ from gptexp.tokenizers.base import Tokenizer
 
 JUDGED = ("val", "test")  # what runs are judged on together
 
-CUTS = ("documents", "shuffle", "val_fraction", "test_fraction")  # keys of data that bound splits
+CUTS = (
+    "documents",
+    "shuffle",
+    "val_fraction",
+    "test_fraction",
+    "val_tokens",
+)  # keys of data that bound splits
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def read_members(runs: Sequence[Path], split: str) -> list[Member]:
     return members
 
 
-def judged_text(members: Sequence[Member], split: str, *, whole: bool) -> LoadedText:
+def judged_text(members: Sequence[Member], split: str, *, whole: bool) -> LoadedCorpus:
     """The text of all, with what is judged as its validation split.
 
     The `whole` has the largest of their training splits too, and the test split where that is not
@@ -76,7 +82,7 @@ def judged_text(members: Sequence[Member], split: str, *, whole: bool) -> Loaded
     return replace(cut, splits=splits, block_size=most.config.model.block_size)
 
 
-def check_targets(members: Sequence[Member], text: LoadedText) -> None:
+def check_targets(members: Sequence[Member], text: LoadedCorpus) -> None:
     """Raise ConfigError for runs that predict other tokens of a text, as of long documents."""
     ids, first = text.splits.val, members[0]
     masks = {
@@ -95,7 +101,7 @@ def check_targets(members: Sequence[Member], text: LoadedText) -> None:
 
 
 def predictions(
-    members: Sequence[Member], texts: Sequence[LoadedText], device: str
+    members: Sequence[Member], texts: Sequence[LoadedCorpus], device: str
 ) -> tuple[list[list[LogProbs]], NDArray[np.int64]]:
     """What each run predicts of each text, one model after another; and how the first is read.
 

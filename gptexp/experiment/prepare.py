@@ -12,7 +12,7 @@ from gptexp.config import (
     note_long_warmup,
 )
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import LoadedText, format_of, load_corpus, read_corpus, split_corpus
+from gptexp.data.load import LoadedCorpus, format_of, load_corpus, read_corpus, split_corpus
 from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment import parallel
@@ -34,14 +34,14 @@ from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
 from gptexp.training import budget
 
-_LATEST: dict[str, LoadedText] = {}  # the text read last: that of the next point, as a rule
+_LATEST: dict[str, LoadedCorpus] = {}  # the text read last: that of the next point, as a rule
 
 
 @dataclass(frozen=True)
 class Inputs:
     """The corpus, the machine and the weights that a config names, read and checked."""
 
-    text: LoadedText
+    text: LoadedCorpus
     corpus: Corpus  # its splits on the device
     runtime: Runtime
     trainer: TrainerConfig  # the config's, with what its budget and compile=auto come to
@@ -79,7 +79,7 @@ def prepare(config: Config, identity: Identity, ranks: Ranks = ALONE) -> Inputs:
     text = latest_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime)
     if config.init_from is not None and init is not None:
-        check_init(config, init)
+        check_init(config, init, text.tokenizer)
     try_own_code(config, text.tokenizer.vocab_size, runtime)
     corpus = text.corpus(config.trainer.rows, config.seed, runtime.device)
     trainer = budgeted(config, text.tokenizer.vocab_size, corpus)
@@ -97,7 +97,7 @@ def check_weights(config: Config, state: checkpoint.State, base: Base) -> None:
         raise CheckpointError(Problem("branch_from", what, "start it again"))
 
 
-def latest_text(config: Config, init: checkpoint.State | None, sha256: str) -> LoadedText:
+def latest_text(config: Config, init: checkpoint.State | None, sha256: str) -> LoadedCorpus:
     """As load_text, which reads once what the next points of a sweep have in common."""
     if plugins.named("tokenizer", config.tokenizer.name):  # own code may cut each text anew
         return load_text(config, init, sha256)
@@ -125,7 +125,7 @@ def read_init(config: Config) -> checkpoint.State | None:
 
 def load_text(
     config: Config, init: checkpoint.State | None, sha256: str | None = None
-) -> LoadedText:
+) -> LoadedCorpus:
     """The corpus of the config, in the vocabulary of `init` where that is of the same kind.
 
     The text may lack some of its characters; those that it has beyond them come behind, where the
@@ -136,7 +136,7 @@ def load_text(
         return load_corpus(config.data, config.tokenizer, block_size, sha256)
     text, tokenizer = read_corpus(config.data, sha256), tokenizer_from_dict(init["tokenizer"])
     if isinstance(config.tokenizer, CharTokenizerConfig):
-        assert isinstance(tokenizer, CharTokenizer)
+        assert isinstance(text, str) and isinstance(tokenizer, CharTokenizer)
         tokenizer = _with_characters_of(text, tokenizer, config)
     return split_corpus(config.data, text, tokenizer, block_size)
 

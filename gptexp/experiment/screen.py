@@ -30,9 +30,9 @@ def show_summary(summary: Summary, folder: Path) -> None:
     log.info("done at step %s: %s", f"{final['step']:,}", summary["stop_reason"])
     if best is not None:
         log.info(
-            "best    %.4f nats per token (%.3f bits per byte) at step %s, after %.2f epochs",
+            "best    %.4f nats per token%s at step %s, after %.2f epochs",
             best["val_loss"],
-            best["val_bpb"],
+            _bits(best["val_bpb"]),
             f"{best['step']:,}",
             best["epochs"],
         )
@@ -52,12 +52,15 @@ def show_summary(summary: Summary, folder: Path) -> None:
         duration(summary["seconds"]),
     )
     if ngrams := summary.get("ngrams"):  # a run of an earlier gptexp has none
-        log.info("n-grams %s", describe_ngrams(ngrams, summary.get("config", {})))
+        words = describe_ngrams(ngrams, summary.get("config", {}))
+        if (of := summary.get("ngrams_of")) is not None:
+            words += f", the first {of:,} of training and of validation at most"
+        log.info("n-grams %s", words)
     if summary["cliff"] is not None:
         log.info("cliff   %s", describe_cliff(summary["cliff"]))
     if summary["test"] is not None:
-        loss, bpb = _number(summary["test"]["loss"]), _number(summary["test"]["bpb"])
-        log.info("test    %.4f (%.3f bits per byte)", loss, bpb)
+        loss, bpb = _number(summary["test"]["loss"]), summary["test"]["bpb"]
+        log.info("test    %.4f%s", loss, _bits(bpb))
     if "branched" in summary:
         log.info("branch  %s", describe_branch(summary["branched"]))
     log.info("sample  from the best weights")
@@ -116,6 +119,11 @@ def describe_ngrams(losses: list[float], config: dict[str, object]) -> str:
         case {"tokenizer": {"name": str(name)}}:
             unit = UNITS.get(name, unit)
     return f"{shown} by counting {orders} {unit}"
+
+
+def _bits(bpb: float | None) -> str:
+    """Bits per byte behind a loss; nothing of tokens of which no bytes are known."""
+    return "" if bpb is None else f" ({bpb:.3f} bits per byte)"
 
 
 def _number(value: float | None) -> float:

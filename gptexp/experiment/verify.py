@@ -11,7 +11,7 @@ from gptexp.config import Config, check, config_hash, differences, flat, from_di
 from gptexp.config.own import own_code
 from gptexp.data.corpus import Corpus, is_capped, judged
 from gptexp.data.find import find_corpus
-from gptexp.data.load import LoadedText, read_corpus, split_corpus
+from gptexp.data.load import LoadedCorpus, read_corpus, split_corpus
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, ReproduceError
 from gptexp.experiment.compatibility import other_shapes
 from gptexp.experiment.finish import Exact, TrainingResult, build_summary, count_ngrams
@@ -208,7 +208,7 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
             yield from _compare_summary(restored, text, corpus, evaluator, sampler, claim)
 
 
-def _check_data(record: Record, text: LoadedText) -> Finding:
+def _check_data(record: Record, text: LoadedCorpus) -> Finding:
     data, tokenizer = record.manifest["data"], text.tokenizer
     if data["bounds"] != {name: list(ends) for name, ends in text.splits.bounds.items()}:
         return Finding("manifest.json", "bounds are not those of the splits", Verdict.DIFFERENT)
@@ -240,7 +240,7 @@ def _compare_evaluation(
 
 def _compare_summary(
     restored: Restored,
-    text: LoadedText,
+    text: LoadedCorpus,
     corpus: Corpus,
     evaluator: Evaluator,
     sampler: Sampler,
@@ -266,7 +266,7 @@ def _compare_summary(
         exact=_exact(record, evaluator, step),
     )
     counted = count_ngrams(config.tokenizer.name, text)
-    again = build_summary(config, record.path, text.tokenizer.vocab_size, result, counted)
+    again = build_summary(config, record.path, text, result, counted)
     again |= {"run": record.manifest["run"], "config": record.values}
     yield _beside("summary.json", summary, again, claim, "built again from the journal")
     drawn = next((line for line in record.samples if line["step"] == sample.step), {})

@@ -127,7 +127,8 @@ def _first(subject: Subject, what: str) -> Tensor:
         cause = error.problems[0]
         reason = f"{cause.subject}: {cause.what}"
         raise DataError(Problem(what, reason, "say what to read, --text TEXT")) from error
-    return torch.from_numpy(loaded.format.excerpt(loaded.splits.val, tokenizer, PIECE)).long()
+    excerpt = loaded.format.excerpt(loaded.splits.val, tokenizer, PIECE)
+    return torch.tensor(excerpt.tolist())
 
 
 def _encoded(text: str, subject: Subject) -> Tensor:

@@ -23,7 +23,7 @@ class Evaluation:
     """Means over the targets of a split, or of a part of it."""
 
     loss: float  # nats per token
-    bpb: float  # bits per byte of the text, which compares across tokenizers
+    bpb: float  # bits per byte of the text, which compares across tokenizers; NaN of bare ids
     stderr: float  # standard error of loss over the windows or documents, nats per token
     tokens: int
 
@@ -62,7 +62,8 @@ class Evaluator:
             sizes.append((targets != IGNORE_INDEX).sum(dim=1))  # [windows]
         nats, counts = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
         total, tokens = nats.sum().item(), int(counts.sum().item())
-        bpb = total / math.log(2) / torch.stack(byte_counts).sum().item()
+        size = torch.stack(byte_counts).sum().item()  # 0 of bare ids, which stand for no text
+        bpb = total / math.log(2) / size if size else math.nan
         return Evaluation(total / tokens, bpb, standard_error(nats, counts), tokens)
 
     @torch.no_grad()

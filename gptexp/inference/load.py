@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gptexp.config import AVERAGES, Config, Dtype, ModelConfig, from_dict
 from gptexp.data.corpus import Format
-from gptexp.data.load import LoadedText, format_of, whole_text
+from gptexp.data.load import LoadedCorpus, format_of, whole_corpus
 from gptexp.data.read import with_line_feeds
 from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError, Problem
 from gptexp.inference.dials import Sampling
@@ -87,16 +87,17 @@ class LoadedRun:
         text = self.format.normalise(_checked("text", text))
         if not text.strip():
             raise DataError(Problem("text", "empty, or white space alone", "a text to judge"))
-        data = replace(self.config.data, path="the text")
-        cut = whole_text(data, text, self.tokenizer, self.config.model.block_size)
+        keys: dict[str, Any] = {"tokens": False, "vocab_size": None, "val_tokens": None}
+        data = replace(self.config.data, path="the text", **keys)
+        cut = whole_corpus(data, text, self.tokenizer, self.config.model.block_size)
         return self.judged(cut, "val")
 
-    def judged(self, text: LoadedText, split: str) -> Evaluation:
+    def judged(self, text: LoadedCorpus, split: str) -> Evaluation:
         """The exact loss over a split of a text, in the dtype of the weights."""
         with self._threads():
             return self._evaluator(text).evaluate(split)
 
-    def each_loss(self, text: LoadedText, split: str) -> tuple[Tensor, Tensor]:
+    def each_loss(self, text: LoadedCorpus, split: str) -> tuple[Tensor, Tensor]:
         """The loss of each target of a split of a text, and its windows: Evaluator.each_loss."""
         with self._threads():
             return self._evaluator(text).each_loss(split)
@@ -176,7 +177,7 @@ class LoadedRun:
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         return torch.from_numpy(ids).to(self.device)
 
-    def _evaluator(self, text: LoadedText) -> Evaluator:
+    def _evaluator(self, text: LoadedCorpus) -> Evaluator:
         """What judges the model, in the dtype of its weights."""
         dtype = Dtype.float64 if _in_float64(self.config) else Dtype.float32
         cfg = replace(self.config.trainer, device=str(self.device), dtype=dtype)

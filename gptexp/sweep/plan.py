@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gptexp.config import Config, check, grid
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import LoadedText
+from gptexp.data.load import LoadedCorpus
 from gptexp.errors import ConfigError, GptexpError
 from gptexp.experiment.extend import beginnings
 from gptexp.experiment.identity import Identity, identify, to_be_replaced
@@ -66,7 +66,7 @@ class Planner:
     def __init__(self, outputs: Path) -> None:
         self.hardware = probe_hardware()
         self.outputs = outputs
-        self.texts: dict[str, LoadedText] = {}
+        self.texts: dict[str, LoadedCorpus] = {}
         self.speeds: dict[str, Speed] = {}
 
     def cost(self, config: Config) -> Cost:
@@ -132,7 +132,7 @@ class Planner:
             machine=machine,
         )
 
-    def loaded(self, config: Config) -> LoadedText:
+    def loaded(self, config: Config) -> LoadedCorpus:
         """The corpus, read once for all points that have it in common."""
         start = (config.init_from, config.branch_from)
         key = repr((config.data, config.tokenizer, config.model.block_size, start))

@@ -18,6 +18,7 @@ from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.bpe import BytePairTokenizer
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
+from gptexp.tokenizers.ids import MOST_IDS, TokenIds
 
 
 def build_tokenizer(
@@ -49,6 +50,8 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
             return CharTokenizer(characters)
         case {"name": "byte"}:
             return ByteTokenizer()
+        case {"name": "ids", "vocab_size": int(size)} if 0 < size <= MOST_IDS:
+            return TokenIds(size)
         case {"name": "bpe" | "gpt2" as name, "merges": str(lines)}:
             return BytePairTokenizer.from_dict(name, lines)
         case {"name": str(name)} if plugin := plugins.named("tokenizer", name):

@@ -167,7 +167,7 @@ def test_equal_splits_are_counted_once(monkeypatch):
     def counted(tokenizer_name, train, val, characters="012\n", documents=False):
         splits = Splits(train, train[:0], val, {})
         reading = Documents(document_settings()) if documents else Text(text_settings())
-        text = LoadedText("a.txt", reading, "", CharTokenizer(characters), splits, 4)
+        text = LoadedText("a.txt", reading, CharTokenizer(characters), splits, 4, "")
         return finish.count_ngrams(tokenizer_name, text)
 
     train, val = draw(3, 50, 4), draw(4, 20, 4)

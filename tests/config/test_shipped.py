@@ -37,6 +37,8 @@ NEEDED = {  # beside a choice
     "documents": ["data.path=x.txt"],
     "bigram": ["optim=count"],
     "count": ["model=bigram"],
+    "tokens": ["data.path=x.bin"],
+    "stored": ["data=tokens", "data.path=x.bin"],
 }
 
 

@@ -1,0 +1,183 @@
+"""Token files as a corpus: mapped into memory, so that a batch alone is read of them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gptexp.config import DataConfig, StoredTokenizerConfig, TokenizerConfig, Windows
+from gptexp.data.corpus import SPLITS, Ids, Splits, to_device
+from gptexp.data.shards import TokenFiles
+from gptexp.data.text import StreamCorpus, check_lengths
+from gptexp.data.token_manifest import MANIFEST
+from gptexp.errors import CheckpointError, DataError, Problem
+from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.build import build_tokenizer, tokenizer_from_dict
+from gptexp.tokenizers.ids import TokenIds
+
+GPT2_TOKENS = 50_257  # the vocabulary of most token files that do not say theirs
+PIECES = 64  # of a split, evenly spread, that are judged in its stead
+COUNTED = 2**18  # tokens of training that n-grams are counted of: a second and 100 MB
+
+
+class Stream:
+    """The tokens of several arrays as one sequence, copied where they are asked for."""
+
+    def __init__(self, parts: Sequence[NDArray[np.integer]]) -> None:
+        self.parts = [part for part in parts if len(part)]
+        self.ends = np.cumsum(
+            [0, *map(len, self.parts)]
+        )  # [parts + 1]; where each begins, and all end
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def cut(self, start: int, end: int) -> "Stream":
+        """The tokens from `start` up to `end`; nothing is read."""
+        begins = self.ends[:-1].tolist()
+        return Stream(
+            [
+                part[max(start - begin, 0) : max(end - begin, 0)]
+                for part, begin in zip(self.parts, begins, strict=True)
+            ]
+        )
+
+    def spread(self, tokens: int) -> "Stream":
+        """So many of the tokens, in PIECES at equal distances; nothing is read."""
+        if tokens >= len(self):
+            return self
+        pieces = min(PIECES, tokens)
+        ends = [tokens * number // pieces for number in range(pieces + 1)]
+        skipped = len(self) - tokens
+        parts: list[NDArray[np.integer]] = []
+        for number, (start, end) in enumerate(pairwise(ends)):
+            before = skipped * (2 * number + 1) // (2 * pieces)
+            parts += self.cut(before + start, before + end).parts
+        return Stream(parts)
+
+    def array(self) -> NDArray[np.integer]:
+        """All of the tokens in memory, [tokens]; mapped where they are of one shard."""
+        return (
+            self.parts[0]
+            if len(self.parts) == 1
+            else np.concatenate([np.empty(0, np.uint16), *self.parts])
+        )
+
+    def rows(self, starts: Ids, length: int) -> Ids:
+        """The tokens from each of `starts` on, [rows, length]."""
+        rows = np.empty((len(starts), length), np.int64)
+        first = np.searchsorted(self.ends, starts, side="right") - 1
+        for row, number, start in zip(rows, first.tolist(), starts.tolist(), strict=True):
+            filled = 0
+            while filled < length:
+                at = start + filled - int(self.ends[number])
+                some = self.parts[number][at : at + length - filled]
+                row[filled : filled + len(some)] = some
+                filled, number = filled + len(some), number + 1
+        return rows
+
+
+class TokenFileCorpus(StreamCorpus):
+    """The stream of token files on the host, of which a batch alone goes to the device."""
+
+    def __init__(
+        self,
+        streams: dict[str, Stream],
+        vocab_size: int,
+        block_size: int,
+        rows: int,
+        seed: int,
+        device: torch.device,
+        sampling: Windows,
+    ) -> None:
+        super().__init__(len(streams["train"]), block_size, rows, seed, sampling)
+        self.streams, self.vocab_size, self.device = streams, vocab_size, device
+
+    def tokens_per_epoch(self, split: str) -> int:
+        return len(self.streams[split])
+
+    def rows_at(self, split: str, starts: Ids, length: int) -> Tensor:
+        """Raises DataError for a token past the vocabulary, as of a file that is written to."""
+        rows = self.streams[split].rows(starts, length)
+        if rows.size and rows.max() >= self.vocab_size:
+            what = f"token {rows.max()} in a batch is past the vocabulary, {self.vocab_size:,}"
+            fix = "let the token files be while a run reads them, and start it again"
+            raise DataError(Problem("data.path", what, fix))
+        return to_device(rows, self.device)
+
+
+@dataclass(frozen=True)
+class TokenSplits:
+    """Token files cut: the order is train, test, validation."""
+
+    streams: dict[str, Stream]  # test and validation in as many tokens as are judged
+    bounds: dict[str, tuple[int, int]]  # start and end of each split, in tokens
+
+    @cached_property
+    def arrays(self) -> Splits:
+        """The splits as arrays; of training its first COUNTED tokens alone."""
+        streams = {**self.streams, "train": self.streams["train"].cut(0, COUNTED)}
+        return Splits(**{name: part.array() for name, part in streams.items()}, bounds=self.bounds)
+
+
+def cut_tokens(
+    files: TokenFiles, data: DataConfig, block_size: int, needed: Collection[str] = SPLITS
+) -> TokenSplits:
+    """The splits of token files; raises DataError where a needed one is too short for a window."""
+    shards = sorted(files.shards, key=lambda shard: shard.split == "val")
+    stream = Stream([shard.read() for shard in shards])
+    total = len(stream)
+    named = sum(shard.tokens for shard in shards if shard.split == "val")
+    val_start = total - named if named else int(total * (1 - data.val_fraction))
+    test_start = max(val_start - int(total * data.test_fraction), 0)
+    bounds = {"train": (0, test_start), "test": (test_start, val_start), "val": (val_start, total)}
+    streams = {name: stream.cut(*ends) for name, ends in bounds.items()}
+    streams["train"] = streams["train"].cut(0, int(test_start * data.fraction))
+    if data.val_tokens is not None:
+        streams |= {name: streams[name].spread(data.val_tokens) for name in ("test", "val")}
+    check_lengths(data, {name: len(streams[name]) for name in needed}, block_size)
+    return TokenSplits(streams, bounds)
+
+
+def tokenizer_of(files: TokenFiles, data: DataConfig, cfg: TokenizerConfig) -> Tokenizer:
+    """What the tokens stand for, by their manifest or the config; else bare ids.
+
+    Raises DataError where the config names another tokenizer than the manifest.
+    """
+    says = files.manifest
+    if not isinstance(cfg, StoredTokenizerConfig):
+        return build_tokenizer(cfg, "", "", "")
+    if says is None or says.tokenizer is None:
+        return TokenIds(data.vocab_size or (GPT2_TOKENS if says is None else says.vocab_size))
+    try:
+        return tokenizer_from_dict(says.tokenizer)
+    except CheckpointError as error:
+        what = f"{MANIFEST}: {error.problems[0].told()}"
+        raise DataError(Problem(files.source, what, "tokenize the text anew")) from error
+
+
+def check_vocabulary(files: TokenFiles, data: DataConfig, tokenizer: Tokenizer) -> None:
+    """Raises DataError where the files are of another tokenizer, or hold a token past its own."""
+    size, says = tokenizer.vocab_size, files.manifest
+    stored = None if says is None else says.tokenizer
+    if stored not in (None, tokenizer.to_dict()) and not isinstance(tokenizer, TokenIds):
+        what = f"its tokens are by {stored.get('name')}, and are read by {tokenizer.describe()}"
+        raise DataError(Problem(files.source, what, "tokenizer=stored, or files of these"))
+    if data.vocab_size not in (None, size):
+        what = f"{data.vocab_size}, and the tokenizer has {size:,} tokens"
+        raise DataError(Problem("data.vocab_size", what, "data.vocab_size=null"))
+    fix = "write the file anew, or tokenizer=stored data.vocab_size={}"
+    DataError.raise_for(
+        Problem(
+            shard.path,
+            f"holds token {content.largest}, past the vocabulary of {size:,}",
+            fix.format(content.largest + 1),
+        )
+        for shard, content in zip(files.shards, files.contents(), strict=True)
+        if content.largest >= size
+    )
