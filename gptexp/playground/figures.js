@@ -256,7 +256,7 @@ class Training {
     byId("step").setAttribute("aria-valuetext", `step ${step}`);
     byId("sample").textContent = text;
     if (!this.x) return;
-    this.now.setAttribute("d", `M${this.x(step)} 16V190`);
+    this.now.setAttribute("d", `M${this.x(step)} 36V190`);
   }
 
   draw({ steps, val, train, best, onset, verdict }) {
@@ -272,7 +272,7 @@ class Training {
     const words = `Best validation loss ${at.toFixed(4)} at step ${whole(best)}`;
     const none = verdict === "none" ? "; no cliff" : "; too early for a cliff";
     const turn = onset === null ? none : `; the cliff begins at step ${whole(onset)}`;
-    const svg = drawn("svg", { viewBox: "0 0 640 230", role: "img", "aria-label": words + turn });
+    const svg = drawn("svg", { viewBox: "0 0 640 240", role: "img", "aria-label": words + turn });
     this.now = drawn("path", { class: "mark", d: "" });
     const right = { x: 640, "text-anchor": "end" };
     svg.append(
@@ -282,12 +282,12 @@ class Training {
       this.now,
       drawn("text", { x: 0, y: Number(y(high)) + 4 }, high.toFixed(2)),
       drawn("text", { x: 0, y: Number(y(low)) + 4 }, low.toFixed(2)),
-      drawn("text", { x: 44, y: 208 }, `step 0 to ${whole(last)}`),
-      drawn("text", { x: 44, y: 226 }, words + turn),
+      drawn("text", { x: 44, y: 210 }, `step 0 to ${whole(last)}`),
+      drawn("text", { x: 44, y: 232 }, words + turn),
       drawn("text", { ...right, y: 12, class: "val" }, "validation"),
       drawn("text", { ...right, y: 28, class: "train" }, "training"),
     );
-    if (onset !== null) svg.append(drawn("path", { class: "train", d: `M${this.x(onset)} 16V190` }));
+    if (onset !== null) svg.append(drawn("path", { class: "train", d: `M${this.x(onset)} 36V190` }));
     return svg;
   }
 }
