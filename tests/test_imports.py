@@ -54,9 +54,12 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("analysis", "data", "experiment", "inference", "models", "runs", "runtime", "tokenizers"),
         "tracking",
     },
+    "playground": {
+        *("analysis", "experiment", "inference", "models", "report", "runs", "tokenizers"),
+    },
     "cli": {
         *("analysis", "data", "experiment", "explain", "inference", "interchange", "laws"),
-        *("models", "report", "runtime", "sweep"),
+        *("models", "playground", "report", "runtime", "sweep"),
     },
 }
 CONFIG_MAY_IMPORT = {"errors", "plugins", "text"}

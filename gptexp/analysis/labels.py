@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.analysis.groups import gathered
-from gptexp.analysis.records import Run, mixed
+from gptexp.analysis.records import Run, look, mixed
 from gptexp.config import flat, is_hashed
 from gptexp.text import plain, plural
 
@@ -24,6 +24,13 @@ def label_runs(runs: Sequence[Run]) -> dict[Path, str]:
     keys = label_keys(runs)
     labels = {run.path: in_words(keys, run.config) or run.path.name for run in runs}
     return _told_apart(labels)
+
+
+def label_paths(paths: Sequence[Path]) -> list[str]:
+    """What tells run directories apart, read from them; a lone checkpoint goes by its own name."""
+    known = [found.run for path in paths if path.is_dir() and (found := look(path)).run is not None]
+    labels = label_runs(known)
+    return [labels.get(path) or short_start(path.absolute()) for path in paths]
 
 
 def label_keys(runs: Sequence[Run]) -> list[str]:

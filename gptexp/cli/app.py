@@ -52,6 +52,7 @@ VERBS: list[tuple[str, Callable[..., None], str]] = [
     ("plan", folders.plan, "gptexp plan sweeps=scaling seed=0,1"),
     ("plot", folders.plot, "gptexp plot outputs/lr --by optim.lr"),
     ("report", folders.report, "gptexp report outputs/lr --to page"),
+    ("playground", folders.playground, "gptexp playground best:outputs/default --to page.html"),
     ("fit", laws.fit, "gptexp fit outputs/scaling --law chinchilla"),
     ("evaluate", models.evaluate, "gptexp evaluate best:outputs/lr data=text data.path=my.txt"),
     ("reproduce", models.reproduce, "gptexp reproduce outputs/lr/RUN --level prefix --steps 20"),

@@ -1,4 +1,4 @@
-"""The verbs about several runs: plan, plot, report, table, ensemble, diff, tensorboard."""
+"""The verbs about several runs: plan, plot, report, playground, table, ensemble, and others."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,6 +102,37 @@ def report(
     page, damaged = write_report(folder, to)
     show(f"wrote {page}")
     DamagedError.raise_for(damaged)
+
+
+def playground(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help=f"Checkpoint files, folders for all that are done in them, and runs: {RUN}",
+        ),
+    ],
+    to: Annotated[Path, typer.Option(help="The page, one file.", callback=home)] = Path(
+        "playground.html"
+    ),
+    weights: Annotated[
+        str, typer.Option(help="float16, or int8: half the size, rounded more.")
+    ] = "float16",
+) -> None:
+    """One page that runs trained models in a browser, without a network: dials, figures, a writer.
+
+    With each run's best weights. What rounding them costs is said here and on the page.
+    """
+    from gptexp.analysis.find import find_all
+
+    found, damaged = find_all(runs)
+    from gptexp.playground.page import write_playground
+
+    made = write_playground([said(one) for one in found], to, weights)
+    for line in made.lines:
+        show(line)
+    show(f"wrote {made.path} ({made.size / 1e6:.2f} MB)")
+    DamagedError.raise_for([*damaged, *made.damage])
 
 
 def table(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from gptexp.config import DataConfig, check, from_overrides
 from gptexp.data.corpus import SPLITS
-from gptexp.data.load import read_corpus, split_corpus, whole_corpus
+from gptexp.data.load import Content, LoadedCorpus, read_corpus, split_corpus, whole_corpus
 from gptexp.data.read import corpus_digest
 from gptexp.errors import ConfigError, Problem
-from gptexp.inference.load import load_run
+from gptexp.inference.load import LoadedRun, load_run
 from gptexp.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -38,14 +38,11 @@ def evaluate_run(
     check(own)
     check_part(split, config.data)
     sha256 = corpus_digest(config.data) if overrides else own_digest(run, config.data)
-    text, tokenizer = read_corpus(config.data, sha256), loaded.tokenizer
-    block_size = config.model.block_size
+    text = read_corpus(config.data, sha256)
     if split is None and overrides:
-        cut = whole_corpus(config.data, text, tokenizer, block_size)
+        cut = whole_corpus(config.data, text, loaded.tokenizer, config.model.block_size)
     else:
-        # Windows may be shorter than the context, so the part that is read alone has to be there.
-        cut = split_corpus(config.data, text, tokenizer, 1, needed=(split or "val",))
-        cut = replace(cut, block_size=block_size)
+        cut = _part(loaded, config.data, text, split or "val")
     judged = loaded.judged(cut, split or "val")
     bits = "" if math.isnan(judged.bpb) else f" ({judged.bpb:.3f} bits per byte)"
     part = split or ("all" if overrides else "val")
@@ -54,6 +51,20 @@ def evaluate_run(
         f"error {judged.stderr:.4f}, over {judged.tokens:,} tokens of {cut.source}; "
         f"{'' if weights == 'raw' else f'{weights} of the '}weights of step {loaded.step:,}"
     )
+
+
+def validation_text(loaded: LoadedRun) -> LoadedCorpus:
+    """A run's own corpus, with its validation split alone; raises ConfigError and DataError."""
+    check(loaded.config)
+    data = loaded.config.data
+    text = read_corpus(data, own_digest(loaded.path, data))
+    return _part(loaded, data, text, "val")
+
+
+def _part(loaded: LoadedRun, data: DataConfig, text: Content, split: str) -> LoadedCorpus:
+    """One split of a corpus, for the context of the run; windows may be shorter than that."""
+    cut = split_corpus(data, text, loaded.tokenizer, 1, needed=(split,))
+    return replace(cut, block_size=loaded.config.model.block_size)
 
 
 def check_part(split: str | None, data: DataConfig) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gptexp.analysis.labels import label_runs, short_start
+from gptexp.analysis.labels import label_paths
 from gptexp.analysis.mixing import LogProbs
-from gptexp.analysis.records import look
 from gptexp.config import Config, check
 from gptexp.data.corpus import SPLITS
 from gptexp.data.load import LoadedCorpus, read_corpus, split_corpus
@@ -48,7 +47,7 @@ def read_members(runs: Sequence[Path], split: str) -> list[Member]:
     members: list[Member] = []
     problems: list[Problem] = []
     seen: set[Path] = set()
-    for path, name in zip(runs, _names(runs), strict=True):
+    for path, name in zip(runs, label_paths(runs), strict=True):
         if (real := path.resolve()) in seen:
             problems.append(Problem(path, "there twice", "name it once"))
             continue
@@ -139,13 +138,6 @@ def _unlike(first: Member, other: Member) -> str | None:
         theirs, ours = other.tokenizer.describe(), first.tokenizer.describe()
         return f"reads {theirs}, and {first.path} {'others' if theirs == ours else ours}"
     return None
-
-
-def _names(runs: Sequence[Path]) -> list[str]:
-    """What tells the runs apart; a lone checkpoint goes by its own name."""
-    known = [found.run for path in runs if path.is_dir() and (found := look(path)).run is not None]
-    labels = label_runs(known)
-    return [labels.get(path) or short_start(path.absolute()) for path in runs]
 
 
 def _context(member: Member) -> int:

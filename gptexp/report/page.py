@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from gptexp.analysis.cliff import best_of
@@ -19,6 +18,7 @@ from gptexp.errors import ConfigError, Problem, StorageError
 from gptexp.files import output_folder, read_regular, storage_errors, write_bytes, write_text
 from gptexp.report import figures, interactive, law_section, loss_figures, ngram_baselines, overview
 from gptexp.report.figures import ReportFigure
+from gptexp.report.html import THEME, render
 from gptexp.report.law_section import LawSection
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.points import Point, factors
@@ -37,8 +37,6 @@ MOST_SHOWN = 12  # commands, samples or notes, before the rest is folded
 VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+)')
 
 MOST_CHARACTERS = 2000  # of a sample
-
-CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # which no page may hold
 
 NUMBERS = "report.json"
 
@@ -67,7 +65,10 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     law = law_section.section(results.runs)
     by_run, by_group = per_run(results.runs), per_group(results.runs, results.by)
     facts = overview.facts(results, baselines)
-    text = _page(
+    text = render(
+        TEMPLATE,
+        theme=Markup(THEME),
+        most=MOST_SHOWN,
         facts=facts,
         commands=overview.commands(results),
         cliffs=[_figure(figure) for figure in cliffs],
@@ -139,11 +140,6 @@ def shortened(text: str) -> str:
     return text if more <= 0 else f"{text[:MOST_CHARACTERS]}\n... and {more:,} characters more"
 
 
-def printable(text: str) -> str:
-    """The text with signs in place of control characters and lone surrogates."""
-    return CONTROL.sub("\ufffd", text).encode(errors="replace").decode()
-
-
 def _figure(figure: ReportFigure) -> dict[str, Any]:
     """A figure for the template; the SVGs are markup of our own, as wide as `points`."""
     values = {key: getattr(figure, key) for key in ("name", "title", "alt", "caption", "legend")}
@@ -174,14 +170,6 @@ def _cells(made: Cells, marked: Sequence[bool] = ()) -> dict[str, Any]:
         "numeric": made.numeric,
         "rows": list(zip(made.rows, marked or [False] * len(made.rows), strict=True)),
     }
-
-
-def _page(**values: Any) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return printable(template.render(most=MOST_SHOWN, **values)) + "\n"
 
 
 def _numbers(

@@ -1,0 +1,1 @@
+"""A page with the model inside, which a browser runs without a network."""

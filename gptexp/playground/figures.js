@@ -1,0 +1,293 @@
+// The figures of the page: each draws what it is given, and keeps what a person chose in it.
+"use strict";
+
+const SHOWN = 12; // tokens of a distribution
+const READ = 32; // tokens of the text that the figures look inside for
+const MOST_TOKENS = 1024; // of a vocabulary that is shown whole
+const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍" };
+
+const byId = (id) => document.getElementById(id);
+const percent = (p) => (p >= 0.0995 ? `${(100 * p).toFixed(0)}%` : `${(100 * p).toFixed(1)}%`);
+const whole = (number) => number.toLocaleString("en-US");
+
+// An element with attributes, and texts or elements inside; markup in texts stays text.
+function element(tag, attributes = {}, ...inside) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...inside);
+  return made;
+}
+
+function drawn(tag, attributes, text = "") {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.textContent = text;
+  return made;
+}
+
+// A token as a label: white space by signs, what cannot be shown by its number.
+function label(tokenizer, id) {
+  const text = tokenizer.decode([id]);
+  if (/[\p{C}\ufffd]/u.test(text.replace(/[\n\t\r]/g, ""))) return `<${id}>`;
+  return Array.from(text, (character) => SIGNS[character] ?? character).join("");
+}
+
+const likeliest = (logits, count) =>
+  Array.from(logits, (_, i) => i).sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
+
+function bar(name, title) {
+  const [line, full] = [element("i", { class: "line" }), element("i", { class: "full" })];
+  const number = element("span", { class: "number" });
+  const track = element("span", { class: "track" }, full, line);
+  const row = element("div", { class: "bar", title }, element("b", {}, name), track, number);
+  return { row, line, full, number };
+}
+
+// What comes next: rows stay as long as the model's own order does, so that bars grow and shrink.
+class NextToken {
+  constructor() {
+    this.rows = [];
+    this.key = "";
+  }
+
+  show(run, dials) {
+    const logits = run.writer.logits;
+    const ids = likeliest(logits, SHOWN);
+    const [own, left] = [softmax(logits), distribution(logits, dials)];
+    const key = [run.number, ...ids].join();
+    if (key !== this.key) {
+      this.key = key;
+      this.rows = ids.map((id) => bar(label(run.tokenizer, id), `token ${id}`));
+      if (logits.length > SHOWN) this.rows.push(bar("all others", "the rest of the vocabulary"));
+      byId("next").replaceChildren(...this.rows.map(({ row }) => row));
+      byId("next").offsetWidth; // so that the new bars grow from nothing
+    }
+    const rest = (p) => 1 - ids.reduce((all, id) => all + p[id], 0);
+    this.rows.forEach((row, i) => {
+      const [before, after] = [own, left].map((p) => (i < ids.length ? p[ids[i]] : rest(p)));
+      row.line.style.width = `${100 * Math.max(before, 0)}%`;
+      row.full.style.width = `${100 * Math.max(after, 0)}%`;
+      row.number.textContent = `${percent(Math.abs(before))} → ${percent(Math.abs(after))}`;
+    });
+  }
+}
+
+// The ids of a text, the text of the ids, and the vocabulary.
+class Vocabulary {
+  show(run, text) {
+    const { tokenizer } = run;
+    const ids = tokenizer.encode(text);
+    const unknown = tokenizer.unknown(text);
+    const chip = (id, isUsed) => {
+      const name = element("small", {}, String(id));
+      return element("span", { class: isUsed ? "chip used" : "chip" }, label(tokenizer, id), name);
+    };
+    byId("chips").replaceChildren(...ids.slice(0, MOST_TOKENS).map((id) => chip(id, false)));
+    const back = tokenizer.decode(ids);
+    const counts = `${whole(Array.from(text).length)} characters are ${whole(ids.length)} tokens`;
+    const same = `decoded, they are ${back === text ? "the same" : "another"} text`;
+    const signs = unknown.slice(0, 12).join(" ");
+    const missing = unknown.length ? `; not in the vocabulary: ${signs}` : "";
+    byId("round-trip").textContent = `${counts}; ${same}${missing}`;
+    const used = new Set(ids);
+    const size = Math.min(run.facts.spec.vocab_size, MOST_TOKENS);
+    const all = Array.from({ length: size }, (_, id) => chip(id, used.has(id)));
+    const more = run.facts.spec.vocab_size - size;
+    byId("vocabulary").replaceChildren(...all, more > 0 ? `and ${whole(more)} more` : "");
+  }
+}
+
+// What the layers do as they read the last tokens: attention, and what each would say.
+class Inside {
+  constructor() {
+    [this.layer, this.head, this.query] = [0, 0, 0];
+    byId("strip").addEventListener("keydown", (event) => this.step(event));
+    for (const kind of ["pointerdown", "pointerover"]) {
+      byId("strip").addEventListener(kind, (event) => {
+        const chip = event.target.closest("button");
+        if (chip && (kind === "pointerdown" || event.buttons)) this.ask(Number(chip.dataset.place));
+      });
+    }
+  }
+
+  show(run) {
+    const { spec } = run.facts;
+    byId("inside").hidden = spec.kind !== "gpt";
+    if (byId("inside").hidden) return;
+    this.run = run;
+    this.engine = new GPTEngine(spec, run.weights);
+    this.ids = run.writer.ids.slice(-Math.min(READ, this.engine.capacity));
+    this.streams = []; // by token, then layer: Float32Array [n_embd]
+    this.maps = []; // by token, layer and head: weights of the tokens up to it
+    for (const id of this.ids) {
+      const [streams, maps] = [[], []];
+      this.engine.read(id, (layer, stream, weights) => {
+        streams.push(stream.slice());
+        if (layer >= 0) maps.push(weights);
+      });
+      this.streams.push(streams);
+      this.maps.push(maps);
+    }
+    this.layer = Math.min(this.layer, spec.n_layer - 1);
+    this.head = Math.min(this.head, spec.n_head - 1);
+    this.chips = this.ids.map((id, place) => {
+      const text = element("span", {}, label(run.tokenizer, id));
+      const words = { class: "chip", type: "button", "data-place": place };
+      return element("button", words, element("i"), text);
+    });
+    byId("strip").replaceChildren(...this.chips);
+    this.drawHeads();
+    this.ask(this.ids.length - 1);
+  }
+
+  drawHeads() {
+    const { n_layer: layers, n_head: heads } = this.run.facts.spec;
+    const rows = Array.from({ length: layers }, (_, layer) => {
+      const cells = Array.from({ length: heads }, (_, head) => {
+        const name = `layer ${layer + 1}, head ${head + 1}`;
+        const button = element("button", { type: "button", "aria-label": name });
+        button.append(this.map(layer, head));
+        button.addEventListener("click", () => {
+          [this.layer, this.head] = [layer, head];
+          this.ask(this.query);
+        });
+        return element("td", {}, button);
+      });
+      return element("tr", {}, element("th", { scope: "row" }, `layer ${layer + 1}`), ...cells);
+    });
+    byId("heads").tBodies[0].replaceChildren(...rows);
+  }
+
+  map(layer, head) {
+    const size = this.ids.length;
+    const canvas = element("canvas", { width: size, height: size });
+    const brush = canvas.getContext("2d");
+    brush.fillStyle = getComputedStyle(document.body).getPropertyValue("--accent");
+    this.maps.forEach((maps, row) =>
+      maps[layer][head].forEach((weight, column) => {
+        brush.globalAlpha = 0.06 + 0.94 * weight;
+        brush.fillRect(column, row, 1, 1);
+      }),
+    );
+    return canvas;
+  }
+
+  step(event) {
+    const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
+    const places = { Home: 0, End: this.ids.length - 1 };
+    const place = places[event.key] ?? this.query + (steps[event.key] ?? NaN);
+    if (!(place >= 0 && place < this.ids.length)) return;
+    event.preventDefault();
+    this.ask(place);
+    this.chips[place].focus();
+  }
+
+  // Show what a token looks at, and what each layer makes of it.
+  ask(query) {
+    this.query = query;
+    const weights = this.maps[query][this.layer][this.head];
+    this.chips.forEach((chip, place) => {
+      chip.setAttribute("aria-pressed", String(place === query));
+      chip.tabIndex = place === query ? 0 : -1;
+      chip.firstChild.style.opacity = String(0.85 * (weights[place] ?? 0));
+    });
+    byId("heads").querySelectorAll("button").forEach((button, number) => {
+      const chosen = this.layer * this.run.facts.spec.n_head + this.head;
+      button.setAttribute("aria-pressed", String(number === chosen));
+    });
+    const { tokenizer } = this.run;
+    const most = likeliest(weights, 3).filter((place) => weights[place] > 0.005);
+    const name = (place) => label(tokenizer, this.ids[place]);
+    const seen = most.map((place) => `${name(place)} ${percent(weights[place])}`).join(", ");
+    const where = `Layer ${this.layer + 1}, head ${this.head + 1}`;
+    byId("weights").textContent = `${where}: ${name(query)} looks most at ${seen}`;
+    this.drawLens(query);
+  }
+
+  drawLens(query) {
+    const rows = this.streams[query].map((stream, number) => {
+      const logits = this.engine.logits(stream);
+      const p = softmax(logits);
+      const length = Math.hypot(...stream).toFixed(1);
+      const words = likeliest(logits, 5).map((id) =>
+        element("td", {}, `${label(this.run.tokenizer, id)} ${percent(p[id])}`),
+      );
+      const name = number === 0 ? "embedding" : `layer ${number}`;
+      const first = element("th", { scope: "row" }, name);
+      return element("tr", {}, first, element("td", { class: "number" }, length), ...words);
+    });
+    byId("lens").tBodies[0].replaceChildren(...rows);
+  }
+}
+
+// Parameters by component.
+function showParameters({ facts }) {
+  const components = Object.entries(facts.components).filter(([, count]) => count > 0);
+  const rows = components.map(([name, count]) => {
+    const made = bar(name, `${whole(count)} parameters`);
+    made.line.remove();
+    made.full.style.width = `${(100 * count) / facts.parameters}%`;
+    made.number.textContent = `${whole(count)}  ${percent(count / facts.parameters)}`;
+    return made.row;
+  });
+  byId("parameters").replaceChildren(...rows);
+}
+
+// The curve of a run and the samples of its stages.
+class Training {
+  constructor() {
+    byId("step").addEventListener("input", () => this.choose());
+  }
+
+  show(run) {
+    const { curve, samples } = run.facts;
+    this.run = run;
+    const missing = "No curve lies beside these weights.";
+    byId("curve").replaceChildren(curve.steps ? this.draw(curve) : missing);
+    byId("stage").hidden = byId("sample").hidden = samples.length === 0;
+    byId("step").max = String(Math.max(samples.length - 1, 0));
+    byId("step").value = byId("step").max;
+    if (samples.length) this.choose();
+  }
+
+  choose() {
+    const { step, text } = this.run.facts.samples[Number(byId("step").value)];
+    document.querySelector("output[for=step]").textContent = whole(step);
+    byId("step").setAttribute("aria-valuetext", `step ${step}`);
+    byId("sample").textContent = text;
+    if (!this.x) return;
+    this.now.setAttribute("d", `M${this.x(step)} 36V190`);
+  }
+
+  draw({ steps, val, train, best, onset, verdict }) {
+    const losses = [...val, ...train];
+    const [low, high] = [Math.min(...losses), Math.max(...losses)];
+    const last = Math.max(steps[steps.length - 1], 1);
+    this.x = (step) => (44 + (550 * step) / last).toFixed(1);
+    const y = (loss) => (190 - (170 * (loss - low)) / (high - low || 1)).toFixed(1);
+    const path = (values) => {
+      return values.map((loss, i) => `${i ? "L" : "M"}${this.x(steps[i])} ${y(loss)}`).join("");
+    };
+    const at = val[steps.indexOf(best)];
+    const words = `Best validation loss ${at.toFixed(4)} at step ${whole(best)}`;
+    const none = verdict === "none" ? "; no cliff" : "; too early for a cliff";
+    const turn = onset === null ? none : `; the cliff begins at step ${whole(onset)}`;
+    const svg = drawn("svg", { viewBox: "0 0 640 240", role: "img", "aria-label": words + turn });
+    this.now = drawn("path", { class: "mark", d: "" });
+    const right = { x: 640, "text-anchor": "end" };
+    svg.append(
+      drawn("path", { class: "train", d: path(train) }),
+      drawn("path", { class: "val", d: path(val) }),
+      drawn("circle", { class: "val", cx: this.x(best), cy: y(at), r: 4 }),
+      this.now,
+      drawn("text", { x: 0, y: Number(y(high)) + 4 }, high.toFixed(2)),
+      drawn("text", { x: 0, y: Number(y(low)) + 4 }, low.toFixed(2)),
+      drawn("text", { x: 44, y: 210 }, `step 0 to ${whole(last)}`),
+      drawn("text", { x: 44, y: 232 }, words + turn),
+      drawn("text", { ...right, y: 12, class: "val" }, "validation"),
+      drawn("text", { ...right, y: 28, class: "train" }, "training"),
+    );
+    if (onset !== null) svg.append(drawn("path", { class: "train", d: `M${this.x(onset)} 36V190` }));
+    return svg;
+  }
+}
