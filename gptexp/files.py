@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
-from gptexp.errors import Problem, StorageError
+import msgspec
+
+from gptexp.errors import DamagedError, Problem, StorageError
+
+MOST_JSON = 64 * 2**20  # bytes of one file; a manifest holds up to a million characters of changes
+
+T = TypeVar("T")
 
 
 class NotRegularError(OSError):
@@ -132,6 +138,24 @@ def read_regular(path: Path, most: int) -> bytes:
         if os.fstat(file.fileno()).st_size > most:
             raise OSError(errno.EFBIG, f"larger than {most:,} bytes")
         return file.read(most)
+
+
+def read_json(path: Path, kind: type[T], fix: str) -> T | None:
+    """The value in a file, checked to be of `kind`; None when there is no file.
+
+    Raises DamagedError, with that fix.
+    """
+    try:
+        return msgspec.json.decode(read_regular(path, MOST_JSON), type=kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        what, fix = f"cannot be read, {error.strerror}", readable(error, fix)
+    except RecursionError:
+        what = "damaged: nested too deeply"
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        what = f"damaged: {str(error).replace('`', '').replace(' - at $.', ' at ')}"
+    raise DamagedError(Problem(path, what, fix))
 
 
 def json_sha256(value: Any) -> str:

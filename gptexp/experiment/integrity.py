@@ -16,10 +16,10 @@ from gptexp.config import Config, from_dict, parse_yaml, run_name
 from gptexp.config.own import own_code
 from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
-from gptexp.files import open_regular, read_regular, sha256
+from gptexp.files import MOST_JSON, open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest, hashed_code
 from gptexp.runs.entries import BEST, LAST, Entry
-from gptexp.runs.schema import MOST_BYTES, Manifest
+from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
 from gptexp.runs.state import RunState
 
@@ -190,7 +190,7 @@ def _parsed(
         record.differs(name, "no such file")
         return None
     try:
-        text = read_regular(path, MOST_BYTES).decode()
+        text = read_regular(path, MOST_JSON).decode()
         value = parse(text)
         whole = isinstance(value, dict) and write(value) == text
     except OSError as error:

@@ -19,8 +19,8 @@ import msgspec
 
 from gptexp.config import Keep
 from gptexp.errors import CheckpointError, DamagedError, Problem
-from gptexp.files import open_regular, storage_errors, sync_folder, write_json
-from gptexp.runs.schema import Count, read_json
+from gptexp.files import open_regular, read_json, storage_errors, sync_folder, write_json
+from gptexp.runs.schema import Count
 
 BEST, LAST = "best.json", "last.json"
 

@@ -6,19 +6,15 @@ that an earlier gptexp did not write are not required, and those that are not kn
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 
 from gptexp.errors import DamagedError, Problem
-from gptexp.files import read_regular, readable
+from gptexp.files import read_json
 
 Count = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]  # -1 is the step of what there is not
 Number = Annotated[float, msgspec.Meta(ge=-1e39, le=1e39)]  # all that float32 holds
-
-MOST_BYTES = 64 * 2**20  # of one JSON file; a manifest holds up to a million characters of changes
-
-T = TypeVar("T")
 
 
 class Capped(TypedDict):
@@ -279,21 +275,3 @@ def read_manifest(folder: Path) -> Manifest:
 def read_status(folder: Path) -> Status | None:
     """status.json of a run directory; None when there is none; raises DamagedError."""
     return read_json(folder / "status.json", Status, "delete it and run its command again")
-
-
-def read_json(path: Path, kind: type[T], fix: str) -> T | None:
-    """The value in a file, checked to be of `kind`; None when there is no file.
-
-    Raises DamagedError, with that fix.
-    """
-    try:
-        return msgspec.json.decode(read_regular(path, MOST_BYTES), type=kind)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        what, fix = f"cannot be read, {error.strerror}", readable(error, fix)
-    except RecursionError:
-        what = "damaged: nested too deeply"
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        what = f"damaged: {str(error).replace('`', '').replace(' - at $.', ' at ')}"
-    raise DamagedError(Problem(path, what, fix))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from law_runs import CHINCHILLA
 
+from gptexp.files import read_json
 from gptexp.laws.forms import LAWS
 from gptexp.laws.judge import Interval, judge_laws
 from gptexp.laws.observed import Observations, Rejected
 from gptexp.laws.points import Points
 from gptexp.laws.result import FitResult, write_result
-from gptexp.runs.schema import read_json
 
 LAW = LAWS["chinchilla"]
 
