@@ -33,6 +33,7 @@ from gptexp.errors import (
     InUseError,
     Pause,
     Problem,
+    StorageError,
 )
 from gptexp.files import (
     read_json,
@@ -169,10 +170,14 @@ class _Reading:
         with console.counting(doing, total, before) as count:
             workers = min(self.workers, len(left)) or 1
             results = in_order(make, args, left, workers)
-            for piece, result in zip(left, results, strict=True):
-                count(piece.bytes)
-                _heed(self.interrupt)
-                yield result
+            try:
+                for piece, result in zip(left, results, strict=True):
+                    count(piece.bytes)
+                    _heed(self.interrupt)
+                    yield result
+            except StorageError:
+                _heed(self.interrupt)  # the signal went to the processes of the pool too
+                raise
 
 
 def _write_shards(folder: Path, progress: Progress, most: int, read: _Reading) -> TokenManifest:

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -39,12 +41,14 @@ def in_order(
     if workers == 1:
         yield from map(make(*args), items)
         return
+    resource_tracker.ensure_running()  # which would set the mask of signals anew later
     context = multiprocessing.get_context("spawn")  # a copy would share locks that others hold
     with ProcessPoolExecutor(workers, context, _begin, (make, args)) as pool:
         try:
             waiting: deque[Any] = deque()
             for item in items:
-                waiting.append(pool.submit(_do, item))
+                with _ctrl_c_blocked():  # in a process that is started here too, for good
+                    waiting.append(pool.submit(_do, item))
                 if len(waiting) > AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -56,9 +60,24 @@ def in_order(
             pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Let Ctrl-C wait: a process has the mask of the one that started it.
+
+    So the parent alone hears it, from the first moment of a process on.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(make: Callable[..., Callable[[Any], Any]], args: tuple[Any, ...]) -> None:
-    """Be a process of the pool: Ctrl-C is the parent's to hear, and without it this one ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Be a process of the pool, which ends with its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     global _work
     _work = make(*args)

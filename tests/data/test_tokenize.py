@@ -124,6 +124,8 @@ def test_a_killed_one_goes_on_behind_its_last_whole_shard(gptexp, monkeypatch, a
     assert not Path("out/tokens.json").exists() and len(written) == after
     before = [Path("out", shard.file).stat().st_mtime_ns for shard in written]
     monkeypatch.setattr(tokenize, "write_shard", write)
+    other = gptexp(*words, "--to", "out", "--workers", 1, "--val-fraction", 0.5)
+    assert other.code == 2 and "holds other tokens" in other.errors[0]
     assert gptexp(*words, "--to", "out", "--workers", 1).code == 0
     assert Path("out/tokens.json").read_text() == Path("whole/tokens.json").read_text()
     assert digests("out") == digests("whole")
@@ -239,6 +241,19 @@ def test_more_byte_pairs_than_the_text_has_are_refused_with_how_many_there_are(g
     assert result.code == 2
     fix = result.errors[0].split("--vocab-size ")[1].split(",")[0]
     assert gptexp(*words, "--vocab-size", fix).code == 0
+
+
+def test_a_run_gives_its_own_tokenizer_and_refuses_what_it_does_not_know(gptexp, small, once):
+    run = once(small(), Path("outputs"))
+    known = Path(small().data.path).read_text()
+    Path("known.txt").write_text(known)
+    words = ["--tokenizer", run, "--workers", 1, "--val-fraction", 0, "--to"]
+    assert gptexp("tokenize", "known.txt", *words, "out").code == 0
+    assert text("out") == known
+    Path("new.txt").write_text(known + "\u20ac")
+    result = gptexp("tokenize", "new.txt", *words, "other")
+    assert result.code == 2
+    assert result.errors[0].startswith("new.txt: the character vocabulary does not have")
 
 
 def test_a_folder_that_another_process_writes_in_is_refused(gptexp):
