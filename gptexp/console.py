@@ -300,6 +300,36 @@ def logged_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
+@contextmanager
+def counting(doing: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar over so many bytes, of which some are done; what it gives is told how many more are.
+
+    Without a terminal, a line now and then.
+    """
+    bar = _bar()(
+        desc=doing,
+        total=total,
+        initial=done,
+        disable=not _on_terminal(),
+        leave=False,
+        unit="B",
+        unit_scale=True,
+        dynamic_ncols=True,
+    )
+    shown = time.monotonic()
+
+    def count(more: int) -> None:
+        nonlocal done, shown
+        done += more
+        bar.update(more)
+        if bar.disable and time.monotonic() - shown > QUIET_SECONDS:
+            log.info("%-7s %s of %s bytes", doing, short(done), short(total))
+            shown = time.monotonic()
+
+    with bar:
+        yield count
+
+
 class Progress:
     """The table of one run's training, and its bar."""
 

@@ -138,6 +138,7 @@ STAGES = {
     "what is over before it begins": (
         "gptexp.experiment.run, gptexp.sweep.run, gptexp.runs.entries, gptexp.data.find, "
         "gptexp.data.token_manifest, "
+        "gptexp.data.tokenize, "
         "gptexp.experiment.reproduce, gptexp.experiment.at_commit",
         set(),
     ),

@@ -9,7 +9,7 @@ import typer
 
 import gptexp
 from gptexp import console, plugins
-from gptexp.cli import folders, laws, models
+from gptexp.cli import folders, laws, models, tokens
 from gptexp.config.arguments import dashed
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
 from gptexp.files import refusal
@@ -61,6 +61,7 @@ VERBS: list[tuple[str, Callable[..., None], str]] = [
     ("table", folders.table, "gptexp table outputs/lr --where 'best<2' --sort lr"),
     ("ensemble", folders.ensemble, "gptexp ensemble outputs/seeds --counts"),
     ("diff", folders.diff, "gptexp diff outputs/adam outputs/sgd"),
+    ("tokenize", tokens.tokenize, "gptexp tokenize *.jsonl --tokenizer gpt2 --to tokens"),
     ("tensorboard", folders.tensorboard, "gptexp tensorboard outputs/lr --port 6007"),
 ]
 for verb, function, example in VERBS:

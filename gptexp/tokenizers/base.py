@@ -15,6 +15,7 @@ class Tokenizer(ABC):
     """
 
     vocab_size: int
+    end_of_text: int | None = None  # the token after a document, where there is one
 
     @abstractmethod
     def encode(self, text: str) -> NDArray[np.int64]:

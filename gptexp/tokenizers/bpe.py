@@ -40,6 +40,7 @@ class BytePairTokenizer(Tokenizer):
             ids.setdefault("".join(pair), len(ids))
         self._bytes = [bytes(signs[sign] for sign in token) for token in ids]
         if name == "gpt2":
+            self.end_of_text = len(ids)
             self._bytes.append(END_OF_TEXT.encode())
         self.vocab_size = len(self._bytes)
         self._model = library.Tokenizer(library.models.BPE(ids, pairs))
@@ -47,7 +48,8 @@ class BytePairTokenizer(Tokenizer):
 
     def encode(self, text: str) -> NDArray[np.int64]:
         utf_8(text)  # raises for what has no bytes
-        ids = [self._model.encode(piece).ids for piece in pieces(text)]
+        # Without the places of tokens in the text, in two thirds of the time.
+        ids = [self._model.encode_batch_fast([piece])[0].ids for piece in pieces(text)]
         return np.concatenate([np.zeros(0, np.int64), *(np.array(part, np.int64) for part in ids)])
 
     def decode(self, ids: NDArray[np.int64] | list[int]) -> str:

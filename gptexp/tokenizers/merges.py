@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from gptexp import assets
@@ -46,19 +47,27 @@ def learned(text: str, vocab_size: int) -> str:
     merges = None if cached is None else _read(cached)
     if merges is None:
         # The library takes memory for as many tokens as are asked for.
-        merges = _learn(text, min(vocab_size, 256 + len(text.encode())))
+        merges = learn(pieces(text), min(vocab_size, 256 + len(text.encode())))
         if cached is not None:
             assets.store(cached, f"{_digest(merges)}\n{merges}".encode())
-    made = 256 + len({line.replace(" ", "") for line in merges.splitlines()})
-    if made < vocab_size:
+    if (made := tokens(merges)) < vocab_size:
         what = f"{vocab_size:,}, and the training text has pairs for {made:,} tokens"
         fix = f"tokenizer.vocab_size={made}, or a longer text"
         raise ConfigError(Problem("tokenizer.vocab_size", what, fix))
     return merges
 
 
-def _learn(text: str, vocab_size: int) -> str:
-    """By counts alone, and among equal ones the pair of the lowest ids: the same everywhere."""
+def tokens(merges: str) -> int:
+    """How many tokens the bytes and these merges are."""
+    return 256 + len({line.replace(" ", "") for line in merges.splitlines()})
+
+
+def learn(parts: Iterable[str], vocab_size: int) -> str:
+    """The merges that make `vocab_size` tokens, or as many as there are pairs for, a line for each.
+
+    By counts alone, and among equal ones the pair of the lowest ids: the same everywhere. `parts`
+    are those of a text as `bpe.pieces` cuts it. Raises DataError without the library.
+    """
     library = imported()
     model = library.Tokenizer(library.models.BPE())
     model.pre_tokenizer = cutter(library)
@@ -68,7 +77,7 @@ def _learn(text: str, vocab_size: int) -> str:
         show_progress=False,
         initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
     )
-    model.train_from_iterator(pieces(text), trainer)
+    model.train_from_iterator(parts, trainer)
     return "\n".join(" ".join(pair) for pair in json.loads(model.to_str())["model"]["merges"])
 
 

@@ -56,7 +56,7 @@ def learned(vocab_size: int = 300, text: str = TEXT) -> BytePairTokenizer:
 def both() -> list[BytePairTokenizer]:
     """Without the cache of any user."""
     return [
-        BytePairTokenizer("bpe", merges._learn(TEXT, 300)),
+        BytePairTokenizer("bpe", merges.learn(pieces(TEXT), 300)),
         BytePairTokenizer("gpt2", MADE_UP),
     ]
 
@@ -160,7 +160,7 @@ def test_the_merges_are_the_same_on_every_machine_and_thread_count(monkeypatch):
     """The digest was taken once: a library that learns others would split runs from their hash."""
     for parallel in ("false", "true"):
         monkeypatch.setenv("TOKENIZERS_PARALLELISM", parallel)
-        found = merges._learn(TEXT, 320)
+        found = merges.learn(pieces(TEXT), 320)
         assert hashlib.sha256(found.encode()).hexdigest() == LEARNED
 
 
@@ -222,13 +222,13 @@ def test_a_vocabulary_without_room_for_the_bytes_is_a_line():
 @pytest.fixture
 def lessons(monkeypatch):
     """The vocabulary sizes that were learned, not read."""
-    asked, learn = [], merges._learn
+    asked, learn = [], merges.learn
 
-    def noted(text, size):
+    def noted(parts, size):
         asked.append(size)
-        return learn(text, size)
+        return learn(parts, size)
 
-    monkeypatch.setattr(merges, "_learn", noted)
+    monkeypatch.setattr(merges, "learn", noted)
     return asked
 
 
@@ -277,14 +277,14 @@ def test_without_a_place_for_the_cache_it_is_learned_each_time(lessons, monkeypa
 
 
 def test_another_process_that_was_faster_changes_nothing(monkeypatch):
-    learn, first = merges._learn, []
+    learn, first = merges.learn, []
 
-    def slower(text, size):
-        monkeypatch.setattr(merges, "_learn", learn)
-        first.append(merges.learned(text, size))
-        return learn(text, size)
+    def slower(parts, size):
+        monkeypatch.setattr(merges, "learn", learn)
+        first.append(merges.learned(TEXT, size))
+        return learn(parts, size)
 
-    monkeypatch.setattr(merges, "_learn", slower)
+    monkeypatch.setattr(merges, "learn", slower)
     assert merges.learned(TEXT, 280) == first[0]
     assert only_cached().read_text().endswith(first[0])
 
