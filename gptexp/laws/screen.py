@@ -40,10 +40,10 @@ def told(
     """
     parts = [
         [
-            *_paragraph(f"{of}: {counted(observed)}"),
-            *_paragraph(f"{observed.convention}, {observed.unit}"),
+            *paragraph(f"{of}: {counted(observed)}"),
+            *paragraph(f"{observed.convention}, {observed.unit}"),
         ],
-        [line for words in known(observed, judged, best, lacking) for line in _paragraph(words)],
+        [line for words in known(observed, judged, best, lacking) for line in paragraph(words)],
         *(_tables(observed, judged) if judged else []),
         *(_of_best(one) for one in best if isinstance(one, LawOfOptima)),
     ]
@@ -124,9 +124,9 @@ def _known_of_best(best: Sequence[LawOfOptima | NoLaw]) -> list[str]:
 
 def _tables(observed: Observations, judged: Sequence[JudgedLaw]) -> list[list[str]]:
     law = judged[0].fit.law
-    head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
-    laws = [*_paragraph(ERRORS), *text_lines(compared(observed, judged))]
-    tail = _paragraph(held(judged[0]))
+    head = paragraph(f"{law.name}: {law.formula} ({law.source})")
+    laws = [*paragraph(ERRORS), *text_lines(compared(observed, judged))]
+    tail = paragraph(held(judged[0]))
     return [laws, [*head, *text_lines(parameters(judged[0])), *tail]]
 
 
@@ -142,12 +142,12 @@ def held(judged: JudgedLaw) -> str:
 
 def _of_best(law: LawOfOptima) -> list[str]:
     fit = law.fits[0]
-    head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
+    head = paragraph(f"{law.name}: {law.formula} ({law.source})")
     errors = [f"{share(fit.in_sample)} of all {len(fit.residuals)}"]
     errors += [
         f"{share(one.error)} of the largest {k} without them" for k, one in law.held_out.items()
     ]
-    tail = _paragraph(f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}")
+    tail = paragraph(f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}")
     return [*head, *text_lines(_intervals(law.values, law.intervals, {})), *tail]
 
 
@@ -185,7 +185,7 @@ def _figure(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _paragraph(text: str) -> list[str]:
+def paragraph(text: str) -> list[str]:
     """The text in lines as wide as the terminal, at most WIDEST; later ones are indented."""
     width = min(WIDEST, shutil.get_terminal_size().columns)
     return textwrap.wrap(
