@@ -11,11 +11,11 @@ from gptexp.analysis.groups import gathered
 from gptexp.analysis.render import Cells, text_lines
 from gptexp.laws.bootstrap import LEVEL
 from gptexp.laws.judge import Interval, JudgedLaw
-from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.points import Array
 from gptexp.laws.power_law import LawOfOptima, NoLaw
 from gptexp.laws.verdict import in_sample, share, why_no_optimum, why_not
-from gptexp.text import listed, plural, short
+from gptexp.text import plural, short
 
 WIDEST = 100  # columns of a paragraph
 
@@ -50,16 +50,17 @@ def told(
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
-def left_out(rejected: Sequence[Rejected]) -> list[str]:
+def left_out(rejected: Rejections) -> list[str]:
     """What is no point, by kinds of reason."""
-    kinds = gathered(rejected, lambda one: one.reason.partition(":")[0])
     lines = []
-    for kind, some in kinds.items():
-        if len(some) == 1:
+    for kind, some in gathered(rejected.first, lambda one: one.kind).items():
+        count = rejected.counts[kind]
+        if count == 1:
             lines.append(f"left out, {some[0].reason} ({some[0].label})")
         else:
-            labels = listed([one.label for one in some], most=MOST_LABELS)
-            lines.append(f"left out, {kind} ({len(some)}): {labels}")
+            labels = ", ".join(one.label for one in some[:MOST_LABELS])
+            more = f" and {count - MOST_LABELS:,} more" if count > MOST_LABELS else ""
+            lines.append(f"left out, {kind} ({count:,}): {labels}{more}")
     return lines
 
 
@@ -68,7 +69,7 @@ def counted(observed: Observations) -> str:
     points, out = observed.points, len(observed.rejected)
     epochs = f"{points.epochs.max():.3g}"
     return (
-        f"{plural(len(points), 'point')}{f' and {out} left out' if out else ''}; "
+        f"{plural(len(points), 'point')}{f' and {out:,} left out' if out else ''}; "
         f"{_range(points.n, 'size')} of {_between(points.n)} parameters, "
         f"{_range(points.tokens, 'length')} of {_between(points.tokens)} tokens, "
         f"at most {epochs} epoch{'' if epochs == '1' else 's'}"

@@ -118,7 +118,7 @@ def _law(observed: Observations, folder: Path, name: str | None) -> JudgedLaw:
     laws = suited(points) if name is None else [LAWS[name]]
     judged = judge_laws(laws, points, DRAWS) if len(points) > 1 else []
     if not judged:
-        left_out = f"; {len(observed.rejected)} are left out" if observed.rejected else ""
+        left_out = f"; {len(observed.rejected):,} are left out" if observed.rejected else ""
         what = f"{plural(len(points), 'run')} cannot tell a law{left_out}"
         raise ConfigError(Problem(folder, what, f"train more sizes; gptexp fit {folder} says why"))
     for one in judged:

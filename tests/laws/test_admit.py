@@ -25,7 +25,7 @@ def admitted(tmp_path):
 
 
 def reasons(observed):
-    return sorted(f"{one.label}: {one.reason}" for one in observed.rejected)
+    return sorted(f"{one.label}: {one.reason}" for one in observed.rejected.first)
 
 
 def rows(observed):
@@ -179,7 +179,9 @@ def test_a_run_that_stands_in_two_folders_counts_once(tmp_path, admitted):
     write_point(tmp_path / "b")
     observed = admitted()
     assert len(observed.points) == 1
-    assert [one.reason for one in observed.rejected] == [f"twice: the run {observed.labels[0]}"]
+    assert [one.reason for one in observed.rejected.first] == [
+        f"twice: the run {observed.labels[0]}"
+    ]
 
 
 def test_no_runs_are_no_points(admitted, tmp_path):

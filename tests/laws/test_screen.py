@@ -10,7 +10,7 @@ from gptexp.laws.fit import Fit
 from gptexp.laws.forms import LAWS
 from gptexp.laws.held_out import HeldOut
 from gptexp.laws.judge import Interval, JudgedLaw
-from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.observed import Observations, Rejected, Rejections
 from gptexp.laws.points import Points
 from gptexp.laws.screen import told
 from gptexp.laws.verdict import why_not
@@ -24,7 +24,7 @@ def observed(notes=(), rejected=(), off=0.001):
     loss = LAW.loss(CHINCHILLA, points) * np.exp(off * np.array([1, -1, 1, -1]))
     labels = ["a", "b", "c", "d"]
     return Observations(
-        replace(points, loss=loss), labels, list(rejected), list(notes), "N: n; T: d"
+        replace(points, loss=loss), labels, Rejections(rejected), list(notes), "N: n; T: d"
     )
 
 
