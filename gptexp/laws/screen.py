@@ -14,7 +14,7 @@ from gptexp.laws.judge import Interval, JudgedLaw
 from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.points import Array
 from gptexp.laws.power_law import LawOfOptima, NoLaw
-from gptexp.laws.verdict import in_sample, share, why_no_optimum, why_not
+from gptexp.laws.verdict import in_sample, narrowly, share, why_no_optimum, why_not
 from gptexp.text import plural, short
 
 WIDEST = 100  # columns of a paragraph
@@ -97,6 +97,8 @@ def known(
         name = one.fit.law.name
         if why := why_not(one, observed.points):
             lines.append(f"{name} does not hold: {why}")
+        if near := narrowly(one, observed.points):
+            lines.append(f"{name}: a narrow verdict, which one seed may turn: {near}")
         reasons = one.unidentified.items()
         if unknown := [key if place else f"{key} ({reason})" for key, reason in reasons]:
             lines.append(f"{name} does not identify {', '.join(unknown)}")

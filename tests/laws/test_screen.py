@@ -104,6 +104,24 @@ def test_a_law_that_misses_what_it_was_fitted_to_may_miss_three_times_that_of_th
     assert why_not(judged(0.07), observed(off=0.04).points)  # too much, whatever it was fitted to
 
 
+@pytest.mark.parametrize(
+    ("law", "said"),
+    [
+        (judged(0.009), "its held-out error is 0.90%, and the limit 1.00%"),
+        (judged(0.012), "its held-out error is 1.20%, and the limit 1.00%"),
+        (judged(r2=0.46), "it explains 46.0% of the variance, and the limit is 50%"),
+        (judged(0.004), None),
+        (judged(0.02), None),
+        (judged(0.009, r2=0.3), None),
+        (judged(sides=()), None),
+    ],
+)
+def test_a_verdict_near_its_limit_is_said_to_be(law, said):
+    text = " ".join(told(observed(), [law], "x").split())
+    words = f"chinchilla: a narrow verdict, which one seed may turn: {said}"
+    assert (words in text) if said else ("narrow verdict" not in text)
+
+
 def test_of_laws_but_the_first_it_is_said_what_they_do_not_identify_and_not_why():
     vague = judged(unidentified={"alpha": "no loss tells it"})
     lines = told(observed(), [vague, vague], "x").splitlines()
