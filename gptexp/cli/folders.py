@@ -38,6 +38,10 @@ def plan(
         str | None,
         typer.Option(metavar="NAME", help="With --suggest: by this law, whether it holds or not."),
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="With --suggest: only runs with dropout=0, as in table; repeatable."),
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """What a sweep, or a run, would train and cost, and what of it is there; trains nothing.
@@ -46,10 +50,10 @@ def plan(
     """
     words = [*(overrides or []), *([f"plugins=[{','.join(plugins)}]"] if plugins else [])]
     if suggest is None:
-        given = {"--at": at, "--num": num, "--law": law}
+        given = {"--at": at, "--num": num, "--law": law, "--where": where}
         what = "it is about what --suggest FOLDER suggests"
         ConfigError.raise_for(
-            Problem(key, what, "leave it out") for key, value in given.items() if value is not None
+            Problem(key, what, "leave it out") for key, value in given.items() if value
         )
         from gptexp.sweep.plan import plan_sweep
 
@@ -58,7 +62,7 @@ def plan(
     from gptexp.sweep.suggest import plan_suggestions, target_of
 
     target = None if at is None else target_of(at)
-    text, damaged = plan_suggestions(suggest, words, target, num or 5, law)
+    text, damaged = plan_suggestions(suggest, words, target, num or 5, law, where or [])
     show(text)
     DamagedError.raise_for(damaged)
 

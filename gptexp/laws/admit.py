@@ -9,7 +9,7 @@ from gptexp.analysis.groups import gathered
 from gptexp.analysis.records import Run
 from gptexp.analysis.units import BITS, unit, vocabulary
 from gptexp.laws.candidates import Candidate, Convention, comparable
-from gptexp.laws.observed import Observations
+from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.points import Points
 from gptexp.laws.trials import trials_of
 from gptexp.laws.tuning import tuned
@@ -35,7 +35,7 @@ def admit(runs: Sequence[Run], convention: Convention | None = None) -> Observat
     return Observations(
         points=replace(points, cell=np.array([cells[one.cell] for one in kept], dtype=np.intp)),
         labels=[one.label for one in kept],
-        rejected=rejected + out,
+        rejected=Rejections([*rejected, *out]),
         notes=notes + _of_beginnings(kept) + _of_tokenizers(kept),
         convention=convention.in_words(),
         unit=convention.unit or unit(runs),

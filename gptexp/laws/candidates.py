@@ -1,5 +1,6 @@
 """Finished runs whose losses compare, as points that a law may have; and why others are none."""
 
+import shlex
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,10 @@ TUNED = ("optim.lr", "optim.adam_lr", "optim.weight_decay", "optim.decay_timesca
 
 # What a sweep for a law may vary; branches of a run count the tokens before them too.
 VARIED = {"model.name", "branch_from", *SHAPE, *LENGTH, *BATCH, *TUNED}
+
+LISTS = ("model.window",)  # which --where knows by one of their values alone
+
+TEXT = ("data.path", "data.asset", "data_sha256")  # columns that tell texts apart
 
 INDIFFERENT = {  # to the weights after so many tokens; the digest of the text says which it is
     *("data.name", "data.asset", "data.path", "optim.ema", "optim.average_last"),
@@ -87,8 +92,8 @@ def comparable(runs: Sequence[Run], convention: Convention) -> Sorted:
     told_in = convention.unit or unit(runs)
     kept, rejected = _measured(runs, convention, told_in)
     rules: list[Callable[[list[Candidate]], Sorted]] = [
-        lambda some: _like_most(some, "text", lambda one: one.run.data_sha256),
-        lambda some: _like_most(some, "code", lambda one: one.run.code),
+        lambda some: _like_most(some, "text", lambda one: one.run.data_sha256, TEXT),
+        lambda some: _like_most(some, "code", lambda one: one.run.code, ["code"]),
         lambda some: _same_settings(some, told_in),
         _once,
         _same_ending,
@@ -140,10 +145,12 @@ def _candidate(run: Run, label: str, how: Convention, told_in: str) -> Candidate
     return Candidate(run, label, n, tokens, unique, at_end, loss, flops)
 
 
-def _like_most(some: list[Candidate], name: str, digest: Callable[[Candidate], Any]) -> Sorted:
+def _like_most(
+    some: list[Candidate], name: str, digest: Callable[[Candidate], Any], columns: Sequence[str]
+) -> Sorted:
     """Those with the digest that most have; one that says none is taken to be like them."""
     known = [one for one in some if digest(one)]
-    most = _largest(known, digest, name)
+    most = _largest(known, digest, name, columns)
     kept = [one for one in some if not digest(one) or digest(one) == most]
     others = [one for one in known if digest(one) != most]
     return kept, [Rejected(one.label, f"other {name} than most") for one in others]
@@ -154,7 +161,7 @@ def _same_settings(some: list[Candidate], told_in: str) -> Sorted:
     keys = [key for key in mixed([one.run for one in some]) if key not in VARIED | INDIFFERENT]
     if told_in == BITS:
         keys = [key for key in keys if not key.startswith("tokenizer.")]
-    most = _largest(some, lambda one: _values(one, keys), listed(leaves(keys), most=3))
+    most = _largest(some, lambda one: _values(one, keys), listed(leaves(keys), most=3), keys)
     kept = [one for one in some if _values(one, keys) == most]
     rejected = []
     for one in some:
@@ -171,8 +178,16 @@ def _values(one: Candidate, keys: Sequence[str]) -> tuple[Any, ...]:
     return tuple(one.run.config.get(key) for key in keys)
 
 
-def _largest(some: Sequence[Candidate], kind: Callable[[Candidate], Any], words: str) -> Any:
-    """The kind that most have, None of none; raises ConfigError where no kind is the largest."""
+def _largest(
+    some: Sequence[Candidate],
+    kind: Callable[[Candidate], Any],
+    words: str,
+    columns: Sequence[str],
+) -> Any:
+    """The kind that most have, None of none; raises ConfigError where no kind is the largest.
+
+    `columns` are those of a table that tell the kinds apart.
+    """
     kinds = sorted(gathered(some, kind).items(), key=lambda item: -len(item[1]))
     if not kinds:
         return None
@@ -180,9 +195,30 @@ def _largest(some: Sequence[Candidate], kind: Callable[[Candidate], Any], words:
     if others and len(others[0][1]) == len(most):
         counts = listed([len(members) for _, members in kinds])
         what = f"{len(kinds)} kinds of it among the runs, none of them that of most: {counts} runs"
-        fix = "name the runs of one alone, or choose them, as --where n_layer=2 does"
+        chosen = _conditions([members for _, members in kinds], columns)
+        fix = f"choose one kind: gptexp fit and gptexp plan --suggest take {chosen}"
+        fix = fix if chosen else "move the runs of one kind into a folder of their own"
         raise ConfigError(Problem(words, what, fix))
     return first
+
+
+def _conditions(kinds: Sequence[Sequence[Candidate]], columns: Sequence[str]) -> str:
+    """The options that choose the first of some kinds of runs, by as few columns as that needs."""
+    first, *others = kinds
+    options: list[str] = []
+    for name in columns:
+        here = {_value(one, name) for one in first}
+        left = [kind for kind in others if here & {_value(one, name) for one in kind}]
+        if len(here) == 1 and len(left) < len(others) and name not in LISTS:
+            options += ["--where", shlex.quote(f"{name}={here.pop()}")]
+            others = left
+    return " ".join(options)
+
+
+def _value(one: Candidate, column: str) -> str:
+    """What a table has in a column of the run, as one would type it."""
+    own = {"code": one.run.code, "data_sha256": one.run.data_sha256}
+    return plain(own[column] if column in own else one.run.config.get(column))
 
 
 def _once(some: list[Candidate]) -> Sorted:

@@ -8,7 +8,7 @@ budget.
 import numpy as np
 
 from gptexp.laws.law import coefficient
-from gptexp.laws.observed import Rejected
+from gptexp.laws.observed import Rejected, Rejections
 from gptexp.laws.points import Array, Points, geometric_mean
 from gptexp.laws.power_law import (
     DRAWS,
@@ -42,19 +42,19 @@ def isoflop(
     """
     cost = 6 * points.n * points.tokens if flops is None else flops
     optima: list[Optimum] = []
-    rejected = []
+    rejected = Rejections()
     alone = 0  # runs of costs that fewer than three sizes have
     for here in members(nearly_one(cost, NEAR)):
         found = _best_size(points.take(here), cost[here])
         if found is None:
             alone += len(here)
         elif isinstance(found, str):
-            rejected.append(Rejected(f"{geometric_mean(cost[here]):.3g} FLOPs", found))
+            rejected.add(Rejected(f"{geometric_mean(cost[here]):.3g} FLOPs", found))
         else:
             optima.append(found)
     if alone:
         why = "no budget: fewer than 3 sizes cost as much"
-        rejected.append(Rejected(plural(alone, "point"), why))
+        rejected.add(Rejected(plural(alone, "point"), why))
     compute, (n, tokens) = columns(optima, "flops"), columns(optima, "n", "tokens").T
     size = fit_power(SIZE, compute, n, draws, seed)
     data = fit_power(DATA, compute, tokens, draws, seed)

@@ -13,11 +13,11 @@ from gptexp.laws.points import Array, Points
 
 LEAST = 1e-6  # of the largest coefficient: what a term begins with that the points do not ask for
 SAME = 1e-9  # losses that differ by no larger share are equal
-MEASURES = {  # what one value of a column is called, and several
-    "n": ("size of model", "sizes of model"),
-    "tokens": ("number of tokens seen", "numbers of tokens seen"),
-    "unique": ("size of text", "sizes of text"),
-    "repeats": ("number of epochs above 1", "numbers of epochs above 1"),
+MEASURES = {  # what one value of a column is called, and several; which key of a run changes it
+    "n": ("size of model", "sizes of model", "model.n_embd"),
+    "tokens": ("number of tokens seen", "numbers of tokens seen", "trainer.max_steps"),
+    "unique": ("size of text", "sizes of text", "data.fraction"),
+    "repeats": ("number of epochs above 1", "numbers of epochs above 1", "trainer.max_steps"),
 }
 
 
@@ -92,7 +92,9 @@ class Law(ABC):
             return "needs losses that differ, and all are equal"
         for column, least in self.needs:
             if (has := points.distinct(column)) < least:
-                return f"needs {least} {MEASURES[column][least > 1]}, and there {_are(has)}"
+                one, several, key = MEASURES[column]
+                what = f"needs {least} {several if least > 1 else one}, and there {_are(has)}"
+                return f"{what} (add runs of other {key})"
         if (has := points.cells) <= (free := len(self.parameters)):
             what = f"needs {free + 1} points that differ in more than the seed"
             return f"{what}, for its {free} parameters, and there {_are(has)}"

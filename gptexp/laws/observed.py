@@ -1,5 +1,7 @@
 """What a law may be fitted to, after admission: points, and what was left out and why."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +10,8 @@ from numpy.typing import NDArray
 from gptexp.analysis.units import NATS
 from gptexp.laws.points import Array, Points
 
+LISTED = 100  # of what is left out for one kind of reason, the first: a table may have millions
+
 
 @dataclass(frozen=True)
 class Rejected:
@@ -15,6 +19,38 @@ class Rejected:
 
     label: str  # of the run or row
     reason: str  # what kind of reason, and behind a colon what is particular: `diverged: ...`
+
+    @property
+    def kind(self) -> str:
+        """The kind of reason."""
+        return self.reason.partition(":")[0]
+
+
+class Rejections:
+    """What is left out: all of it counted by kinds of reason, and the first LISTED of each kind."""
+
+    def __init__(self, rejected: Iterable[Rejected] = ()) -> None:
+        self.first: list[Rejected] = []
+        self.counts: Counter[str] = Counter()
+        for one in rejected:
+            self.add(one)
+
+    def add(self, one: Rejected) -> None:
+        """Count it; keep it where it is one of the first of its kind."""
+        self.counts[one.kind] += 1
+        if self.counts[one.kind] <= LISTED:
+            self.first.append(one)
+
+    def plus(self, others: Iterable[Rejected]) -> "Rejections":
+        """These, and others."""
+        made = Rejections(self.first)
+        made.counts = self.counts.copy()
+        for one in others:
+            made.add(one)
+        return made
+
+    def __len__(self) -> int:
+        return self.counts.total()
 
 
 @dataclass(frozen=True)
@@ -33,7 +69,7 @@ class Observations:
 
     points: Points
     labels: list[str]  # by row
-    rejected: list[Rejected]
+    rejected: Rejections
     notes: list[str]  # what a reader must know before the parameters: `uncertified: ...`
     convention: str  # what N, T and the loss are, in a line
     unit: str = NATS  # of the loss

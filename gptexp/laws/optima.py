@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from gptexp.laws.isoflop import NAME as ISOFLOP
 from gptexp.laws.isoflop import isoflop
-from gptexp.laws.observed import Observations
+from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.power_law import LawOfOptima, NoLaw
 from gptexp.laws.step_law import NAME as STEP_LAW
 from gptexp.laws.step_law import step_law
@@ -21,7 +21,7 @@ def laws_of_optima(
         found.append(isoflop(observed.points, observed.flops, seed=seed))
     if names is None or STEP_LAW in names:
         if observed.trials is None:
-            found.append(NoLaw(STEP_LAW, "no two learning rates are known", []))
+            found.append(NoLaw(STEP_LAW, "no two learning rates are known", Rejections()))
         else:
             found.append(step_law(observed.trials, seed=seed))
     return [one for one in found if names is not None or isinstance(one, LawOfOptima)]

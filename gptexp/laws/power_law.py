@@ -9,7 +9,7 @@ from gptexp.laws.bootstrap import ENDS
 from gptexp.laws.held_out import HeldOut
 from gptexp.laws.judge import Interval
 from gptexp.laws.law import Parameter
-from gptexp.laws.observed import Rejected
+from gptexp.laws.observed import Rejections
 from gptexp.laws.points import Array
 
 DRAWS = 2000  # of a straight line they cost nothing
@@ -79,7 +79,7 @@ class LawOfOptima:
     unidentified: dict[str, str]  # why the points do not tell a parameter
     held_out: dict[str, HeldOut]  # by what was left out, of the first fit: budgets, models
     optima: list[Optimum]  # that were fitted
-    rejected: list[Rejected]  # curves without an optimum that is known
+    rejected: Rejections  # curves without an optimum that is known
 
     @property
     def error(self) -> float | None:
@@ -103,7 +103,7 @@ class NoLaw:
 
     name: str
     reason: str
-    rejected: list[Rejected]  # curves without an optimum that is known
+    rejected: Rejections  # curves without an optimum that is known
 
 
 def fit_power(

@@ -9,7 +9,7 @@ from gptexp.files import write_json
 from gptexp.laws.bootstrap import LEVEL
 from gptexp.laws.held_out import HeldOut
 from gptexp.laws.judge import Interval, JudgedLaw
-from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.power_law import LawOfOptima
 from gptexp.laws.verdict import in_sample, why_no_optimum, why_not
 from gptexp.runs.schema import Number
@@ -74,7 +74,8 @@ class LawResult(TypedDict):
     held_out: dict[str, Missed]  # by what was left out: models, data
     unidentified: dict[str, str]
     optima: NotRequired[list[dict[str, Number]]]  # of a law of what is best: what it was fitted to
-    unknown: NotRequired[list[LeftOut]]  # of one: curves without an optimum that is known
+    unknown: NotRequired[list[LeftOut]]  # of one: curves without an optimum, the first of each kind
+    unknown_counts: NotRequired[dict[str, int]]  # of all of these, by kind of reason
 
 
 class FitResult(TypedDict):
@@ -82,7 +83,8 @@ class FitResult(TypedDict):
 
     format: Literal[1]
     points: list[Row]
-    rejected: list[LeftOut]
+    rejected: list[LeftOut]  # the first of each kind of reason
+    rejected_counts: NotRequired[dict[str, int]]  # of all, by kind of reason
     notes: list[str]
     conventions: Conventions
     level: float  # share that an interval holds
@@ -104,6 +106,7 @@ def write_result(
         "format": FORMAT,
         "points": _rows(observed),
         "rejected": _left_out(observed.rejected),
+        "rejected_counts": dict(observed.rejected.counts),
         "notes": observed.notes,
         "conventions": {"columns": observed.convention, "unit": observed.unit},
         "level": LEVEL,
@@ -161,6 +164,7 @@ def _of_optima(law: LawOfOptima) -> LawResult:
         "unidentified": law.unidentified,
         "optima": [dict(one) for one in law.optima],
         "unknown": _left_out(law.rejected),
+        "unknown_counts": dict(law.rejected.counts),
     }
 
 
@@ -182,8 +186,8 @@ def _held_out(sides: dict[str, HeldOut]) -> dict[str, Missed]:
     }
 
 
-def _left_out(rejected: Sequence[Rejected]) -> list[LeftOut]:
-    return [{"label": one.label, "reason": one.reason} for one in rejected]
+def _left_out(rejected: Rejections) -> list[LeftOut]:
+    return [{"label": one.label, "reason": one.reason} for one in rejected.first]
 
 
 def finite(value: float) -> float | None:

@@ -11,11 +11,11 @@ from gptexp.analysis.groups import gathered
 from gptexp.analysis.render import Cells, text_lines
 from gptexp.laws.bootstrap import LEVEL
 from gptexp.laws.judge import Interval, JudgedLaw
-from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.points import Array
 from gptexp.laws.power_law import LawOfOptima, NoLaw
-from gptexp.laws.verdict import in_sample, share, why_no_optimum, why_not
-from gptexp.text import listed, plural, short
+from gptexp.laws.verdict import in_sample, narrowly, share, why_no_optimum, why_not
+from gptexp.text import plural, short
 
 WIDEST = 100  # columns of a paragraph
 
@@ -40,26 +40,27 @@ def told(
     """
     parts = [
         [
-            *_paragraph(f"{of}: {counted(observed)}"),
-            *_paragraph(f"{observed.convention}, {observed.unit}"),
+            *paragraph(f"{of}: {counted(observed)}"),
+            *paragraph(f"{observed.convention}, {observed.unit}"),
         ],
-        [line for words in known(observed, judged, best, lacking) for line in _paragraph(words)],
+        [line for words in known(observed, judged, best, lacking) for line in paragraph(words)],
         *(_tables(observed, judged) if judged else []),
         *(_of_best(one) for one in best if isinstance(one, LawOfOptima)),
     ]
     return "\n\n".join("\n".join(lines) for lines in parts if lines)
 
 
-def left_out(rejected: Sequence[Rejected]) -> list[str]:
+def left_out(rejected: Rejections) -> list[str]:
     """What is no point, by kinds of reason."""
-    kinds = gathered(rejected, lambda one: one.reason.partition(":")[0])
     lines = []
-    for kind, some in kinds.items():
-        if len(some) == 1:
+    for kind, some in gathered(rejected.first, lambda one: one.kind).items():
+        count = rejected.counts[kind]
+        if count == 1:
             lines.append(f"left out, {some[0].reason} ({some[0].label})")
         else:
-            labels = listed([one.label for one in some], most=MOST_LABELS)
-            lines.append(f"left out, {kind} ({len(some)}): {labels}")
+            labels = ", ".join(one.label for one in some[:MOST_LABELS])
+            more = f" and {count - MOST_LABELS:,} more" if count > MOST_LABELS else ""
+            lines.append(f"left out, {kind} ({count:,}): {labels}{more}")
     return lines
 
 
@@ -68,7 +69,7 @@ def counted(observed: Observations) -> str:
     points, out = observed.points, len(observed.rejected)
     epochs = f"{points.epochs.max():.3g}"
     return (
-        f"{plural(len(points), 'point')}{f' and {out} left out' if out else ''}; "
+        f"{plural(len(points), 'point')}{f' and {out:,} left out' if out else ''}; "
         f"{_range(points.n, 'size')} of {_between(points.n)} parameters, "
         f"{_range(points.tokens, 'length')} of {_between(points.tokens)} tokens, "
         f"at most {epochs} epoch{'' if epochs == '1' else 's'}"
@@ -96,6 +97,8 @@ def known(
         name = one.fit.law.name
         if why := why_not(one, observed.points):
             lines.append(f"{name} does not hold: {why}")
+        if near := narrowly(one, observed.points):
+            lines.append(f"{name}: a narrow verdict, which one seed may turn: {near}")
         reasons = one.unidentified.items()
         if unknown := [key if place else f"{key} ({reason})" for key, reason in reasons]:
             lines.append(f"{name} does not identify {', '.join(unknown)}")
@@ -124,9 +127,9 @@ def _known_of_best(best: Sequence[LawOfOptima | NoLaw]) -> list[str]:
 
 def _tables(observed: Observations, judged: Sequence[JudgedLaw]) -> list[list[str]]:
     law = judged[0].fit.law
-    head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
-    laws = [*_paragraph(ERRORS), *text_lines(compared(observed, judged))]
-    tail = _paragraph(held(judged[0]))
+    head = paragraph(f"{law.name}: {law.formula} ({law.source})")
+    laws = [*paragraph(ERRORS), *text_lines(compared(observed, judged))]
+    tail = paragraph(held(judged[0]))
     return [laws, [*head, *text_lines(parameters(judged[0])), *tail]]
 
 
@@ -142,12 +145,12 @@ def held(judged: JudgedLaw) -> str:
 
 def _of_best(law: LawOfOptima) -> list[str]:
     fit = law.fits[0]
-    head = _paragraph(f"{law.name}: {law.formula} ({law.source})")
+    head = paragraph(f"{law.name}: {law.formula} ({law.source})")
     errors = [f"{share(fit.in_sample)} of all {len(fit.residuals)}"]
     errors += [
         f"{share(one.error)} of the largest {k} without them" for k, one in law.held_out.items()
     ]
-    tail = _paragraph(f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}")
+    tail = paragraph(f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}")
     return [*head, *text_lines(_intervals(law.values, law.intervals, {})), *tail]
 
 
@@ -185,7 +188,7 @@ def _figure(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _paragraph(text: str) -> list[str]:
+def paragraph(text: str) -> list[str]:
     """The text in lines as wide as the terminal, at most WIDEST; later ones are indented."""
     width = min(WIDEST, shutil.get_terminal_size().columns)
     return textwrap.wrap(

@@ -6,7 +6,7 @@ is a power law of both, and the best batch is one of T.
 
 import numpy as np
 
-from gptexp.laws.observed import Rejected, Trials
+from gptexp.laws.observed import Rejected, Rejections, Trials
 from gptexp.laws.points import Array, Points
 from gptexp.laws.power_law import (
     DRAWS,
@@ -37,7 +37,7 @@ def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima |
     sizes, best = columns(optima, "n", "tokens"), columns(optima, "lr")[:, 0]
     rate = fit_power(RATE, sizes, best, draws, seed)
     if isinstance(rate, str):
-        return NoLaw(NAME, rate, rejected)
+        return NoLaw(NAME, rate, Rejections(rejected))
     fits = [rate]
     alike = {"a": "all of the models have one size", "b": "all of the models saw as many tokens"}
     unidentified = {name: why for name, why in alike.items() if name not in rate.values}
@@ -62,7 +62,7 @@ def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima |
         unidentified=unidentified,
         held_out={} if largest is None else {"models": largest},
         optima=optima,
-        rejected=rejected,
+        rejected=Rejections(rejected),
     )
 
 

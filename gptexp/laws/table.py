@@ -13,7 +13,7 @@ import numpy as np
 from gptexp.analysis.units import NATS
 from gptexp.errors import DataError, Problem
 from gptexp.files import NotRegularError, read_regular, readable
-from gptexp.laws.observed import Observations, Rejected, Trials
+from gptexp.laws.observed import Observations, Rejected, Rejections, Trials
 from gptexp.laws.points import Points
 from gptexp.laws.trials import best_rows
 from gptexp.text import plural, shortened, unknown_name
@@ -61,7 +61,7 @@ def read_table(
     places, options = _places(header, columns), columns.options()
     kept: list[list[float]] = []
     labels: list[str] = []
-    rejected: list[Rejected] = []
+    rejected = Rejections()
     for line, cells in rows:
         label = f"line {line}"
         if len(cells) != len(header):
@@ -69,11 +69,13 @@ def read_table(
             raise DataError(Problem(path, what, 'put "quotes" around cells with separators'))
         values = {name: _number(path, line, name, cells[at]) for name, at in places.items()}
         wrong = [
-            f"{name}={cells[places[name]]}" for name, v in values.items() if not LEAST <= v <= MOST
+            f"{name}={shortened(cells[places[name]])}"
+            for name, v in values.items()
+            if not LEAST <= v <= MOST
         ]
         if wrong:
             reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {', '.join(wrong)}"
-            rejected.append(Rejected(label, reason))
+            rejected.add(Rejected(label, reason))
             continue
         kept.append([values[name] for name in options.values()])
         labels.append(label)

@@ -51,7 +51,7 @@ def best_rows(observed: Observations, trials: Trials, keep_edges: bool = False) 
     rate = nearly_one(trials.lr)
     kinds = beside(replace(trials, setting=rate), trials.batch)
     kept: list[int] = []
-    rejected = list(observed.rejected)
+    rejected: list[Rejected] = []
     untried = []  # the learning rate of cells with one
     for rows in members(trials.points.cell):
         best = _best(rows, kinds, trials.points.loss)
@@ -72,7 +72,7 @@ def best_rows(observed: Observations, trials: Trials, keep_edges: bool = False) 
         observed,
         points=observed.points.take(chosen),
         labels=[observed.labels[i] for i in chosen],
-        rejected=rejected,
+        rejected=observed.rejected.plus(rejected),
         notes=observed.notes + uncertified(untried, len(np.unique(observed.points.cell[chosen]))),
         flops=None if observed.flops is None else observed.flops[chosen],
         trials=trials,

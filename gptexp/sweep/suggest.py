@@ -1,6 +1,8 @@
 """`gptexp plan --suggest`: which runs to train next, so that a sweep's law becomes sure of more."""
 
 import math
+import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 
 from gptexp.analysis.labels import in_words, label_runs, telling
 from gptexp.analysis.records import Run, collect
+from gptexp.analysis.table import meeting
 from gptexp.config import Config, flat, to_dict
 from gptexp.errors import ConfigError, GptexpError, Problem
 from gptexp.laws.admit import admit
@@ -17,7 +20,7 @@ from gptexp.laws.forms import LAWS, suited
 from gptexp.laws.judge import JudgedLaw, judge_laws
 from gptexp.laws.observed import Observations
 from gptexp.laws.points import Points
-from gptexp.laws.screen import counted
+from gptexp.laws.screen import counted, paragraph
 from gptexp.laws.suggest import Known, Prediction, Suggestion, next_point
 from gptexp.laws.verdict import share, why_not
 from gptexp.runs.directory import OUTPUTS, code_digest
@@ -30,6 +33,8 @@ from gptexp.text import aligned, duration, listed, plural, short, unknown_name
 DRAWS = 20  # of each law: its intervals are not shown here
 NUMBERS = ("", "params", "tokens", "epochs", "FLOPs", "time", "loss")
 HEADER = (*NUMBERS, f"{LEVEL:.0%}", "narrows", "point")
+SPARE = ("FLOPs", "epochs", f"{LEVEL:.0%}", "time")  # columns that a narrow terminal goes without
+WIDE = 1000  # columns where there is no terminal
 
 
 @dataclass(frozen=True)
@@ -49,37 +54,42 @@ def plan_suggestions(
     target: Points | None = None,
     num: int = 5,
     law: str | None = None,
+    where: Sequence[str] = (),
     outputs: Path = OUTPUTS,
 ) -> tuple[str, list[Problem]]:
     """The table and the commands of the next runs of the sweep in a folder; and what is damaged.
 
     `extra` overrides go with each of the commands. Without a `target` the intervals of the law's
     parameters are to get narrow, with one that of the loss there. The law is the best that holds,
-    or that of a name. Trains and writes nothing. Raises ConfigError where no law holds, or there is
-    nothing to suggest.
+    or that of a name, fitted to the runs that meet all of `where`: see analysis.where. Trains and
+    writes nothing. Raises ConfigError where no law holds, or there is nothing to suggest.
     """
     if law is not None and law not in LAWS:
         raise ConfigError(unknown_name("--law", law, list(LAWS)))
     runs, damaged = collect([folder])
-    observed = admit(runs)
+    some = meeting(runs, where)
+    observed = admit(some)
     judged = _law(observed, folder, law)
     known = Known(judged.fit, observed.points)
     before = known.predict(target) if target is not None else None
-    planner, measured = Planner(outputs), _measured(runs, observed)
+    planner, measured = Planner(outputs), _measured(some, observed)
     possible, problems = possible_runs(measured, runs, planner)
     chosen, others = _choose(possible, known, target, num, planner, extra)
     if not chosen:
         whys = [problem.told() for problem in (*others, *problems)] or ["none is within reach"]
         fix = "choose points by hand, as python run.py -m model.n_embd=64,128 does"
         raise ConfigError(Problem(folder, f"no run to suggest: {whys[0]}", fix))
+    first = [*_changes(measured), *_about(judged, observed, folder)]
+    last = [
+        _narrowing(known, before, target, observed.unit),
+        total(len(chosen), [one.cost for one in chosen]),
+    ]
     lines = [
-        *_changes(measured),
-        *_about(judged, observed, folder),
+        *(line for words in first for line in paragraph(words)),
         "",
         *_table(chosen, measured),
         "",
-        _narrowing(known, before, target, observed.unit),
-        total(len(chosen), [one.cost for one in chosen]),
+        *(line for words in last for line in paragraph(words)),
         "",
         *(in_a_shell(one.words) for one in chosen),
     ]
@@ -108,7 +118,7 @@ def _law(observed: Observations, folder: Path, name: str | None) -> JudgedLaw:
     laws = suited(points) if name is None else [LAWS[name]]
     judged = judge_laws(laws, points, DRAWS) if len(points) > 1 else []
     if not judged:
-        left_out = f"; {len(observed.rejected)} are left out" if observed.rejected else ""
+        left_out = f"; {len(observed.rejected):,} are left out" if observed.rejected else ""
         what = f"{plural(len(points), 'run')} cannot tell a law{left_out}"
         raise ConfigError(Problem(folder, what, f"train more sizes; gptexp fit {folder} says why"))
     for one in judged:
@@ -206,7 +216,29 @@ def _table(chosen: Sequence[Chosen], measured: Sequence[Run]) -> list[str]:
             f"{one.told.narrowing:.1%}",
         )
         rows.append((str(number), *cells, in_words([*keys, "seed"], config)))
-    return aligned(rows, [*[True] * len(NUMBERS), False, True, False])
+    return _laid_out(rows, shutil.get_terminal_size((WIDE, 0)).columns)
+
+
+def _laid_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """The rows under HEADER in lines of at most so many columns, as far as that can be.
+
+    Where they are wider, what tells a point stands below its numbers, and columns of SPARE go.
+    """
+    right = [*[True] * len(NUMBERS), False, True, False]
+    lines = aligned(rows, right)
+    if max(map(len, lines)) <= width:
+        return lines
+    for count in range(len(SPARE) + 1):
+        places = [i for i, name in enumerate(HEADER[:-1]) if name not in SPARE[:count]]
+        numbers = [[row[i] for i in places] for row in rows]
+        lines = aligned(numbers, [right[i] for i in places])
+        if max(map(len, lines)) <= width:
+            break
+    indent = " " * (max(len(row[0]) for row in rows) + 2)
+    found = lines[:1]
+    for line, row in zip(lines[1:], rows[1:], strict=True):
+        found += [line, *textwrap.wrap(indent + row[-1], width, subsequent_indent=indent)]
+    return found
 
 
 def _narrowing(known: Known, before: Prediction | None, target: Points | None, unit: str) -> str:

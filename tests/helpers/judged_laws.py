@@ -7,7 +7,7 @@ import numpy as np
 
 from gptexp.laws.forms import LAWS
 from gptexp.laws.judge import JudgedLaw, judge_laws
-from gptexp.laws.observed import Observations
+from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.points import Points
 
 OVERFITTING = {"E": 1.2, "A": 30.0, "B": 500.0, "P": 0.02}
@@ -28,7 +28,7 @@ def grid(law, values, texts=TEXTS, lengths=LENGTHS, noise=0.003):
 def observed(points, *notes):
     """The points as those of a sweep."""
     labels = [f"run {number}" for number in range(len(points))]
-    return Observations(points, labels, [], list(notes), "N: all parameters")
+    return Observations(points, labels, Rejections(), list(notes), "N: all parameters")
 
 
 @cache

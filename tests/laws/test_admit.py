@@ -1,6 +1,7 @@
 """Which runs are points of a law, and why the others are none."""
 
 import json
+import re
 
 import pytest
 from law_runs import write_point
@@ -24,7 +25,7 @@ def admitted(tmp_path):
 
 
 def reasons(observed):
-    return sorted(f"{one.label}: {one.reason}" for one in observed.rejected)
+    return sorted(f"{one.label}: {one.reason}" for one in observed.rejected.first)
 
 
 def rows(observed):
@@ -127,7 +128,17 @@ def test_runs_of_other_code_another_text_or_other_settings_than_most_are_left_ou
 def test_runs_of_two_kinds_alike_in_number_are_refused_with_the_key(tmp_path, admitted):
     write_point(tmp_path, seed=0)
     write_point(tmp_path, seed=0, model__dropout=0.2)
-    assert refusal(admitted).startswith("dropout: 2 kinds of it among the runs")
+    said = refusal(admitted)
+    assert said.startswith("dropout: 2 kinds of it among the runs")
+    assert re.search(r"take --where model\.dropout=0(\.2)?$", said)
+
+
+def test_runs_of_two_codes_alike_in_number_are_refused_with_the_one_to_take(tmp_path, admitted):
+    write_point(tmp_path, seed=0)
+    write_point(tmp_path, seed=1, sources={"model.py": "9" * 64})
+    said = refusal(admitted)
+    assert said.startswith("code: 2 kinds of it among the runs")
+    assert re.search(r"take --where code=\w+$", said)
 
 
 def test_sizes_lengths_fractions_and_batches_may_vary(tmp_path, admitted):
@@ -168,7 +179,9 @@ def test_a_run_that_stands_in_two_folders_counts_once(tmp_path, admitted):
     write_point(tmp_path / "b")
     observed = admitted()
     assert len(observed.points) == 1
-    assert [one.reason for one in observed.rejected] == [f"twice: the run {observed.labels[0]}"]
+    assert [one.reason for one in observed.rejected.first] == [
+        f"twice: the run {observed.labels[0]}"
+    ]
 
 
 def test_no_runs_are_no_points(admitted, tmp_path):

@@ -10,7 +10,7 @@ from law_runs import CHINCHILLA
 from gptexp.files import read_json
 from gptexp.laws.forms import LAWS
 from gptexp.laws.judge import Interval, judge_laws
-from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.observed import Observations, Rejected, Rejections
 from gptexp.laws.points import Points
 from gptexp.laws.result import FitResult, write_result
 
@@ -24,7 +24,9 @@ def fitted():
     noise = np.exp(0.001 * np.random.default_rng(0).normal(size=16))
     points = replace(points, loss=LAW.loss(CHINCHILLA, points) * noise)
     labels = [f"run {i}" for i in range(16)]
-    observed = Observations(points, labels, [Rejected("x", "failed")], ["note"], "N: all; T: seen")
+    observed = Observations(
+        points, labels, Rejections([Rejected("x", "failed")]), ["note"], "N: all; T: seen"
+    )
     return observed, judge_laws([LAW], points, draws=20)
 
 
@@ -38,6 +40,7 @@ def test_what_is_written_is_of_the_types_that_are_promised(fitted, tmp_path):
     assert value["points"][3]["n"] == observed.points.n[3]
     assert value["points"][3]["flops"] == 1
     assert value["rejected"] == [{"label": "x", "reason": "failed"}]
+    assert value["rejected_counts"] == {"failed": 1}
     assert (value["level"], value["draws"], value["seed"], value["notes"]) == (0.9, 20, 0, ["note"])
     [law] = value["laws"]
     assert (law["name"], law["holds"], law["why_not"]) == ("chinchilla", True, "")

@@ -10,7 +10,7 @@ from gptexp.laws.fit import Fit
 from gptexp.laws.forms import LAWS
 from gptexp.laws.held_out import HeldOut
 from gptexp.laws.judge import Interval, JudgedLaw
-from gptexp.laws.observed import Observations, Rejected
+from gptexp.laws.observed import Observations, Rejected, Rejections
 from gptexp.laws.points import Points
 from gptexp.laws.screen import told
 from gptexp.laws.verdict import why_not
@@ -24,7 +24,7 @@ def observed(notes=(), rejected=(), off=0.001):
     loss = LAW.loss(CHINCHILLA, points) * np.exp(off * np.array([1, -1, 1, -1]))
     labels = ["a", "b", "c", "d"]
     return Observations(
-        replace(points, loss=loss), labels, list(rejected), list(notes), "N: n; T: d"
+        replace(points, loss=loss), labels, Rejections(rejected), list(notes), "N: n; T: d"
     )
 
 
@@ -102,6 +102,24 @@ def test_a_law_that_misses_what_it_was_fitted_to_may_miss_three_times_that_of_th
     assert not why_not(judged(0.025), points)
     assert why_not(judged(0.035), points)
     assert why_not(judged(0.07), observed(off=0.04).points)  # too much, whatever it was fitted to
+
+
+@pytest.mark.parametrize(
+    ("law", "said"),
+    [
+        (judged(0.009), "its held-out error is 0.90%, and the limit 1.00%"),
+        (judged(0.012), "its held-out error is 1.20%, and the limit 1.00%"),
+        (judged(r2=0.46), "it explains 46.0% of the variance, and the limit is 50%"),
+        (judged(0.004), None),
+        (judged(0.02), None),
+        (judged(0.009, r2=0.3), None),
+        (judged(sides=()), None),
+    ],
+)
+def test_a_verdict_near_its_limit_is_said_to_be(law, said):
+    text = " ".join(told(observed(), [law], "x").split())
+    words = f"chinchilla: a narrow verdict, which one seed may turn: {said}"
+    assert (words in text) if said else ("narrow verdict" not in text)
 
 
 def test_of_laws_but_the_first_it_is_said_what_they_do_not_identify_and_not_why():

@@ -47,7 +47,7 @@ def test_where_the_best_is_the_last_that_was_tried_there_is_no_optimum():
     here = tried.points.n == 2e7
     low = ~here | (tried.lr < np.median(tried.lr[here]))
     found = step_law(Trials(tried.points.take(low), tried.lr[low]))
-    assert [(one.label, one.reason) for one in found.rejected] == [
+    assert [(one.label, one.reason) for one in found.rejected.first] == [
         (
             "N=2e+07 T=2e+09, best lr",
             "no lowest place between others: the larger end of 6 is the best",
@@ -79,7 +79,9 @@ def test_of_one_amount_of_data_only_the_size_tells():
 def test_without_learning_rates_to_choose_from_there_is_no_law():
     found = step_law(sweep(rates=2))
     assert isinstance(found, NoLaw)
-    assert {one.reason for one in found.rejected} == {"too few: 2 values, and 3 are the least"}
+    assert {one.reason for one in found.rejected.first} == {
+        "too few: 2 values, and 3 are the least"
+    }
 
 
 def test_the_exponents_of_step_law_lie_inside_their_published_intervals():

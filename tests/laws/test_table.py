@@ -12,6 +12,8 @@ from gptexp.laws import table
 from gptexp.laws.forms import LAWS
 from gptexp.laws.isoflop import isoflop
 from gptexp.laws.judge import judge_laws
+from gptexp.laws.observed import LISTED
+from gptexp.laws.screen import left_out
 from gptexp.laws.table import Columns, read_table
 
 PLAIN = Columns("n", "d", "loss")
@@ -62,13 +64,32 @@ def test_marks_quotes_line_ends_and_separators_of_other_programs_are_known(read,
 def test_rows_that_no_law_can_have_are_rejected_and_listed(read):
     observed = read("n,d,loss\n1,2,nan\n1,,3\n0,1,1\n-1,2,inf\n1e-300,2,1e40\n1,2,3\n")
     assert observed.labels == ["line 7"]
-    assert [(one.label, one.reason) for one in observed.rejected] == [
+    assert [(one.label, one.reason) for one in observed.rejected.first] == [
         ("line 2", "no number above 0 (1e-39 to 1e+39): loss=nan"),
         ("line 3", "no number above 0 (1e-39 to 1e+39): d="),
         ("line 4", "no number above 0 (1e-39 to 1e+39): n=0"),
         ("line 5", "no number above 0 (1e-39 to 1e+39): n=-1, loss=inf"),
         ("line 6", "no number above 0 (1e-39 to 1e+39): n=1e-300, loss=1e40"),
     ]
+
+
+def test_of_many_rejected_rows_the_first_are_listed_and_all_are_counted(read):
+    some, much = LISTED + 20, "9" * 5000
+    observed = read(
+        "n,d,loss,lr\n" + "1,2,nan,1\n" * some + f"1,2,{much},1\n1,2,3,1\n",
+        Columns("n", "d", "loss", lr="lr"),
+    )
+    assert [one.label for one in observed.rejected.first] == [
+        f"line {2 + number}" for number in range(LISTED)
+    ]
+    assert len(observed.rejected) == some + 1
+    [line] = left_out(observed.rejected)
+    assert line == (
+        f"left out, no number above 0 (1e-39 to 1e+39) ({some + 1}): line 2, line 3, line 4 "
+        f"and {some - 2} more"
+    )
+    [wrong] = read(f"n,d,loss\n1,2,{much}\n1,2,3\n").rejected.first
+    assert len(wrong.reason) < 200
 
 
 @pytest.mark.parametrize(

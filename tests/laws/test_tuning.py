@@ -27,7 +27,7 @@ def test_the_best_learning_rate_of_a_point_is_kept_over_all_its_seeds(tmp_path, 
     write_rates(tmp_path, {0.001: 2.3, 0.003: 2.1, 0.01: 2.4}, seed=1)
     observed = admitted()
     assert observed.points.loss.tolist() == [2.0, 2.1]
-    assert {one.reason for one in observed.rejected} == {
+    assert {one.reason for one in observed.rejected.first} == {
         "not the best of its point: lr=0.003 reaches 2.0500"
     }
     assert observed.notes == []  # nothing uncertified
@@ -43,7 +43,7 @@ def test_a_point_whose_best_learning_rate_is_at_an_edge_is_left_out(
     assert len(observed.points) == 0
     at = rates[0] if which == "low" else rates[-1]
     reason = f"at the edge of what was tried: lr={at:g} is the {which}est"
-    assert reason in {one.reason for one in observed.rejected}
+    assert reason in {one.reason for one in observed.rejected.first}
 
 
 def test_such_a_point_is_kept_on_request_and_is_uncertified(tmp_path, admitted):
@@ -66,7 +66,7 @@ def test_a_weight_decay_of_zero_is_no_edge_and_the_highest_is(tmp_path, admitted
         write_point(tmp_path, 90_000, loss=4 - loss, optim__weight_decay=decay)
     observed = admitted()
     assert observed.points.n.tolist() == [50_000]
-    reasons = {one.reason for one in observed.rejected}
+    reasons = {one.reason for one in observed.rejected.first}
     assert "at the edge of what was tried: weight_decay=0.1 is the highest" in reasons
 
 
@@ -88,7 +88,7 @@ def test_models_of_one_size_in_several_shapes_compete(tmp_path, admitted):
     write_point(tmp_path, loss=1.9, model__n_head=4)
     observed = admitted()
     assert observed.points.loss.tolist() == [1.9]
-    assert [one.reason for one in observed.rejected] == [
+    assert [one.reason for one in observed.rejected.first] == [
         "not the best of its point: n_head=4 reaches 1.9000"
     ]
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from gptexp.runs.state import RunState
 from gptexp.sweep import possible
 from gptexp.sweep.neighbours import neighbours
 from gptexp.sweep.plan import Planner
-from gptexp.sweep.suggest import plan_suggestions, target_of
+from gptexp.sweep.suggest import HEADER, plan_suggestions, target_of
 from gptexp.training import throughput
 
 WIDTHS, STEPS = (16, 32, 64, 128), (100, 200, 400, 800)
@@ -37,6 +38,7 @@ COMMAND = "python run.py "
 def swept(small, tmp_path, monkeypatch):
     """A folder of runs that follow Chinchilla's law, by width and steps."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(throughput, "measure", lambda *_: throughput.Speed(1e-3, 1e-3 / 3))
     Path("words.txt").write_text("to be or not to be\n" * 1600)
     planner, random = Planner(Path("outputs")), np.random.default_rng(0)
@@ -123,13 +125,46 @@ def test_a_seed_that_is_none_in_a_file_is_passed_over(swept):
 def test_with_a_target_the_interval_there_is_what_narrows(swept):
     target = target_of("N=1e7, t=1e8")
     text, _ = plan_suggestions(swept, target=target, num=2)
-    line = only([line for line in text.splitlines() if line.startswith("narrows: ")])
+    line = text[text.index("narrows: ") :].replace("\n ", "")
     found = re.search(r"N=1e\+07 T=1e\+08 U=1e\+08, ([\d.]+) to ([\d.]+) nats.* (\d+)% narr", line)
     assert found is not None, line
     low, high = float(found[1]), float(found[2])
     assert low < LAWS["chinchilla"].loss(CHINCHILLA, target)[0] < high
     together = 1 - np.prod([1 - float(row[8].rstrip("%")) / 100 for row in rows(text)])
     assert float(found[3]) / 100 == pytest.approx(together, abs=0.02)
+
+
+@pytest.mark.parametrize(("columns", "without"), [(80, []), (60, ["FLOPs", "epochs"])])
+def test_no_line_but_a_command_is_wider_than_the_terminal(swept, monkeypatch, columns, without):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown, below, *_ = (part.splitlines() for part in split_at_table(swept))
+    assert max(map(len, (*shown, *below))) <= columns
+    head = below[0].split()
+    assert head == [word for word in HEADER[1:-1] if word not in without]
+    assert [line.split()[0] for line in below[1::2]] == ["1", "2"]
+    assert all(re.match(r"   n_embd=\d+ max_steps=\d+ s\d+$", line) for line in below[2::2])
+
+
+def split_at_table(folder: Path) -> list[str]:
+    """The parts of two suggestions between empty lines."""
+    text, _ = plan_suggestions(folder, num=2)
+    return text.split("\n\n")
+
+
+def test_of_two_texts_the_hint_chooses_one(swept, gptexp):
+    for run in swept.iterdir():
+        copy = shutil.copytree(run, swept.parent / "other" / run.name)
+        config = json.loads((run / "summary.json").read_text())["config"]
+        config |= {"data": config["data"] | {"path": "poems.txt"}}
+        change(copy / "summary.json", data_sha256="d" * 64, config=config)
+    said = only(gptexp("plan", "--suggest", "outputs").errors)
+    assert said.startswith("text: 2 kinds of it among the runs")
+    hint = shlex.split(said.rpartition(" take ")[2])
+    assert hint == ["--where", "data.path=words.txt"]
+    text, _ = plan_suggestions(Path("outputs"), where=hint[1:], num=1)
+    alone, _ = plan_suggestions(swept, num=1)
+    assert text.split() == alone.replace("outputs/law:", "outputs:").split()
+    assert "--where: it is about what --suggest" in only(gptexp("plan", *hint).errors)
 
 
 def test_overrides_of_a_file_bring_in_no_code_and_what_they_lack_is_added(swept, monkeypatch):
