@@ -45,7 +45,7 @@ def format_of(data: DataConfig) -> Format:
     return Documents(data) if data.documents else Text(data)
 
 
-# Of a corpus: its text, or files of tokens that are not read yet, or the text of each part of a mix.
+# Of a corpus: its text, files of tokens that are not read yet, or the text of each part of a mix.
 Content = str | TokenFiles | dict[str, str]
 
 
