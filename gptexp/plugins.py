@@ -24,7 +24,7 @@ MOMENTS = ("start", "evaluated", "saved", "end")
 
 NAME = re.compile(r"[\w.+-]+(/[\w.+-]+)+")
 # What the project's own names begin with.
-OURS = ("train", "val", "test", "best", "final", "tok", "diag")
+OURS = ("train", "val", "test", "best", "final", "tok", "diag", "epoch")
 
 LONGEST = 200  # characters of what own code raises that are shown
 

@@ -1,5 +1,6 @@
 """A corpus known by name: cache, URL, package index, in that order; the digest decides."""
 
+import gzip
 import hashlib
 import http.client
 import io
@@ -235,6 +236,42 @@ def test_an_asset_without_a_package_is_not_looked_for_on_the_index(world, monkey
     assert world.asked == ["url"]
 
 
+PACKED = b"a dog\x92s life\n"  # with a byte of Windows-1252
+READ = "a dog\N{RIGHT SINGLE QUOTATION MARK}s life\n".encode()
+
+
+@pytest.fixture
+def packaged(world, monkeypatch) -> Asset:
+    """A text that a package of the system installs, compressed."""
+    file = world.cache.parent.parent / "dogs.dict.dz"
+    digest = hashlib.sha256(READ).hexdigest()
+    asset = Asset("dogs", "dogs.txt", digest, package="dict-dogs", installed=str(file))
+    monkeypatch.setattr(assets, "ASSETS", {"dogs": asset})
+    return asset
+
+
+def test_a_text_of_a_system_s_package_is_read_as_utf_8_and_kept(world, packaged):
+    Path(packaged.installed).write_bytes(gzip.compress(PACKED))
+    assert assets.read("dogs") == READ
+    assert (world.cache / "dogs.txt").read_bytes() == READ
+    assert world.asked == []
+
+
+def test_a_missing_package_of_the_system_is_one_line_that_names_it(packaged):
+    with pytest.raises(DataError, match=r"^data.asset: dogs was not found in the cache") as caught:
+        assets.read("dogs")
+    line = str(caught.value)
+    assert f"nor {packaged.installed} (not there). Fix: apt-get install dict-dogs, or put" in line
+
+
+def test_another_version_of_a_system_s_package_is_named_by_its_digest(world, packaged):
+    Path(packaged.installed).write_bytes(gzip.compress(b"a cat's life"))
+    digest = hashlib.sha256(b"a cat's life").hexdigest()
+    with pytest.raises(DataError, match=rf"dz \(SHA-256 {digest[:12]}\.\.\., not "):
+        assets.read("dogs")
+    assert not (world.cache / "dogs.txt").exists()
+
+
 def test_a_cache_folder_that_cannot_be_made_does_not_end_the_run(world, warnings):
     world.cache.parent.write_text("a file where the folder should be")
     world.url = RIGHT
@@ -294,7 +331,8 @@ def test_without_any_home_the_variable_is_asked_for(monkeypatch):
 def test_every_shipped_asset_has_a_digest_and_an_address(asset):
     assert assets.known(asset.name) is asset
     assert re.fullmatch(r"[0-9a-f]{64}", asset.sha256)
-    assert asset.url.startswith("https://")
+    assert (asset.url or "https://").startswith("https://")
+    assert asset.url or (asset.package and asset.installed)
     assert (asset.requirement is None) == (asset.member is None)
     assert asset.requirement is None or "==" in asset.requirement
 

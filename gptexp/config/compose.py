@@ -69,13 +69,21 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
     for group, node in SINGLE.items():
-        store.store(group="schema", name=group, node=node)
+        store.store(group="schema", name=group, node=_open(OmegaConf.structured(node)))
     for group, variants in VARIANTS.items():
         for name, node in variants.items():
             store.store(group=f"schema/{group}", name=name, node=node)
     for path, values in SWEEPERS.items():
         group, _, name = f"hydra/{path}".rpartition("/")
         store.store(group=group, name=name, node=values)
+
+
+def _open(section: DictConfig) -> DictConfig:
+    """The section with tables that take any key, so that `data.parts.mine=1` needs no plus."""
+    for _, value in section.items_ex(resolve=False):
+        if isinstance(value, DictConfig):
+            value._set_flag("struct", False)
+    return section
 
 
 def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:

@@ -1,10 +1,14 @@
 """The data and tokenizer sections: every key with its type and meaning, beside its rules."""
 
+import math
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from gptexp.errors import Problem
+from gptexp.text import plain
 
 
 class Windows(Enum):
@@ -30,10 +34,13 @@ class DataConfig:
     tokens: bool = False  # data.path is a folder, a glob or a file of token ids, and no text
     vocab_size: int | None = None  # of token files without a tokenizer; null is GPT-2's 50,257
     val_tokens: int | None = None  # of token files, so many of a split are judged at most
+    parts: dict[str, float] = field(default_factory=dict)  # of a mix: its corpora, and their shares
 
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range, or contradicts itself."""
-        if (self.asset is None) == (self.path is None):
+        if self.parts or (self.name == "mix" and self.asset is self.path is None):
+            yield from self._mix()
+        elif (self.asset is None) == (self.path is None):
             both = f"both it and data.asset={self.asset} are given"
             what = "neither it nor data.asset is given" if self.asset is None else both
             yield Problem("data.path", what, "data=text data.path=FILE")
@@ -70,6 +77,34 @@ class DataConfig:
         if self.val_tokens is not None and self.val_tokens < 2:
             what = f"{self.val_tokens} leaves nothing to predict"
             yield Problem("data.val_tokens", what, "data.val_tokens=1048576, or null for all")
+
+    def _mix(self) -> Iterator[Problem]:
+        for key, none in (("asset", None), ("path", None), ("tokens", False)):
+            if (value := getattr(self, key)) != none:
+                what = f"{plain(value)}, and data.parts name what a mix is of"
+                yield Problem(f"data.{key}", what, f"data.{key}={plain(none)}")
+        if not isinstance(self.parts, dict) or not all(map(_is_share, self.parts.values())):
+            what = f"{self.parts} are no finite shares of 0 or more"
+            yield Problem("data.parts", what, "data.parts.shakespeare=0.7")
+        elif not any(self.parts.values()):
+            what = f"{self.parts} leave nothing to train on" if self.parts else "there are none"
+            yield Problem(
+                "data.parts", what, "data.parts.shakespeare=0.7 data.parts.dictionary=0.3"
+            )
+
+
+def part_label(key: str) -> str:
+    """What a part of a mix is called: an entry of conf/data as it is, a file without its ending."""
+    return re.sub(r"[^\w+-]", "_", Path(key).stem, flags=re.ASCII) if is_file(key) else key
+
+
+def is_file(key: str) -> bool:
+    """Whether a part of a mix is a file: an entry of conf/data has no dot or slash in its name."""
+    return re.fullmatch(r"[\w-]+", key) is None
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, float) and 0 <= value < math.inf
 
 
 @dataclass(kw_only=True, slots=True)

@@ -35,7 +35,8 @@ from gptexp.text import nearest, shortened
 CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
 ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
-NOT_ALONE = {"bigram", "count", "documents", "text"}  # choices that need another word beside them
+# Choices that need another word beside them.
+NOT_ALONE = {"bigram", "count", "documents", "mix", "text"}
 
 # The numbers in a fix: 4 and 0.1 are in the range of all other keys.
 NUMBERS = {"tokenizer.vocab_size": "1024, a whole number"}
@@ -199,6 +200,8 @@ def _example(key: str, value: str | None) -> str:
         return _text_example(key, value)
     if get_origin(kind) is list:
         return f"{shlex.quote(f'{key}=[4]')}, whole numbers in brackets"
+    if get_origin(kind) is dict:
+        return f"{key}.NAME=0.1, a number for each name"
     if key in NUMBERS:
         return f"{key}={NUMBERS[key]}"
     kinds = get_args(kind) or (kind,)

@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator
 from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
 from gptexp import plugins
 from gptexp.config.compose import to_dict
+from gptexp.config.data import part_label
 from gptexp.config.own import own_code
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config, variant
 from gptexp.config.trainer import BUDGETS
@@ -40,7 +42,8 @@ UNHASHED = frozenset(
 def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> dict[str, Any]:
     """The part of the config that is the run's identity.
 
-    Files count by content: `data.path` is replaced by the file's SHA-256, `init_from` by the digest
+    Files count by content: `data.path` is replaced by the file's SHA-256 (of a mix over all its
+    files, which are called by their labels), `init_from` by the digest
     of its weights, joined by that of their vocabulary where the text does not tell it (see
     experiment/identity.py), and `branch_from` by that of what it goes on from. A device counts
     without its index. A key at its dataclass default is left out, so that adding such a key later
@@ -62,6 +65,8 @@ def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> d
     if part["optim"].get("decay_timescale") is not None:
         part["optim"].pop("weight_decay", None)  # an own one may be at its default
     part["data"]["path"] = data_sha256
+    if parts := config.data.parts:
+        part["data"]["parts"] = {part_label(key): share for key, share in parts.items()}
     part["trainer"] = {k: v for k, v in part["trainer"].items() if k not in UNHASHED}
     if config.trainer.budgets:
         del part["trainer"]["max_steps"]
@@ -156,7 +161,7 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
             section = value | {
                 k: v for k, v in _stored_defaults(name, kind).items() if k not in value
             }
-            flattened |= {f"{name}.{key}": _plain(item) for key, item in section.items()}
+            flattened |= {f"{name}.{key}": _plain(item) for key, item in _items(section)}
         else:
             flattened[name] = value
     modules = values.get("plugins", [])  # as words, as a stored study has them
@@ -174,6 +179,15 @@ def refilled(flattened: dict[str, Any]) -> dict[str, Any]:
         else:
             values[name] = value
     return flat(values)
+
+
+def _items(section: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys of a section and their values; of a table in it, each under a key of its own."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{part_label(inner)}", item) for inner, item in value.items())
+        else:
+            yield key, value
 
 
 def _plain(value: Any) -> Any:

@@ -58,6 +58,12 @@ class Corpus(Protocol):
         the data, and `world` devices train on what one would: rank r takes the rows r::world.
         """
 
+    def drawn(self, step: int, places: Ids, kept: Any) -> Batch:
+        """The rows `places[kept]` of the order in which all rows come; `kept` is an index of them.
+
+        Where rows are drawn at random, `step` draws as many as there are places.
+        """
+
     def windows(
         self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
     ) -> Iterator[Batch]:
@@ -78,6 +84,9 @@ class Corpus(Protocol):
 
     def tokens_seen(self, step: int) -> int:
         """How many targets the first `step` updates have trained on."""
+
+    def tokens_of(self, rows: int) -> int:
+        """How many targets the first `rows` rows of all have."""
 
 
 class Format(Protocol):

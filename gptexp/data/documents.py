@@ -8,6 +8,7 @@ that begins and ends with a line break, and a split's ids are those of such a te
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import torch
@@ -230,8 +231,11 @@ class DocumentCorpus:
         self._drawn: dict[int, tuple[Ids, Ids]] = {}  # of the last two epochs asked for
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        places = np.arange(step * self.rows, (step + 1) * self.rows)[rank::world]
-        epochs, places = np.divmod(places, len(self._starts["train"]))
+        places = np.arange(step * self.rows, (step + 1) * self.rows)
+        return self.drawn(step, places, slice(rank, None, world))
+
+    def drawn(self, step: int, places: Ids, kept: Any) -> Batch:
+        epochs, places = np.divmod(places[kept], len(self._starts["train"]))
         chosen = [np.empty(0, np.int64)]  # of a world larger than the batch, some have no row
         for epoch in np.unique(epochs):
             chosen.append(self._order(int(epoch))[0][places[epochs == epoch]])
@@ -255,7 +259,10 @@ class DocumentCorpus:
         return len(self._starts[split])
 
     def tokens_seen(self, step: int) -> int:
-        epoch, place = divmod(step * self.rows, len(self._starts["train"]))
+        return self.tokens_of(step * self.rows)
+
+    def tokens_of(self, rows: int) -> int:
+        epoch, place = divmod(rows, len(self._starts["train"]))
         if place == 0:
             return epoch * self.tokens_per_epoch("train")
         _, before = self._order(epoch)

@@ -1,12 +1,14 @@
 """The corpus of a run that came from elsewhere, found by its digest."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from gptexp import assets
 from gptexp.config import DataConfig
-from gptexp.data.read import source
+from gptexp.config.data import is_file
+from gptexp.data.read import corpus_digest, source
 from gptexp.data.shards import find_token_files
 from gptexp.errors import DataError, Problem
 from gptexp.files import at_home
@@ -20,10 +22,13 @@ def find_corpus(data: DataConfig, sha256: str, near: Path) -> DataConfig:
 
     `near` is the run directory. A relative data.path is tried from here and from the folders above
     the run, then its name in the data folders, then all that those hold, then the known corpora.
-    Token files are looked for by their path alone, and each is read whole.
+    Token files are looked for by their path alone, and each is read whole. The files of a mix are
+    tried from here and from the folders above the run, all from one.
     """
     if data.tokens:
         return _find_token_files(data, sha256, near)
+    if data.parts:
+        return _find_parts(data, sha256, near)
     same = [asset for asset in assets.ASSETS.values() if asset.sha256 == sha256]
     if data.asset is not None:
         if data.asset not in [asset.name for asset in same]:
@@ -62,6 +67,20 @@ def _find_token_files(data: DataConfig, sha256: str, near: Path) -> DataConfig:
     what = f"token files with SHA-256 {sha256[:12]}... are not to be had"
     what += f" ({problem.told()})" if problem else ", and others are there"
     raise DataError(Problem("data.path", what, f"put them at {own} again"))
+
+
+def _find_parts(data: DataConfig, sha256: str, near: Path) -> DataConfig:
+    """The section with the files of a mix of that digest."""
+    for folder in (Path.cwd(), *near.resolve().parents):
+        parts = {
+            str((folder / at_home(key)).absolute()) if is_file(key) else key: share
+            for key, share in data.parts.items()
+        }
+        with contextlib.suppress(DataError):
+            if corpus_digest(found := replace(data, parts=parts)) == sha256:
+                return found
+    what = f"{source(data)} as they were, SHA-256 {sha256[:12]}..., are not to be had"
+    raise DataError(Problem("data.parts", what, "restore the files, and conf/data, of the run"))
 
 
 def _has_digest(path: Path, sha256: str) -> bool:

@@ -15,7 +15,9 @@ import torch
 from gptexp.config import DataConfig, TokenizerConfig
 from gptexp.data.corpus import SPLITS, Corpus, Format, Ids, Splits
 from gptexp.data.documents import Documents
-from gptexp.data.read import read_text, source
+from gptexp.data.mix import MixCorpus
+from gptexp.data.parts import parts_of, shares
+from gptexp.data.read import corpus_digest, of_all, read_text, source
 from gptexp.data.shards import TokenFiles, find_token_files
 from gptexp.data.text import Text
 from gptexp.data.token_file import (
@@ -28,6 +30,7 @@ from gptexp.data.token_file import (
     tokenizer_of,
 )
 from gptexp.errors import DataError, Problem
+from gptexp.runtime.random import stream_seed
 from gptexp.text import plural
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import build_tokenizer
@@ -42,7 +45,8 @@ def format_of(data: DataConfig) -> Format:
     return Documents(data) if data.documents else Text(data)
 
 
-Content = str | TokenFiles  # of a corpus: its text, or files of tokens that are not read yet
+# Of a corpus: its text, files of tokens that are not read yet, or the text of each part of a mix.
+Content = str | TokenFiles | dict[str, str]
 
 
 def read_corpus(data: DataConfig, sha256: str | None = None) -> Content:
@@ -50,13 +54,24 @@ def read_corpus(data: DataConfig, sha256: str | None = None) -> Content:
 
     Raises DataError.
     """
+    if data.parts:
+        if sha256 not in (None, corpus_digest(data)):
+            raise _changed(data)
+        return {
+            name: format_of(part).normalise(read_text(part))
+            for name, part in parts_of(data).items()
+        }
     if not data.tokens:
         return format_of(data).normalise(read_text(data, sha256))
     files = find_token_files(data)
     if sha256 not in (None, files.digest()):
-        what = "changed while the run was starting"
-        raise DataError(Problem(source(data), what, "start it again"))
+        raise _changed(data)
     return files
+
+
+def _changed(data: DataConfig) -> DataError:
+    what = "changed while the run was starting"
+    return DataError(Problem(source(data), what, "start it again"))
 
 
 @dataclass(frozen=True)
@@ -143,17 +158,60 @@ class LoadedTokens(LoadedCorpus):
         return f"{words} of which {judged:,} in {PIECES} pieces evenly spread are judged"
 
 
+@dataclass(frozen=True)
+class LoadedMix(LoadedCorpus):
+    """Several corpora, each cut by itself; `splits` are of all, one after another."""
+
+    parts: dict[str, LoadedCorpus]
+    texts: dict[str, str]
+    shares: dict[str, float]
+
+    def corpus(self, rows: int, seed: int, device: torch.device) -> Corpus:
+        parts = {
+            name: replace(part, block_size=self.block_size).corpus(
+                rows, stream_seed(seed, f"part/{name}"), device
+            )
+            for name, part in self.parts.items()
+        }
+        return MixCorpus(parts, self.shares, rows, seed)
+
+    def describe(self) -> str:
+        words = (
+            f"{name} {self.shares[name]:.1%} of training: "
+            + part.format.describe(self.texts[name], self.tokenizer, part.splits, self.block_size)
+            for name, part in self.parts.items()
+        )
+        return f"{'; '.join(words)}; {self.tokenizer.describe()}"
+
+
 def load_corpus(
     data: DataConfig, tokenizer: TokenizerConfig, block_size: int, sha256: str | None = None
 ) -> LoadedCorpus:
-    """Read the corpus, which has that digest where one is given, and cut it; raises DataError."""
+    """Read the corpus, which has that digest where one is given, and cut it; raises DataError.
+
+    What is learned from a mix is learned from the training texts of all parts, each once.
+    """
     content = read_corpus(data, sha256)
     if isinstance(content, TokenFiles):
         return split_corpus(data, content, tokenizer_of(content, data, tokenizer), block_size)
-    reading = format_of(data)
-    characters, learned_from = reading.characters(content), reading.training_text(content)
-    built = build_tokenizer(tokenizer, content, characters, learned_from)
+    texts = _texts(data, content)
+    whole = "".join(text for _, text in texts)
+    learned_from = "".join(format_of(part).training_text(text) for part, text in texts)
+    built = build_tokenizer(tokenizer, whole, characters_of(data, content), learned_from)
     return split_corpus(data, content, built, block_size)
+
+
+def characters_of(data: DataConfig, content: str | dict[str, str]) -> str:
+    """The characters of the vocabulary of a text or a mix, in the order of their ids."""
+    found = [format_of(part).characters(text) for part, text in _texts(data, content)]
+    return of_all(data, found) if data.parts else found[0]
+
+
+def _texts(data: DataConfig, content: str | dict[str, str]) -> list[tuple[DataConfig, str]]:
+    """The one text of a corpus, or those of a mix, each with its section."""
+    if isinstance(content, str):
+        return [(data, content)]
+    return [(part, content[name]) for name, part in parts_of(data).items()]
 
 
 def split_corpus(
@@ -164,6 +222,12 @@ def split_corpus(
     needed: Collection[str] = SPLITS,
 ) -> LoadedCorpus:
     """Cut what read_corpus gave, in a vocabulary that is known; raises DataError."""
+    if isinstance(content, dict):
+        of_mix = {
+            name: split_corpus(part, content[name], tokenizer, block_size, needed)
+            for name, part in parts_of(data).items()
+        }
+        return _mixed(data, content, tokenizer, of_mix)
     reading = format_of(data)
     if isinstance(content, TokenFiles):
         check_vocabulary(content, data, tokenizer)
@@ -174,6 +238,25 @@ def split_corpus(
     return LoadedText(source(data), reading, tokenizer, splits, block_size, content)
 
 
+def _mixed(
+    data: DataConfig, content: dict[str, str], tokenizer: Tokenizer, parts: dict[str, LoadedCorpus]
+) -> LoadedMix:
+    """The parts of a mix, cut, as one."""
+    joined = {
+        split: np.concatenate([getattr(part.splits, split) for part in parts.values()])
+        for split in SPLITS
+    }
+    bounds = {
+        f"{name}/{split}": ends
+        for name, part in parts.items()
+        for split, ends in part.splits.bounds.items()
+    }
+    block_size = next(iter(parts.values())).block_size
+    splits = Splits(**joined, bounds=bounds)
+    common = (source(data), format_of(data), tokenizer, splits, block_size)
+    return LoadedMix(*common, parts, content, shares(data))
+
+
 def whole_corpus(
     data: DataConfig, content: Content, tokenizer: Tokenizer, block_size: int
 ) -> LoadedCorpus:
@@ -181,6 +264,12 @@ def whole_corpus(
 
     The last window, and with it the whole, may be shorter. Raises DataError.
     """
+    if isinstance(content, dict):
+        parts = {
+            name: whole_corpus(part, content[name], tokenizer, block_size)
+            for name, part in parts_of(data).items()
+        }
+        return _mixed(data, content, tokenizer, parts)
     data = replace(data, val_fraction=1.0, test_fraction=0.0)
     if isinstance(content, TokenFiles):
         content = content.without_splits()

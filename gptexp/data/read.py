@@ -3,13 +3,16 @@
 import codecs
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from gptexp import assets
 from gptexp.config import DataConfig
+from gptexp.data.parts import parts_of
 from gptexp.data.shards import find_token_files
 from gptexp.errors import DataError, Problem
-from gptexp.files import at_home
+from gptexp.files import at_home, json_sha256
+from gptexp.text import listed
 
 MARKS = {  # at the start of a text, the longer ones first
     **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32"),
@@ -26,10 +29,17 @@ def corpus_digest(data: DataConfig) -> str:
     """SHA-256 of the corpus file, in hexadecimal: for an asset without reading it.
 
     A sweep asks for each of its points, so a file that is as it was is not read again. Of token
-    files it is over those of all.
+    files it is over those of all, of a mix over those of its parts, and how each is cut.
     """
     if data.tokens:
         return find_token_files(data).digest()
+    if data.parts:
+        return json_sha256(
+            [
+                [label, corpus_digest(part), part.val_fraction, part.shuffle]
+                for label, part in parts_of(data).items()
+            ]
+        )
     if data.asset is not None:
         return assets.known(data.asset).sha256
     try:
@@ -43,8 +53,8 @@ def corpus_digest(data: DataConfig) -> str:
 
 
 def source(data: DataConfig) -> str:
-    """The file or the asset, as the user names it."""
-    return str(data.path or data.asset)
+    """The file or the asset, as the user names it; of a mix, those of all parts."""
+    return listed(list(data.parts)) if data.parts else str(data.path or data.asset)
 
 
 def read_text(data: DataConfig, sha256: str | None = None) -> str:
@@ -85,7 +95,7 @@ def characters(data: DataConfig, text: str) -> str:
     """
     if not data.documents:
         return "".join(sorted(set(text)))
-    return "".join(sorted(set().union(*map(str.strip, text.split(BOUNDARY))))) + BOUNDARY
+    return _bounded(set().union(*map(str.strip, text.split(BOUNDARY))))
 
 
 def corpus_characters(data: DataConfig, sha256: str) -> str:
@@ -93,9 +103,22 @@ def corpus_characters(data: DataConfig, sha256: str) -> str:
 
     Raises DataError.
     """
+    if data.parts:
+        sections = parts_of(data).values()
+        return of_all(data, (corpus_characters(part, corpus_digest(part)) for part in sections))
     if (key := (sha256, data.documents)) not in _CHARACTERS:
         _CHARACTERS[key] = characters(data, read_text(data, sha256))
     return _CHARACTERS[key]
+
+
+def of_all(data: DataConfig, of_parts: Iterable[str]) -> str:
+    """The `characters` of a mix, from those of its parts."""
+    union = set().union(*of_parts)
+    return "".join(sorted(union)) if not data.documents else _bounded(union - {BOUNDARY})
+
+
+def _bounded(union: set[str]) -> str:
+    return "".join(sorted(union)) + BOUNDARY
 
 
 def with_line_feeds(text: str) -> str:

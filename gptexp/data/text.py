@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -205,14 +206,18 @@ class StreamCorpus(ABC):
         """The tokens from each of `starts` on, int64 [rows, length], on the device."""
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        places = np.arange(step * self.rows, (step + 1) * self.rows)
+        return self.drawn(step, places, slice(rank, None, world))
+
+    def drawn(self, step: int, places: Ids, kept: Any) -> Batch:
         if self._epochs is not None:
-            starts = self._epochs.starts(np.arange(step * self.rows, (step + 1) * self.rows))
+            starts = self._epochs.starts(places)
         else:
             key = stream_seed(self.seed, "data", 0, step)
             generator = np.random.Generator(np.random.Philox(key=key))
-            places = self.tokens_per_epoch("train") - self.block_size
-            starts = generator.integers(0, places, size=self.rows)
-        return self._batch("train", starts[rank::world], self.block_size)
+            most = self.tokens_per_epoch("train") - self.block_size
+            starts = generator.integers(0, most, size=len(places))
+        return self._batch("train", starts[kept], self.block_size)
 
     def windows(
         self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
@@ -243,7 +248,10 @@ class StreamCorpus(ABC):
         return self.tokens_per_epoch(split) / self.block_size
 
     def tokens_seen(self, step: int) -> int:
-        return step * self.rows * self.block_size
+        return self.tokens_of(step * self.rows)
+
+    def tokens_of(self, rows: int) -> int:
+        return rows * self.block_size
 
     def _batch(self, split: str, starts: Ids, length: int) -> Batch:
         rows = self.rows_at(split, starts, length + 1)

@@ -8,9 +8,10 @@ from pathlib import Path
 from gptexp.config import DataConfig, check, from_overrides
 from gptexp.data.corpus import SPLITS
 from gptexp.data.load import Content, LoadedCorpus, read_corpus, split_corpus, whole_corpus
-from gptexp.data.read import corpus_digest
+from gptexp.data.read import corpus_digest, source
 from gptexp.errors import ConfigError, Problem
 from gptexp.inference.load import LoadedRun, load_run
+from gptexp.inference.mixed import Mixed
 from gptexp.runs.directory import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ def evaluate_run(
     weights: str = "raw",
 ) -> str:
     """One line: the loss over one part of the text, in nats per token and bits per byte.
+
+    And one for each part of a mix, whose mean by their shares is the first.
 
     `overrides` choose another text, as for run.py: data=text data.path=FILE. Without a `split` that
     is judged as a whole, and the run's own text by its validation split. In the dtype of the run's
@@ -46,11 +49,18 @@ def evaluate_run(
     judged = loaded.judged(cut, split or "val")
     bits = "" if math.isnan(judged.bpb) else f" ({judged.bpb:.3f} bits per byte)"
     part = split or ("all" if overrides else "val")
-    return (
+    of_parts = judged.parts.items() if isinstance(judged, Mixed) else ()
+    lines = [
+        f"        {one.loss:.4f} ({one.bpb:.3f} bits per byte), standard error {one.stderr:.4f}, "
+        f"over {one.tokens:,} tokens of {name}"
+        for name, one in of_parts
+    ]
+    first = (
         f"{part:7} {judged.loss:.4f} nats per token{bits}, standard "
         f"error {judged.stderr:.4f}, over {judged.tokens:,} tokens of {cut.source}; "
         f"{'' if weights == 'raw' else f'{weights} of the '}weights of step {loaded.step:,}"
     )
+    return "\n".join([first, *lines])
 
 
 def validation_text(loaded: LoadedRun) -> LoadedCorpus:
@@ -78,7 +88,7 @@ def own_digest(run: Path, data: DataConfig) -> str:
     sha256 = corpus_digest(data)
     trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
     if trained and trained.get("sha256") != sha256:
-        log.warning("%s has changed since the run was trained on it", data.path)
+        log.warning("%s has changed since the run was trained on it", source(data))
     return sha256
 
 

@@ -14,7 +14,7 @@ from gptexp.analysis import cliff, ngrams
 from gptexp.analysis.cliff import Cliff
 from gptexp.config import AVERAGES, UNITS, Config, to_dict
 from gptexp.data.corpus import Ids
-from gptexp.data.load import LoadedCorpus
+from gptexp.data.load import LoadedCorpus, LoadedMix
 from gptexp.errors import Problem, StorageError
 from gptexp.inference.evaluation import Evaluation
 from gptexp.inference.probe import Probe
@@ -22,7 +22,7 @@ from gptexp.models.counts import count_parameters, flops_per_token, without_tabl
 from gptexp.plugins import is_own
 from gptexp.runs.directory import code_digest
 from gptexp.runs.journal import Sample, evaluations, lowest
-from gptexp.runs.schema import Averaged, Averages, Fall, Summary, read_manifest
+from gptexp.runs.schema import Averaged, Averages, Fall, Part, Summary, read_manifest
 from gptexp.runs.seal import journal_digests, sealed
 from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
@@ -164,8 +164,8 @@ def _averages(run: Path, best: dict[str, Any] | None) -> Averages | None:
 def count_ngrams(tokenizer_name: str, text: LoadedCorpus) -> list[float] | None:
     """ngrams.losses of the validation targets; of equal splits once in a process.
 
-    The seeds of a sweep have equal splits. None for a tokenizer without one of UNITS, whose tokens
-    have no length that people know, and for a text too large to be counted in passing.
+    The seeds of a sweep have equal splits. None for a mix, for a tokenizer without one of UNITS,
+    whose tokens have no length that people know, and for a text too large to be counted in passing.
     """
     if text.counted is not None:
         splits, first = text.splits, slice(text.counted)
@@ -173,7 +173,8 @@ def count_ngrams(tokenizer_name: str, text: LoadedCorpus) -> list[float] | None:
             text, splits=replace(splits, train=splits.train[first], val=splits.val[first])
         )
     tokenizer, sizes = text.tokenizer, [len(text.splits.train), len(text.splits.val)]
-    if tokenizer_name not in UNITS or sum(sizes) > MOST_COUNTED:
+    is_mix = isinstance(text, LoadedMix)  # whose counts would need its shares
+    if is_mix or tokenizer_name not in UNITS or sum(sizes) > MOST_COUNTED:
         return None
     train, val, end, target_mask = countable(text)
     digest = hashlib.sha256(len(train).to_bytes(8, "little"))
@@ -214,6 +215,7 @@ def _evaluation(
 ) -> Any:  # a Best or a Final
     own = {name: row[name] for name in row if "/" in name and not is_own(name)}
     judged = row if exact is None else getattr(exact, part)
+    parts = _parts(row, judged)
     return {
         "step": row["step"],
         **_losses(judged),
@@ -222,6 +224,19 @@ def _evaluation(
         "weights_sha256": weights_sha256,
         **({} if exact is None else {"capped": {"targets": exact.targets, **_losses(row)}}),
         **({"own": own} if own else {}),
+        **({"parts": parts} if parts else {}),
+    }
+
+
+def _parts(row: dict[str, Any], judged: dict[str, Any]) -> dict[str, Part]:
+    """The loss of each part of a mix, and how often the run had been through it."""
+    return {
+        name.removeprefix("val/loss/"): {
+            "loss": _finite(judged[name]),
+            "epochs": row.get(name.replace("val/loss", "epoch", 1), 0.0),
+        }
+        for name in row
+        if name.startswith("val/loss/")
     }
 
 

@@ -4,13 +4,15 @@ import logging
 from typing import Any
 
 from gptexp import plugins
-from gptexp.config import Config, beginning_hash, to_yaml
+from gptexp.config import Config, DataConfig, beginning_hash, to_yaml
 from gptexp.data.corpus import SPLITS, is_capped, judged
+from gptexp.data.parts import parts_of, shares
+from gptexp.data.read import corpus_digest
 from gptexp.experiment.auto_compile import decision
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.prepare import Inputs
 from gptexp.runs import provenance
-from gptexp.runs.schema import Manifest, Process, Resume
+from gptexp.runs.schema import Manifest, Process, Resume, Share
 from gptexp.runs.seal import sealed
 from gptexp.runs.secrets import masked
 from gptexp.text import listed
@@ -58,6 +60,7 @@ def write_manifest(
                     "bounds": inputs.text.splits.bounds,
                     "tokens": {name: corpus.tokens_per_epoch(name) for name in SPLITS},
                     **({"judged": judged(corpus, cap)} if is_capped(corpus, cap) else {}),
+                    **({"parts": _parts(config.data)} if config.data.parts else {}),
                 },
                 "tokenizer": provenance.fingerprint(inputs.tokenizer.to_dict()),
                 "git": provenance.git(),
@@ -71,6 +74,15 @@ def write_manifest(
             }
         ),
     )
+
+
+def _parts(data: DataConfig) -> dict[str, Share]:
+    """What the parts of a mix are."""
+    own = shares(data)
+    return {
+        name: Share(sha256=corpus_digest(part), share=own[name])
+        for name, part in parts_of(data).items()
+    }
 
 
 def resume(step: int, before: Manifest, now: dict[str, Any]) -> Resume:

@@ -122,6 +122,9 @@ def _read(path: Path, name: str, split: str) -> Member:
     loaded = load_run(path)
     check(loaded.config)
     check_part(split, loaded.config.data)
+    if loaded.config.data.parts:
+        what = "is of a mix, whose loss is a mean of its parts' and not one of tokens"
+        raise ConfigError(Problem(path, what, "leave it out"))
     sha256 = own_digest(path, loaded.config.data)
     return Member(path, name, loaded.config, loaded.tokenizer, sha256)
 

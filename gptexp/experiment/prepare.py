@@ -12,7 +12,13 @@ from gptexp.config import (
     note_long_warmup,
 )
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import LoadedCorpus, format_of, load_corpus, read_corpus, split_corpus
+from gptexp.data.load import (
+    LoadedCorpus,
+    characters_of,
+    load_corpus,
+    read_corpus,
+    split_corpus,
+)
 from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment import parallel
@@ -136,14 +142,16 @@ def load_text(
         return load_corpus(config.data, config.tokenizer, block_size, sha256)
     text, tokenizer = read_corpus(config.data, sha256), tokenizer_from_dict(init["tokenizer"])
     if isinstance(config.tokenizer, CharTokenizerConfig):
-        assert isinstance(text, str) and isinstance(tokenizer, CharTokenizer)
+        assert isinstance(text, str | dict) and isinstance(tokenizer, CharTokenizer)
         tokenizer = _with_characters_of(text, tokenizer, config)
     return split_corpus(config.data, text, tokenizer, block_size)
 
 
-def _with_characters_of(text: str, tokenizer: CharTokenizer, config: Config) -> CharTokenizer:
+def _with_characters_of(
+    text: str | dict[str, str], tokenizer: CharTokenizer, config: Config
+) -> CharTokenizer:
     """The tokenizer, extended where the text needs it and the config says so, else refused."""
-    extended = tokenizer.extended(format_of(config.data).characters(text))
+    extended = tokenizer.extended(characters_of(config.data, text))
     assert isinstance(config.tokenizer, CharTokenizerConfig)
     unknown = extended.characters.removeprefix(tokenizer.characters)
     if unknown and not config.tokenizer.extend:

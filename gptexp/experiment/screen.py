@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -10,7 +10,7 @@ from gptexp.config import AVERAGES, UNITS, Config, LoggerConfig
 from gptexp.console import brief
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.lines import Lines
-from gptexp.runs.schema import Averaged, Branch, Fall, Summary
+from gptexp.runs.schema import Averaged, Branch, Fall, Part, Summary
 from gptexp.runs.state import Outcome, RunState
 from gptexp.text import duration
 
@@ -42,6 +42,8 @@ def show_summary(summary: Summary, folder: Path) -> None:
                 f"{capped['targets']:,}",
                 _number(capped["val_loss"]),
             )
+    if parts := summary["final"].get("parts") or {}:
+        log.info("parts   %s", describe_parts((best or final).get("parts", parts)))
     for kind, words in describe_averages(summary):
         log.info("%-7s %s", kind, words)
     log.info(
@@ -70,6 +72,16 @@ def show_summary(summary: Summary, folder: Path) -> None:
     log.info("next    gptexp sample %s --num 3 --temperature 0.8", folder)
     if any(folder.glob(EVENTS)):
         log.info("        gptexp tensorboard %s    (smoothing above 0 hides cliffs)", folder.parent)
+
+
+def describe_parts(parts: Mapping[str, Part]) -> str:
+    """The loss of each part of a mix, and how often it was repeated, in a line."""
+    return "; ".join(
+        f"{name} {_number(part['loss']):.4f} after {part['epochs']:.2f} epochs"
+        if part["epochs"]
+        else f"{name} {_number(part['loss']):.4f}, not trained on"
+        for name, part in parts.items()
+    )
 
 
 def describe_averages(summary: Summary) -> Iterator[tuple[str, str]]:

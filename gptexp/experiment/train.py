@@ -21,8 +21,8 @@ from gptexp.experiment.lifecycle import complete, mistakes_worded
 from gptexp.experiment.manifest import write_manifest
 from gptexp.experiment.prepare import Inputs
 from gptexp.experiment.screen import announce
-from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
+from gptexp.inference.mixed import build_evaluator
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
 from gptexp.models.counts import flops_per_token, total_parameters
@@ -187,7 +187,7 @@ def build_parts(
         peak_lr=config.optim.lr,
         flops_per_token=flops_per_token(config.model, tokenizer.vocab_size),
         runtime=runtime,
-        evaluator=Evaluator(model, inputs.corpus, tokenizer, runtime, cfg.eval_batch_size),
+        evaluator=build_evaluator(model, inputs.corpus, tokenizer, runtime, cfg.eval_batch_size),
         sampler=Sampler(model, tokenizer, text.format, block_size, cfg, config.seed),
         store=store,
         tracker=tracker,

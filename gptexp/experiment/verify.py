@@ -22,6 +22,7 @@ from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
 from gptexp.files import at_home
 from gptexp.inference.evaluation import Evaluator
 from gptexp.inference.generate import Sampler
+from gptexp.inference.mixed import build_evaluator
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint, provenance
 from gptexp.runs.checkpoint import State
@@ -198,7 +199,7 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
     model.load_state_dict(state["model"])
     batch_size = config.trainer.eval_batch_size
     with cpu_threads(config.trainer.threads):
-        evaluator = Evaluator(model, corpus, tokenizer, restored.runtime, batch_size)
+        evaluator = build_evaluator(model, corpus, tokenizer, restored.runtime, batch_size)
         again = evaluator.row(config.trainer.eval_tokens)
         yield _compare_evaluation(record, entry, again, claim)
         if record.summary is not None:
@@ -292,6 +293,7 @@ def _exact(record: Record, evaluator: Evaluator, best_step: int) -> Exact | None
     elif final["step"] != best_step:
         names = {"val/loss": "val_loss", "val/bpb": "val_bpb", "train/eval_loss": "train_loss"}
         last = {name: final[key] for name, key in names.items()}
+        last |= {f"val/loss/{name}": part["loss"] for name, part in final.get("parts", {}).items()}
         last = {name: math.nan if value is None else value for name, value in last.items()}
     return Exact(best, last, judged(corpus, cap)["val"])
 

@@ -18,6 +18,7 @@ from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError,
 from gptexp.inference.dials import Sampling
 from gptexp.inference.evaluation import Evaluation, Evaluator
 from gptexp.inference.generate import draw
+from gptexp.inference.mixed import build_evaluator
 from gptexp.inference.texts import GrowingText, Piece
 from gptexp.models.base import Model
 from gptexp.models.build import construct
@@ -88,7 +89,7 @@ class LoadedRun:
         if not text.strip():
             raise DataError(Problem("text", "empty, or white space alone", "a text to judge"))
         keys: dict[str, Any] = {"tokens": False, "vocab_size": None, "val_tokens": None}
-        data = replace(self.config.data, path="the text", **keys)
+        data = replace(self.config.data, path="the text", parts={}, **keys)
         cut = whole_corpus(data, text, self.tokenizer, self.config.model.block_size)
         return self.judged(cut, "val")
 
@@ -183,7 +184,7 @@ class LoadedRun:
         cfg = replace(self.config.trainer, device=str(self.device), dtype=dtype)
         runtime = resolve_runtime(cfg, probe_hardware())
         corpus = text.corpus(cfg.rows, self.config.seed, runtime.device)
-        return Evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
+        return build_evaluator(self.model, corpus, self.tokenizer, runtime, cfg.eval_batch_size)
 
     def _threads(self) -> AbstractContextManager[None]:
         """No more CPU threads than it was trained with: a small model shares its work out badly."""

@@ -26,6 +26,13 @@ class Capped(TypedDict):
     train_loss: Number | None
 
 
+class Part(TypedDict):
+    """One part of a mix at an evaluation."""
+
+    loss: Number | None  # of its own validation split
+    epochs: Number  # of its own training split
+
+
 class _Measured(TypedDict):
     """One evaluation, in part; losses in nats per token, over all targets."""
 
@@ -36,6 +43,7 @@ class _Measured(TypedDict):
     weights_sha256: NotRequired[str]
     capped: NotRequired[Capped]
     own: NotRequired[dict[str, float | None]]  # values of own metrics
+    parts: NotRequired[dict[str, Part]]  # of a mix
 
 
 class Best(_Measured):
@@ -142,6 +150,13 @@ class Status(TypedDict):
     seal: NotRequired[str]
 
 
+class Share(TypedDict):
+    """One part of a mix: the digest of its text, and its share of training."""
+
+    sha256: str
+    share: Number
+
+
 class Text(TypedDict, total=False):
     """The corpus of a run."""
 
@@ -149,6 +164,7 @@ class Text(TypedDict, total=False):
     path: str | None
     sha256: str
     bounds: dict[str, list[Count]]  # [begin, end) by split, in tokens or documents
+    parts: dict[str, Share]  # of a mix, whose bounds are those of PART/SPLIT
     tokens: dict[str, Number]  # in an epoch, by split
     judged: dict[str, Count]  # targets of an evaluation in training, where it is capped
 

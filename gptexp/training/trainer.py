@@ -14,6 +14,7 @@ from torch import nn
 from gptexp.config import OnOverfit, TrainerConfig
 from gptexp.console import Progress, brief
 from gptexp.data.corpus import Corpus
+from gptexp.data.mix import epochs_of_parts
 from gptexp.errors import (
     CheckpointError,
     DivergedError,
@@ -265,7 +266,8 @@ class Trainer:
         self.val_loss = evaluation["val/loss"]
         improved = self.stop.update(self.val_loss, self.step)
         evaluation |= self.parts.averages.judge(self.step, self.validation_loss)
-        values = {**self.position(self.step), **evaluation}
+        repeated = epochs_of_parts(self.parts.corpus, self.step)
+        values = {**self.position(self.step), **repeated, **evaluation}
         values = self.parts.moments.measured(self.step, values)
         self.parts.tracker.scalars(self.step, values)
         self.progress.evaluated(self.step, values, self.stop.best_loss, improved)

@@ -22,6 +22,8 @@ def another(value: Any, kind: Any) -> Any:
             return value + "x"
         case list():
             return [*value, 7 if kind == list[int] else "x"]
+        case dict():
+            return {**value, "x": 0.5}
         case None:
             return "x" if kind == str | None else 7
     return value + 1
