@@ -10,13 +10,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from gptexp.data.shards import HEADER, MAGICS
 from gptexp.data.sources import Piece, Split
 from gptexp.data.token_manifest import Shard
 from gptexp.files import sha256, write_atomic
 
 Array = NDArray[np.integer]
 
-MAGIC, VERSION, HEADER = 20240520, 1, 1024  # of llm.c's files: two bytes a token, behind a header
+MAGIC = next(magic for magic, (_, dtype) in MAGICS.items() if dtype == "<u2")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def write_shard(
 
 def _write_header(file: IO[bytes], dtype: str, tokens: int) -> None:
     if dtype == "uint16":
-        file.write(struct.pack("<3i", MAGIC, VERSION, tokens).ljust(HEADER, b"\0"))
+        file.write(struct.pack("<3i", MAGIC, MAGICS[MAGIC][0], tokens).ljust(4 * HEADER, b"\0"))
     else:  # numpy leaves room in it for a longer axis
         about = {"descr": "<u4", "fortran_order": False, "shape": (tokens,)}
         npy.write_array_header_1_0(file, about)
