@@ -57,7 +57,7 @@ VERBS: list[tuple[str, Callable[..., None], str]] = [
     ("evaluate", models.evaluate, "gptexp evaluate best:outputs/lr data=text data.path=my.txt"),
     ("reproduce", models.reproduce, "gptexp reproduce outputs/lr/RUN --level prefix --steps 20"),
     ("export", models.export, "gptexp export latest:outputs/lr --to wandb"),
-    ("import", models.import_, "gptexp import model_e16_h4_l1_s1000.json name=mine"),
+    ("import", models.import_, "gptexp import gpt2 --from huggingface"),
     ("table", folders.table, "gptexp table outputs/lr --where 'best<2' --sort lr"),
     ("ensemble", folders.ensemble, "gptexp ensemble outputs/seeds --counts"),
     ("diff", folders.diff, "gptexp diff outputs/adam outputs/sgd"),

@@ -12,6 +12,9 @@ from gptexp.cli.texts import show_texts
 from gptexp.config import check, choices, from_overrides
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
+from gptexp.text import unknown_name
+
+ORIGINS = ("huggingface", "nanogpt", "microgpt")  # programs whose models are read
 
 Weights = Annotated[
     str, typer.Option(help="raw, or an average of them that the run kept: ema or mean.")
@@ -225,18 +228,28 @@ def reproduce(
 def export(
     run: Annotated[
         Path,
-        typer.Argument(help=f"For microgpt a checkpoint file, or a run: {RUN}", callback=one_run),
+        typer.Argument(help=f"A run, or for weights a checkpoint file: {RUN}", callback=one_run),
     ],
-    to: Annotated[str, typer.Option(help="tensorboard, wandb or microgpt.")],
+    to: Annotated[str, typer.Option(help="tensorboard, wandb, huggingface, nanogpt or microgpt.")],
     file: Annotated[
         Path | None,
         typer.Option(
-            help="Of microgpt: the file; model_e16_h4_l1_s1000.json or so.", callback=home
+            help="Of weights: the new folder, or microGPT's file; if left out, named by the run.",
+            callback=home,
         ),
     ] = None,
     plugins: Plugins = None,
 ) -> None:
-    """Write a run's dashboard again from its journals, or its best weights as microGPT's JSON."""
+    """Write a run's dashboard again from its journals, or its best weights for another program.
+
+    huggingface: a folder that transformers loads. nanogpt: one with a ckpt.pt that its sample.py
+    loads. microgpt: its JSON.
+    """
+    if to in ("huggingface", "nanogpt"):
+        from gptexp.interchange.outgoing import export_weights
+
+        show(f"wrote {export_weights(run, to, file)}")
+        return
     if to == "microgpt":
         from gptexp.interchange.convert import export_run
 
@@ -250,21 +263,53 @@ def export(
 
 
 def import_(
-    file: Annotated[
-        Path, typer.Argument(help="Such as model_e16_h4_l1_s1000.json.", callback=home)
+    path: Annotated[
+        Path,
+        typer.Argument(help="The file or folder of the other program.", callback=home),
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="As for run.py: name=mine data=documents data.path=FILE ..."),
+        typer.Argument(help="As for run.py: name=mine data=text data.path=FILE ..."),
     ] = None,
-    origin: Annotated[str, typer.Option("--from", help="microgpt.")] = "microgpt",
+    origin: Annotated[str, typer.Option("--from", help=f"{', '.join(ORIGINS)}.")] = "microgpt",
+    meta: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Of nanogpt: the meta.pkl of its data.", callback=home),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Of nanogpt, without one: the text whose characters it knows.",
+            callback=home,
+        ),
+    ] = None,
 ) -> None:
-    """A run directory from a model of another program, judged on the names or other documents."""
-    from gptexp.interchange.convert import import_file
+    """A run directory from a model of another program.
 
-    if origin != "microgpt":
-        raise ConfigError(Problem("--from", f"{origin!r} is not known", "--from microgpt"))
-    import_file(file, overrides or [])
+    microGPT's is judged on the names or other documents. The others are judged on the text that the
+    overrides choose; without one they are not judged, and can be sampled and started from.
+    """
+    words = overrides or []
+    for option, file in (("--meta", meta), ("--text", text)):
+        if file is not None and origin != "nanogpt":
+            fix = "--from nanogpt, or leave it out"
+            raise ConfigError(Problem(option, f"{origin} has none", fix))
+    match origin:
+        case "microgpt":
+            from gptexp.interchange.convert import import_file
+
+            import_file(path, words)
+        case "huggingface":
+            from gptexp.interchange.huggingface import import_folder
+
+            import_folder(path, words)
+        case "nanogpt":
+            from gptexp.interchange.nanogpt import import_checkpoint
+
+            import_checkpoint(path, words, meta=meta, text=text)
+        case _:
+            raise ConfigError(unknown_name("--from", origin, ORIGINS))
 
 
 def check_device(device: str) -> None:

@@ -36,6 +36,11 @@ class DataConfig:
     val_tokens: int | None = None  # of token files, so many of a split are judged at most
     parts: dict[str, float] = field(default_factory=dict)  # of a mix: its corpora, and their shares
 
+    @property
+    def has_text(self) -> bool:
+        """Whether a corpus is named: a model that was imported without one has none."""
+        return bool(self.parts) or (self.asset, self.path) != (None, None)
+
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range, or contradicts itself."""
         if self.parts or (self.name == "mix" and self.asset is self.path is None):

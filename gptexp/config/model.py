@@ -75,6 +75,7 @@ class GPTConfig(ModelConfig):
     value_residual: bool = False  # later layers mix the first layer's values into their own
     logit_softcap: float | None = None  # bound of the logits, reached smoothly; null for none
     mlp_width: int | None = None  # hidden units; null: 4 n_embd, with a gate 8/3 of it
+    norm_eps: float = 1e-5  # added in the norms to the variance, or to the mean square
 
     @property
     def head_width(self) -> int:
@@ -116,6 +117,7 @@ class GPTConfig(ModelConfig):
         yield from share("model.dropout", self.dropout, "0.1")
         yield from above_zero("model.init_std", self.init_std, "0.02")
         yield from above_zero("model.rope_base", self.rope_base, "10000")
+        yield from above_zero("model.norm_eps", self.norm_eps, "1e-5")
         if self.logit_softcap is not None:
             yield from above_zero("model.logit_softcap", self.logit_softcap, "15")
         if self.mlp_width is not None:

@@ -226,7 +226,7 @@ def _token_files(config: Config) -> Iterator[Problem]:
     ):
         what = f"{tokenizer.name} is made from a text, and data=tokens has none"
         yield Problem("tokenizer", what, "tokenizer=stored, or gpt2 or byte where they are that")
-    elif is_stored and not config.data.tokens:
+    elif is_stored and config.data.has_text and not config.data.tokens:
         what = f"stored is that of token files, and data={config.data.name} is a text"
         yield Problem("tokenizer", what, "tokenizer=char")
 

@@ -127,6 +127,9 @@ def with_line_feeds(text: str) -> str:
 
 
 def _read_bytes(data: DataConfig) -> bytes:
+    if not data.has_text:
+        what, fix = "the model was imported without a text", "data=text data.path=FILE"
+        raise DataError(Problem("data", what, fix))
     if data.asset is not None:
         return assets.read(data.asset)
     path = at_home(data.path or "")

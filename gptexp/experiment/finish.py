@@ -30,6 +30,12 @@ from gptexp.tracking.tracker import Tracker
 
 MOST_COUNTED = 20_000_000  # tokens that are counted in passing: some ten seconds and a gigabyte
 
+# The last evaluation of a model that was imported without a text, beside its step.
+UNJUDGED: dict[str, Any] = {
+    **dict.fromkeys(("tokens", "epoch", "seconds"), 0),
+    **dict.fromkeys(("val/loss", "val/bpb", "train/eval_loss"), math.nan),
+}
+
 _KNOWN: dict[tuple[bytes, int, int | None], list[float]] = {}  # by what was counted
 
 
@@ -80,11 +86,14 @@ def build_summary(
 ) -> Summary:
     """The content of summary.json, from the evaluations in metrics.jsonl; raises StorageError.
 
-    `ngram_losses` are what counting reaches on the same splits, see ngrams.losses. The summary
+    `ngram_losses` are what counting reaches on the same splits, see ngrams.losses. Without a text
+    there is no best, and the losses of the end are not known. The summary
     repeats what tells one run from another, so that a table of many opens one file of each.
     """
     manifest = read_manifest(folder)
-    final, best, fall = read_evaluations(folder, result.best_step)
+    final, best, fall = {**UNJUDGED, "step": result.best_step}, None, None
+    if config.data.has_text:
+        final, best, fall = read_evaluations(folder, result.best_step)
     exact = result.exact
     if exact is not None and fall is not None:
         fall = _exactly(fall, exact)
@@ -165,7 +174,8 @@ def count_ngrams(tokenizer_name: str, text: LoadedCorpus) -> list[float] | None:
     """ngrams.losses of the validation targets; of equal splits once in a process.
 
     The seeds of a sweep have equal splits. None for a mix, for a tokenizer without one of UNITS,
-    whose tokens have no length that people know, and for a text too large to be counted in passing.
+    whose tokens have no length that people know, and for no text, or one too large to be counted in
+    passing.
     """
     if text.counted is not None:
         splits, first = text.splits, slice(text.counted)
@@ -174,7 +184,7 @@ def count_ngrams(tokenizer_name: str, text: LoadedCorpus) -> list[float] | None:
         )
     tokenizer, sizes = text.tokenizer, [len(text.splits.train), len(text.splits.val)]
     is_mix = isinstance(text, LoadedMix)  # whose counts would need its shares
-    if is_mix or tokenizer_name not in UNITS or sum(sizes) > MOST_COUNTED:
+    if is_mix or tokenizer_name not in UNITS or not 0 < sum(sizes) <= MOST_COUNTED:
         return None
     train, val, end, target_mask = countable(text)
     digest = hashlib.sha256(len(train).to_bytes(8, "little"))

@@ -142,9 +142,15 @@ def _compare(
     yield config
     if config.verdict is Verdict.DIFFERENT:
         return
-    restored = verify.restore(record, weights)
-    yield from verify.check_evaluation(restored, claim)
+    if record.config().data.has_text:
+        restored = verify.restore(record, weights)
+        yield from verify.check_evaluation(restored, claim)
+    else:
+        yield Finding("evaluation", "none: it was imported without a text")
     if level is not Level.verify:
+        if verify.is_import(record):
+            fix = "gptexp import on the same file"
+            raise ReproduceError(Problem(record.path, "imported, and not trained here", fix))
         yield from _made_again(restored, level, steps, claim, modules)
 
 
@@ -170,12 +176,9 @@ def _made_again(
     restored: "Restored", level: Level, steps: int | None, claim: Claim, modules: Sequence[str]
 ) -> Iterator[Finding]:
     """Make the run again in a temporary folder, and compare what it leaves."""
-    from gptexp.experiment import rerun, verify
+    from gptexp.experiment import rerun
 
     record, last = restored.record, restored.record.last_step()
-    if verify.is_import(record):
-        fix = "gptexp import on the same file"
-        raise ReproduceError(Problem(record.path, "imported, and not trained here", fix))
     if changed := record.changed_own_code():
         what = f"its own code is another one here: {listed(changed)}"
         raise ReproduceError(Problem(record.path, what, "put the files back as they were"))
@@ -217,7 +220,9 @@ def last_line(findings: list[Finding], claim: Claim, level: Level) -> str:
             Level.prefix: "its first steps, made again, are equal",
             Level.full: "the run, made again, is equal",
         }
-        text = f"{verdict}: the files are whole, and {made[level]} to the bit"
+        is_judged = all(f.subject != "evaluation" or "none" not in f.text for f in findings)
+        more = f"and {made[level]} to the bit" if is_judged else "and nothing was evaluated"
+        text = f"{verdict}: the files are whole, {more}"
         return f"{text}, though {caveat}" if caveat else text
     if verdict is Verdict.EQUIVALENT:
         return f"{verdict}: {WITHIN}; {caveat}"

@@ -12,6 +12,7 @@ from gptexp.runs.directory import RunDirectory
 from gptexp.runs.lines import Lines
 from gptexp.runs.schema import Averaged, Branch, Fall, Part, Summary
 from gptexp.runs.state import Outcome, RunState
+from gptexp.runs.summary import is_judged
 from gptexp.text import duration
 
 if TYPE_CHECKING:
@@ -46,13 +47,16 @@ def show_summary(summary: Summary, folder: Path) -> None:
         log.info("parts   %s", describe_parts((best or final).get("parts", parts)))
     for kind, words in describe_averages(summary):
         log.info("%-7s %s", kind, words)
-    log.info(
-        "final   %.4f at step %s; training text %.4f; %s in all",
-        _number(final["val_loss"]),
-        f"{final['step']:,}",
-        _number(final["train_loss"]),
-        duration(summary["seconds"]),
-    )
+    if is_judged(summary):
+        log.info(
+            "final   %.4f at step %s; training text %.4f; %s in all",
+            _number(final["val_loss"]),
+            f"{final['step']:,}",
+            _number(final["train_loss"]),
+            duration(summary["seconds"]),
+        )
+    else:
+        log.info("judged  on no text: gptexp evaluate %s data=text data.path=FILE", folder)
     if ngrams := summary.get("ngrams"):  # a run of an earlier gptexp has none
         words = describe_ngrams(ngrams, summary.get("config", {}))
         if (of := summary.get("ngrams_of")) is not None:

@@ -1,55 +1,25 @@
-"""Runs to and from the files of other programs: microGPT's JSON so far."""
+"""Runs to and from microGPT's JSON."""
 
-import hashlib
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import (
-    Config,
-    Dtype,
-    GPTConfig,
-    check,
-    config_hash,
-    flat,
-    from_dict,
-    from_overrides,
-    run_name,
-    stored_config,
-    to_dict,
-)
-from gptexp.data.load import read_corpus, split_corpus
-from gptexp.data.read import BOUNDARY, corpus_digest, source
-from gptexp.errors import CheckpointError, ConfigError, DataError, Problem
-from gptexp.experiment.finish import TrainingResult, finish
-from gptexp.experiment.identity import Identity
-from gptexp.experiment.lifecycle import complete
-from gptexp.experiment.manifest import write_manifest
-from gptexp.experiment.prepare import Inputs
+from gptexp.config import Config, GPTConfig, flat, from_dict, from_overrides, stored_config, to_dict
+from gptexp.data.read import BOUNDARY
+from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import read_regular, storage_errors, write_text
-from gptexp.inference.evaluation import Evaluator
-from gptexp.inference.generate import Sampler
 from gptexp.inference.load import read_checkpoint
 from gptexp.interchange import microgpt
+from gptexp.interchange.adopt import Foreign, adopt, checked_settings
 from gptexp.interchange.defects import SIZES, Defect
 from gptexp.interchange.microgpt import MicroGPT
-from gptexp.models.build import construct
-from gptexp.runs import checkpoint
-from gptexp.runs.checkpoint import Store
-from gptexp.runs.directory import OUTPUTS, RunDirectory
+from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.lines import Lines
-from gptexp.runs.schema import Summary
-from gptexp.runtime.device import device_problems, probe_hardware, resolve_runtime
 from gptexp.tokenizers.char import CharTokenizer
-from gptexp.tracking.tracker import open_tracker
-
-log = logging.getLogger(__name__)
 
 MOST_BYTES = 2**30  # of an imported file: some forty million weights
 
 ROWS = 1  # documents that microGPT trains on in a step
-TRAINED = ("rerun", "init_from", "branch_from")  # keys of what is trained
 
 PRESET = "experiment=microgpt"  # whose switches microGPT's architecture is
 
@@ -97,110 +67,24 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
     computes in float32. Raises CheckpointError, ConfigError, DataError, InUseError, StorageError.
     """
     stored = microgpt.parse(_read(path), str(path))
-    config = _config(stored, path, overrides)
-    identity = _identify(config, stored, outputs)
-    directory = identity.directory
-    if directory.summary() is not None:
-        log.info("already there: %s", directory.path)
-        return directory.path
-    inputs = _inputs(config, stored, path, identity)
-
-    def fill() -> Summary:
-        write_manifest(config, identity, inputs, overrides, None)
-        return _filled(config, identity, inputs, stored)
-
-    complete(directory, config, fill)
-    return directory.path
-
-
-def _config(stored: MicroGPT, path: Path, overrides: list[str]) -> Config:
-    """microGPT's setting with the sizes and steps of the file, in float32; raises ConfigError."""
-    config, preset = from_overrides([PRESET, *overrides]), from_overrides([PRESET])
-    if config.model != preset.model:
-        fix = "leave model=... and model.* out"
-        raise ConfigError(Problem("model", f"{path} says what it is", fix))
-    if (key := next((key for key in TRAINED if getattr(config, key)), None)) is not None:
-        raise ConfigError(Problem(key, "an import trains nothing", "leave it out"))
-    if config.trainer.eval_tokens is not None:
-        what = "an import is judged once, and exactly"
-        raise ConfigError(Problem("trainer.eval_tokens", what, "leave it out"))
+    config = checked_settings(path, overrides, [PRESET])
     if not config.data.documents or config.tokenizer.name != "char":
         fix = "data=names, or data=documents data.path=FILE, and tokenizer=char"
         raise ConfigError(Problem("data", "microGPT reads documents, character by character", fix))
     assert isinstance(config.model, GPTConfig)
     sizes = {key: getattr(stored, key) for key in SIZES}
-    config.model = replace(config.model, **sizes)
-    steps = max(stored.num_steps, 1)
-    config.trainer = replace(config.trainer, max_steps=steps, dtype=Dtype.float32)
-    config.init_from = str(path)
-    check(config)
-    ConfigError.raise_for(device_problems(config.trainer, probe_hardware()))
-    return config
-
-
-def _identify(config: Config, stored: MicroGPT, outputs: Path) -> Identity:
-    """The identity of an import: the whole file counts, but not as weights to train from would."""
-    content = hashlib.sha256(f"imported from microGPT\n{microgpt.render(stored)}".encode())
-    sha256 = corpus_digest(config.data)
-    hashed = config_hash(config, sha256, content.hexdigest())
-    path = outputs / config.name / run_name(config, hashed)
-    return Identity(sha256, None, hashed, RunDirectory(path))
-
-
-def _inputs(config: Config, stored: MicroGPT, path: Path, identity: Identity) -> Inputs:
-    """The inputs as prepare() has them, but in the vocabulary of the file; raises DataError."""
-    tokenizer = CharTokenizer(stored.chars + BOUNDARY)
-    content = read_corpus(config.data, identity.data_sha256)
-    try:
-        text = split_corpus(config.data, content, tokenizer, config.model.block_size)
-    except DataError as error:
-        cause = error.problems[0]
-        if cause.subject != "text":  # not of the vocabulary
-            raise
-        what = f"cannot be judged on {source(config.data)}: {cause.subject}: {cause.what}"
-        fix = "data=documents data.path=FILE, with documents of its characters"
-        raise DataError(Problem(path, what, fix)) from error
-    runtime = resolve_runtime(config.trainer, probe_hardware())
-    corpus = text.corpus(ROWS, config.seed, runtime.device)
-    return Inputs(text, corpus, runtime, config.trainer)
-
-
-def _filled(config: Config, identity: Identity, inputs: Inputs, stored: MicroGPT) -> Summary:
-    """Fill the directory with what training leaves: a checkpoint, and curves of one point.
-
-    Returns the summary. Tokens and epochs are those of one document a step, as microGPT trains.
-    """
-    folder, step, cfg = identity.directory.path, stored.num_steps, config.trainer
-    corpus, tokenizer, text = inputs.corpus, inputs.tokenizer, inputs.text
-    model = construct(config.model, tokenizer.vocab_size)
-    weights = microgpt.to_state(stored)
-    model.load_state_dict(weights)
-    model.to(inputs.runtime.device)
-    evaluator = Evaluator(model, corpus, tokenizer, inputs.runtime, cfg.eval_batch_size)
-    tokens = corpus.tokens_seen(step)
-    epoch = tokens / corpus.tokens_per_epoch("train")
-    values = {"tokens": tokens, "epoch": epoch, "seconds": 0.0, **evaluator.row()}
-    if stored.final_loss is not None:
-        values["train/loss"] = stored.final_loss
-    store = Store(identity.directory.checkpoints)
-    saved = {"config": to_dict(config), "config_hash": identity.hash}
-    store.save({**saved, "tokenizer": tokenizer.to_dict(), "model": weights}, step, best_step=step)
-    sampler = Sampler(model, tokenizer, text.format, config.model.block_size, cfg, config.seed)
-    sample, probe = sampler.draw(step)
-    digest = checkpoint.digest(weights)
-    result = TrainingResult(
-        stop_reason=f"imported from {config.init_from}",
-        best_step=step,
-        best_weights=digest,
-        final_weights=digest,
-        test=evaluator.evaluate("test") if config.data.test_fraction else None,
-        sample=sample,
-        probe=probe,
-        best_file=store.folder / store.best_entry().file,
+    config.trainer = replace(config.trainer, max_steps=max(stored.num_steps, 1))
+    foreign = Foreign(
+        source=path,
+        model=replace(config.model, **sizes),
+        tokenizer=CharTokenizer(stored.chars + BOUNDARY),
+        weights=microgpt.to_state(stored),
+        content=f"imported from microGPT\n{microgpt.render(stored)}",
+        step=stored.num_steps,
+        rows=ROWS,
+        loss=stored.final_loss,
     )
-    with open_tracker(config.logger, folder, to_dict(config), None) as tracker:
-        tracker.scalars(step, values)
-        return finish(config, folder, text, tracker, result)
+    return adopt(foreign, config, overrides, outputs)
 
 
 def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from gptexp.config import GPTConfig, Norm
 
-EPS = 1e-5  # added to the variance (LayerNorm) or the mean square (RMSNorm)
-
 
 class NormLayer(nn.Module):
     """LayerNorm (Ba et al. 2016) or RMSNorm (Zhang and Sennrich 2019), gain and bias optional."""
@@ -17,6 +15,7 @@ class NormLayer(nn.Module):
     def __init__(self, cfg: GPTConfig) -> None:
         super().__init__()
         self.kind = cfg.norm
+        self.eps = cfg.norm_eps
         width = cfg.n_embd
         has_bias = cfg.bias and cfg.norm is Norm.layernorm
         self.weight = nn.Parameter(torch.ones(width)) if cfg.norm_gain else None
@@ -24,8 +23,8 @@ class NormLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kind is Norm.rmsnorm:
-            return rms_norm(x, self.weight, EPS)
-        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, EPS)
+            return rms_norm(x, self.weight, self.eps)
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 
 def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float | None = None) -> Tensor:

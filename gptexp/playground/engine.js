@@ -2,7 +2,6 @@
 "use strict";
 
 const RMS_EPS = 2 ** -23; // of queries and keys: torch's own, the step behind 1 in float32
-const NORM_EPS = 1e-5;
 
 // The engine of a model's kind.
 function engineOf(spec, weights) {
@@ -165,8 +164,8 @@ class GPTEngine {
 
   norm({ gain, bias }, x) {
     const y = this.normed;
-    if (this.spec.norm === "rmsnorm") rmsNormed(x, NORM_EPS, y);
-    else layerNormed(x, NORM_EPS, y);
+    if (this.spec.norm === "rmsnorm") rmsNormed(x, this.spec.norm_eps, y);
+    else layerNormed(x, this.spec.norm_eps, y);
     if (gain) for (let i = 0; i < y.length; i++) y[i] *= gain[i];
     if (bias) add(y, bias);
     return y;

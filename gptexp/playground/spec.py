@@ -51,6 +51,7 @@ def _gpt(cfg: GPTConfig) -> dict[str, Any]:
         "hidden": cfg.hidden,
         "windows": [cfg.window_of(layer) or 0 for layer in range(cfg.n_layer)],
         "norm": cfg.norm.value,
+        "norm_eps": cfg.norm_eps,
         "embd_norm": cfg.embd_norm,
         "final_norm": cfg.final_norm,
         "activation": cfg.activation.value,

@@ -120,19 +120,7 @@ def read(path: Path, entry: Entry | None = None) -> State:
     if path.suffix == ".json" and entry is not None:
         path = path.parent / entry.file
     data = verified_bytes(path, entry)
-    _check_archive(path, data)
-    try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:
-        # A program that is not one of torch's makes the reader raise almost anything, and torch's
-        # own message tells how to switch its protection off: it is not passed on.
-        raise CheckpointError(
-            Problem(
-                path,
-                "holds something other than tensors, numbers and strings; nothing in it was run",
-                "use a checkpoint that gptexp wrote",
-            )
-        ) from error
+    state = _loaded(path, data, "use a checkpoint that gptexp wrote", _foreign(path, data))
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise _foreign(path, data)
     if state.get("version") != VERSION:
@@ -145,6 +133,19 @@ def read(path: Path, entry: Entry | None = None) -> State:
         )
     if defect := next(_defects(state), ""):
         raise CheckpointError(Problem(path, f"damaged: {defect}", "use another checkpoint"))
+    return state
+
+
+def load_plain(path: Path, fix: str) -> Any:
+    """What another program's torch.save wrote, if that is tensors, numbers and strings alone.
+
+    Nothing in the file is run. Raises CheckpointError, with that fix.
+    """
+    data = verified_bytes(path, None)
+    other = CheckpointError(Problem(path, "not a file that torch.save wrote", fix))
+    state = _loaded(path, data, fix, other)
+    if (odd := next(_outside(state), None)) is not None:
+        raise CheckpointError(Problem(path, f"damaged: {odd}", fix))
     return state
 
 
@@ -177,6 +178,11 @@ def _defects(state: State) -> Iterator[str]:
     for name, weight in (item for model in models for item in model.items()):
         if not isinstance(name, str) or not isinstance(weight, Tensor):
             yield f"model holds {type(weight).__name__}"
+    yield from _outside(state)
+
+
+def _outside(state: Any) -> Iterator[str]:
+    """The tensors that are larger than what the file has of them."""
     for tensor in _tensors(state):
         dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
         # One number can be made to look like any number of them.
@@ -192,7 +198,19 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _check_archive(path: Path, data: bytes) -> None:
+def _loaded(path: Path, data: bytes, fix: str, other: CheckpointError) -> Any:
+    """The content of a file of torch's; raises CheckpointError, and `other` for no such file."""
+    _check_archive(path, data, other)
+    try:
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:
+        # A program that is not one of torch's makes the reader raise almost anything, and torch's
+        # own message tells how to switch its protection off: it is not passed on.
+        what = "holds something other than tensors, numbers and strings; nothing in it was run"
+        raise CheckpointError(Problem(path, what, fix)) from error
+
+
+def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
     """Check that it is torch's kind of archive, whole by its checksums; raises CheckpointError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -202,7 +220,7 @@ def _check_archive(path: Path, data: bytes) -> None:
             plain = all(m.compress_type == zipfile.ZIP_STORED for m in archive.infolist())
             damaged = archive.testzip() if whole and plain else None
     except zipfile.BadZipFile as error:
-        raise _foreign(path, data) from error
+        raise other from error
     except Exception as error:  # a damaged archive makes zipfile raise almost anything
         raise CheckpointError(
             Problem(path, f"damaged: {error}", "use another checkpoint")
@@ -213,7 +231,7 @@ def _check_archive(path: Path, data: bytes) -> None:
     if damaged is not None:
         raise CheckpointError(Problem(path, f"damaged in {damaged}", "use another checkpoint"))
     if not any(name.endswith("/data.pkl") for name in names):
-        raise _foreign(path, data)
+        raise other
 
 
 def _foreign(path: Path, data: bytes) -> CheckpointError:

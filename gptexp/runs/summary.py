@@ -32,6 +32,14 @@ def scalars(summary: Summary) -> dict[str, float]:
     return {f"final/{name}": float(value) for name, value in values.items() if value is not None}
 
 
+def is_judged(summary: Summary) -> bool:
+    """Whether the run has a text: a model that was imported without one has no losses."""
+    match summary:
+        case {"config": {"data": {"asset": None, "path": None, **other}}}:
+            return bool(other.get("parts"))
+    return True
+
+
 def best_val_loss(summary: Summary) -> float | None:
     """The lowest validation loss, in nats per token; None where none was finite."""
     return None if summary["best"] is None else summary["best"]["val_loss"]

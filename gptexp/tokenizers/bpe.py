@@ -30,7 +30,7 @@ class BytePairTokenizer(Tokenizer):
         """
         library = imported()
         self.name, self.merges = name, merges
-        signs = _signs()
+        signs = byte_signs()
         ids = {sign: number for number, sign in enumerate(signs)}
         pairs = [tuple(line.split(" ")) for line in merges.splitlines()]
         for number, pair in enumerate(pairs, start=1):
@@ -39,9 +39,11 @@ class BytePairTokenizer(Tokenizer):
                 raise DataError(Problem("tokenizer", what, "another list of merges"))
             ids.setdefault("".join(pair), len(ids))
         self._bytes = [bytes(signs[sign] for sign in token) for token in ids]
+        self.ids = dict(ids)  # of each token, in GPT-2's signs for bytes
         if name == "gpt2":
             self.end_of_text = len(ids)
             self._bytes.append(END_OF_TEXT.encode())
+            self.ids[END_OF_TEXT] = len(ids)
         self.vocab_size = len(self._bytes)
         self._model = library.Tokenizer(library.models.BPE(ids, pairs))
         self._model.pre_tokenizer = cutter(library)
@@ -112,8 +114,8 @@ def pieces(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _signs() -> dict[str, int]:
-    """GPT-2's sign of each byte, in the order of ids: its character where that is seen in print.
+def byte_signs() -> dict[str, int]:
+    """The byte of each of GPT-2's signs, in the order of ids: of a character that is seen in print.
 
     The others have those from U+0100 on.
     """

@@ -10,6 +10,7 @@ from gptexp.config import (
     ByteTokenizerConfig,
     CharTokenizerConfig,
     GPT2TokenizerConfig,
+    StoredTokenizerConfig,
     TokenizerConfig,
 )
 from gptexp.errors import CheckpointError, Problem
@@ -66,6 +67,22 @@ def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
             "use the gptexp that trained it",
         )
     )
+
+
+def tokenizer_config(tokenizer: Tokenizer) -> TokenizerConfig:
+    """The config that a tokenizer of ours, made elsewhere, would have come from."""
+    match tokenizer:
+        case CharTokenizer():
+            return CharTokenizerConfig(name="char")
+        case ByteTokenizer():
+            return ByteTokenizerConfig(name="byte")
+        case BytePairTokenizer(name="gpt2"):
+            return GPT2TokenizerConfig(name="gpt2")
+        case BytePairTokenizer(vocab_size=size):
+            return BPETokenizerConfig(name="bpe", vocab_size=size)
+        case TokenIds():
+            return StoredTokenizerConfig(name="stored")
+    raise TypeError(f"no config for {type(tokenizer).__name__}")
 
 
 def vocabulary_difference(checkpoint: Tokenizer, config: Tokenizer) -> str:

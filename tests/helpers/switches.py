@@ -10,6 +10,7 @@ SWITCHES = {
     "position": list(Position),
     "norm": list(Norm),
     "norm_gain": [True, False],
+    "norm_eps": [1e-5, 0.1],
     "activation": list(Activation),
     "n_kv_head": [None, 2, 1],
     "window": [[], [5], [3, 0]],

@@ -95,8 +95,8 @@ def test_what_microgpt_does_not_know_is_not_exported(composed, words, tmp_path, 
 @pytest.mark.parametrize(
     "given",
     [
-        ["import", "x.json", "--from", "nanogpt"],
-        ["export", "RUN", "--to", "nanogpt"],
+        ["import", "x.json", "--from", "keras"],
+        ["export", "RUN", "--to", "keras"],
         ["export", "RUN", "--to", "tensorboard", "--file", "x.json"],
     ],
 )

@@ -13,7 +13,7 @@ from gptexp.models.attention import Attention
 from gptexp.models.build import build_model
 from gptexp.models.counts import count_parameters, flops_per_token, training_memory
 from gptexp.models.gpt import GPT
-from gptexp.models.norm import EPS
+from gptexp.models.norm import NormLayer
 from gptexp.runtime.device import Runtime
 
 VOCAB = 65
@@ -62,6 +62,7 @@ SWITCHES = [
     {"embd_norm": True},
     {"final_norm": False},
     {"tie_head": False},
+    {"norm_eps": 1.0},
 ]
 
 
@@ -72,6 +73,13 @@ def test_every_switch_counts_as_the_formula_and_runs(cfg, switch):
     assert logits.shape == (2, cfg.block_size, VOCAB)
     logits.sum().backward()
     assert all(p.grad is not None for p in network.parameters())
+
+
+@pytest.mark.parametrize("norm", list(Norm))
+def test_norms_add_their_eps_before_the_root(cfg, norm):
+    x = torch.tensor([[3.0, -3.0, 3.0, -3.0]])  # of mean 0 and mean square 9
+    layer = NormLayer(replace(cfg, norm=norm, n_embd=4, bias=False, norm_eps=7.0))
+    torch.testing.assert_close(layer(x), x / 4)
 
 
 def test_the_switches_reach_micro_gpt_with_4192_parameters(cfg):
@@ -229,7 +237,8 @@ def test_gpt2_has_the_published_parameters_and_switches(composed, name) -> None:
     assert sum(p.numel() for p in network.parameters()) == GPT2[name]
     assert (cfg.block_size, cfg.head_width, cfg.hidden) == (1024, 64, 4 * cfg.n_embd)
     assert (cfg.activation, cfg.position) == (Activation.gelu_tanh, Position.learned)
-    assert (cfg.norm, EPS, cfg.init_std, cfg.scale_residuals) == (Norm.layernorm, 1e-5, 0.02, True)
+    assert (cfg.norm, cfg.norm_eps) == (Norm.layernorm, 1e-5)
+    assert (cfg.init_std, cfg.scale_residuals) == (0.02, True)
     assert cfg.bias and cfg.tie_head and cfg.final_norm and not cfg.embd_norm
 
 

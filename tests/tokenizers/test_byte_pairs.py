@@ -117,7 +117,7 @@ def test_half_a_character_is_refused_in_a_line():
 
 def plainly(text: str, vocab_size: int) -> list[tuple[int, int]]:
     """The merges of a text of ASCII, by counting all pairs of all words anew for each."""
-    order = [ord(sign) for sign in (chr(byte) for byte in bpe._signs().values())]
+    order = [ord(sign) for sign in (chr(byte) for byte in bpe.byte_signs().values())]
     ids = {byte: number for number, byte in enumerate(order)}
     pattern = r"'(?:[sdmt]|ll|ve|re)| ?[a-zA-Z]+| ?[0-9]+| ?[^\sa-zA-Z0-9]+|\s+(?!\S)|\s+"
     words = Counter(tuple(ids[b] for b in word.encode()) for word in re.findall(pattern, text))
@@ -148,7 +148,7 @@ def _merged(word: tuple[int, ...], pair: tuple[int, int], new: int) -> tuple[int
 def test_the_merges_are_those_of_counting_pairs_plainly():
     tokenizer = learned(320)
     ids = {token: number for number, token in enumerate(tokenizer._bytes)}
-    signs = bpe._signs()
+    signs = bpe.byte_signs()
     found = [
         tuple(ids[bytes(signs[sign] for sign in part)] for part in line.split(" "))
         for line in tokenizer.merges.splitlines()

@@ -1,0 +1,143 @@
+"""Runs as other programs read them: folders of transformers, checkpoints of nanoGPT."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gptexp.config import Config, GPTConfig, Position, from_dict, stored_config
+from gptexp.data.load import format_of
+from gptexp.errors import CheckpointError, ConfigError, Problem
+from gptexp.files import made_aside, storage_errors, write_bytes
+from gptexp.inference.load import check_shapes, read_checkpoint
+from gptexp.interchange import gpt2, llama
+from gptexp.interchange.fits import gpt2_defects, llama_defects, nanogpt_defects
+from gptexp.interchange.huggingface import CARD
+from gptexp.interchange.meta import write_meta
+from gptexp.interchange.nanogpt import CHECKPOINT, META
+from gptexp.interchange.tensors import WEIGHTS, imported
+from gptexp.interchange.vocabulary import render
+from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.build import tokenizer_from_dict
+from gptexp.tokenizers.char import CharTokenizer
+
+log = logging.getLogger(__name__)
+
+PROGRAMS = ("huggingface", "nanogpt")
+
+
+@dataclass(frozen=True, eq=False)
+class Outgoing:
+    """A run's best weights, with what they mean."""
+
+    run: Path
+    config: Config
+    model: GPTConfig
+    tokenizer: Tokenizer
+    weights: dict[str, Tensor]
+    step: int
+
+    @property
+    def vocab_size(self) -> int:
+        return self.tokenizer.vocab_size
+
+    def refuse(self, program: str, defects: Iterator[str]) -> None:
+        """Raises CheckpointError, a line for each switch that the program does not have."""
+        fix = f"a run without it: docs/interchange.md says what {program} has"
+        CheckpointError.raise_for(Problem(self.run, what, fix) for what in defects)
+
+
+def export_weights(run: Path, to: str, folder: Path | None = None) -> Path:
+    """Write the best weights of a run, or a checkpoint, for one of PROGRAMS; returns the folder.
+
+    It is new, or empty. Raises CheckpointError for a model that the program has not, ConfigError
+    where something stands there, StorageError.
+    """
+    path = folder or Path(f"{run.resolve().name}-{to}")
+    outgoing = _read(run)
+    files = _for_transformers(outgoing) if to == "huggingface" else _for_nanogpt(outgoing, path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ConfigError(Problem(path, "is there already", "--file OTHER_FOLDER"))
+    with storage_errors(path), made_aside(path) as aside:
+        aside.mkdir()
+        for name, data in files.items():
+            write_bytes(aside / name, data)
+    return path
+
+
+def _read(run: Path) -> Outgoing:
+    state = read_checkpoint(run)
+    with stored_config(str(run), "use the gptexp that wrote it"):
+        config = from_dict(state["config"])
+    if not isinstance(config.model, GPTConfig):
+        what = f"model.kind is {config.model.kind}, and no other program has it"
+        raise CheckpointError(Problem(run, what, "a run of a GPT"))
+    tokenizer = tokenizer_from_dict(state["tokenizer"])
+    check_shapes(config.model, tokenizer.vocab_size, state["model"])
+    bad = [name for name, weight in state["model"].items() if not weight.isfinite().all()]
+    fix = "take a checkpoint from before it diverged"
+    CheckpointError.raise_for(Problem(run, f"{name} has NaN or Infinity", fix) for name in bad)
+    return Outgoing(run, config, config.model, tokenizer, state["model"], state["step"])
+
+
+def _for_transformers(given: Outgoing) -> dict[str, bytes]:
+    """The files of a folder that AutoModelForCausalLM and AutoTokenizer load."""
+    model, end = given.model, format_of(given.config.data).end(given.tokenizer)
+    if model.position is Position.rope:
+        given.refuse("Llama", llama_defects(model))
+        card = llama.card(model, given.vocab_size)
+        tensors = llama.from_state(given.weights, model, given.vocab_size)
+    else:
+        given.refuse("GPT-2", gpt2_defects(model))
+        card = gpt2.card(model, given.vocab_size)
+        tensors = gpt2.from_state(given.weights, model, given.vocab_size)
+    card |= {"bos_token_id": end, "eos_token_id": end, "dtype": "float32", "torch_dtype": "float32"}
+    weights = imported("safetensors.torch").save(tensors, metadata={"format": "pt"})
+    files = {CARD: _json(card), WEIGHTS: weights}
+    rendered = render(given.tokenizer)
+    if rendered is None:
+        log.info("tokens  none written: %s", given.tokenizer.describe())
+        return files
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.block_size,
+        "clean_up_tokenization_spaces": False,
+    }
+    return {**files, "tokenizer.json": rendered, "tokenizer_config.json": _json(settings)}
+
+
+def _for_nanogpt(given: Outgoing, folder: Path) -> dict[str, bytes]:
+    """A ckpt.pt that its sample.py loads, which finds meta.pkl where its `dataset` says."""
+    model, tokenizer = given.model, given.tokenizer
+    given.refuse("nanoGPT", nanogpt_defects(model))
+    saved = {
+        "model": gpt2.from_state(given.weights, model, given.vocab_size, nanogpt=True),
+        "model_args": {
+            "n_layer": model.n_layer,
+            "n_head": model.n_head,
+            "n_embd": model.n_embd,
+            "block_size": model.block_size,
+            "bias": model.bias,
+            "vocab_size": given.vocab_size,
+            "dropout": model.dropout,
+        },
+        "iter_num": given.step,
+        "config": {"dataset": str(folder.resolve())},
+    }
+    buffer = io.BytesIO()
+    torch.save(saved, buffer)
+    files = {CHECKPOINT: buffer.getvalue()}
+    if isinstance(tokenizer, CharTokenizer):
+        return {**files, META: write_meta(tokenizer)}
+    log.info("tokens  none written: nanoGPT takes %s for GPT-2's", tokenizer.describe())
+    return files
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
