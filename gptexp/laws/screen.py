@@ -143,15 +143,32 @@ def held(judged: JudgedLaw) -> str:
     return f"intervals hold {judged.scatter}"
 
 
-def _of_best(law: LawOfOptima) -> list[str]:
+def parameters_of_best(law: LawOfOptima) -> Cells:
+    """The parameters of a law of what is best with their intervals."""
+    return _intervals(law.values, law.intervals, {})
+
+
+def optima(law: LawOfOptima) -> Cells:
+    """What a law of what is best was fitted to, by budget or by size."""
+    heads = list(dict.fromkeys(name for one in law.optima for name in one))
+    rising = sorted(law.optima, key=lambda one: tuple(one.values()))
+    rows = [[_figure(one[name]) if name in one else "" for name in heads] for one in rising]
+    return Cells(heads, heads, rows, [True] * len(heads))
+
+
+def errors_of_best(law: LawOfOptima) -> str:
+    """How far a law of what is best misses what it was fitted to, and what it was not."""
     fit = law.fits[0]
-    head = paragraph(f"{law.name}: {law.formula} ({law.source})")
     errors = [f"{share(fit.in_sample)} of all {len(fit.residuals)}"]
     errors += [
         f"{share(one.error)} of the largest {k} without them" for k, one in law.held_out.items()
     ]
-    tail = paragraph(f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}")
-    return [*head, *text_lines(_intervals(law.values, law.intervals, {})), *tail]
+    return f"median error of {law.what}: {', '.join(errors)}; R2 {fit.r2:.4f}"
+
+
+def _of_best(law: LawOfOptima) -> list[str]:
+    head = paragraph(f"{law.name}: {law.formula} ({law.source})")
+    return [*head, *text_lines(parameters_of_best(law)), *paragraph(errors_of_best(law))]
 
 
 def _intervals(

@@ -62,10 +62,10 @@ def curves(
         axes.plot(line.n, line.loss, color=color, linewidth=1, linestyle=":")
         inside = (line.sizes.min() <= line.n) & (line.n <= line.sizes.max())
         axes.plot(line.n[inside], line.loss[inside], color=color, linewidth=1.4)
-        _points(axes, line.sizes, line.measured, look)
-    _log_axis(axes, "x", PARAMETERS)
+        draw_points(axes, line.sizes, line.measured, look)
+    log_axis(axes, "x", PARAMETERS)
     measured = np.concatenate([line.measured for line in lines])
-    _log_axis(axes, "y", f"loss, {unit}")
+    log_axis(axes, "y", f"loss, {unit}")
     axes.set_ylim(measured.min() / BEYOND, measured.max() * BEYOND)
     if legend:
         style.legend(figure, [line.label for line in lines], styled)
@@ -85,7 +85,7 @@ def residuals(
     axes.axhline(0, color=GRAY, linewidth=1)
     norm = LogNorm(n.min(), n.max()) if n.min() < n.max() else Normalize(n.min() / 2, n.max() * 2)
     drawn = axes.scatter(predicted, percent, POINTS, c=n, cmap=style.ORDERED, norm=norm)
-    _log_axis(axes, "x", f"loss by the law, {unit}")
+    log_axis(axes, "x", f"loss by the law, {unit}")
     _percent_axis(axes, "measured above the law, %")
     bar = figure.colorbar(drawn, ax=axes, label=PARAMETERS, aspect=30, pad=0.02)
     bar.outline.set_visible(False)
@@ -119,8 +119,8 @@ def loss_map(shown: LossMap, unit: str, size: tuple[float, float]) -> Figure:
         clip_on=False,
         zorder=3,
     )
-    _log_axis(axes, "x", PARAMETERS)
-    _log_axis(axes, "y", AXES[shown.over])
+    log_axis(axes, "x", PARAMETERS)
+    log_axis(axes, "y", AXES[shown.over])
     axes.grid(False)
     bar = figure.colorbar(
         ScalarMappable(norm, colors), ax=axes, extend=ends, aspect=30, pad=0.02, ticks=levels
@@ -158,14 +158,14 @@ def frontier(best: Frontier, given: str, measured: Array, size: tuple[float, flo
     x, n = best.given[known], best.n.value[known]
     high = np.minimum(best.n.high[known], 1e3 * n.max())  # an infinite one has no place
     axes.fill_between(x, best.n.low[known], high, color=color, alpha=0.18, linewidth=0)
-    _points(axes, measured[:, 0], measured[:, 1], (GRAY, "o"), alpha=0.7)
+    draw_points(axes, measured[:, 0], measured[:, 1], (GRAY, "o"), alpha=0.7)
     inside = best.is_measured[known]
     axes.plot(x, n, color=color, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.plot(x, np.where(inside, n, np.nan), color=color, linewidth=2)
-    _log_axis(axes, "x", given)
+    log_axis(axes, "x", given)
     if given == FLOPS:
         axes.xaxis.set_major_formatter(FuncFormatter(power))
-    _log_axis(axes, "y", f"best {PARAMETERS}")
+    log_axis(axes, "y", f"best {PARAMETERS}")
     reach = np.concatenate([n, measured[:, 1]])
     axes.set_ylim(reach.min() / 2, reach.max() * 2)
     return figure
@@ -182,8 +182,8 @@ def held_out(
     axes.axhline(0, color=GRAY, linewidth=1)
     styled = error_styles(errors)
     for one, look in zip(errors, styled, strict=True):
-        _points(axes, one.measured, one.percent, look)
-    _log_axis(axes, "x", f"measured loss, {unit}")
+        draw_points(axes, one.measured, one.percent, look)
+    log_axis(axes, "x", f"measured loss, {unit}")
     _percent_axis(axes, "law above measured, %")
     if legend:
         style.legend(figure, [one.label for one in errors], styled)
@@ -199,7 +199,7 @@ def error_styles(errors: Sequence[Errors]) -> list[Styled]:
     ]
 
 
-def _points(axes: Axes, x: Array, y: Array, look: Styled, alpha: float = 0.85) -> None:
+def draw_points(axes: Axes, x: Array, y: Array, look: Styled, alpha: float = 0.85) -> None:
     color, marker = look
     axes.scatter(x, y, POINTS, c=color, marker=marker, linewidths=0, alpha=alpha, zorder=3)
 
@@ -224,7 +224,7 @@ def _percent_axis(axes: Axes, label: str) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _log_axis(axes: Axes, which: Literal["x", "y"], label: str) -> None:
+def log_axis(axes: Axes, which: Literal["x", "y"], label: str) -> None:
     """A logarithmic axis whose numbers are read as they stand."""
     axes.set(**{f"{which}scale": "log", f"{which}label": f"{label}, log scale"})
     axis: Axis = getattr(axes, f"{which}axis")

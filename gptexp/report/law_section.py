@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gptexp.laws.judge import JudgedLaw
     from gptexp.laws.observed import Observations
     from gptexp.laws.points import Points
+    from gptexp.laws.power_law import LawOfOptima
 
 SIZES = 3  # that make a sweep over the size of models
 
@@ -22,6 +23,17 @@ POINTS = 6  # that a law has at least: one more than Chinchilla's has parameters
 FEW_DRAWS = 20  # of laws that are only compared
 
 NO_POINTS = "There is no scaling law: "
+
+
+@dataclass(frozen=True)
+class BestSection:
+    """What a page says of a law of what is best."""
+
+    formula: str
+    errors: str
+    parameters: Cells
+    optima: Cells
+    figure: ReportFigure
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,7 @@ class LawSection:
     formula: str = ""
     parameters: Cells | None = None  # of the best
     figures: list[ReportFigure] = field(default_factory=list)
+    best: list[BestSection] = field(default_factory=list)
 
 
 def section(runs: Sequence[Run]) -> LawSection | None:
@@ -72,12 +85,17 @@ def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
     """The section on laws, the best first, that were fitted to these points."""
     from gptexp.laws import forms, screen
     from gptexp.laws.judge import lacking
+    from gptexp.laws.optima import laws_of_optima
+    from gptexp.laws.power_law import LawOfOptima
     from gptexp.report import law_figures
 
+    best = laws_of_optima(seen)
+    sections = [_best(one) for one in best if isinstance(one, LawOfOptima)]
+    missing = lacking(forms.suited(seen.points), seen.points)
     # Of the laws but the best no parameters are shown, so what is not known of them is left out.
-    known = screen.known(seen, judged[:1], lacking=lacking(forms.suited(seen.points), seen.points))
+    known = screen.known(seen, judged[:1], best, missing)
     if not judged:
-        return LawSection([f"{NO_POINTS}no formula could be fitted."], known)
+        return LawSection([f"{NO_POINTS}no formula could be fitted."], known, best=sections)
     law = judged[0].fit.law
     conventions = f"{seen.convention}, in {seen.unit}; {screen.held(judged[0])}."
     return LawSection(
@@ -88,4 +106,18 @@ def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
         formula=f"{law.name}: {law.formula} ({law.source})",
         parameters=screen.parameters(judged[0]),
         figures=law_figures.drawn(seen, judged),
+        best=sections,
+    )
+
+
+def _best(law: "LawOfOptima") -> BestSection:
+    from gptexp.laws import screen
+    from gptexp.report import optima_figures
+
+    return BestSection(
+        formula=f"{law.name}: {law.formula} ({law.source})",
+        errors=screen.errors_of_best(law),
+        parameters=screen.parameters_of_best(law),
+        optima=screen.optima(law),
+        figure=optima_figures.drawn(law),
     )

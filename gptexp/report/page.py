@@ -81,7 +81,7 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         runs=_rows(by_run, [row["state"] != RunState.done for row in by_run.rows]),
         notes=[*by_group.notes, *map(str, results.damaged), *results.notes],
     )
-    drawn_law = law.figures if law is not None else []
+    drawn_law = [] if law is None else [*law.figures, *(one.figure for one in law.best)]
     pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others, *drawn_law)}
     _remove_stale(target, pictures)
     for name, picture in pictures.items():
@@ -156,6 +156,16 @@ def _law(section: LawSection) -> dict[str, Any]:
         "compared": section.compared and _cells(section.compared),
         "parameters": section.parameters and _cells(section.parameters),
         "figures": [_figure(figure) for figure in section.figures],
+        "best": [
+            {
+                "formula": one.formula,
+                "errors": one.errors,
+                "parameters": _cells(one.parameters),
+                "optima": _cells(one.optima),
+                "figure": _figure(one.figure),
+            }
+            for one in section.best
+        ],
     }
 
 

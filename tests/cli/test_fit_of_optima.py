@@ -2,40 +2,16 @@
 
 import json
 
-import numpy as np
 import pytest
-from law_runs import CHINCHILLA, write_point
-
-from gptexp.laws.forms import LAWS
-from gptexp.laws.points import Points
-
-A = CHINCHILLA["beta"] / (CHINCHILLA["alpha"] + CHINCHILLA["beta"])
-
-
-def loss_of(n, tokens):
-    return float(LAWS["chinchilla"].loss(CHINCHILLA, Points.of([n], [tokens], [1.0]))[0])
+from law_runs import BEST_SIZE, loss_of, write_budgets, write_point, write_rates
 
 
 def laws_in(folder):
     return {law["name"]: law for law in json.loads((folder / "fit.json").read_text())["laws"]}
 
 
-@pytest.fixture
-def swept(tmp_path):
-    """Runs of three sizes and lengths, each with learning rates about lr = 30 N^-0.8 T^0.2."""
-    for n in (20_000, 40_000, 80_000):
-        for tokens in (100_000, 200_000, 400_000):
-            best = 30 * n**-0.8 * tokens**0.2
-            for rate in best * 1.1 * np.array([0.3, 1, 3, 10]):
-                loss = loss_of(n, tokens) + 0.02 * np.log(rate / best) ** 2
-                keys = {"model__n_embd": n // 1000, "trainer__max_steps": tokens // 100}
-                write_point(
-                    tmp_path / "lr", n, tokens, loss, unique=1e6, optim__lr=float(rate), **keys
-                )
-    return tmp_path / "lr"
-
-
-def test_a_folder_with_learning_rates_tells_their_law(gptexp, swept):
+def test_a_folder_with_learning_rates_tells_their_law(gptexp, tmp_path):
+    swept = write_rates(tmp_path / "lr")
     code, out, err = gptexp("fit", swept, "--law", "step_law")
     assert (code, err) == (0, "")
     law = laws_in(swept / "fit")["step_law"]
@@ -47,16 +23,11 @@ def test_a_folder_with_learning_rates_tells_their_law(gptexp, swept):
 
 
 def test_a_folder_with_budgets_tells_the_best_size_by_exact_flops(gptexp, tmp_path):
-    for cost in (1e12, 1e13, 1e14):
-        for share in np.geomspace(0.2, 5, 5):
-            n = int(share * 0.9 * (cost / 7) ** A)
-            tokens = int(cost / (7 * n))
-            keys = {"model__n_embd": n, "trainer__max_steps": tokens}
-            write_point(tmp_path / "runs", n, tokens, loss_of(n, tokens), unique=1e12, **keys)
+    write_budgets(tmp_path / "runs")
     code, out, err = gptexp("fit", tmp_path / "runs", "--law", "isoflop")
     assert (code, err) == (0, "")
     law = laws_in(tmp_path / "runs" / "fit")["isoflop"]
-    assert law["parameters"]["a"]["value"] == pytest.approx(A, abs=0.02)
+    assert law["parameters"]["a"]["value"] == pytest.approx(BEST_SIZE, abs=0.02)
     assert [one["flops"] for one in law["optima"]] == pytest.approx([1e12, 1e13, 1e14], rel=1e-2)
     assert "isoflop: N = k C^a and T = l C^b are best for C FLOPs" in out
 

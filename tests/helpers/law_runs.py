@@ -14,6 +14,12 @@ BPB = 0.4  # bits per byte, of a nat per token
 
 # Exponents and coefficients that a small grid tells.
 CHINCHILLA = {"E": 1.7, "A": 20.0, "B": 40.0, "alpha": 0.35, "beta": 0.3}
+BEST_SIZE = CHINCHILLA["beta"] / (CHINCHILLA["alpha"] + CHINCHILLA["beta"])  # exponent of compute
+
+
+def loss_of(n: float, tokens: float) -> float:
+    """The loss by Chinchilla's law."""
+    return float(LAWS["chinchilla"].loss(CHINCHILLA, Points.of([n], [tokens], [1.0]))[0])
 
 
 def write_point(
@@ -64,7 +70,29 @@ def write_grid(
     random = np.random.default_rng(0)
     for n in sizes:
         for tokens in lengths:
-            points = Points.of([n], [tokens], [1.0])
-            loss = LAWS["chinchilla"].loss(CHINCHILLA, points)[0] * np.exp(noise * random.normal())
-            write_point(folder, n, tokens, float(loss), unique=1_000_000, **given)
+            loss = loss_of(n, tokens) * float(np.exp(noise * random.normal()))
+            write_point(folder, n, tokens, loss, unique=1_000_000, **given)
+    return folder
+
+
+def write_budgets(folder: Path, costs: tuple[float, ...] = (1e12, 1e13, 1e14)) -> Path:
+    """Five sizes about the best of each cost in FLOPs."""
+    for cost in costs:
+        for share in np.geomspace(0.2, 5, 5):
+            n = int(share * 0.9 * (cost / 7) ** BEST_SIZE)
+            tokens = int(cost / (7 * n))
+            keys = {"model__n_embd": n, "trainer__max_steps": tokens}
+            write_point(folder, n, tokens, loss_of(n, tokens), unique=1e12, **keys)
+    return folder
+
+
+def write_rates(folder: Path) -> Path:
+    """Runs of three sizes and lengths, each with learning rates about lr = 30 N^-0.8 T^0.2."""
+    for n in (20_000, 40_000, 80_000):
+        for tokens in (100_000, 200_000, 400_000):
+            best = 30 * n**-0.8 * tokens**0.2
+            for rate in best * 1.1 * np.array([0.3, 1, 3, 10]):
+                loss = loss_of(n, tokens) + 0.02 * np.log(rate / best) ** 2
+                keys = {"model__n_embd": n // 1000, "trainer__max_steps": tokens // 100}
+                write_point(folder, n, tokens, loss, unique=1e6, optim__lr=float(rate), **keys)
     return folder

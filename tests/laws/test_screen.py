@@ -12,7 +12,8 @@ from gptexp.laws.held_out import HeldOut
 from gptexp.laws.judge import Interval, JudgedLaw
 from gptexp.laws.observed import Observations, Rejected, Rejections
 from gptexp.laws.points import Points
-from gptexp.laws.screen import told
+from gptexp.laws.power_law import LawOfOptima
+from gptexp.laws.screen import optima, told
 from gptexp.laws.verdict import why_not
 
 LAW = LAWS["chinchilla"]
@@ -127,3 +128,17 @@ def test_of_laws_but_the_first_it_is_said_what_they_do_not_identify_and_not_why(
     lines = told(observed(), [vague, vague], "x").splitlines()
     assert "chinchilla does not identify alpha (no loss tells it)" in lines
     assert "chinchilla does not identify alpha" in lines
+
+
+def test_optima_stand_by_size_with_a_blank_for_what_is_not_known():
+    found = [
+        {"n": 2e6, "tokens": 1e8, "lr": 0.1},
+        {"n": 1e6, "tokens": 3e8, "batch": 64.0},
+        {"n": 1e6, "tokens": 3e8, "lr": 0.2},
+    ]
+    cells = optima(LawOfOptima("step_law", "", "", "", (), {}, {}, found, Rejections()))
+    assert cells.heads == ["n", "tokens", "lr", "batch"]
+    assert cells.rows == [
+        *(["1e+06", "3e+08", "0.2", ""], ["1e+06", "3e+08", "", "64"]),
+        ["2e+06", "1e+08", "0.1", ""],
+    ]

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from judged_laws import observed, repeated
-from law_runs import write_grid, write_point
+from law_runs import write_budgets, write_grid, write_point
 from report_pages import NASTY, grid, page_of, words
 
 from gptexp.analysis.records import collect
-from gptexp.laws import admit, bootstrap, forms
+from gptexp.laws import admit, bootstrap, forms, screen
 from gptexp.report import law_figures, law_section, page
 from gptexp.report.page import write_report
 
@@ -60,6 +60,28 @@ def test_the_figures_of_a_law_lie_beside_the_page_and_in_its_numbers(tmp_path, u
     assert all((folder / "report" / name).exists() for name in pictures)
     shown = page_of(folder / "report")
     assert shown.index('id="law_curves"') > shown.index("90% interval")
+
+
+def test_the_best_size_of_each_budget_stands_after_what_is_not_known_of_it(
+    tmp_path, undrawn, unplotted, monkeypatch
+):
+    monkeypatch.setattr(
+        screen, "errors_of_best", lambda _: "median of the best N; R2 <b>{{ 7 * 7 }}"
+    )
+    folder = write_budgets(tmp_path / "budgets")
+    write_point(folder, seed=7, state="failed", reason=NASTY.replace("\x00", ""))
+    shown = page_of(write_report(folder)[0].parent)
+    part = shown[shown.index(HEAD) : shown.index("<h2>Samples</h2>")]
+    assert "<script>" not in part and "<b>" not in part
+    text = words(part)
+    order = [
+        *("left out, failed: <script>", "isoflop does not hold: untested"),
+        *("isoflop: N = k C^a and T = l C^b", "Median of the best N; R2 <b>{{ 7 * 7 }}."),
+        *("This law does not hold: untested", "flops n tokens loss 1e+12", "1e+13", "1e+14"),
+    ]
+    places = [text.index(words) for words in order]
+    assert places == sorted(places)
+    assert (folder / "report" / "law_isoflop.png").exists()
 
 
 def test_the_band_is_by_all_draws_and_other_laws_are_compared_by_few(monkeypatch):
