@@ -9,6 +9,7 @@ from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.bpe import BytePairTokenizer
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.char import CharTokenizer
+from gptexp.tokenizers.ids import TokenIds
 
 MOST_PARAMETERS = 50_000_000  # more would be too slow to play with, and too large for a page
 
@@ -20,7 +21,8 @@ def check_runs_there(owner: object, cfg: ModelConfig, tokenizer: Tokenizer) -> N
         what = f"model.kind={cfg.kind} is own code, which a page cannot run"
         raise ConfigError(Problem(str(owner), what, "a run of a gpt, mlp or bigram"))
     if type(tokenizer) not in {CharTokenizer, ByteTokenizer, BytePairTokenizer}:
-        what = "its tokenizer is own code, which a page cannot run"
+        whose = "bare ids" if isinstance(tokenizer, TokenIds) else "own code"
+        what = f"its tokenizer is {whose}, which a page cannot run"
         raise ConfigError(Problem(str(owner), what, "a run with tokenizer=char, byte or bpe"))
     if (size := total_parameters(cfg, tokenizer.vocab_size)) > MOST_PARAMETERS:
         what = f"{size:,} parameters, and a page has room for {MOST_PARAMETERS:,}"

@@ -10,7 +10,7 @@ SWITCHES = {
     "position": list(Position),
     "norm": list(Norm),
     "norm_gain": [True, False],
-    "norm_eps": [1e-5, 1e-4],
+    "norm_eps": [1e-5, 1e-2],
     "activation": list(Activation),
     "n_kv_head": [None, 2, 1],
     "window": [[], [5], [3, 0]],
