@@ -114,7 +114,7 @@ def both_null(config: Config, where: Runtime, folder: Path) -> Iterator[tuple[Ch
     ids = np.random.default_rng(0).integers(0, NULL_VOCAB, NULL_TOKENS)
     splits = Splits(ids, ids[:0], ids[:100], {})
     reading, block_size = format_of(config.data), config.model.block_size
-    text = LoadedText("random tokens", reading, "", ByteTokenizer(), splits, block_size)
+    text = LoadedText("random tokens", reading, ByteTokenizer(), splits, block_size, "")
     corpus = text.corpus(config.trainer.rows, config.seed, where.device)
     inputs = Inputs(text, corpus, where, config.trainer)
     with _both(config, inputs, folder, Null(NULL_VOCAB), Null(NULL_VOCAB)) as sides:
