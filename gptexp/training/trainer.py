@@ -256,11 +256,11 @@ class Trainer:
         with self.off_the_clock():
             self.refresh()
             if self.ranks.is_main:
-                self.evaluate()
+                self.judge()
             self.val_loss, stop = self.ranks.told((self.val_loss, self.stop.state_dict()))
             self.stop.load_state_dict(stop)
 
-    def evaluate(self) -> None:
+    def judge(self) -> None:
         """Judge the weights, by the one rank that does, and take in what they came to."""
         evaluation = self.parts.evaluator.row(self.cfg.eval_tokens)
         self.val_loss = evaluation["val/loss"]

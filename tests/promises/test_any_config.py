@@ -96,6 +96,7 @@ def test_A5_A11_J3_any_config_is_stored_as_it_is_or_is_refused_in_lines(accepted
     accepted(words)
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_A5_A11_J3_a_thousand_configs_and_a_hundred_as_processes(accepted, tmp_path):
     counts = {"in process": 0, "accepted": 0, "processes": 0}

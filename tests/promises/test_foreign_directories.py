@@ -165,6 +165,7 @@ def drawn_once(monkeypatch) -> None:
     monkeypatch.setattr(ReportFigure, "png", lambda self: b"")
 
 
+@pytest.mark.drawn
 @pytest.mark.slow(minutes=2)
 def test_I1_I2_every_mutation_of_every_file(original, copied, config, caplog, drawn_once):
     caplog.set_level(logging.ERROR)
@@ -183,6 +184,7 @@ def test_I1_I2_every_mutation_of_every_file(original, copied, config, caplog, dr
     assert "bug" not in caplog.text, caplog.text
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_I1_I2_a_hundred_mutations_as_processes(small, tmp_path):
     """So is what stands around the readers, which takes a process of its own to see."""
