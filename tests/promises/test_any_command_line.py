@@ -82,6 +82,7 @@ def test_J3_any_words_after_a_verb_end_by_a_documented_code(called, words):
     assert_documented(words, called(words))
 
 
+@pytest.mark.drawn
 @pytest.mark.slow
 def test_J3_hundreds_of_command_lines_and_some_as_processes(called, finished):
     codes: Counter[int] = Counter()

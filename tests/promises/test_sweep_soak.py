@@ -176,6 +176,7 @@ def check_equal(one: Sweep, other: Sweep) -> None:
     assert [left(run) for run in one.runs()] == [left(run) for run in other.runs()]
 
 
+@pytest.mark.drawn
 @pytest.mark.slow(minutes=1)
 def test_D4_G3_kills_of_sweeps_in_training_change_no_bit_of_their_points(text_file, tmp_path):
     moments, kills, seed = random.Random(0), 0, 0
