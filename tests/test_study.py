@@ -1,5 +1,6 @@
 """The studies: what is trained, what is kept of it, and the page that is made of lines alone."""
 
+import math
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from small_runs import SMALL
 
 from benchmarks.study import flagship, lines, modernise, page, regularise, work
 from benchmarks.study.__main__ import main
-from benchmarks.study.certify import best
+from benchmarks.study.certify import best, wanted
 from benchmarks.study.laws import points_of
 from benchmarks.study.lines import Cliff, Line, Loss, Machine
 from benchmarks.study.listing import listing, strangers
@@ -138,7 +139,7 @@ def test_the_flagship_waits_for_its_rates_and_takes_them_between_the_ends_in_log
     words = ["sweeps=flagship", "model.n_embd=8", "data=text", f"data.path={text_file}", "seed=0"]
     study = Study([*words, "optim.lr=1e-3,1e-2", "optim.weight_decay=0.01,1.0"])
     points = study.resolved([])
-    assert [point.waits for point in points] == 8 * [False] + 20 * [True]
+    assert [point.waits for point in points] == 2 * [False] + 20 * [True]
     study = Study([*words, "+sweeps/text=4k,63k,1004k"])
     certified = [
         line(
@@ -154,7 +155,10 @@ def test_the_flagship_waits_for_its_rates_and_takes_them_between_the_ends_in_log
         )
         for point in study.rates
     ]
-    assert all(point.waits for point in study.resolved(certified[:-1])[-3:])
+    rates = {"optim.lr": 1e-2, "optim.weight_decay": 0.01}  # beside the best of the smallest text
+    left = next(one for one in certified if one.config.items() >= rates.items())
+    without = [one for one in certified if one is not left]
+    assert all(point.waits for point in study.resolved(without)[-3:])
     *_, low, middle, high = study.resolved(certified)
     assert (low.config.optim.lr, high.config.optim.lr) == (1e-2, 1e-3)
     assert [point.marks["rates"] for point in (low, middle, high)] == [
@@ -167,7 +171,30 @@ def test_the_flagship_waits_for_its_rates_and_takes_them_between_the_ends_in_log
     assert [one.stage for one in shared].count("flagship_rates") == len(study.rates)
     assert [one.label for one in shared if one.stage == "flagship"] == [low.label, high.label]
     found = best([one for one in certified if one.config["data.fraction"] == 1.0])
-    assert found is not None and found.edges == ("learning rate at the edge of its grid",)
+    assert found is not None and found.edges == ()
+
+
+def test_a_grid_is_trained_towards_its_lowest_loss_until_the_best_has_no_untried_neighbour():
+    rates = [(lr, decay) for lr in (1e-3, 3e-3, 1e-2, 3e-2) for decay in (0.01, 0.1, 1.0, 3.0)]
+    cell = {pair: f"{pair[0]} {pair[1]}" for pair in rates}
+    known: dict[str, Line] = {}
+
+    def trained(pair: tuple[float, float]) -> Line:
+        lr, decay = pair  # lowest at 1e-2 and 1.0
+        loss = 2.0 + abs(math.log10(lr / 1e-2)) + 0.1 * abs(math.log10(decay))
+        return line(cell[pair], loss=loss, lr=lr, weight_decay=decay)
+
+    rounds = []
+    while left := wanted(cell, known):
+        rounds.append(left)
+        known |= {cell[pair]: trained(pair) for pair in rates if cell[pair] in left}
+    assert rounds[0] == {"0.003 0.1"}
+    assert rounds[1] == {"0.001 0.1", "0.01 0.1", "0.003 0.01", "0.003 1.0"}
+    found = best(list(known.values()))
+    assert found is not None and (found.lr, found.decay, found.edges) == (1e-2, 1.0, ())
+    assert len(known) < len(cell) and "0.03 0.01" not in known
+    failed = {"0.003 0.1": msgspec.structs.replace(line("0.003 0.1"), state="diverged")}
+    assert wanted(cell, failed) == rounds[1]  # around what diverged
 
 
 def test_a_switch_gains_by_pairs_at_the_best_of_its_learning_rates():

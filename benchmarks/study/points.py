@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks import ROOT
-from benchmarks.study.certify import Rates, certified
+from benchmarks.study.certify import Cell, Rates, certified, wanted
 from benchmarks.study.lines import Line
 from gptexp.config import Config, grid
 from gptexp.errors import ConfigError, Problem
@@ -67,21 +67,29 @@ class Study:
         self.rates = _composed(RATES[self.name], others) if self.name in RATES else []
 
     def resolved(self, lines: Sequence[Line]) -> list[StudyPoint]:
-        """All points in order, with the learning rates that these lines certify."""
+        """All points in order, with the learning rates that these lines certify.
+
+        Of the grids of learning rates, what these lines leave to be trained or hold.
+        """
         if not self.rates:
             return self.points
-        known = certified([line for line in lines if line.stage == RATES[self.name]], self._grid)
-        points = [*self.rates, *(_with_rates(point, known) for point in self.points)]
+        known = {line.hash: line for line in lines}
+        asked = known.keys() | {one for cell in self._cells.values() for one in wanted(cell, known)}
+        rates = certified(known, self._cells)
+        points = [point for point in self.rates if point.hash in asked]
+        points += [_with_rates(point, rates) for point in self.points]
         return sorted(points, key=lambda p: (p.config.model.n_embd, p.stage == self.name))  # type: ignore[attr-defined]
 
     @cached_property
-    def _grid(self) -> dict[tuple[int, float], set[str]]:
-        """The hashes of the points that certify a width and a fraction."""
-        found: dict[tuple[int, float], set[str]] = {}
+    def _cells(self) -> dict[tuple[int, float], Cell]:
+        """The grid of learning rates and weight decays of each width and fraction."""
+        found: dict[tuple[int, float], dict[tuple[float, float], str]] = {}
         for point in self.rates:
-            key = (point.config.model.n_embd, point.config.data.fraction)  # type: ignore[attr-defined]
-            found.setdefault(key, set()).add(point.hash)
-        return found
+            config = point.config
+            key = (config.model.n_embd, config.data.fraction)  # type: ignore[attr-defined]
+            rates = (config.optim.lr, config.optim.weight_decay)  # type: ignore[attr-defined]
+            found.setdefault(key, {})[rates] = point.hash
+        return found  # type: ignore[return-value]
 
 
 def _composed(sweep: str, others: list[str]) -> list[StudyPoint]:
