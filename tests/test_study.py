@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from small_runs import SMALL
 
-from benchmarks.study import flagship, lines, modernise, page, regularise, work
+from benchmarks.study import changes, flagship, lines, modernise, page, regularise, work
 from benchmarks.study.__main__ import main
 from benchmarks.study.certify import best, wanted
 from benchmarks.study.laws import points_of
@@ -215,6 +215,37 @@ def test_a_switch_gains_by_pairs_at_the_best_of_its_learning_rates():
     assert found.text[0] == "From the lines of 18 of 135 points, 18 done."
     assert "| rope | gpt2 | 0.003 | 2.0500 ± 0.2484 | -0.0500 ± 0.0000 | gains |" in found.text
     assert list(found.figures) == ["study_modernise.png"]
+
+
+def test_a_switch_asks_for_a_higher_rate_at_the_edge_and_for_seeds_where_nothing_is_shown():
+    grid = {
+        (name, lr, seed): f"{name} {lr} {seed}"
+        for name in ("gpt2", "rope", "rmsnorm")
+        for lr in (1e-3, 3e-3, 1e-2, 3e-2)
+        for seed in range(5)
+    }
+    best = {"gpt2": 1e-2, "rope": 3e-3, "rmsnorm": 3e-3}
+    lowest = {"gpt2": 2.0, "rope": 1.5, "rmsnorm": 1.5}
+
+    def trained(name: str, lr: float, seed: int) -> Line:
+        noise = 0.01 * seed * (-1) ** (seed + (name == "rope"))
+        loss = lowest[name] + abs(math.log10(lr / best[name])) + noise
+        overrides = [f"+sweeps/change={name}"]
+        one = grid[name, lr, seed]
+        return line(one, "modernise", loss=loss, lr=lr, seed=seed, overrides=overrides)
+
+    known: dict[str, Line] = {}
+    rounds = []
+    while left := changes.wanted(grid, known) - known.keys():
+        rounds.append(left)
+        known |= {one: trained(*key) for key, one in grid.items() if one in left}
+    assert len(rounds[0]) == 3 * 3 * 3 and not any("0.03" in one for one in rounds[0])
+    assert rounds[1:] == [
+        {f"gpt2 0.03 {seed}" for seed in (0, 1, 2)}  # the edge; rope gains, so gpt2 has its seeds
+        | {f"{name} 0.003 {seed}" for name in ("rope", "rmsnorm") for seed in (3, 4)}
+    ]
+    mine = [one for one in known.values() if changes.name_of(one.overrides) == "gpt2"]
+    assert (found := changes.change("gpt2", mine)).lr == 1e-2 and not found.edge
 
 
 def test_the_effect_of_a_factor_is_that_between_runs_that_share_all_else():

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from benchmarks import ROOT
+from benchmarks.study import changes
 from benchmarks.study.certify import Cell, Rates, certified, wanted
 from benchmarks.study.lines import Line
 from gptexp.config import Config, grid
@@ -69,16 +70,27 @@ class Study:
     def resolved(self, lines: Sequence[Line]) -> list[StudyPoint]:
         """All points in order, with the learning rates that these lines certify.
 
-        Of the grids of learning rates, what these lines leave to be trained or hold.
+        Of grids that are searched, what these lines ask for or hold.
         """
+        known = {line.hash: line for line in lines}
+        if self.name == "modernise":
+            more = changes.wanted(self._switches, known)
+            return [point for point in self.points if point.hash in known.keys() | more]
         if not self.rates:
             return self.points
-        known = {line.hash: line for line in lines}
         asked = known.keys() | {one for cell in self._cells.values() for one in wanted(cell, known)}
         rates = certified(known, self._cells)
         points = [point for point in self.rates if point.hash in asked]
         points += [_with_rates(point, rates) for point in self.points]
         return sorted(points, key=lambda p: (p.config.model.n_embd, p.stage == self.name))  # type: ignore[attr-defined]
+
+    @cached_property
+    def _switches(self) -> dict[tuple[str, float, int], str]:
+        """The hashes of the points by switch, learning rate and seed."""
+        return {
+            (changes.name_of(p.overrides), p.config.optim.lr, p.config.seed): p.hash  # type: ignore[attr-defined]
+            for p in self.points
+        }
 
     @cached_property
     def _cells(self) -> dict[tuple[int, float], Cell]:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.study.certify import DECAY, FRACTION, value_of
+from benchmarks.study.changes import seed_of
 from benchmarks.study.lines import Line
-from benchmarks.study.modernise import seed_of
 from benchmarks.study.tables import Section, counted, forest, table, told
 from gptexp.analysis.groups import Statistic, gathered, statistic
 from gptexp.report import style
