@@ -32,11 +32,11 @@ class Foretold:
 def points_of(lines: Sequence[Line]) -> Points:
     """Evaluations at SHARES of each run: under a constant rate each is the end of a shorter one."""
     rows = []
-    for line in lines:
+    for number, line in enumerate(lines):
         for share in SHARES if line.done and line.tokens else ():
             _, tokens, loss, _ = min(line.curve, key=lambda row: abs(row[1] - share * line.tokens))  # type: ignore[operator]
             if loss is not None:
-                rows.append((line.params, tokens, loss, line.unique))
+                rows.append((line.params, tokens, loss, line.unique, number))
     return Points.of(*np.array(rows, dtype=np.float64).T)
 
 

@@ -53,6 +53,10 @@ def fit(
     batch: Annotated[
         str | None, typer.Option(help="Of a table with --lr: of the batch, where it was varied.")
     ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Of a table: of a run's name, where rows are lengths of one training."),
+    ] = None,
     law: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="This law; repeatable. Left out: all that suit."),
@@ -94,7 +98,7 @@ def fit(
         table_alone = {"--params": params, "--where": where}
         _refuse(table_alone, f"says how runs are read, and {paths[0]} is a table")
         columns = {"n": n, "tokens": d, "loss": loss, "unique": unique}
-        columns |= {"flops": flops, "lr": lr, "batch": batch}
+        columns |= {"flops": flops, "lr": lr, "batch": batch, "run": run}
         observed = _table(paths[0], columns, unit, keep_edges)
         target = to or Path(f"{paths[0].stem}.fit")
     else:
@@ -104,7 +108,7 @@ def fit(
             if path.is_file()
         )
         columns = {"--n": n, "--d": d, "--unique": unique}
-        columns |= {"--flops": flops, "--lr": lr, "--batch": batch}
+        columns |= {"--flops": flops, "--lr": lr, "--batch": batch, "--run": run}
         _refuse(columns, "names a column of a table, and runs say it themselves")
         _check("--loss", loss, LOSSES)
         observed, runs, damaged = _runs(paths, where or [], params, loss, unit, keep_edges)

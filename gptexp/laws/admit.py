@@ -11,7 +11,7 @@ from gptexp.analysis.units import BITS, unit, vocabulary
 from gptexp.laws.candidates import Candidate, Convention, comparable
 from gptexp.laws.observed import Observations, Rejections
 from gptexp.laws.points import Points
-from gptexp.laws.trials import trials_of
+from gptexp.laws.trials import numbered, trials_of
 from gptexp.laws.tuning import tuned
 
 
@@ -30,6 +30,7 @@ def admit(runs: Sequence[Run], convention: Convention | None = None) -> Observat
         tokens=[one.tokens for one in kept],
         unique=[one.unique for one in kept],
         loss=[one.loss for one in kept],
+        run=numbered([one.beginning for one in kept]),
     )
     cells = {cell: number for number, cell in enumerate(gathered(kept, lambda one: one.cell))}
     return Observations(

@@ -40,6 +40,9 @@ INDIFFERENT = {  # to the weights after so many tokens; the digest of the text s
 }
 
 
+# Schedules whose shorter run is the beginning of a longer one, but for its end.
+WITH_TRUNK = ("constant", "wsd")
+
 EARLY = "validation has not improved"  # how the reason of an early stop begins
 
 
@@ -82,6 +85,14 @@ class Candidate:
         if self.at_end:
             return self.n, self.tokens, self.unique
         return self.n, *(self.run.config.get(key) for key in (*LENGTH, *BATCH))
+
+    @property
+    def beginning(self) -> Hashable:
+        """Equal for runs of which the shorter are beginnings of the longer, but for their ends."""
+        if self.run.config.get("schedule.name") not in WITH_TRUNK:
+            return self.run.path
+        lengths = {"trainer.max_steps", "branch_from", *(f"trainer.{key}" for key in BUDGETS)}
+        return identity(self.run, lengths), self.run.seed
 
 
 Sorted = tuple[list[Candidate], list[Rejected]]  # who stays, and who does not

@@ -117,7 +117,8 @@ class _Every:
 
     def log_loss(self, n: Array, tokens: Array, unique: Array) -> Array:
         nothing = np.zeros(1, np.intp)
-        return self.law.log_loss(self.at, Points(n, tokens, unique, loss=n, cell=nothing))
+        places = Points(n, tokens, unique, loss=n, cell=nothing, run=nothing)
+        return self.law.log_loss(self.at, places)
 
     def cliff(self, n: Array, unique: Array) -> Array:
         """The logarithm of the tokens seen at which the loss is least, up to FAR epochs."""

@@ -20,7 +20,8 @@ class Points:
     """Trained models as columns [rows] of equal length.
 
     Tokens that were seen and are fewer than a text has are unique, so `unique` is `tokens` there.
-    Rows with one `cell` are the same but for the seed.
+    Rows with one `cell` are the same but for the seed. Those with one `run` are lengths of one
+    training, so what another seed changes they share.
     """
 
     n: Array  # parameters
@@ -28,6 +29,7 @@ class Points:
     unique: Array  # tokens of the training text, at most `tokens`
     loss: Array  # nats per token, or bits per byte of all
     cell: NDArray[np.intp]
+    run: NDArray[np.intp]
 
     @classmethod
     def of(
@@ -36,8 +38,11 @@ class Points:
         tokens: Sequence[float] | Array,
         loss: Sequence[float] | Array,
         unique: Sequence[float] | Array | None = None,
+        run: NDArray[np.intp] | Array | None = None,
     ) -> "Points":
         """The points of plain columns; without `unique`, no token was seen twice.
+
+        Rows with equal numbers in `run` are lengths of one; without it, each row is a run.
 
         Rows that are equal but for the loss are one cell. Raises DataError for a value that is no
         positive number.
@@ -49,7 +54,8 @@ class Points:
         columns["unique"] = np.minimum(columns["unique"], columns["tokens"])
         sizes = np.stack([columns[name] for name in ("n", "tokens", "unique")])
         _, cell = np.unique(sizes, axis=1, return_inverse=True)
-        return cls(**columns, cell=cell.reshape(-1))
+        runs = np.arange(len(cell)) if run is None else np.unique(run, return_inverse=True)[1]
+        return cls(**columns, cell=cell.reshape(-1), run=runs)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -62,6 +68,7 @@ class Points:
             unique=self.unique[rows],
             loss=self.loss[rows],
             cell=self.cell[rows],
+            run=self.run[rows],
         )
 
     @cached_property

@@ -15,7 +15,7 @@ from gptexp.errors import DataError, Problem
 from gptexp.files import NotRegularError, read_regular, readable
 from gptexp.laws.observed import Observations, Rejected, Rejections, Trials
 from gptexp.laws.points import Points
-from gptexp.laws.trials import best_rows
+from gptexp.laws.trials import best_rows, numbered
 from gptexp.text import plural, shortened, unknown_name
 
 MOST_BYTES = 2**26
@@ -36,11 +36,13 @@ class Columns:
     flops: str | None = None  # of the whole training; None where that is 6 N T
     lr: str | None = None  # learning rate; None where it was not varied
     batch: str | None = None  # of an update, in any unit; None where it was not varied
+    run: str | None = None  # equal for lengths of one run; None where each row is a run of its own
 
     def options(self) -> dict[str, str]:
         """The names of the columns by the options that give them."""
         given = {"--n": self.n, "--d": self.tokens, "--loss": self.loss, "--unique": self.unique}
         given |= {"--flops": self.flops, "--lr": self.lr, "--batch": self.batch}
+        given |= {"--run": self.run}
         return {option: name for option, name in given.items() if name is not None}
 
 
@@ -59,15 +61,17 @@ def read_table(
     if not header:
         raise DataError(Problem(path, "empty", "give a table with a header and a row for each run"))
     places, options = _places(header, columns), columns.options()
+    numbers = [name for option, name in options.items() if option != "--run"]
     kept: list[list[float]] = []
     labels: list[str] = []
+    runs: list[str] = []
     rejected = Rejections()
     for line, cells in rows:
         label = f"line {line}"
         if len(cells) != len(header):
             what = f"line {line} has {plural(len(cells), 'cell')}, and the header {len(header)}"
             raise DataError(Problem(path, what, 'put "quotes" around cells with separators'))
-        values = {name: _number(path, line, name, cells[at]) for name, at in places.items()}
+        values = {name: _number(path, line, name, cells[places[name]]) for name in numbers}
         wrong = [
             f"{name}={shortened(cells[places[name]])}"
             for name, v in values.items()
@@ -77,15 +81,16 @@ def read_table(
             reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {', '.join(wrong)}"
             rejected.add(Rejected(label, reason))
             continue
-        kept.append([values[name] for name in options.values()])
+        kept.append([values[name] for name in numbers])
         labels.append(label)
+        runs.append((cells[places[columns.run]] if columns.run else "") or label)
         if len(labels) > MOST_ROWS:
             what = f"more than {MOST_ROWS:,} rows, too many to fit"
             raise DataError(Problem(path, what, "take some of them"))
-    table = np.array(kept, dtype=np.float64).reshape(-1, len(options)).T
-    of = dict(zip(options, table, strict=True))
+    table = np.array(kept, dtype=np.float64).reshape(-1, len(numbers)).T
+    of = dict(zip([option for option in options if option != "--run"], table, strict=True))
     everything = Observations(
-        points=Points.of(of["--n"], of["--d"], of["--loss"], of.get("--unique")),
+        points=Points.of(of["--n"], of["--d"], of["--loss"], of.get("--unique"), numbered(runs)),
         labels=labels,
         rejected=rejected,
         notes=[],

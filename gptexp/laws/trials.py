@@ -32,10 +32,10 @@ def trials_of(some: Sequence[Candidate]) -> Trials | None:
     batch = np.prod(np.array(sizes, dtype=np.float64), axis=1)
     keys = [key for key in SETTINGS if key not in ("optim.lr", *BATCH)]
     return Trials(
-        points=replace(points, cell=_numbered([one.cell for one in rated])),
+        points=replace(points, cell=numbered([one.cell for one in rated])),
         lr=lr,
         batch=batch if len(np.unique(batch)) > 1 else None,
-        setting=_numbered([tuple(one.run.config.get(key) for key in keys) for one in rated]),
+        setting=numbered([tuple(one.run.config.get(key) for key in keys) for one in rated]),
     )
 
 
@@ -86,7 +86,7 @@ def _best(rows: NDArray[np.intp], kinds: Labels, losses: Array) -> NDArray[np.in
     return rows[kind == means.argmin()]
 
 
-def _numbered(values: Sequence[Hashable]) -> Labels:
+def numbered(values: Sequence[Hashable]) -> Labels:
     """The number of each value, by the order in which they come [row]."""
     numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
     return np.array([numbers[value] for value in values], dtype=np.intp)

@@ -9,8 +9,9 @@ from small_runs import refusal
 
 from gptexp.analysis.records import collect
 from gptexp.analysis.units import BITS, NATS
+from gptexp.config.optim import SCHEDULES
 from gptexp.laws.admit import admit
-from gptexp.laws.candidates import Convention
+from gptexp.laws.candidates import WITH_TRUNK, Convention
 
 
 @pytest.fixture
@@ -182,6 +183,27 @@ def test_a_run_that_stands_in_two_folders_counts_once(tmp_path, admitted):
     assert [one.reason for one in observed.rejected.first] == [
         f"twice: the run {observed.labels[0]}"
     ]
+
+
+def test_lengths_with_one_trunk_are_one_run(tmp_path, admitted):
+    for schedule in ("constant", "cosine"):
+        for steps in (100, 200):
+            for seed in (0, 1):
+                some = {"schedule__name": schedule, "trainer__max_steps": steps, "seed": seed}
+                write_point(tmp_path / schedule, tokens=1000 * steps, loss=2.0 + seed / 8, **some)
+    runs, _ = collect([tmp_path / "constant"])
+    trunks = admit(runs, Convention()).points
+    assert sorted(zip(trunks.loss, trunks.tokens, strict=True)) == [
+        *((2.0, 100_000), (2.0, 200_000), (2.125, 100_000), (2.125, 200_000))
+    ]
+    assert {run: {*trunks.loss[trunks.run == run]} for run in trunks.run} == {0: {2.0}, 1: {2.125}}
+    runs, _ = collect([tmp_path / "cosine"])
+    assert sorted(admit(runs, Convention()).points.run) == [0, 1, 2, 3]
+
+
+def test_what_has_a_trunk_is_what_the_schedules_say(composed):
+    shares = {name: composed(f"schedule={name}").schedule.trunk_share for name in SCHEDULES}
+    assert {name for name, share in shares.items() if share > 0} == {*WITH_TRUNK}
 
 
 def test_no_runs_are_no_points(admitted, tmp_path):

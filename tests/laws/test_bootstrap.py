@@ -1,5 +1,9 @@
 """An interval holds what it promises: what seeds change, and how far a law misses its points."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 from law_points import KNOWN, grid
@@ -11,6 +15,7 @@ from gptexp.laws.judge import judge
 from gptexp.laws.points import Points
 
 CHINCHILLA = LAWS["chinchilla"]
+CHINCHILLAS = partial(grid, "chinchilla")
 
 
 def parts(points: Points) -> tuple[float, float]:
@@ -74,18 +79,50 @@ def test_an_interval_says_what_it_holds(options, said):
 
 
 def test_a_law_that_misses_no_cell_by_more_than_seeds_do_leaves_them_alone():
-    alone = Scatter(np.array([0, 0]), misfits=np.zeros(1), seeds=np.array([0.005, -0.005]))
+    one, two = np.array([0]), np.array([0, 0])
+    seeds = np.array([0.005, -0.005])
+    alone = Scatter(two, np.arange(2), one, misfits=np.zeros(1), drawn=one, seeds=seeds)
     assert str(alone) == "what other seeds change (0.5%; the law misses no cell by more)"
 
 
-def covered(grids: int, draws: int, **options: float) -> dict[str, float]:
+def along_runs(seed: int = 0) -> Points:
+    """Three runs of each size, whose lengths share 0.5% that a run is off by beside 0.1%."""
+    points = grid("chinchilla", noise=0.001, seeds=3, seed=seed)
+    run = np.unique(points.n, return_inverse=True)[1] * 3 + np.arange(len(points)) % 3
+    shared = 0.005 * np.random.default_rng(seed).standard_normal(15)
+    return replace(points, loss=points.loss * np.exp(shared[run]), run=run)
+
+
+def test_lengths_of_one_run_are_drawn_together():
+    points = along_runs()
+    drawn = scatter(fit_law(CHINCHILLA, points), points).draw(400, seed=0)
+    one, other = points.run == 0, points.run == 1
+    assert np.corrcoef(drawn[:, one].T).min() > 0.8
+    assert abs(np.corrcoef(drawn[:, one].mean(1), drawn[:, other].mean(1))[0, 1]) < 0.3
+    assert drawn.std() == pytest.approx(0.005, rel=0.25)
+
+
+def test_misfits_of_a_family_of_lengths_come_from_one_other():
+    once = grid("chinchilla", noise=0.01)
+    points = replace(once, run=np.unique(once.n, return_inverse=True)[1])
+    found = scatter(fit_law(CHINCHILLA, points), points)
+    whole = {tuple(found.misfits[found.family == number]) for number in found.drawn}
+    drawn = found.draw(20, seed=0)
+    for number in range(5):
+        rows = points.run == number
+        assert {tuple(row) for row in drawn[:, rows]} <= whole
+
+
+def covered(
+    grids: int, draws: int, make: Callable[..., Points] = CHINCHILLAS, **options: float
+) -> dict[str, float]:
     """The share of grids in whose interval a parameter lies, by its name."""
     true = CHINCHILLA.coordinates(KNOWN["chinchilla"])
     inside = np.zeros(len(true))
     tails = 50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)
     with one_thread():
         for seed in range(grids):
-            points = grid("chinchilla", seed=seed, **options)
+            points = make(seed=seed, **options)
             drawn = draw_fits(fit_law(CHINCHILLA, points), points, draws, seed)
             low, high = np.percentile(drawn, tails, axis=0, method="weibull")
             inside += (low <= true) & (true <= high)
@@ -109,3 +146,9 @@ def test_most_intervals_hold_the_truth():
 def test_ninety_of_a_hundred_intervals_hold_the_truth(options):
     found = covered(300, draws=60, **options)
     assert all(0.84 <= share <= 0.95 for share in found.values()), found
+
+
+@pytest.mark.slow
+def test_nearly_ninety_of_a_hundred_intervals_hold_the_truth_of_lengths_of_one_run():
+    found = covered(200, draws=60, make=along_runs)
+    assert all(0.8 <= share <= 0.98 for share in found.values()), found

@@ -45,6 +45,12 @@ def test_unique_tokens_are_at_most_those_seen(read):
     assert observed.points.unique.tolist() == [5, 9]
 
 
+def test_rows_of_one_name_are_lengths_of_one_run_and_those_without_are_runs_of_their_own(read):
+    text = "n,d,loss,id\n1,2,3,a\n1,4,2,a\n1,2,3,b\n1,4,2,\n1,4,2,\n"
+    assert read(text, Columns("n", "d", "loss", run="id")).points.run.tolist() == [0, 0, 1, 2, 3]
+    assert read(text).points.run.tolist() == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [
