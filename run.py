@@ -3,11 +3,7 @@
 import os
 import sys
 from pathlib import Path
-
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING
 
 from gptexp import console
 from gptexp.config import arguments, compose, hydra_errors, keys, own, words
@@ -24,17 +20,22 @@ from gptexp.files import refusal
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
 from gptexp.runtime.distributed import launched
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 outcomes: list[Outcome] = []  # of the runs of this process, in order
 multirun = False
-compose.register()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(cfg: DictConfig) -> Outcome | float | None:
+def job(cfg: "DictConfig") -> Outcome | float | None:
     """One run, or one point of a sweep.
 
     Our own sweepers take its outcome; another one, its best validation loss.
     """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
     from gptexp.experiment.inherit import inherited
     from gptexp.sweep.points import told, train_point
     from gptexp.sweep.search import told_trial
@@ -59,6 +60,14 @@ def main(cfg: DictConfig) -> Outcome | float | None:
     outcomes.append(outcome)
     ours = HydraConfig.get().sweeper._target_ in (compose.SWEEPER, compose.SEARCH)
     return outcome if ours else outcome.best_val_loss
+
+
+def hydra_main() -> None:
+    """Have Hydra answer sys.argv; its import waits until then, or until a config is composed."""
+    import hydra
+
+    compose.register()
+    hydra.main(version_base="1.3", config_path="conf", config_name="config")(job)()
 
 
 def exit_code() -> int:
@@ -101,7 +110,7 @@ def cli() -> int:
         if line := os.environ.get("COMP_LINE"):  # of a shell that asks
             own.load_for_completion(line)
         sys.argv[1:] = words.as_typed(typed)
-        main()
+        hydra_main()
         if not outcomes:  # but an answer
             sys.stdout.flush()
         return exit_code()

@@ -7,8 +7,6 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
 from gptexp.config.hydra_errors import choices, no_such_choice
 from gptexp.config.schema import SECTIONS
 from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
@@ -61,6 +59,8 @@ def override_problems(arguments: Sequence[str]) -> list[Problem]:
 
 def option_problems(arguments: Sequence[str]) -> list[Problem]:
     """What Hydra would say of the options of run.py in a page of its own."""
+    from hydra._internal.utils import get_args_parser
+
     parser = get_args_parser()
 
     def error(message: str) -> NoReturn:

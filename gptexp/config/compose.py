@@ -1,4 +1,7 @@
-"""Between Hydra and the typed Config: schemas in, dataclasses out, and back to plain values."""
+"""Between Hydra and the typed Config: schemas in, dataclasses out, and back to plain values.
+
+Hydra and OmegaConf are imported where they are used: a table of runs needs neither.
+"""
 
 import dataclasses
 import re
@@ -6,14 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from functools import cache
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-from omegaconf.errors import OmegaConfBaseException
 
 from gptexp import plugins
 from gptexp.config import own
@@ -23,6 +21,9 @@ from gptexp.config.schema import OWN_SECTIONS, SECTIONS, SINGLE, VARIANTS, Confi
 from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, OwnCodeError, Problem
 from gptexp.text import shortened
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 PLUGINS = "hydra_plugins.gptexp_points"  # Hydra takes plugins from there alone
 SWEEPER, SEARCH = f"{PLUGINS}.PointsSweeper", f"{PLUGINS}.SearchSweeper"
@@ -66,6 +67,9 @@ def register() -> None:
     Once in a process is enough. The sweepers stand beside them, so that a config composes wherever
     the plugin is.
     """
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
     store = ConfigStore.instance()
     store.store(group="schema", name="config", node=Config)
     for group, node in SINGLE.items():
@@ -78,15 +82,17 @@ def register() -> None:
         store.store(group=group, name=name, node=values)
 
 
-def _open(section: DictConfig) -> DictConfig:
+def _open(section: "DictConfig") -> "DictConfig":
     """The section with tables that take any key, so that `data.parts.mine=1` needs no plus."""
+    from omegaconf import DictConfig
+
     for _, value in section.items_ex(resolve=False):
         if isinstance(value, DictConfig):
             value._set_flag("struct", False)
     return section
 
 
-def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
+def typed(cfg: "DictConfig", words: Sequence[str] = ()) -> Config:
     """The composed config of a command as dataclasses, after which no DictConfig is seen.
 
     Raises ConfigError, worded by the overrides that gave its values.
@@ -97,7 +103,10 @@ def typed(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
     return config if starts else fitted(config)
 
 
-def _objects(cfg: DictConfig, words: Sequence[str] = ()) -> Config:
+def _objects(cfg: "DictConfig", words: Sequence[str] = ()) -> Config:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         config = OmegaConf.to_object(cfg)
     except (OmegaConfBaseException, AttributeError, TypeError) as error:
@@ -127,6 +136,8 @@ def _mistyped_lists(config: Config) -> Iterator[Problem]:
 
 def from_overrides(overrides: list[str]) -> Config:
     """The config that `python run.py OVERRIDES` would run; raises ConfigError."""
+    from hydra import compose
+
     overrides = checked(overrides)
     with composing(overrides):
         return typed(compose("config", overrides=as_typed(overrides)), overrides)
@@ -140,6 +151,9 @@ def single_run(words: list[str]) -> Config | None:
     """
     if any(re.match(r"-|[+~]*hydra\b|[^=]*$", word) for word in words):
         return None
+    from hydra import compose
+    from hydra.types import RunMode
+
     with composing(words):
         cfg = compose("config", overrides=as_typed(words), return_hydra_config=True)
         return None if cfg.hydra.mode is RunMode.MULTIRUN else typed(without_hydra(cfg), words)
@@ -152,6 +166,8 @@ def composing(words: Sequence[str]) -> Iterator[None]:
     Own code that they need is imported. What it says of a config that these words make wrong is
     raised as ConfigError.
     """
+    from hydra import initialize_config_dir
+
     register()
     own.load_for(words)
     try:
@@ -163,8 +179,10 @@ def composing(words: Sequence[str]) -> Iterator[None]:
         raise ConfigError(explain(error, words)) from error
 
 
-def without_hydra(cfg: DictConfig) -> DictConfig:
+def without_hydra(cfg: "DictConfig") -> "DictConfig":
     """The run's part of a composed config, which loses Hydra's: to copy that takes long."""
+    from omegaconf import open_dict, read_write
+
     with read_write(cfg), open_dict(cfg):
         del cfg["hydra"]
     return cfg
@@ -188,11 +206,13 @@ def from_dict(values: dict[str, Any]) -> Config:
     file names may come from anybody, and is never imported: where a variant needs it, OwnCodeError
     says so.
     """
+    from omegaconf.errors import OmegaConfBaseException
+
     modules = values.get("plugins")
     values = {key: value for key, value in values.items() if key != "plugins"}
     try:
         chosen = tuple(_node(group, values[group], modules) for group in VARIANTS)
-        merged = OmegaConf.merge(_schema(chosen), _literal(values))
+        merged = _merged(chosen, values)
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
         cause = explain(error)
         what = f"{cause.subject}: {cause.what}"
@@ -200,7 +220,6 @@ def from_dict(values: dict[str, Any]) -> Config:
     except KeyError as error:
         what = f"{error.args[0]}: no such key, or no such choice"
         raise ConfigError(Problem(STORED, what, "train it anew")) from error
-    assert isinstance(merged, DictConfig)
     return _objects(merged)
 
 
@@ -219,9 +238,20 @@ def _node(group: str, section: dict[str, Any], modules: Any) -> type:
     return VARIANTS[group][name]
 
 
+def _merged(chosen: tuple[type, ...], values: dict[str, Any]) -> "DictConfig":
+    """The values in the types of these variants, as OmegaConf takes them, who raises."""
+    from omegaconf import DictConfig, OmegaConf
+
+    merged = OmegaConf.merge(_schema(chosen), _literal(values))
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
 @cache
-def _schema(chosen: tuple[type, ...]) -> DictConfig:
+def _schema(chosen: tuple[type, ...]) -> "DictConfig":
     """The types of a config with these variants, in the order of VARIANTS."""
+    from omegaconf import DictConfig, OmegaConf
+
     schema = OmegaConf.structured(Config)
     for group, node in SINGLE.items():
         schema[group] = OmegaConf.structured(node)

@@ -1,8 +1,5 @@
 """The corpora that conf/data names, as the parts of a mix take them."""
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from gptexp.config.compose import parse_yaml
 from gptexp.config.data import DataConfig
 from gptexp.config.hydra_errors import CONF_DIR
@@ -19,6 +16,9 @@ def corpus(name: str) -> DataConfig | None:
 
     Raises ConfigError for an entry that is none.
     """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     file = CONF_DIR / "data" / f"{name}.yaml"
     if not file.is_file():
         return None

@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gptexp import plugins
 from gptexp.config.schema import NAME_MAX, OWN_SECTIONS, SINGLE, VARIANTS, Config
@@ -57,6 +54,9 @@ def choices(group: str) -> list[str]:
 
 def is_config_error(error: BaseException) -> bool:
     """Whether `error` is a user's mistake that `explain` can word."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
     known = HydraException | OmegaConfBaseException | yaml.YAMLError | UnicodeDecodeError
     words = ("Config group override must be", ONE_OPTION)
     return (
@@ -84,6 +84,8 @@ def _of_reading(error: BaseException) -> bool:
 
 def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
     """One line for an exception that is_config_error; `words` are the command's, as typed."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
     if ONE_OPTION in str(error):
         return Problem("options", "these do not stand together", "keep one of -m, --cfg and --info")
     causes = _chain(error)
@@ -115,6 +117,9 @@ def explain(error: BaseException, words: Sequence[str] = ()) -> Problem:
 
 def _unreadable_word(error: BaseException, words: Sequence[str]) -> Problem:
     """The first word that Hydra cannot take, where what it raises says nothing of words."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
     parser = OverridesParser.create()
     for word, quoted_word in zip(words, as_typed(words), strict=True):
         key, _, value = word.lstrip("+~").partition("=")
@@ -146,6 +151,9 @@ def _wrong_value(
     error: BaseException, causes: list[BaseException], text: str, words: Sequence[str]
 ) -> Problem:
     """A key that is not there, or a value that is not of its type."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
     key = re.search(r"full_key: ([\w.]+)", text)
     name = key[1] if key and key[1] != "_dummy_" else "config"
     several = [word for word in words if re.match(r"[\w/]+=\[\w", word) and is_group(word)]

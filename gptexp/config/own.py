@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from hydra.core.config_store import ConfigStore
-from omegaconf import OmegaConf
 
 from gptexp import plugins
 from gptexp.config.data import TokenizerConfig
@@ -93,6 +91,9 @@ def load_for_completion(line: str) -> None:
 
 def _register(folders: Sequence[Path]) -> None:
     """Put the own dataclasses where Hydra finds ours, and as choices where they have no file."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
     store = ConfigStore.instance()
     for section in OWN_SECTIONS:
         for name, node in plugins.Variants(section).items():
@@ -153,6 +154,8 @@ def _defects(config: Any, base: type) -> Iterator[tuple[str, str]]:
             yield f"{title}.{field.name} cannot be in a YAML file by its type", fix
             return
     try:
+        from omegaconf import OmegaConf
+
         OmegaConf.structured(config)
     except Exception as error:
         yield f"{title}: {str(error).partition(chr(10))[0]}", "defaults of the fields' types"

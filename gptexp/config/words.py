@@ -14,9 +14,6 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any, Union, get_args, get_origin
 
-from hydra.conf import HydraConf
-from hydra.core.override_parser.types import Quote, QuotedString
-
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 
 TEXT, TEXT_OR_NULL, TEXTS = str, str | None, list[str]
@@ -100,6 +97,8 @@ def pieces_of(value: str) -> list[str]:
 
 def in_quotes(text: str) -> str:
     """The text in quotes of Hydra's, with those inside of it escaped."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
     return str(QuotedString(text, Quote.double).with_quotes())
 
 
@@ -145,6 +144,8 @@ def kind_of(key: str) -> Any:
         return TEXT_OR_NULL
     section, _, rest = key.partition(".")
     if section == "hydra":
+        from hydra.conf import HydraConf
+
         return _kind_below(HydraConf, rest)
     nodes = [SINGLE[section]] if section in SINGLE else list(VARIANTS.get(section, {}).values())
     kinds = [_kind_below(node, rest) for node in nodes] if rest else [_kind_below(Config, key)]

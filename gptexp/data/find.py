@@ -9,7 +9,6 @@ from gptexp import assets
 from gptexp.config import DataConfig
 from gptexp.config.data import is_file
 from gptexp.data.read import corpus_digest, source
-from gptexp.data.shards import find_token_files
 from gptexp.errors import DataError, Problem
 from gptexp.files import at_home
 from gptexp.files import sha256 as digest_of
@@ -54,6 +53,8 @@ def find_corpus(data: DataConfig, sha256: str, near: Path) -> DataConfig:
 
 def _find_token_files(data: DataConfig, sha256: str, near: Path) -> DataConfig:
     """The section with the path of the token files of that digest, from here or above the run."""
+    from gptexp.data.shards import find_token_files  # numpy
+
     own = at_home(str(data.path))
     above = [] if own.is_absolute() else [folder / own for folder in near.resolve().parents]
     problem = None

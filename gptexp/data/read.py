@@ -9,7 +9,6 @@ from typing import Any
 from gptexp import assets
 from gptexp.config import DataConfig
 from gptexp.data.parts import parts_of
-from gptexp.data.shards import find_token_files
 from gptexp.errors import DataError, Problem
 from gptexp.files import at_home, json_sha256
 from gptexp.text import listed
@@ -32,6 +31,8 @@ def corpus_digest(data: DataConfig) -> str:
     files it is over those of all, of a mix over those of its parts, and how each is cut.
     """
     if data.tokens:
+        from gptexp.data.shards import find_token_files  # numpy
+
         return find_token_files(data).digest()
     if data.parts:
         return json_sha256(

@@ -26,7 +26,6 @@ from gptexp.files import in_the_way
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import weights_digest
 from gptexp.runs.provenance import fingerprint
-from gptexp.tokenizers.char import CharTokenizer
 
 
 class Start(NamedTuple):
@@ -113,6 +112,8 @@ def _is_told(start: Start, config: Config, data_sha256: str) -> bool:
         case ByteTokenizerConfig() | GPT2TokenizerConfig():
             return True
         case CharTokenizerConfig():
+            from gptexp.tokenizers.char import CharTokenizer  # numpy
+
             own = CharTokenizer(corpus_characters(config.data, data_sha256))
             return vocabulary_digest(own.to_dict()) == start.vocabulary
     return False
@@ -127,6 +128,7 @@ def _is_earlier(plain: Identity, run: Path, start: Start, config: Config) -> boo
         vocabulary = start.vocabulary
         if isinstance(config.tokenizer, CharTokenizerConfig) and config.tokenizer.extend:
             from gptexp.inference.load import read_checkpoint  # torch
+            from gptexp.tokenizers.char import CharTokenizer
 
             theirs = CharTokenizer(read_checkpoint(run)["tokenizer"]["characters"])
             own = corpus_characters(config.data, plain.data_sha256)

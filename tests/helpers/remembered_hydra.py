@@ -16,7 +16,7 @@ from hydra._internal.config_repository import ConfigRepository
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigSource
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from small_runs import CONF
 
 from gptexp import plugins
@@ -25,32 +25,26 @@ from gptexp.config import compose as own_compose
 READ: dict[str, Any] = {}  # files with their headers, by path
 CHOSEN: dict[str, Any] = {}  # Hydra's lists of defaults, by what was chosen
 COMPOSED: dict[str, DictConfig] = {}  # what is composed of them, by such a list
-MERGED: dict[tuple[int, str], tuple[Any, Any]] = {}  # by schema, which they hold, and values
-
-
-class Remembering(OmegaConf):
-    """What becomes of a merge is only read."""
-
-    @staticmethod
-    def merge(*configs: Any) -> Any:
-        schema, values = configs
-        try:
-            key = (id(schema), repr(values))
-        except RecursionError:
-            return OmegaConf.merge(schema, values)
-        if key not in MERGED:
-            merged = OmegaConf.merge(schema, values)
-            if len(MERGED) == 100:
-                MERGED.clear()
-            MERGED[key] = (schema, merged)
-        return MERGED[key][1]
+MERGED: dict[tuple[tuple[type, ...], str], DictConfig] = {}  # by variants and values; only read
 
 
 def remember(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the fixture ends."""
+    merge = own_compose._merged
     read = ConfigRepository.load_config
     choose = hydra_loader.create_defaults_list
     compose = hydra_loader.ConfigLoaderImpl._compose_config_from_defaults_list
+
+    def merged(variants: tuple[type, ...], values: dict[str, Any]) -> DictConfig:
+        try:
+            key = (variants, repr(values))
+        except RecursionError:
+            return merge(variants, values)
+        if key not in MERGED:
+            if len(MERGED) == 100:
+                MERGED.clear()
+            MERGED[key] = merge(variants, values)
+        return MERGED[key]
 
     def read_once(repo: ConfigRepository, config_path: str) -> Any:
         if not _all_shipped(repo.get_sources()):
@@ -79,7 +73,7 @@ def remember(monkeypatch: pytest.MonkeyPatch) -> None:
             COMPOSED[key] = compose(loader, defaults, repo)
         return copy.deepcopy(COMPOSED[key])
 
-    monkeypatch.setattr(own_compose, "OmegaConf", Remembering)
+    monkeypatch.setattr(own_compose, "_merged", merged)
     monkeypatch.setattr(ConfigRepository, "load_config", read_once)
     monkeypatch.setattr(hydra_loader, "create_defaults_list", chosen)
     monkeypatch.setattr(

@@ -188,18 +188,29 @@ def test_A11_an_interpolation_of_nothing_is_named(refused):
 # Processes: what a shell sees, and that the quick commands stay quick
 
 
-def test_the_quick_commands_do_not_import_torch(tmp_path):
-    """--cfg, --help, completion and a wrong key answer without torch, numpy or TensorBoard."""
+def test_the_quick_commands_do_not_import_torch(tmp_path, finished):
+    """--cfg, --help, completion and a wrong key answer without torch, numpy or TensorBoard.
+
+    A table and the help of both commands do without Hydra too.
+    """
     script = """
 import contextlib, os, runpy, sys
 heavy = {"torch", "numpy", "tensorboard", "tqdm"}
+from gptexp.cli import main
+for arguments in (["--help"], ["table", "outputs"]):
+    sys.argv = ["gptexp", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        print("verb", ended.code)
+loaded = {*heavy, "hydra", "omegaconf"} & set(sys.modules)
+assert not loaded, loaded
 line = "python run.py model="
 os.environ |= {"COMP_LINE": line, "COMP_POINT": str(len(line))}
 for arguments in (["--cfg", "job"], ["--help"], ["-sc", "query=bash"], ["model.n_embdd=3"]):
-    sys.argv = [sys.argv[0] if len(sys.argv) == 1 else root, *arguments]
-    root = sys.argv[0] = os.environ["RUN_PY"]
+    sys.argv = [os.environ["RUN_PY"], *arguments]
     try:
-        runpy.run_path(root, run_name="__main__")
+        runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as ended:
         print("code", ended.code)
     assert not heavy & set(sys.modules), (arguments, heavy & set(sys.modules))
@@ -215,6 +226,7 @@ assert not heavy & set(sys.modules), "the package"
         text=True,
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("verb 0") == 2
     assert done.stdout.count("code 0") == 3
     assert done.stdout.count("code 2") == 1
     assert {f"model={name}" for name in CHOICES["model"]} <= set(done.stdout.split())
