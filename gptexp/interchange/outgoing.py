@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
 from gptexp.inference.load import check_shapes, read_checkpoint
-from gptexp.interchange import gpt2, llama
-from gptexp.interchange.fits import gpt2_defects, llama_defects, nanogpt_defects
-from gptexp.interchange.huggingface import CARD
+from gptexp.interchange.families import Family
+from gptexp.interchange.huggingface import CARD, KINDS
+from gptexp.interchange.layouts import from_state
 from gptexp.interchange.meta import write_meta
-from gptexp.interchange.nanogpt import CHECKPOINT, META
+from gptexp.interchange.nanogpt import CHECKPOINT, LAYOUT, META, NANOGPT
 from gptexp.interchange.tensors import WEIGHTS, imported
 from gptexp.interchange.vocabulary import render
 from gptexp.tokenizers.base import Tokenizer
@@ -47,10 +46,11 @@ class Outgoing:
     def vocab_size(self) -> int:
         return self.tokenizer.vocab_size
 
-    def refuse(self, program: str, defects: Iterator[str]) -> None:
-        """Raises CheckpointError, a line for each switch that the program does not have."""
-        fix = f"a run without it: docs/interchange.md says what {program} has"
-        CheckpointError.raise_for(Problem(self.run, what, fix) for what in defects)
+    def refuse(self, family: Family) -> None:
+        """Raises CheckpointError, a line for each switch that such a model does not have."""
+        fix = f"a run without it: docs/interchange.md says what {family.name} has"
+        lacking = family.lacking(self.model)
+        CheckpointError.raise_for(Problem(self.run, what, fix) for what in lacking)
 
 
 def export_weights(run: Path, to: str, folder: Path | None = None) -> Path:
@@ -89,14 +89,12 @@ def _read(run: Path) -> Outgoing:
 def _for_transformers(given: Outgoing) -> dict[str, bytes]:
     """The files of a folder that AutoModelForCausalLM and AutoTokenizer load."""
     model, end = given.model, format_of(given.config.data).end(given.tokenizer)
-    if model.position is Position.rope:
-        given.refuse("Llama", llama_defects(model))
-        card = llama.card(model, given.vocab_size)
-        tensors = llama.from_state(given.weights, model, given.vocab_size)
-    else:
-        given.refuse("GPT-2", gpt2_defects(model))
-        card = gpt2.card(model, given.vocab_size)
-        tensors = gpt2.from_state(given.weights, model, given.vocab_size)
+    kind = "llama" if model.position is Position.rope else "gpt2"
+    architecture, family, layout = KINDS[kind]
+    given.refuse(family)
+    tensors = from_state(given.weights, layout, model, given.vocab_size)
+    card = family.write(model, given.vocab_size)
+    card |= {"model_type": kind, "architectures": [architecture]}
     card |= {"bos_token_id": end, "eos_token_id": end, "dtype": "float32", "torch_dtype": "float32"}
     weights = imported("safetensors.torch").save(tensors, metadata={"format": "pt"})
     files = {CARD: _json(card), WEIGHTS: weights}
@@ -115,18 +113,10 @@ def _for_transformers(given: Outgoing) -> dict[str, bytes]:
 def _for_nanogpt(given: Outgoing, folder: Path) -> dict[str, bytes]:
     """A ckpt.pt that its sample.py loads, which finds meta.pkl where its `dataset` says."""
     model, tokenizer = given.model, given.tokenizer
-    given.refuse("nanoGPT", nanogpt_defects(model))
+    given.refuse(NANOGPT)
     saved = {
-        "model": gpt2.from_state(given.weights, model, given.vocab_size, nanogpt=True),
-        "model_args": {
-            "n_layer": model.n_layer,
-            "n_head": model.n_head,
-            "n_embd": model.n_embd,
-            "block_size": model.block_size,
-            "bias": model.bias,
-            "vocab_size": given.vocab_size,
-            "dropout": model.dropout,
-        },
+        "model": from_state(given.weights, LAYOUT, model, given.vocab_size),
+        "model_args": NANOGPT.write(model, given.vocab_size),
         "iter_num": given.step,
         "config": {"dataset": str(folder.resolve())},
     }
