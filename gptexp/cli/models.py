@@ -14,7 +14,7 @@ from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import unknown_name
 
-ORIGINS = ("huggingface", "nanogpt", "microgpt")  # programs whose models are read
+ORIGINS = ("huggingface", "llama", "nanogpt", "microgpt")  # programs whose models are read
 
 Weights = Annotated[
     str, typer.Option(help="raw, or an average of them that the run kept: ema or mean.")
@@ -285,7 +285,7 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """A run directory from a model of another program.
+    """A run directory from a model of another program; llama's is a folder as Meta has it.
 
     microGPT's is judged on the names or other documents. The others are judged on the text that the
     overrides choose; without one they are not judged, and can be sampled and started from.
@@ -304,6 +304,10 @@ def import_(
             from gptexp.interchange.huggingface import import_folder
 
             import_folder(path, words)
+        case "llama":
+            from gptexp.interchange.meta_llama import import_llama
+
+            import_llama(path, words)
         case "nanogpt":
             from gptexp.interchange.nanogpt import import_checkpoint
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gptexp.config import GPTConfig
+from gptexp.config import GPTConfig, Position
 from gptexp.interchange.parts import Parts, shapes
+from gptexp.interchange.tensors import TIMES, check_memory
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Layout:
 
 def to_state(parts: Parts, layout: Layout, model: GPTConfig, vocab_size: int) -> dict[str, Tensor]:
     """The weights by our names; raises CheckpointError for others than the config has."""
+    check_memory(_needed(parts, model), parts.source)
     prefix = layout.prefix
     parts.tensors = {name.removeprefix(prefix): t for name, t in parts.tensors.items()}
     parts.check_layers(rf"{re.escape(layout.layer.removeprefix(prefix))}(\d+)\.", model.n_layer)
@@ -76,6 +78,17 @@ def to_state(parts: Parts, layout: Layout, model: GPTConfig, vocab_size: int) ->
     if model.tie_head:
         state["head.weight"] = state["token_table.weight"]
     return state
+
+
+def _needed(parts: Parts, model: GPTConfig) -> int:
+    """Bytes of the weights in float32, by our names, in a model and in a checkpoint.
+
+    What follows from the sizes alone is in no file: the angles of each position, on their way from
+    float64.
+    """
+    angles = model.block_size * model.head_width if model.position is Position.rope else 0
+    numbers = sum(tensor.numel() for tensor in parts.tensors.values())
+    return TIMES * 4 * numbers + 24 * angles
 
 
 def from_state(

@@ -16,7 +16,7 @@ from gptexp.interchange.families import Family, Key, Size
 from gptexp.interchange.layouts import to_state
 from gptexp.interchange.meta import read_meta
 from gptexp.interchange.parts import Parts, cut_rows
-from gptexp.interchange.tensors import check_files
+from gptexp.interchange.tensors import check_files, named_tensors
 from gptexp.interchange.vocabulary import guessed, told
 from gptexp.runs import checkpoint
 from gptexp.runs.directory import OUTPUTS
@@ -106,9 +106,7 @@ def _read(file: Path) -> dict[str, Any]:
     """What ckpt.pt holds; raises CheckpointError unless it has tensors under `model`."""
     check_files([file])
     state = checkpoint.load_plain(file, WHOLE)
-    weights = state.get("model") if isinstance(state, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise CheckpointError(Problem(file, "holds no model by names", WHOLE))
+    named_tensors(file, state.get("model") if isinstance(state, dict) else None, WHOLE)
     return state
 
 
