@@ -230,11 +230,13 @@ def export(
         Path,
         typer.Argument(help=f"A run, or for weights a checkpoint file: {RUN}", callback=one_run),
     ],
-    to: Annotated[str, typer.Option(help="tensorboard, wandb, huggingface, nanogpt or microgpt.")],
+    to: Annotated[
+        str, typer.Option(help="tensorboard, wandb, huggingface, gguf, nanogpt or microgpt.")
+    ],
     file: Annotated[
         Path | None,
         typer.Option(
-            help="Of weights: the new folder, or microGPT's file; if left out, named by the run.",
+            help="Of weights: the new folder, or the file of gguf or microgpt; named by the run.",
             callback=home,
         ),
     ] = None,
@@ -242,10 +244,10 @@ def export(
 ) -> None:
     """Write a run's dashboard again from its journals, or its best weights for another program.
 
-    huggingface: a folder that transformers loads. nanogpt: one with a ckpt.pt that its sample.py
-    loads. microgpt: its JSON.
+    huggingface: a folder that transformers loads. gguf: a file that llama.cpp loads. nanogpt: a
+    folder with a ckpt.pt that its sample.py loads. microgpt: its JSON.
     """
-    if to in ("huggingface", "nanogpt"):
+    if to in ("huggingface", "gguf", "nanogpt"):
         from gptexp.interchange.outgoing import export_weights
 
         show(f"wrote {export_weights(run, to, file)}")

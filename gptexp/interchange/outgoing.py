@@ -1,4 +1,4 @@
-"""Runs as other programs read them: folders of transformers, checkpoints of nanoGPT."""
+"""Runs as other programs read them: transformers, nanoGPT, llama.cpp."""
 
 import io
 import json
@@ -15,6 +15,7 @@ from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
 from gptexp.inference.load import check_shapes, read_checkpoint
+from gptexp.interchange import gguf
 from gptexp.interchange.families import Family
 from gptexp.interchange.huggingface import CARD, KINDS
 from gptexp.interchange.layouts import from_state
@@ -23,12 +24,13 @@ from gptexp.interchange.nanogpt import CHECKPOINT, LAYOUT, META, NANOGPT
 from gptexp.interchange.tensors import WEIGHTS, imported
 from gptexp.interchange.vocabulary import render
 from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.bpe import BytePairTokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.tokenizers.char import CharTokenizer
 
 log = logging.getLogger(__name__)
 
-PROGRAMS = ("huggingface", "nanogpt")
+PROGRAMS = {"huggingface": "-huggingface", "nanogpt": "-nanogpt", "gguf": ".gguf"}  # how files end
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +55,24 @@ class Outgoing:
         CheckpointError.raise_for(Problem(self.run, what, fix) for what in lacking)
 
 
-def export_weights(run: Path, to: str, folder: Path | None = None) -> Path:
-    """Write the best weights of a run, or a checkpoint, for one of PROGRAMS; returns the folder.
+def export_weights(run: Path, to: str, named: Path | None = None) -> Path:
+    """Write the best weights of a run, or a checkpoint, for one of PROGRAMS; returns the path.
 
-    It is new, or empty. Raises CheckpointError for a model that the program has not, ConfigError
-    where something stands there, StorageError.
+    That is a new folder, or an empty one, and of gguf a new file. Raises CheckpointError for a
+    model that the program has not, ConfigError where something stands there, StorageError.
     """
-    path = folder or Path(f"{run.resolve().name}-{to}")
+    path = named or Path(f"{run.resolve().name}{PROGRAMS[to]}")
     outgoing = _read(run)
+    is_file = to == "gguf"
+    if path.exists() and (is_file or not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(Problem(path, "is there already", "--file OTHER"))
+    if is_file:
+        with storage_errors(path):
+            data = _for_llama_cpp(outgoing)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+        return path
     files = _for_transformers(outgoing) if to == "huggingface" else _for_nanogpt(outgoing, path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ConfigError(Problem(path, "is there already", "--file OTHER_FOLDER"))
     with storage_errors(path), made_aside(path) as aside:
         aside.mkdir()
         for name, data in files.items():
@@ -108,6 +117,18 @@ def _for_transformers(given: Outgoing) -> dict[str, bytes]:
         "clean_up_tokenization_spaces": False,
     }
     return {**files, "tokenizer.json": rendered, "tokenizer_config.json": _json(settings)}
+
+
+def _for_llama_cpp(given: Outgoing) -> bytes:
+    """A GGUF file; raises CheckpointError for tokens that it has no kind for."""
+    given.refuse(gguf.family(given.model))
+    tokenizer = given.tokenizer
+    if not (isinstance(tokenizer, BytePairTokenizer) and tokenizer.merges):
+        what = f"its tokens are {tokenizer.describe()}, and GGUF has only merged byte pairs"
+        fix = "--to huggingface, or a run with tokenizer=bpe or gpt2"
+        raise CheckpointError(Problem(given.run, what, fix))
+    end = format_of(given.config.data).end(tokenizer)
+    return gguf.render(given.run.resolve().name, given.model, given.weights, tokenizer, end)
 
 
 def _for_nanogpt(given: Outgoing, folder: Path) -> dict[str, bytes]:

@@ -83,14 +83,14 @@ def unreadable(path: Path, error: OSError) -> Problem:
     return Problem(path, f"{error.strerror}", "make it readable")
 
 
-def imported(module: str) -> Any:
-    """A module of the library; raises ConfigError where that is not installed."""
+def imported(module: str, extra: str = "huggingface") -> Any:
+    """A module of a library that an extra brings; raises ConfigError where it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         what = "its files need the library of that name, which is not installed"
-        fix = "pip install -e '.[huggingface]'"
-        raise ConfigError(Problem("safetensors", what, fix)) from error
+        fix = f"pip install -e '.[{extra}]'"
+        raise ConfigError(Problem(module.partition(".")[0], what, fix)) from error
 
 
 def _shards(index: Path) -> list[str]:
