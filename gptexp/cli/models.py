@@ -14,7 +14,7 @@ from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import unknown_name
 
-ORIGINS = ("huggingface", "nanogpt", "microgpt")  # programs whose models are read
+ORIGINS = ("huggingface", "llama", "nanogpt", "microgpt")  # programs whose models are read
 
 Weights = Annotated[
     str, typer.Option(help="raw, or an average of them that the run kept: ema or mean.")
@@ -230,11 +230,13 @@ def export(
         Path,
         typer.Argument(help=f"A run, or for weights a checkpoint file: {RUN}", callback=one_run),
     ],
-    to: Annotated[str, typer.Option(help="tensorboard, wandb, huggingface, nanogpt or microgpt.")],
+    to: Annotated[
+        str, typer.Option(help="tensorboard, wandb, huggingface, gguf, nanogpt or microgpt.")
+    ],
     file: Annotated[
         Path | None,
         typer.Option(
-            help="Of weights: the new folder, or microGPT's file; if left out, named by the run.",
+            help="Of weights: the new folder, or the file of gguf or microgpt; named by the run.",
             callback=home,
         ),
     ] = None,
@@ -242,10 +244,10 @@ def export(
 ) -> None:
     """Write a run's dashboard again from its journals, or its best weights for another program.
 
-    huggingface: a folder that transformers loads. nanogpt: one with a ckpt.pt that its sample.py
-    loads. microgpt: its JSON.
+    huggingface: a folder that transformers loads. gguf: a file that llama.cpp loads. nanogpt: a
+    folder with a ckpt.pt that its sample.py loads. microgpt: its JSON.
     """
-    if to in ("huggingface", "nanogpt"):
+    if to in ("huggingface", "gguf", "nanogpt"):
         from gptexp.interchange.outgoing import export_weights
 
         show(f"wrote {export_weights(run, to, file)}")
@@ -285,7 +287,7 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """A run directory from a model of another program.
+    """A run directory from a model of another program; llama's is a folder as Meta has it.
 
     microGPT's is judged on the names or other documents. The others are judged on the text that the
     overrides choose; without one they are not judged, and can be sampled and started from.
@@ -304,6 +306,10 @@ def import_(
             from gptexp.interchange.huggingface import import_folder
 
             import_folder(path, words)
+        case "llama":
+            from gptexp.interchange.meta_llama import import_llama
+
+            import_llama(path, words)
         case "nanogpt":
             from gptexp.interchange.nanogpt import import_checkpoint
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import msgspec
 
+from gptexp.config import GPTConfig
 from gptexp.errors import CheckpointError, Problem
 from gptexp.files import read_json
 from gptexp.interchange import gpt2, llama
 from gptexp.interchange.adopt import Foreign, adopt, described, settings
+from gptexp.interchange.families import Family
+from gptexp.interchange.layouts import Layout, to_state
 from gptexp.interchange.parts import Parts, cut_rows
 from gptexp.interchange.tensors import read_folder
 from gptexp.interchange.vocabulary import read_vocabulary
@@ -16,7 +19,10 @@ from gptexp.runs.directory import OUTPUTS
 
 CARD = "config.json"
 
-CARDS: dict[str, type[gpt2.Card] | type[llama.Card]] = {"gpt2": gpt2.Card, "llama": llama.Card}
+KINDS: dict[str, tuple[str, Family, Layout]] = {  # by model_type: their class, and our tables
+    "gpt2": ("GPT2LMHeadModel", gpt2.GPT2, gpt2.LAYOUT),
+    "llama": ("LlamaForCausalLM", llama.LLAMA, llama.LAYOUT),
+}
 
 WHOLE = "a whole copy of the folder"
 
@@ -32,27 +38,30 @@ def import_folder(folder: Path, overrides: Sequence[str], outputs: Path = OUTPUT
     none. Raises CheckpointError, ConfigError, DamagedError, DataError, InUseError, StorageError.
     """
     config = settings(folder, overrides)
-    card = read_card(folder)
-    vocabulary = read_vocabulary(folder, card.vocab_size)
-    parts, model = Parts(read_folder(folder), folder), card.model()
-    to_state = gpt2.to_state if isinstance(card, gpt2.Card) else llama.to_state
-    weights = cut_rows(to_state(parts, model, card.vocab_size), vocabulary.vocab_size)
+    kind, model, rows = read_card(folder)
+    vocabulary = read_vocabulary(folder, rows)
+    parts = Parts(read_folder(folder), folder)
+    weights = cut_rows(to_state(parts, KINDS[kind][2], model, rows), vocabulary.vocab_size)
     content = described("Hugging Face", weights, vocabulary)
     foreign = Foreign(folder, model, vocabulary, weights, content)
     return adopt(foreign, config, overrides, outputs)
 
 
-def read_card(folder: Path) -> gpt2.Card | llama.Card:
-    """What config.json says of the model; raises CheckpointError for what has no place here."""
+def read_card(folder: Path) -> tuple[str, GPTConfig, int]:
+    """What config.json says: its model_type, the model in our switches, rows of its token table.
+
+    Raises CheckpointError for what has no place here.
+    """
     path = folder / CARD
-    kind = read_json(path, _Kind, WHOLE)
-    if kind is None:
+    card = read_json(path, _Kind, WHOLE)
+    if card is None:
         fix = "name a folder that save_pretrained wrote"
         raise CheckpointError(Problem(folder, "holds no config.json", fix))
-    if kind.model_type not in CARDS:
-        what = f"model_type is {kind.model_type!r:.40}, none of {', '.join(CARDS)}"
+    if card.model_type not in KINDS:
+        what = f"model_type is {card.model_type!r:.40}, none of {', '.join(KINDS)}"
         raise CheckpointError(Problem(path, what, "a model of one of these"))
-    card = read_json(path, CARDS[kind.model_type], WHOLE)
-    assert card is not None, "it was read above"
-    CheckpointError.raise_for(Problem(path, what, "another model") for what in card.unknown())
-    return card
+    family = KINDS[card.model_type][1]
+    said = read_json(path, family.struct, WHOLE)
+    assert said is not None, "it was read above"
+    CheckpointError.raise_for(Problem(path, what, "another model") for what in family.unknown(said))
+    return card.model_type, *family.model(said)

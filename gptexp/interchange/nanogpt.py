@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-from gptexp.config import DataConfig, from_overrides
+from gptexp.config import Activation, DataConfig, from_overrides
 from gptexp.data.read import characters, read_text
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.interchange import gpt2
 from gptexp.interchange.adopt import Foreign, adopt, described, settings
+from gptexp.interchange.families import Family, Key, Size
+from gptexp.interchange.layouts import to_state
 from gptexp.interchange.meta import read_meta
 from gptexp.interchange.parts import Parts, cut_rows
-from gptexp.interchange.tensors import check_files
+from gptexp.interchange.tensors import check_files, named_tensors
 from gptexp.interchange.vocabulary import guessed, told
 from gptexp.runs import checkpoint
 from gptexp.runs.directory import OUTPUTS
@@ -30,28 +32,36 @@ PREFIX = "_orig_mod."  # what torch.compile puts before each name
 Steps = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
-class Arguments(msgspec.Struct, kw_only=True):
-    """`model_args`: what nanoGPT's GPTConfig takes."""
+NANOGPT = Family(
+    "nanoGPT",
+    "nanogpt",
+    keys=[  # of `model_args`: what nanoGPT's GPTConfig takes
+        Key("n_layer", "n_layer", Size),
+        Key("n_head", "n_head", Size),
+        Key("n_embd", "n_embd", Size),
+        Key("block_size", "block_size", Size),
+        Key("vocab_size", "vocab_size", Size),
+        Key("bias", "bias", bool, True),
+        Key("dropout", "dropout"),
+    ],
+    fixed={**gpt2.FIXED, "activation": Activation.gelu, "tie_head": True, "norm_eps": 1e-5},
+    free=gpt2.FREE,
+)
 
-    n_layer: gpt2.Size
-    n_head: gpt2.Size
-    n_embd: gpt2.Size
-    block_size: gpt2.Size
-    vocab_size: gpt2.Size
-    bias: bool = True
+LAYOUT = replace(gpt2.LAYOUT, transposed=False, biases=False, tied_head=True)
 
 
 class Recipe(msgspec.Struct, kw_only=True):
     """What of `config` tells how many tokens a step has."""
 
-    batch_size: gpt2.Size = 1
-    gradient_accumulation_steps: gpt2.Size = 1
+    batch_size: Size = 1
+    gradient_accumulation_steps: Size = 1
 
 
 class Saved(msgspec.Struct, kw_only=True):
     """A ckpt.pt but for its tensors."""
 
-    model_args: Arguments
+    model_args: dict[str, Any]
     iter_num: Steps = 0
     config: Recipe = msgspec.field(default_factory=Recipe)
 
@@ -73,24 +83,13 @@ def import_checkpoint(
     file = path / CHECKPOINT if path.is_dir() else path
     config = settings(path, overrides)
     state = _read(file)
-    saved = _saved(file, state)
-    arguments = saved.model_args
-    vocabulary = _vocabulary(file, arguments.vocab_size, meta, text)
+    saved, arguments = _saved(file, state)
+    CheckpointError.raise_for(Problem(file, what, WHOLE) for what in NANOGPT.unknown(arguments))
+    model, rows = NANOGPT.model(arguments)
+    vocabulary = _vocabulary(file, rows, meta, text)
     tensors = {name.removeprefix(PREFIX): tensor for name, tensor in state["model"].items()}
-    card = gpt2.Card(
-        vocab_size=arguments.vocab_size,
-        n_positions=arguments.block_size,
-        n_embd=arguments.n_embd,
-        n_layer=arguments.n_layer,
-        n_head=arguments.n_head,
-        activation_function="gelu",
-    )
-    CheckpointError.raise_for(Problem(file, what, WHOLE) for what in card.unknown())
-    model = replace(card.model(), name="nanogpt", bias=arguments.bias)
-    weights = cut_rows(
-        gpt2.to_state(Parts(tensors, file), model, arguments.vocab_size, turned=False),
-        vocabulary.vocab_size,
-    )
+    weights = to_state(Parts(tensors, file), LAYOUT, model, rows)
+    weights = cut_rows(weights, vocabulary.vocab_size)
     foreign = Foreign(
         source=path,
         model=model,
@@ -107,16 +106,16 @@ def _read(file: Path) -> dict[str, Any]:
     """What ckpt.pt holds; raises CheckpointError unless it has tensors under `model`."""
     check_files([file])
     state = checkpoint.load_plain(file, WHOLE)
-    weights = state.get("model") if isinstance(state, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise CheckpointError(Problem(file, "holds no model by names", WHOLE))
+    named_tensors(file, state.get("model") if isinstance(state, dict) else None, WHOLE)
     return state
 
 
-def _saved(file: Path, state: dict[str, Any]) -> Saved:
+def _saved(file: Path, state: dict[str, Any]) -> tuple[Saved, msgspec.Struct]:
+    """What the file says of its training, and of its model by the keys of NANOGPT."""
     plain = {key: state[key] for key in ("model_args", "iter_num", "config") if key in state}
     try:
-        return msgspec.convert(plain, Saved)
+        saved = msgspec.convert(plain, Saved)
+        return saved, msgspec.convert(saved.model_args, NANOGPT.struct)
     except msgspec.ValidationError as error:
         what = f"does not say what it is: {str(error).replace('`', '').replace(' - at $.', ' at ')}"
         raise CheckpointError(Problem(file, what, WHOLE)) from error

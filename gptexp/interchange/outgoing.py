@@ -1,9 +1,8 @@
-"""Runs as other programs read them: folders of transformers, checkpoints of nanoGPT."""
+"""Runs as other programs read them: transformers, nanoGPT, llama.cpp."""
 
 import io
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,22 @@ from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
 from gptexp.inference.load import check_shapes, read_checkpoint
-from gptexp.interchange import gpt2, llama
-from gptexp.interchange.fits import gpt2_defects, llama_defects, nanogpt_defects
-from gptexp.interchange.huggingface import CARD
+from gptexp.interchange import gguf
+from gptexp.interchange.families import Family
+from gptexp.interchange.huggingface import CARD, KINDS
+from gptexp.interchange.layouts import from_state
 from gptexp.interchange.meta import write_meta
-from gptexp.interchange.nanogpt import CHECKPOINT, META
+from gptexp.interchange.nanogpt import CHECKPOINT, LAYOUT, META, NANOGPT
 from gptexp.interchange.tensors import WEIGHTS, imported
 from gptexp.interchange.vocabulary import render
 from gptexp.tokenizers.base import Tokenizer
+from gptexp.tokenizers.bpe import BytePairTokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.tokenizers.char import CharTokenizer
 
 log = logging.getLogger(__name__)
 
-PROGRAMS = ("huggingface", "nanogpt")
+PROGRAMS = {"huggingface": "-huggingface", "nanogpt": "-nanogpt", "gguf": ".gguf"}  # how files end
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +48,31 @@ class Outgoing:
     def vocab_size(self) -> int:
         return self.tokenizer.vocab_size
 
-    def refuse(self, program: str, defects: Iterator[str]) -> None:
-        """Raises CheckpointError, a line for each switch that the program does not have."""
-        fix = f"a run without it: docs/interchange.md says what {program} has"
-        CheckpointError.raise_for(Problem(self.run, what, fix) for what in defects)
+    def refuse(self, family: Family) -> None:
+        """Raises CheckpointError, a line for each switch that such a model does not have."""
+        fix = f"a run without it: docs/interchange.md says what {family.name} has"
+        lacking = family.lacking(self.model)
+        CheckpointError.raise_for(Problem(self.run, what, fix) for what in lacking)
 
 
-def export_weights(run: Path, to: str, folder: Path | None = None) -> Path:
-    """Write the best weights of a run, or a checkpoint, for one of PROGRAMS; returns the folder.
+def export_weights(run: Path, to: str, named: Path | None = None) -> Path:
+    """Write the best weights of a run, or a checkpoint, for one of PROGRAMS; returns the path.
 
-    It is new, or empty. Raises CheckpointError for a model that the program has not, ConfigError
-    where something stands there, StorageError.
+    That is a new folder, or an empty one, and of gguf a new file. Raises CheckpointError for a
+    model that the program has not, ConfigError where something stands there, StorageError.
     """
-    path = folder or Path(f"{run.resolve().name}-{to}")
+    path = named or Path(f"{run.resolve().name}{PROGRAMS[to]}")
     outgoing = _read(run)
+    is_file = to == "gguf"
+    if path.exists() and (is_file or not path.is_dir() or any(path.iterdir())):
+        raise ConfigError(Problem(path, "is there already", "--file OTHER"))
+    if is_file:
+        with storage_errors(path):
+            data = _for_llama_cpp(outgoing)
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, data)
+        return path
     files = _for_transformers(outgoing) if to == "huggingface" else _for_nanogpt(outgoing, path)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ConfigError(Problem(path, "is there already", "--file OTHER_FOLDER"))
     with storage_errors(path), made_aside(path) as aside:
         aside.mkdir()
         for name, data in files.items():
@@ -89,14 +98,12 @@ def _read(run: Path) -> Outgoing:
 def _for_transformers(given: Outgoing) -> dict[str, bytes]:
     """The files of a folder that AutoModelForCausalLM and AutoTokenizer load."""
     model, end = given.model, format_of(given.config.data).end(given.tokenizer)
-    if model.position is Position.rope:
-        given.refuse("Llama", llama_defects(model))
-        card = llama.card(model, given.vocab_size)
-        tensors = llama.from_state(given.weights, model, given.vocab_size)
-    else:
-        given.refuse("GPT-2", gpt2_defects(model))
-        card = gpt2.card(model, given.vocab_size)
-        tensors = gpt2.from_state(given.weights, model, given.vocab_size)
+    kind = "llama" if model.position is Position.rope else "gpt2"
+    architecture, family, layout = KINDS[kind]
+    given.refuse(family)
+    tensors = from_state(given.weights, layout, model, given.vocab_size)
+    card = family.write(model, given.vocab_size)
+    card |= {"model_type": kind, "architectures": [architecture]}
     card |= {"bos_token_id": end, "eos_token_id": end, "dtype": "float32", "torch_dtype": "float32"}
     weights = imported("safetensors.torch").save(tensors, metadata={"format": "pt"})
     files = {CARD: _json(card), WEIGHTS: weights}
@@ -112,21 +119,25 @@ def _for_transformers(given: Outgoing) -> dict[str, bytes]:
     return {**files, "tokenizer.json": rendered, "tokenizer_config.json": _json(settings)}
 
 
+def _for_llama_cpp(given: Outgoing) -> bytes:
+    """A GGUF file; raises CheckpointError for tokens that it has no kind for."""
+    given.refuse(gguf.family(given.model))
+    tokenizer = given.tokenizer
+    if not (isinstance(tokenizer, BytePairTokenizer) and tokenizer.merges):
+        what = f"its tokens are {tokenizer.describe()}, and GGUF has only merged byte pairs"
+        fix = "--to huggingface, or a run with tokenizer=bpe or gpt2"
+        raise CheckpointError(Problem(given.run, what, fix))
+    end = format_of(given.config.data).end(tokenizer)
+    return gguf.render(given.run.resolve().name, given.model, given.weights, tokenizer, end)
+
+
 def _for_nanogpt(given: Outgoing, folder: Path) -> dict[str, bytes]:
     """A ckpt.pt that its sample.py loads, which finds meta.pkl where its `dataset` says."""
     model, tokenizer = given.model, given.tokenizer
-    given.refuse("nanoGPT", nanogpt_defects(model))
+    given.refuse(NANOGPT)
     saved = {
-        "model": gpt2.from_state(given.weights, model, given.vocab_size, nanogpt=True),
-        "model_args": {
-            "n_layer": model.n_layer,
-            "n_head": model.n_head,
-            "n_embd": model.n_embd,
-            "block_size": model.block_size,
-            "bias": model.bias,
-            "vocab_size": given.vocab_size,
-            "dropout": model.dropout,
-        },
+        "model": from_state(given.weights, LAYOUT, model, given.vocab_size),
+        "model_args": NANOGPT.write(model, given.vocab_size),
         "iter_num": given.step,
         "config": {"dataset": str(folder.resolve())},
     }

@@ -28,7 +28,11 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
     names = [WEIGHTS]
     if not (folder / WEIGHTS).exists() and (folder / INDEX).exists():
         names = _shards(folder / INDEX)
-    paths = [folder / name for name in names]
+    return read_files([folder / name for name in names])
+
+
+def read_files(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The tensors of safetensors files; raises CheckpointError, ConfigError without the library."""
     check_files(paths)
     found: dict[str, Tensor] = {}
     for path in paths:
@@ -49,11 +53,24 @@ def check_files(paths: Sequence[Path]) -> None:
                 size += file.seek(0, 2)
         except OSError as error:
             raise CheckpointError(unreadable(path, error)) from error
-    needed, available = TIMES * size, available_memory(torch.device("cpu"))
-    if needed > available:
+    check_memory(TIMES * size, paths[0].parent)
+
+
+def check_memory(needed: int, subject: Path) -> None:
+    """Raises CheckpointError for more bytes than there are."""
+    if needed > (available := available_memory(torch.device("cpu"))):
         free = f"{available / 1e9:,.1f} GB are free"
         what = f"takes about {needed / 1e9:,.1f} GB of memory, and {free}"
-        raise CheckpointError(Problem(paths[0].parent, what, "a machine with more"))
+        raise CheckpointError(Problem(subject, what, "a machine with more"))
+
+
+def named_tensors(path: Path, value: Any, fix: str) -> dict[str, Tensor]:
+    """The value that a file holds; raises CheckpointError, with that fix, for no such dict."""
+    if not isinstance(value, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items()
+    ):
+        raise CheckpointError(Problem(path, "holds no tensors by names", fix))
+    return value
 
 
 def unreadable(path: Path, error: OSError) -> Problem:
@@ -66,14 +83,14 @@ def unreadable(path: Path, error: OSError) -> Problem:
     return Problem(path, f"{error.strerror}", "make it readable")
 
 
-def imported(module: str) -> Any:
-    """A module of the library; raises ConfigError where that is not installed."""
+def imported(module: str, extra: str = "huggingface") -> Any:
+    """A module of a library that an extra brings; raises ConfigError where it is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         what = "its files need the library of that name, which is not installed"
-        fix = "pip install -e '.[huggingface]'"
-        raise ConfigError(Problem("safetensors", what, fix)) from error
+        fix = f"pip install -e '.[{extra}]'"
+        raise ConfigError(Problem(module.partition(".")[0], what, fix)) from error
 
 
 def _shards(index: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,8 +129,8 @@ LLAMA = {
 }
 
 
-def llama_folder(folder: Path, **card: Any) -> Path:
-    """A folder of a small Llama, as `save_pretrained` lays it out."""
+def llama_tensors() -> dict[str, Tensor]:
+    """A small Llama's weights by Hugging Face's names."""
     shapes = {"model.embed_tokens.weight": [40, 8], "model.norm.weight": [8]}
     shapes["lm_head.weight"] = [40, 8]
     for i in range(2):
@@ -145,9 +146,70 @@ def llama_folder(folder: Path, **card: Any) -> Path:
             "post_attention_layernorm": [8],
         }
         shapes |= {f"model.layers.{i}.{name}.weight": shape for name, shape in inner.items()}
+    return drawn(shapes)
+
+
+def llama_folder(folder: Path, **card: Any) -> Path:
+    """A folder of a small Llama, as `save_pretrained` lays it out."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps({**LLAMA, **card}))
-    save_file(drawn(shapes), folder / "model.safetensors")
+    save_file(llama_tensors(), folder / "model.safetensors")
+    return folder
+
+
+PARAMS = {  # of the same Llama: 8/3 of 8 is 21, three quarters of it 15, and the next multiple 20
+    "dim": 8,
+    "n_layers": 2,
+    "n_heads": 2,
+    "n_kv_heads": 1,
+    "vocab_size": 40,
+    "multiple_of": 5,
+    "ffn_dim_multiplier": 0.8,
+    "norm_eps": 1e-6,
+    "rope_theta": 10000.0,
+    "max_seq_len": 12,
+}
+
+METAS = {  # Meta's names, by Hugging Face's
+    "model.embed_tokens": "tok_embeddings",
+    "model.norm": "norm",
+    "lm_head": "output",
+    "self_attn.q_proj": "attention.wq",
+    "self_attn.k_proj": "attention.wk",
+    "self_attn.v_proj": "attention.wv",
+    "self_attn.o_proj": "attention.wo",
+    "mlp.gate_proj": "feed_forward.w1",
+    "mlp.down_proj": "feed_forward.w2",
+    "mlp.up_proj": "feed_forward.w3",
+    "input_layernorm": "attention_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
+
+
+def meta_tensors(tensors: dict[str, Tensor], head_width: int = 4) -> dict[str, Tensor]:
+    """The weights of a Llama by Meta's names, from Hugging Face's.
+
+    Of a query or key, Meta has the numbers 2i and 2i + 1 turned together, and Hugging Face, whose
+    conversion moves the rows, i and i + width / 2.
+    """
+    made = {}
+    for name, tensor in tensors.items():
+        if "q_proj" in name or "k_proj" in name:
+            halves = tensor.view(-1, 2, head_width // 2, tensor.shape[1])
+            tensor = halves.transpose(1, 2).reshape(tensor.shape)
+        layer, found = "", name.removesuffix(".weight")
+        if match := re.match(r"model\.layers\.(\d+)\.(.*)", found):
+            layer, found = f"layers.{match[1]}.", match[2]
+        made[f"{layer}{METAS[found]}.weight"] = tensor
+    return made
+
+
+def meta_folder(folder: Path, tensors: dict[str, Tensor] | None = None, **params: Any) -> Path:
+    """A folder of the same Llama, as Meta lays it out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "params.json").write_text(json.dumps({**PARAMS, **params}))
+    made = meta_tensors(llama_tensors()) if tensors is None else tensors
+    torch.save(made, folder / "consolidated.00.pth")
     return folder
 
 

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from foreign_models import MODELS, WORDS, exportable
+from foreign_models import MODELS, WORDS, exportable, meta_folder, meta_tensors
 
 import gptexp
 from gptexp.interchange.huggingface import import_folder
+from gptexp.interchange.meta_llama import import_llama
 from gptexp.interchange.outgoing import export_weights
 
 __all__ = ["exportable"]
@@ -86,6 +87,30 @@ def test_imports_predict_the_same_and_score_continuations_the_same(transformers,
         torch.testing.assert_close(scores[1], scores[0], rtol=0, atol=1e-4)
         for one, other in continuations(model, run, ids[:3, :5].split(1)):
             assert one == other, name
+
+
+@pytest.mark.parametrize("groups", [4, 2, 1])
+def test_imports_from_metas_layout_predict_the_same(groups, transformers, tmp_path):
+    sizes = {"vocab_size": 50, "max_position_embeddings": 24, "hidden_size": 32}
+    sizes |= {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+    rope = {"rope_type": "default", "rope_theta": 5e5}
+    config = transformers.LlamaConfig(
+        **sizes, num_key_value_heads=groups, rms_norm_eps=1e-5, rope_parameters=rope
+    )
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, 0, 0.3)
+    params = {"dim": 32, "n_heads": 4, "n_kv_heads": groups, "vocab_size": 50, "max_seq_len": 24}
+    params |= {"norm_eps": 1e-5, "rope_theta": 5e5, "multiple_of": 32, "ffn_dim_multiplier": None}
+    folder = meta_folder(tmp_path / "meta", meta_tensors(model.state_dict(), 8), **params)
+    run = import_llama(folder, WORDS, tmp_path)
+    ids = torch.randint(50, (20, 24))
+    with torch.no_grad():
+        theirs, mine = model(ids).logits, gptexp.load(run).model(ids)
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-5)
+    for one, other in continuations(model, run, ids[:2, :5].split(1)):
+        assert one == other
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])

@@ -3,17 +3,30 @@
 What is tried: config.json with NaN, nested deep, of other kinds, of huge sizes, with more layers
 than there are, as a link or a pipe; safetensors whose header is longer than the file, whose offsets
 overlap or lead out of it, of huge shapes, of bytes, of other shapes, with NaN, as a link or a pipe;
-indexes that name other folders, numbers or nothing; pickles in the place of each.
+indexes that name other folders, numbers or nothing; pickles in the place of each; the like in
+Meta's folders, and archives that unpack to more than they hold.
 """
 
+import io
 import json
 import os
 import pickle
 import struct
+import zipfile
 
 import pytest
 import torch
-from foreign_models import WORDS, gpt2_folder, gpt2_tensors, llama_folder, nanogpt_file
+from foreign_models import (
+    PARAMS,
+    WORDS,
+    gpt2_folder,
+    gpt2_tensors,
+    llama_folder,
+    llama_tensors,
+    meta_folder,
+    meta_tensors,
+    nanogpt_file,
+)
 from safetensors.torch import save_file
 from small_runs import ONE_LINE, problem_lines
 from typer.testing import CliRunner
@@ -23,6 +36,7 @@ from gptexp.errors import GptexpError
 from gptexp.interchange import tensors
 from gptexp.interchange.huggingface import import_folder
 from gptexp.interchange.meta import read_meta
+from gptexp.interchange.meta_llama import import_llama
 from gptexp.interchange.nanogpt import import_checkpoint
 
 
@@ -146,10 +160,15 @@ def test_an_index_names_files_of_its_folder_alone(text, tmp_path):
     one_line(import_folder, folder, WORDS, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name",
+    [*("config.json", "model.safetensors", "tokenizer.json"), "params.json", "consolidated.00.pth"],
+)
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_what_is_no_file_is_neither_followed_nor_waited_for(name, kind, tmp_path):
-    folder, path = gpt2_folder(tmp_path / "model"), tmp_path / "model" / name
+    is_meta = name in ("params.json", "consolidated.00.pth")
+    folder, path = tmp_path / "model", tmp_path / "model" / name
+    (meta_folder if is_meta else gpt2_folder)(folder)
     if path.exists():
         path.rename(tmp_path / "moved")
     else:
@@ -158,7 +177,8 @@ def test_what_is_no_file_is_neither_followed_nor_waited_for(name, kind, tmp_path
         path.symlink_to(tmp_path / "moved")
     else:
         (os.mkfifo if kind == "pipe" else os.mkdir)(path)
-    assert "not a regular file" in one_line(import_folder, folder, WORDS, tmp_path)
+    call = import_llama if is_meta else import_folder
+    assert "not a regular file" in one_line(call, folder, WORDS, tmp_path)
 
 
 def test_more_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
@@ -169,13 +189,10 @@ def test_more_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch
 
 def test_the_verb_ends_with_2(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for origin in ("huggingface", "nanogpt"):
+    calls = {"huggingface": import_folder, "llama": import_llama, "nanogpt": import_checkpoint}
+    for origin, call in calls.items():
         assert CliRunner().invoke(app, ["import", "none", "--from", origin]).exit_code != 0
-        one_line(
-            {"huggingface": import_folder, "nanogpt": import_checkpoint}[origin],
-            tmp_path / "none",
-            WORDS,
-        )
+        one_line(call, tmp_path / "none", WORDS)
 
 
 def test_pickles_are_not_run(tmp_path):
@@ -194,7 +211,7 @@ def test_pickles_are_not_run(tmp_path):
     (tmp_path / "meta.pkl").unlink()
     saved = torch.load(file, weights_only=True)
     lies = [{"model": Bomb(trap)}, {"model": {7: torch.ones(1)}}, {"model": None}]
-    lies += [{"model": {"a": torch.ones(1).expand(2**40)}}]
+    lies += [{"model": {"a": torch.ones(1).expand(2**40)}}, {"model": {"wte.weight": 5}}]
     lies += [{"model_args": {**saved["model_args"], "n_layer": n}} for n in (0, 2**20, "2", 1.5)]
     for lie in lies:
         torch.save({**saved, **lie}, file)
@@ -223,3 +240,109 @@ def test_tokens_that_do_not_fit_are_one_line_or_numbers(tmp_path, caplog):
         (folder / "tokenizer.json").write_text(json.dumps(odd))
         import_folder(folder, WORDS, tmp_path)
         assert "by their numbers" in caplog.text
+
+
+PARAMETERS = {
+    "not json": "{",
+    "a list": "[]",
+    "nothing": "{}",
+    "nested": '{"x": ' + "[" * 100_000,
+    "a text": {"norm_eps": "1e-5"},
+    "NaN": '{"dim": 8, "norm_eps": NaN}',
+    "zero": {"n_heads": 0},
+    "negative": {"vocab_size": -2},
+    "half a layer": {"n_layers": 1.5},
+    "true": {"dim": True},
+    "null": {"dim": None},
+    "larger than can be": {"dim": 2**70},
+    "other widths": {"dim": 2**20},
+    "more layers": {"n_layers": 2**20},
+    "more rows": {"vocab_size": 2**24},
+    "a wide MLP": {"hidden_dim": 2**24},
+    "a factor without end": {"ffn_dim_multiplier": 1e9},
+    "a multiple without end": {"multiple_of": 2**24},
+    "angles for more positions than memory": {"max_seq_len": 2**24},
+    "no base": {"rope_theta": 0},
+}
+
+
+@pytest.mark.parametrize("said", PARAMETERS.values(), ids=[*PARAMETERS])
+def test_params_that_cannot_be_are_one_line(said, tmp_path, monkeypatch):
+    monkeypatch.setattr(tensors, "available_memory", lambda device: 10**9)
+    folder = meta_folder(tmp_path / "model")
+    if isinstance(said, dict):
+        said = json.dumps({**PARAMS, **said})
+    (folder / "params.json").write_text(said)
+    one_line(import_llama, folder, WORDS, tmp_path)
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_config_larger_than_any_is_not_read(tmp_path):
+    for folder, name, call in (
+        (meta_folder(tmp_path / "meta"), "params.json", import_llama),
+        (gpt2_folder(tmp_path / "gpt2"), "config.json", import_folder),
+    ):
+        with (folder / name).open("wb") as file:
+            file.truncate(2**30)
+        assert "larger than" in one_line(call, folder, WORDS, tmp_path)
+
+
+def zipped(compression=zipfile.ZIP_DEFLATED, **files):
+    """An archive like torch's, of these members."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(f"archive/{name.replace('_', '.')}", data)
+    return buffer.getvalue()
+
+
+def saved(value):
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+def changed(**weights):
+    return saved({**meta_tensors(llama_tensors()), **weights})
+
+
+class Command:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self):
+        return os.system, ("touch trap",)
+
+
+CONSOLIDATED = {
+    "empty": b"",
+    "a bomb": zipped(data_pkl=pickle.dumps({}), zeros=bytes(10**7)),
+    "a command": pickle.dumps(Command()),
+    "a command in an archive": zipped(zipfile.ZIP_STORED, data_pkl=pickle.dumps(Command())),
+    "a command beside the weights": changed(x=Command()),
+    "a list": saved([torch.ones(2)]),
+    "numbers": changed(norm=5),
+    "no names": saved({7: torch.ones(2)}),
+    "a number seen as many": changed(**{"norm.weight": torch.ones(1).expand(2**40)}),
+    "a number seen as a matrix": changed(**{"output.weight": torch.ones(1).expand(40, 8)}),
+    "no memory": changed(**{"norm.weight": torch.ones(8, device="meta")}),
+    "sparse": changed(**{"norm.weight": torch.eye(8).to_sparse()}),
+    "other shapes": changed(**{"layers.0.attention.wk.weight": torch.ones(8, 8)}),
+    "complex": changed(**{"norm.weight": torch.ones(8, dtype=torch.complex64)}),
+    "quantised": changed(**{"layers.1.feed_forward.w2.weight": torch.ones(8, 20).char()}),
+    "NaN": changed(**{"norm.weight": torch.full((8,), torch.nan)}),
+    "no table": changed(**{"tok_embeddings.weight": torch.tensor(1.0)}),
+    "an expert": changed(**{"layers.0.feed_forward.experts.0.w1.weight": torch.ones(1)}),
+    "cut short": changed()[:-100],
+}
+
+
+@pytest.mark.parametrize("data", CONSOLIDATED.values(), ids=[*CONSOLIDATED])
+def test_metas_weights_that_lie_are_one_line(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for said in ({}, {"vocab_size": -1}):
+        folder = meta_folder(tmp_path / "model", {}, **said)
+        (folder / "consolidated.00.pth").write_bytes(data)
+        one_line(import_llama, folder, WORDS, tmp_path)
+        (folder / "consolidated.00.pth").rename(folder / "consolidated.safetensors")
+        one_line(import_llama, folder, WORDS, tmp_path)
+    assert not (tmp_path / "trap").exists() and not (tmp_path / "imported").exists()

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 import gptexp
 from gptexp.cli.app import app
 from gptexp.config import GPTConfig
-from gptexp.interchange.fits import gpt2_defects, llama_defects, nanogpt_defects
+from gptexp.interchange.gpt2 import GPT2
 from gptexp.interchange.huggingface import import_folder
-from gptexp.interchange.nanogpt import import_checkpoint
+from gptexp.interchange.llama import LLAMA
+from gptexp.interchange.nanogpt import NANOGPT, import_checkpoint
 from gptexp.interchange.outgoing import export_weights
 from gptexp.tokenizers.build import tokenizer_config
 
@@ -74,9 +75,9 @@ def test_a_folder_keeps_the_order_of_rows_that_it_had(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("defects", "key", "value"),
+    ("family", "key", "value"),
     [
-        (defects, key, value)
+        (family, key, value)
         for key, value in {
             "qk_norm": True,
             "window": [4],
@@ -86,18 +87,18 @@ def test_a_folder_keeps_the_order_of_rows_that_it_had(tmp_path):
             "embd_norm": True,
             "final_norm": False,
         }.items()
-        for defects in (gpt2_defects, llama_defects, nanogpt_defects)
+        for family in (GPT2, LLAMA, NANOGPT)
     ],
 )
-def test_a_switch_that_a_program_lacks_is_named(defects, key, value, composed):
-    model = composed("model=laptop", *MODELS["llama" if defects is llama_defects else "gpt2"]).model
+def test_a_switch_that_a_program_lacks_is_named(family, key, value, composed):
+    model = composed("model=laptop", *MODELS["llama" if family is LLAMA else "gpt2"]).model
     model.activation, model.norm_eps = type(model.activation)(model.activation.value), 1e-5
-    if defects is nanogpt_defects:
+    if family is NANOGPT:
         model = composed("model=laptop").model
     assert isinstance(model, GPTConfig)
-    assert not [*defects(model)]
+    assert not [*family.lacking(model)]
     setattr(model, key, value)
-    [what] = defects(model)
+    [what] = family.lacking(model)
     assert what.startswith(f"model.{key} is ")
 
 
