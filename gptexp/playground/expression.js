@@ -9,9 +9,9 @@ const FACTORS = { "*": "times", "/": "over" };
 
 class ExpressionError extends Error {}
 
-// A graph of `L = (a*b + c) * f`: `root`; the Values of its `variables` by name; what each node is
-// called in `texts`; and the name before the sign, or L. `numbers` is a Map from names to numbers; a
-// name that it lacks is 1. Raises ExpressionError with a line for a person.
+// A graph of `L = (a*b + c) * f`: its `root`, the Values of its `variables` by name, in `texts`
+// what each node was typed as, and the name before the sign, or L. `numbers` is a Map from names
+// to numbers; a name that it lacks is 1. Throws ExpressionError with a line for a person.
 //
 //   sum = product (("+" | "-") product)*      product = sign (("*" | "/") sign)*
 //   sign = ("-" | "+") sign | power           power = atom ["**" sign]
@@ -27,7 +27,7 @@ class Expression {
     this.name = isNamed ? this.pieces[0] : "L";
     this.at = isNamed ? 2 : 0;
     this.root = this.sum();
-    if (this.peek()) throw new ExpressionError(`“${this.peek()}” was not expected there.`);
+    if (this.peek()) this.refuse(this.peek());
     if (this.variables.has(this.name)) {
       throw new ExpressionError(`${this.name} is on both sides; give the result another name.`);
     }
@@ -50,6 +50,10 @@ class Expression {
 
   peek(at = this.at) {
     return this.pieces[at] ?? "";
+  }
+
+  refuse(piece) {
+    throw new ExpressionError(`“${piece}” was not expected there.`);
   }
 
   // A node that was typed from piece `from` to here.
@@ -98,7 +102,7 @@ class Expression {
     if (!piece) throw new ExpressionError("It ends too early: a name or a number is missing.");
     if (/^[\d.]/.test(piece)) return this.made(new Value(Number(piece)), from);
     if (piece === "(") return this.inside();
-    if (!/^[A-Za-z_]/.test(piece)) throw new ExpressionError(`“${piece}” was not expected there.`);
+    if (!/^[A-Za-z_]/.test(piece)) this.refuse(piece);
     if (this.peek() === "(") {
       if (!FUNCTIONS.includes(piece)) {
         throw new ExpressionError(`${piece} is no function here; ${FUNCTIONS.join(", ")} are.`);

@@ -121,7 +121,9 @@ class GraphFigure {
     const [depths, slots, layers] = [new Map([[this.typed.root, 0]]), new Map(), []];
     for (const node of [...this.order].reverse()) {
       const deeper = depths.get(node) + 1;
-      for (const child of node.children) depths.set(child, Math.max(depths.get(child) ?? 0, deeper));
+      for (const child of node.children) {
+        depths.set(child, Math.max(depths.get(child) ?? 0, deeper));
+      }
     }
     let leaves = 0;
     for (const node of this.order) {
@@ -172,12 +174,13 @@ class GraphFigure {
       const [from, to] = this.isNarrow
         ? [[x + width / 2, y + height], [u + width / 2, v]]
         : [[x + width, y + height / 2], [u, v + height / 2]];
-      const half = [0, 1].map((axis) => (axis === Number(this.isNarrow)) * (to[axis] - from[axis]) / 2);
-      const bend = ([a, b], side) => `${a + side * half[0]} ${b + side * half[1]}`;
-      const line = drawn("path", { d: `M${from.join(" ")}C${bend(from, 1)} ${bend(to, -1)} ${to.join(" ")}` });
+      const [right, down] = [to[0] - from[0], to[1] - from[1]];
+      const [a, b] = this.isNarrow ? [0, down / 2] : [right / 2, 0];
+      const bends = `${from[0] + a} ${from[1] + b} ${to[0] - a} ${to[1] - b}`;
+      const line = drawn("path", { d: `M${from.join(" ")}C${bends} ${to.join(" ")}` });
       const near = i && child === node.children[0] ? 0.8 : 0.45; // of x * x, one edge twice
-      const [a, b] = [0, 1].map((axis) => from[axis] + near * (to[axis] - from[axis]));
-      return { line, text: drawn("text", { class: "slope", x: a, y: b + 4, "text-anchor": "middle" }) };
+      const place = { x: from[0] + near * right, y: from[1] + near * down + 4 };
+      return { line, text: drawn("text", { class: "slope", "text-anchor": "middle", ...place }) };
     });
   }
 
@@ -242,7 +245,7 @@ class GraphFigure {
   words(at, grads) {
     const { name, root } = this.typed;
     const count = this.operations.length;
-    if (this.now === 0) return "the numbers that are given. Next computes the first one from them.";
+    if (this.now === 0) return "the numbers that are given. Next computes the first from them.";
     if (this.now <= count) return `forward, ${this.called(at)} = ${compact(at.data)}.`;
     if (this.now === count + 1) return `the way back begins with ${name}, whose own gradient is 1.`;
     const parts = at.children.map((child, i) => {
@@ -267,18 +270,19 @@ class GraphFigure {
       const moved = new Expression(byId("expression").value, numbers).root.data - root.data;
       really = `, in truth by ${compact(Math.abs(moved))}`;
     }
-    const local = node.children.map(
-      (child, i) => ` To ${this.called(child)} it passes that times ${compact(node.slopes[i])}: ${this.local(node, i)}.`,
-    );
+    const local = node.children.map((child, i) => {
+      const slope = compact(node.slopes[i]);
+      return ` To ${this.called(child)} it passes that times ${slope}: ${this.local(node, i)}.`;
+    });
     byId("node-words").textContent =
       `${this.called(node)} is ${compact(node.data)}, with a gradient of ${compact(node.grad)}: ` +
       `where it grows by ${NUDGE}, ${about}${really}.${local.join("")}`;
   }
 
   move(event) {
-    const steps = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Enter: 0, " ": 0 };
     const at = this.order.findIndex((node) => this.boxes.get(node) === document.activeElement);
-    const node = this.order[at + (steps[event.key] ?? NaN)];
+    const step = event.key === "Enter" || event.key === " " ? 0 : along(event);
+    const node = this.order[at + step];
     if (at < 0 || !node) return;
     event.preventDefault();
     this.boxes.get(node).focus();

@@ -5,6 +5,10 @@ const DRAWN = 12; // documents of a stage
 const DRAWN_AT = 0.5; // the temperature of the published program
 
 const surprise = (p) => `s${Math.min(Math.floor(-Math.log2(p) / 1.5), 4)}`;
+const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+
+// How far a key goes along a row or a list; NaN for one that goes nowhere.
+const along = ({ key }) => (MOVES[key] ? MOVES[key][0] + MOVES[key][1] : NaN);
 const inNats = (loss, digits = 3) => loss.toFixed(digits);
 
 // The ids of what is typed, between two ends, as a run reads a document; what it does not know is
@@ -24,7 +28,8 @@ class Ladder {
     const [first] = facts.learners;
     this.stages = facts.stages.map((stage) => {
       const run = runs[stage.run ?? first.run];
-      return { ...stage, tokenizer: run.tokenizer, end: run.facts.end, engine: this.engine(stage, run) };
+      const engine = this.engine(stage, run);
+      return { ...stage, tokenizer: run.tokenizer, end: run.facts.end, engine };
     });
     this.run = runs[first.run];
     this.guess = Math.log(this.run.facts.spec.vocab_size);
@@ -40,14 +45,16 @@ class Ladder {
 
   engine(stage, run) {
     if (stage.run !== null) return engineOf(run.facts.spec, run.weights);
-    const spec = { vocab_size: run.facts.spec.vocab_size, smoothing: this.facts.smoothing };
-    return new BigramEngine(spec, new Map([["counts", Float32Array.from(this.facts.counts.flat())]]));
+    const { counts, smoothing } = this.facts;
+    const spec = { vocab_size: counts.length, smoothing };
+    return new BigramEngine(spec, new Map([["counts", Float32Array.from(counts.flat())]]));
   }
 
   // A row to choose a stage by: its loss is a dot on an axis that all rows share, and the bar what
   // it gains on the one before.
   rung(stage, place) {
-    const losses = this.stages.map(({ loss }) => loss).filter((loss) => loss !== null);
+    const ends = ({ loss, spread }) => (loss === null ? [] : [loss - spread, loss + spread]);
+    const losses = this.stages.flatMap(ends); // a spread of null counts as 0
     const [low, high] = [Math.min(...losses), Math.max(...losses)];
     const at = (loss) => 4 + (92 * (loss - low)) / (high - low || 1);
     const strip = element("span", { class: "strip", "aria-hidden": "true" });
@@ -60,8 +67,7 @@ class Ladder {
     const before = this.stages[place - 1]?.loss ?? null;
     if (stage.loss !== null) {
       if (before !== null) mark(stage.loss < before ? "gain" : "gain lost", before, stage.loss);
-      const spread = stage.spread ?? 0;
-      if (spread) mark("spread", Math.max(stage.loss - spread, low), Math.min(stage.loss + spread, high));
+      mark("spread", ...ends(stage));
       mark("dot", stage.loss, stage.loss);
     }
     const title = element("b", {}, `${place + 1}  ${stage.title}`);
@@ -78,9 +84,8 @@ class Ladder {
   }
 
   step(event) {
-    const steps = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 };
     const places = { Home: 0, End: this.stages.length - 1 };
-    const place = places[event.key] ?? this.place + (steps[event.key] ?? NaN);
+    const place = places[event.key] ?? this.place + along(event);
     if (!(place >= 0 && place < this.stages.length)) return;
     event.preventDefault();
     this.choose(place);
@@ -106,7 +111,8 @@ class Ladder {
     if (stage.loss === null) return `${size}; its loss is not known without its text.`;
     const seeds = stage.seeds > 1 ? `, the mean of ${stage.seeds} seeds with its 95% interval` : "";
     const words = `${size}; ${this.lossOf(stage)} nats per token${seeds}`;
-    if (!before || before.loss === null) return `${words}; a blind guess has ${inNats(this.guess)}.`;
+    const guess = `a blind guess has ${inNats(this.guess)}.`;
+    if ((before?.loss ?? null) === null) return `${words}; ${guess}`;
     const less = inNats(before.loss - stage.loss);
     if (Number(less) === 0) return `${words}; as much as the stage before.`;
     const how = less > 0 ? "less" : "more";

@@ -42,7 +42,7 @@ def ladder(runs: Sequence[Contents], losses: Losses) -> dict[str, Any] | None:
     top = micro[0]
     loaded = load_run(top.run)
     one = "name" if loaded.config.data.name == "names" else "document"
-    counted = _counted(loaded, one)
+    counted = None if top.cost is None else _counted(loaded, one)  # of a text that was there
     stages = [] if counted is None else [counted.pop("stage")]
     before: Config | None = None
     for run in sorted((run for run in runs if _compares(run, top)), key=lambda r: place(r.config)):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ SCRIPTS = ("weights", "engine", "sampling", "tokens", "figures", "app")
 
 # Behind them on a page of microGPT's kind.
 MICRO_SCRIPTS = ("autograd", "expression", "microgpt", "ladder", "graph", "update")
+
+COMMENT_OR_INDENT = re.compile(r"^\s*//.*\n|^[ \t]+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def page(runs: Sequence[Contents], kind: str, steps: dict[str, Any] | None) -> s
         scripts += MICRO_SCRIPTS
         lessons = render(HERE / "micro.html.j2", steps=steps, data=Markup(_json(steps)))
     style = THEME + "".join((HERE / name).read_text(encoding="utf-8") for name in styles)
-    script = "".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in scripts)
+    script = "".join(map(_script, scripts))
     return render(
         HERE / "page.html.j2",
         title="Playground" if len(runs) != 1 else f"Playground: {runs[0].name}",
@@ -90,6 +93,11 @@ def page(runs: Sequence[Contents], kind: str, steps: dict[str, Any] | None) -> s
         kind=kind,
         lessons=Markup(lessons),
     )
+
+
+def _script(name: str) -> str:
+    """A script without its comments and its indentation, which are a fifth of it."""
+    return COMMENT_OR_INDENT.sub("", (HERE / f"{name}.js").read_text(encoding="utf-8"))
 
 
 def _check(runs: Sequence[Path], to: Path, kind: str) -> None:

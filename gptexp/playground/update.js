@@ -28,7 +28,8 @@ class UpdateFigure {
     byId("again").addEventListener("click", () => this.update());
     byId("anew").addEventListener("click", () => this.begin());
     byId("view").addEventListener("change", () => this.drawMatrices());
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.drawMatrices());
+    const night = matchMedia("(prefers-color-scheme: dark)");
+    night.addEventListener("change", () => this.drawMatrices());
     this.takeSettings();
   }
 
@@ -134,18 +135,17 @@ class UpdateFigure {
       tell(Math.floor(offsetX / CELL), Math.floor(offsetY / CELL));
     });
     canvas.addEventListener("keydown", (event) => {
-      const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
-      if (!moves[event.key]) return;
+      if (!MOVES[event.key]) return;
       event.preventDefault();
-      tell(...at.map((value, axis) => value + moves[event.key][axis]));
+      tell(...at.map((value, axis) => value + MOVES[event.key][axis]));
     });
     const turned = isTurned ? ", rows across" : "";
     return element("figure", {}, canvas, element("figcaption", {}, shape + turned));
   }
 
   told(name, from, at, width) {
-    const numbers = ["before", "after", "gradient"].map((key) => small(this.result[key][from + at]));
-    const [before, after, gradient] = numbers;
+    const number = (key) => small(this.result[key][from + at]);
+    const [before, after, gradient] = ["before", "after", "gradient"].map(number);
     return `${this.where(name, at, width)}: ${before} → ${after}, gradient ${gradient}`;
   }
 
@@ -180,8 +180,8 @@ class UpdateFigure {
 }
 
 const small = (number) => {
-  const text = number === 0 || Math.abs(number) >= 1e-4 ? number.toFixed(4) : number.toExponential(1);
-  return text.replace("-", "−");
+  const isTiny = number !== 0 && Math.abs(number) < 1e-4;
+  return (isTiny ? number.toExponential(1) : number.toFixed(4)).replaceAll("-", "−");
 };
 
 // A matrix's name in words.
