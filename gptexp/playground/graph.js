@@ -14,13 +14,14 @@ const MOST_NODES = 40; // that a picture has room for
 const MOST_NAME = 18; // letters of what a node is called
 const NUDGE = 0.01;
 const NARROW = 600; // pixels below which the graph goes down and not across
+const BOW = 52; // pixels by which an edge goes around the nodes that it passes
 const PACE = 1100; // milliseconds between two steps that play by themselves
 
-// A number as short as it can be read: four digits, and a sign that is as wide as a plus.
-function compact(number) {
+// A number as short as it can be read, with a sign that is as wide as a plus.
+function compact(number, digits = 4) {
   if (Number.isNaN(number)) return "no number";
   if (!Number.isFinite(number)) return number > 0 ? "∞" : "−∞";
-  return String(Number(number.toPrecision(4))).replace("-", "−");
+  return String(Number(number.toPrecision(digits))).replace("-", "−");
 }
 
 class GraphFigure {
@@ -116,7 +117,8 @@ class GraphFigure {
     return words[op][i];
   }
 
-  // Of each node how far it is from the root, and its place across, where each leaf takes one.
+  // Of each node how far it is from the root, and its place across: that of what it is made of, and
+  // one of its own for each leaf and for what is made of nothing but what stood there before.
   places() {
     const [depths, slots, layers] = [new Map([[this.typed.root, 0]]), new Map(), []];
     for (const node of [...this.order].reverse()) {
@@ -125,10 +127,13 @@ class GraphFigure {
         depths.set(child, Math.max(depths.get(child) ?? 0, deeper));
       }
     }
-    let leaves = 0;
+    const used = new Set();
+    let taken = 0;
     for (const node of this.order) {
       const below = node.children.map((child) => slots.get(child));
-      slots.set(node, below.length ? below.reduce((a, b) => a + b) / below.length : leaves++);
+      const isNew = node.children.every((child) => used.has(child));
+      slots.set(node, isNew ? taken++ : below.reduce((a, b) => a + b) / below.length);
+      for (const child of node.children) used.add(child);
       (layers[depths.get(node)] ??= []).push(node);
     }
     for (const layer of layers) {
@@ -149,14 +154,24 @@ class GraphFigure {
       const place = [(deepest - depths.get(node)) * along + 2, slots.get(node) * across + 2];
       return this.isNarrow ? place.reverse() : place;
     };
-    const corners = this.order.map(at);
-    const size = {
-      width: Math.max(...corners.map(([x]) => x)) + width + 2,
-      height: Math.max(...corners.map(([, y]) => y)) + height + 2,
-    };
+    const corner = [0, 1].map((axis) => Math.max(...this.order.map((node) => at(node)[axis])));
+    const size = { width: corner[0] + width + 16, height: corner[1] + height + 16 };
     const words = `The graph of ${this.typed.name}; arrow keys go from node to node`;
     const svg = drawn("svg", { ...size, role: "group", "aria-label": words });
-    this.edges = new Map(this.operations.map((node) => [node, this.join(node, at, width, height)]));
+    const join = (node) =>
+      node.children.map((child, i) => {
+        const steps = depths.get(child) - depths.get(node);
+        const [from, to] = [slots.get(child), slots.get(node)];
+        const isInTheWay = (other) => {
+          const share = (depths.get(child) - depths.get(other)) / steps;
+          const apart = Math.abs(slots.get(other) - from - share * (to - from));
+          return share > 0 && share < 1 && apart < 0.8;
+        };
+        const bow = this.order.some(isInTheWay) ? BOW : 0;
+        const isTwice = i > 0 && child === node.children[0]; // of x * x
+        return this.join(at(child), at(node), width, height, { steps, bow, isTwice });
+      });
+    this.edges = new Map(this.operations.map((node) => [node, join(node)]));
     this.boxes = new Map(this.order.map((node) => [node, this.box(node, at(node), width, height)]));
     const edges = [...this.edges.values()].flat();
     svg.append(...edges.map(({ line }) => line), ...this.boxes.values());
@@ -167,21 +182,22 @@ class GraphFigure {
     this.go(this.now);
   }
 
-  // The edges into a node, with room for the local derivative on each.
-  join(node, at, width, height) {
-    return node.children.map((child, i) => {
-      const [[x, y], [u, v]] = [at(child), at(node)];
-      const [from, to] = this.isNarrow
-        ? [[x + width / 2, y + height], [u + width / 2, v]]
-        : [[x + width, y + height / 2], [u, v + height / 2]];
-      const [right, down] = [to[0] - from[0], to[1] - from[1]];
-      const [a, b] = this.isNarrow ? [0, down / 2] : [right / 2, 0];
-      const bends = `${from[0] + a} ${from[1] + b} ${to[0] - a} ${to[1] - b}`;
-      const line = drawn("path", { d: `M${from.join(" ")}C${bends} ${to.join(" ")}` });
-      const near = i && child === node.children[0] ? 0.8 : 0.45; // of x * x, one edge twice
-      const place = { x: from[0] + near * right, y: from[1] + near * down + 4 };
-      return { line, text: drawn("text", { class: "slope", "text-anchor": "middle", ...place }) };
-    });
+  // An edge over so many layers, with room for the local derivative near its beginning.
+  join([x, y], [u, v], width, height, { steps, bow, isTwice }) {
+    const [from, to] = this.isNarrow
+      ? [[x + width / 2, y + height], [u + width / 2, v]]
+      : [[x + width, y + height / 2], [u, v + height / 2]];
+    const [right, down] = [to[0] - from[0], to[1] - from[1]];
+    const bend = ([a, b], side) =>
+      this.isNarrow ? [a + bow, b + (side * down) / 2] : [a + (side * right) / 2, b + bow];
+    const points = [from, bend(from, 1), bend(to, -1), to];
+    const [start, ...rest] = points.map((point) => point.join(" "));
+    const line = drawn("path", { d: `M${start}C${rest.join(" ")}` });
+    const t = steps > 1 ? 0.2 / steps : 0.5;
+    const shares = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
+    const at = (axis) => shares.reduce((all, share, i) => all + share * points[i][axis], 0);
+    const place = { x: at(0), y: at(1) + (isTwice ? 17 : 4) };
+    return { line, text: drawn("text", { class: "slope", "text-anchor": "middle", ...place }) };
   }
 
   box(node, [x, y], width, height) {
@@ -225,8 +241,9 @@ class GraphFigure {
   show(at, unknown, grads, isBack) {
     const how = isBack ? " back" : " at";
     for (const [node, box] of this.boxes) {
-      const value = unknown.has(node) ? "" : compact(node.data);
-      const grad = grads.has(node) ? compact(grads.get(node)) : "";
+      const digits = this.isNarrow ? 3 : 4;
+      const value = unknown.has(node) ? "" : compact(node.data, digits);
+      const grad = grads.has(node) ? compact(grads.get(node), digits) : "";
       box.querySelector(".value").textContent = value;
       box.querySelector(".grad").textContent = grad && `∂ ${grad}`;
       box.setAttribute("class", `node${node === at ? how : ""}`);
@@ -237,7 +254,7 @@ class GraphFigure {
       const isAt = node === at && this.now !== this.operations.length + 1;
       edges.forEach(({ line, text }, i) => {
         line.setAttribute("class", `edge${isAt ? how : ""}`);
-        text.textContent = isAt && isBack ? `×${compact(node.slopes[i])}` : "";
+        text.textContent = isAt && isBack ? `×${compact(node.slopes[i], 3)}` : "";
       });
     }
   }

@@ -3,6 +3,7 @@
 "use strict";
 
 const LARGEST = 8; // changes that are listed
+const RATES = { adam: 0.01, sgd: 0.3 }; // of the ladder, for what a model was not trained by
 const CELL = 5; // pixels of a number in a picture
 const TALL = 40; // rows above which a picture stands on its side
 const VIEWS = {
@@ -22,9 +23,8 @@ class UpdateFigure {
     byId("learner").parentElement.hidden = facts.learners.length < 2;
     byId("document").value = facts.text;
     byId("learner").addEventListener("change", () => this.takeSettings());
-    for (const id of ["document", "optimizer", "rate"]) {
-      byId(id).addEventListener("input", () => this.begin());
-    }
+    for (const id of ["document", "rate"]) byId(id).addEventListener("input", () => this.begin());
+    byId("optimizer").addEventListener("change", () => this.takeRate());
     byId("again").addEventListener("click", () => this.update());
     byId("anew").addEventListener("click", () => this.begin());
     byId("view").addEventListener("change", () => this.drawMatrices());
@@ -34,10 +34,15 @@ class UpdateFigure {
   }
 
   takeSettings() {
-    const { run, optimizer, lr } = this.learners[Number(byId("learner").value)];
-    this.run = runs[run];
-    byId("optimizer").value = optimizer;
-    byId("rate").value = String(lr);
+    this.own = this.learners[Number(byId("learner").value)];
+    this.run = runs[this.own.run];
+    byId("optimizer").value = this.own.optimizer;
+    this.takeRate();
+  }
+
+  takeRate() {
+    const chosen = byId("optimizer").value;
+    byId("rate").value = String(chosen === this.own.optimizer ? this.own.lr : RATES[chosen]);
     this.begin();
   }
 
@@ -46,7 +51,7 @@ class UpdateFigure {
     const ids = documentOf(this.run, byId("document").value, byId("document-unknown"));
     const rate = Number(byId("rate").value);
     if (!(rate >= 0) || byId("rate").value === "") return;
-    const { beta1 = 0.85, beta2 = 0.99 } = this.learners[Number(byId("learner").value)];
+    const { beta1 = 0.85, beta2 = 0.99 } = this.own;
     const chosen = { optimizer: byId("optimizer").value, lr: rate, beta1, beta2 };
     this.ids = ids;
     this.learner = new Learner(this.run.facts, this.run.weights, chosen);
