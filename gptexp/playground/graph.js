@@ -14,7 +14,6 @@ const MOST_NODES = 40; // that a picture has room for
 const MOST_NAME = 18; // letters of what a node is called
 const NUDGE = 0.01;
 const NARROW = 600; // pixels below which the graph goes down and not across
-const BOW = 52; // pixels by which an edge goes around the nodes that it passes
 const PACE = 1100; // milliseconds between two steps that play by themselves
 
 // A number as short as it can be read, with a sign that is as wide as a plus.
@@ -117,90 +116,32 @@ class GraphFigure {
     return words[op][i];
   }
 
-  // Of each node how far it is from the root, and its place across: that of what it is made of, and
-  // one of its own for each leaf and for what is made of nothing but what stood there before.
-  places() {
-    const [depths, slots, layers] = [new Map([[this.typed.root, 0]]), new Map(), []];
-    for (const node of [...this.order].reverse()) {
-      const deeper = depths.get(node) + 1;
-      for (const child of node.children) {
-        depths.set(child, Math.max(depths.get(child) ?? 0, deeper));
-      }
-    }
-    const used = new Set();
-    let taken = 0;
-    for (const node of this.order) {
-      const below = node.children.map((child) => slots.get(child));
-      const isNew = node.children.every((child) => used.has(child));
-      slots.set(node, isNew ? taken++ : below.reduce((a, b) => a + b) / below.length);
-      for (const child of node.children) used.add(child);
-      (layers[depths.get(node)] ??= []).push(node);
-    }
-    for (const layer of layers) {
-      layer.sort((a, b) => slots.get(a) - slots.get(b));
-      layer.slice(1).forEach((node, i) => {
-        slots.set(node, Math.max(slots.get(node), slots.get(layer[i]) + 1));
-      });
-    }
-    return { depths, slots, deepest: layers.length - 1 };
-  }
-
   build() {
     this.isNarrow = this.narrow();
-    const { depths, slots, deepest } = this.places();
-    const [width, height] = [this.isNarrow ? 66 : 92, 56];
-    const [along, across] = this.isNarrow ? [94, 70] : [152, 66];
-    const at = (node) => {
-      const place = [(deepest - depths.get(node)) * along + 2, slots.get(node) * across + 2];
-      return this.isNarrow ? place.reverse() : place;
-    };
-    const corner = [0, 1].map((axis) => Math.max(...this.order.map((node) => at(node)[axis])));
-    const size = { width: corner[0] + width + 16, height: corner[1] + height + 16 };
-    const words = `The graph of ${this.typed.name}; arrow keys go from node to node`;
-    const svg = drawn("svg", { ...size, role: "group", "aria-label": words });
-    const join = (node) =>
-      node.children.map((child, i) => {
-        const steps = depths.get(child) - depths.get(node);
-        const [from, to] = [slots.get(child), slots.get(node)];
-        const isInTheWay = (other) => {
-          const share = (depths.get(child) - depths.get(other)) / steps;
-          const apart = Math.abs(slots.get(other) - from - share * (to - from));
-          return share > 0 && share < 1 && apart < 0.8;
-        };
-        const bow = this.order.some(isInTheWay) ? BOW : 0;
-        const isTwice = i > 0 && child === node.children[0]; // of x * x
-        return this.join(at(child), at(node), width, height, { steps, bow, isTwice });
+    const { root, name } = this.typed;
+    const layout = new GraphLayout(root, this.order, this.isNarrow);
+    const words = `The graph of ${name}; arrow keys go from node to node`;
+    const svg = drawn("svg", { ...layout.size(), role: "group", "aria-label": words });
+    const edges = (node) =>
+      node.children.map((_, i) => {
+        const { d, x, y } = layout.edge(node, i);
+        const text = drawn("text", { class: "slope", "text-anchor": "middle", x, y });
+        return { line: drawn("path", { d }), text };
       });
-    this.edges = new Map(this.operations.map((node) => [node, join(node)]));
-    this.boxes = new Map(this.order.map((node) => [node, this.box(node, at(node), width, height)]));
-    const edges = [...this.edges.values()].flat();
-    svg.append(...edges.map(({ line }) => line), ...this.boxes.values());
-    svg.append(...edges.map(({ text }) => text));
-    this.boxes.get(this.typed.root).setAttribute("tabindex", 0);
+    this.edges = new Map(this.operations.map((node) => [node, edges(node)]));
+    this.boxes = new Map(this.order.map((node) => [node, this.box(node, layout)]));
+    const all = [...this.edges.values()].flat();
+    svg.append(...all.map(({ line }) => line), ...this.boxes.values());
+    svg.append(...all.map(({ text }) => text));
+    this.boxes.get(root).setAttribute("tabindex", 0);
     byId("node-words").textContent = "";
     byId("graph").replaceChildren(svg);
     this.go(this.now);
   }
 
-  // An edge over so many layers, with room for the local derivative near its beginning.
-  join([x, y], [u, v], width, height, { steps, bow, isTwice }) {
-    const [from, to] = this.isNarrow
-      ? [[x + width / 2, y + height], [u + width / 2, v]]
-      : [[x + width, y + height / 2], [u, v + height / 2]];
-    const [right, down] = [to[0] - from[0], to[1] - from[1]];
-    const bend = ([a, b], side) =>
-      this.isNarrow ? [a + bow, b + (side * down) / 2] : [a + (side * right) / 2, b + bow];
-    const points = [from, bend(from, 1), bend(to, -1), to];
-    const [start, ...rest] = points.map((point) => point.join(" "));
-    const line = drawn("path", { d: `M${start}C${rest.join(" ")}` });
-    const t = steps > 1 ? 0.2 / steps : 0.5;
-    const shares = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t ** 3];
-    const at = (axis) => shares.reduce((all, share, i) => all + share * points[i][axis], 0);
-    const place = { x: at(0), y: at(1) + (isTwice ? 17 : 4) };
-    return { line, text: drawn("text", { class: "slope", "text-anchor": "middle", ...place }) };
-  }
-
-  box(node, [x, y], width, height) {
+  box(node, layout) {
+    const [x, y] = layout.at(node);
+    const { width, height } = layout;
     const group = drawn("g", { role: "button", tabindex: -1 });
     const sign = node.children.length ? (OPERATORS[node.op] ?? node.op) : this.called(node);
     const name = node === this.typed.root ? `${this.typed.name}  ${sign}` : sign;

@@ -26,7 +26,7 @@ HERE = Path(__file__).parent
 SCRIPTS = ("weights", "engine", "sampling", "tokens", "figures", "app")
 
 # Behind them on a page of microGPT's kind.
-MICRO_SCRIPTS = ("autograd", "expression", "microgpt", "ladder", "graph", "update")
+MICRO_SCRIPTS = ("autograd", "expression", "microgpt", "ladder", "layout", "graph", "update")
 
 COMMENT_OR_INDENT = re.compile(r"^\s*//.*\n|^[ \t]+", re.MULTILINE)
 
