@@ -62,7 +62,8 @@ def _is_micro(run: Contents) -> bool:
     """Whether a run has microGPT's architecture, on documents, and is small enough to be walked."""
     config, facts = run.config, run.facts
     is_small = facts["parameters"] <= MOST_PARAMETERS
-    if not (isinstance(config.model, GPTConfig) and config.data.documents and is_small):
+    of_one_text = config.data.documents and not config.data.parts
+    if not (isinstance(config.model, GPTConfig) and of_one_text and is_small):
         return False
     return facts["spec"]["vocab_size"] <= MOST_TOKENS and not not_micro(config, facts["tokenizer"])
 
