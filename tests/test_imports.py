@@ -55,7 +55,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tracking",
     },
     "playground": {
-        *("analysis", "experiment", "inference", "models", "report", "runs", "tokenizers"),
+        *("analysis", "experiment", "inference", "interchange", "models", "report", "runs"),
+        "tokenizers",
     },
     "cli": {
         *("analysis", "data", "experiment", "explain", "inference", "interchange", "laws"),

@@ -66,15 +66,20 @@ def evaluate_run(
 
 def validation_text(loaded: LoadedRun) -> LoadedCorpus:
     """A run's own corpus, with its validation split alone; raises ConfigError and DataError."""
+    return own_text(loaded, "val")
+
+
+def own_text(loaded: LoadedRun, *splits: str) -> LoadedCorpus:
+    """A run's own corpus, with these splits alone; raises ConfigError and DataError."""
     check(loaded.config)
     data = loaded.config.data
     text = read_corpus(data, own_digest(loaded.path, data))
-    return _part(loaded, data, text, "val")
+    return _part(loaded, data, text, *splits)
 
 
-def _part(loaded: LoadedRun, data: DataConfig, text: Content, split: str) -> LoadedCorpus:
-    """One split of a corpus, for the context of the run; windows may be shorter than that."""
-    cut = split_corpus(data, text, loaded.tokenizer, 1, needed=(split,))
+def _part(loaded: LoadedRun, data: DataConfig, text: Content, *splits: str) -> LoadedCorpus:
+    """Splits of a corpus, for the context of the run; windows may be shorter than that."""
+    cut = split_corpus(data, text, loaded.tokenizer, 1, needed=splits)
     return replace(cut, block_size=loaded.config.model.block_size)
 
 

@@ -1,6 +1,7 @@
 """Runs to and from microGPT's JSON."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     state = read_checkpoint(run)
     with stored_config(str(run), "use the gptexp that wrote it"):
         config = from_dict(state["config"])
-    defects = _not_micro(config, state["tokenizer"])
+    defects = not_micro(config, state["tokenizer"])
     CheckpointError.raise_for(Problem(run, what, fix) for what, fix in defects)
     model = config.model
     assert isinstance(model, GPTConfig)
@@ -87,9 +88,9 @@ def import_file(path: Path, overrides: list[str], outputs: Path = OUTPUTS) -> Pa
     return adopt(foreign, config, overrides, outputs)
 
 
-def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
-    """The defects of a config for which microGPT's file has no place."""
-    wanted = flat(to_dict(from_overrides([PRESET])))
+def not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
+    """The defects of a config for which microGPT's file has no place; none of microGPT's kind."""
+    wanted = _preset()
     values = flat(to_dict(config))
     free = {
         "model.name",
@@ -110,6 +111,12 @@ def _not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
     if not defects and not tokenizer["characters"].endswith(BOUNDARY):
         defects.append(("its boundary is not the last token", fix))
     return defects
+
+
+@cache
+def _preset() -> dict[str, Any]:
+    """The values of PRESET's config by dotted keys."""
+    return flat(to_dict(from_overrides([PRESET])))
 
 
 def _read(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.analysis.cliff import CurvePoint, measure, read_curve
+from gptexp.config import Config
 from gptexp.errors import DataError, Problem, StorageError
 from gptexp.experiment.evaluate import validation_text
 from gptexp.inference.load import LoadedRun, load_run
@@ -44,6 +45,8 @@ class Cost:
 class Contents:
     """A run on the page."""
 
+    run: Path  # its directory, or a lone checkpoint
+    config: Config
     name: str  # what tells it from the others
     facts: dict[str, Any]  # plain values for the page's script
     data: bytes  # the packed weights
@@ -83,7 +86,7 @@ def contents(run: Path, name: str, kind: str) -> Contents:
         "curve": curve,
         "samples": samples,
     }
-    return Contents(name, facts, packed.data, cost, damage)
+    return Contents(run, loaded.config, name, facts, packed.data, cost, damage)
 
 
 def _cost(loaded: LoadedRun, packed: Packed) -> Cost | None:

@@ -3,9 +3,11 @@
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from markupsafe import Markup
 
@@ -13,7 +15,9 @@ from gptexp.analysis.labels import label_paths
 from gptexp.errors import ConfigError, GptexpError, Problem
 from gptexp.files import output_folder, write_text
 from gptexp.playground.contents import Contents, contents
+from gptexp.playground.ladder import ladder
 from gptexp.playground.pack import KINDS
+from gptexp.playground.room import with_room
 from gptexp.report.html import THEME, render
 
 HERE = Path(__file__).parent
@@ -21,7 +25,10 @@ HERE = Path(__file__).parent
 # In this order, and as one script: each may use what the ones before it define.
 SCRIPTS = ("weights", "engine", "sampling", "tokens", "figures", "app")
 
-MOST_RUNS = 6  # that there is room for side by side
+# Behind them on a page of microGPT's kind.
+MICRO_SCRIPTS = ("autograd", "expression", "microgpt", "ladder", "layout", "graph", "update")
+
+COMMENT_OR_INDENT = re.compile(r"^\s*//.*\n|^[ \t]+", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -41,27 +48,39 @@ def write_playground(runs: Sequence[Path], to: Path, kind: str) -> Playground:
     line for each run, CheckpointError, and StorageError.
     """
     _check(runs, to, kind)
+    shown = with_room(runs)
     made: list[Contents] = []
     problems: list[Problem] = []
-    for run, name in zip(runs, label_paths(runs), strict=True):
+    for run, name in zip(shown, label_paths([*shown]), strict=True):
         try:
             made.append(contents(run, name, kind))
         except GptexpError as error:
-            if len(runs) == 1:
+            if len(shown) == 1:
                 raise
             problems += error.problems
     ConfigError.raise_for(problems)
-    text = page(made, kind)
+    text = page(made, kind, ladder(made, shown))
     output_folder(to.parent, is_chosen=True)
     write_text(to, text)
     lines = [each.describe(kind) for each in made]
+    if len(shown) < len(runs):
+        what = f"{len(runs)} runs are {len(shown)} but for their seeds"
+        lines.insert(0, f"{what}: the best of each is on the page")
     return Playground(to, lines, len(text.encode()), [p for each in made for p in each.damage])
 
 
-def page(runs: Sequence[Contents], kind: str) -> str:
-    """The text of the page: markup, one style, one script, and the data of each run."""
-    style = THEME + (HERE / "page.css").read_text(encoding="utf-8")
-    script = "".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+def page(runs: Sequence[Contents], kind: str, steps: dict[str, Any] | None) -> str:
+    """The text of the page: markup, one style, one script, and the data of each run.
+
+    `steps` are those of the ladder, on a page of microGPT's kind.
+    """
+    styles, scripts, lessons = ["page.css"], [*SCRIPTS], ""
+    if steps is not None:
+        styles.append("micro.css")
+        scripts += MICRO_SCRIPTS
+        lessons = render(HERE / "micro.html.j2", steps=steps, data=Markup(_json(steps)))
+    style = THEME + "".join((HERE / name).read_text(encoding="utf-8") for name in styles)
+    script = "".join(map(_script, scripts))
     return render(
         HERE / "page.html.j2",
         title="Playground" if len(runs) != 1 else f"Playground: {runs[0].name}",
@@ -72,15 +91,18 @@ def page(runs: Sequence[Contents], kind: str) -> str:
         facts=Markup(_json({"kind": kind, "runs": [each.facts for each in runs]})),
         weights=[base64.b64encode(each.data).decode() for each in runs],
         kind=kind,
+        lessons=Markup(lessons),
     )
+
+
+def _script(name: str) -> str:
+    """A script without its comments and its indentation, which are a fifth of it."""
+    return COMMENT_OR_INDENT.sub("", (HERE / f"{name}.js").read_text(encoding="utf-8"))
 
 
 def _check(runs: Sequence[Path], to: Path, kind: str) -> None:
     if kind not in KINDS:
         raise ConfigError(Problem("--weights", f"{kind!r} is not known", " or ".join(KINDS)))
-    if len(runs) > MOST_RUNS:
-        what = f"{len(runs)}, and a page has room for {MOST_RUNS} side by side"
-        raise ConfigError(Problem("runs", what, "name fewer"))
     if to.is_dir():
         fix = f"--to {to / 'playground.html'}"
         raise ConfigError(Problem("--to", f"{to} is a folder", fix))

@@ -41,9 +41,9 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
-def scripts(page: Any) -> Any:
-    """The page with all scripts that need none of its elements."""
-    for name in SCRIPTS[:4]:
+def scripts(page: Any, *more: str) -> Any:
+    """The page with all scripts that need none of its elements, and more of them."""
+    for name in (*SCRIPTS[:4], *more):
         page.add_script_tag(content=(FOLDER / f"{name}.js").read_text(encoding="utf-8"))
     return page
 
