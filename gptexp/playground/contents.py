@@ -52,6 +52,7 @@ class Contents:
     data: bytes  # the packed weights
     cost: Cost | None  # None where its text is not there
     damage: list[Problem]  # files of the run that were not read whole
+    losses: Sequence[float] = ()  # the best of all its seeds, where others stand behind it
 
     def describe(self, kind: str) -> str:
         """One line for the screen."""

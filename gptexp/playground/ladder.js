@@ -46,7 +46,7 @@ class Ladder {
   engine(stage, run) {
     if (stage.run !== null) return engineOf(run.facts.spec, run.weights);
     const { counts, smoothing } = this.facts;
-    const spec = { vocab_size: counts.length, smoothing };
+    const spec = { ...run.facts.spec, smoothing };
     return new BigramEngine(spec, new Map([["counts", Float32Array.from(counts.flat())]]));
   }
 
@@ -122,7 +122,7 @@ class Ladder {
   // Documents from the stage's own weights, each letter shaded by how little it was expected.
   draw(seed) {
     const { engine, tokenizer, end } = this.stages[this.place];
-    const dials = { temperature: DRAWN_AT, topK: 0, topP: 1 };
+    const dials = { temperature: DRAWN_AT, topK: 0, topP: 1, minP: 0, penalty: 1 };
     const most = this.run.facts.spec.block_size;
     const documents = Array.from({ length: DRAWN }, (_, i) => {
       const writer = new Writer(engine, end, false);

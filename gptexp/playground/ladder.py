@@ -16,7 +16,6 @@ from gptexp.inference.load import LoadedRun, load_run
 from gptexp.interchange.convert import not_micro
 from gptexp.models.bigram import Bigram
 from gptexp.playground.contents import Contents
-from gptexp.playground.room import Losses
 from gptexp.playground.stages import COUNTING, adds, is_published, place, title
 from gptexp.text import plural
 
@@ -29,7 +28,7 @@ MOST_TOKENS = 128  # of its vocabulary, whose pairs are a table in the page
 SMOOTHING = 1.0  # Laplace's rule, as in model=bigram
 
 
-def ladder(runs: Sequence[Contents], losses: Losses) -> dict[str, Any] | None:
+def ladder(runs: Sequence[Contents]) -> dict[str, Any] | None:
     """The stages of a page's runs, in plain values for its script; None without microGPT's kind.
 
     Those are the runs on the text of the first that is of its kind, in the order in which each
@@ -47,7 +46,7 @@ def ladder(runs: Sequence[Contents], losses: Losses) -> dict[str, Any] | None:
     before: Config | None = None
     for run in sorted((run for run in runs if _compares(run, top)), key=lambda r: place(r.config)):
         words = {"title": title(run.config, run in micro), "adds": adds(run.config, before)}
-        stages.append({**words, **_measured(run, losses[run.run]), "run": runs.index(run)})
+        stages.append({**words, **_measured(run), "run": runs.index(run)})
         before = run.config
     micro.sort(key=lambda run: (not is_published(run.config), run.facts["parameters"]))
     return {
@@ -74,15 +73,21 @@ def _compares(run: Contents, top: Contents) -> bool:
     return texts[0] == texts[1] and run.facts["tokenizer"] == top.facts["tokenizer"]
 
 
-def _measured(run: Contents, losses: Sequence[float]) -> dict[str, Any]:
-    """Parameters and validation loss, the mean over the seeds, with half its 95% interval."""
-    seeds = statistic(losses)
-    exact = None if run.cost is None else run.cost.exact  # of a lone file, which has no summary
+def _measured(run: Contents) -> dict[str, Any]:
+    """Parameters, and validation loss: the mean over the seeds with half its 95% interval.
+
+    Of a run for itself it is that of the weights on the page, before they are rounded, or what the
+    run says where its text is not there.
+    """
+    seeds = statistic(run.losses)
+    loss = None if seeds is None else seeds.mean
+    if len(run.losses) < 2 and run.cost is not None:
+        loss = run.cost.exact
     return {
         "parameters": run.facts["parameters"],
-        "loss": exact if seeds is None else seeds.mean,
+        "loss": loss,
         "spread": None if seeds is None else seeds.ci95,
-        "seeds": 1 if seeds is None else seeds.n,
+        "seeds": max(len(run.losses), 1),
     }
 
 

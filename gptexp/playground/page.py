@@ -5,9 +5,8 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
@@ -53,13 +52,13 @@ def write_playground(runs: Sequence[Path], to: Path, kind: str) -> Playground:
     problems: list[Problem] = []
     for run, name in zip(shown, label_paths([*shown]), strict=True):
         try:
-            made.append(contents(run, name, kind))
+            made.append(replace(contents(run, name, kind), losses=shown[run]))
         except GptexpError as error:
             if len(shown) == 1:
                 raise
             problems += error.problems
     ConfigError.raise_for(problems)
-    text = page(made, kind, ladder(made, shown))
+    text = page(made, kind)
     output_folder(to.parent, is_chosen=True)
     write_text(to, text)
     lines = [each.describe(kind) for each in made]
@@ -69,13 +68,10 @@ def write_playground(runs: Sequence[Path], to: Path, kind: str) -> Playground:
     return Playground(to, lines, len(text.encode()), [p for each in made for p in each.damage])
 
 
-def page(runs: Sequence[Contents], kind: str, steps: dict[str, Any] | None) -> str:
-    """The text of the page: markup, one style, one script, and the data of each run.
-
-    `steps` are those of the ladder, on a page of microGPT's kind.
-    """
+def page(runs: Sequence[Contents], kind: str) -> str:
+    """The text of the page: markup, one style, one script, and the data of each run."""
     styles, scripts, lessons = ["page.css"], [*SCRIPTS], ""
-    if steps is not None:
+    if (steps := ladder(runs)) is not None:
         styles.append("micro.css")
         scripts += MICRO_SCRIPTS
         lessons = render(HERE / "micro.html.j2", steps=steps, data=Markup(_json(steps)))

@@ -11,13 +11,12 @@ MOST_RUNS = 6  # that there is room for side by side
 
 MOST_STAGES = 9  # of runs on documents, whose texts are a line each
 
-Losses = dict[Path, list[float]]  # of runs: the best validation losses of all their seeds
 
-
-def with_room(runs: Sequence[Path]) -> Losses:
+def with_room(runs: Sequence[Path]) -> dict[Path, list[float]]:
     """The runs that a page shows; of more than it has room for, the best seed of each setting.
 
-    Raises ConfigError where they are too many then, too.
+    Each with the best validation losses of the seeds that it stands for. Raises ConfigError where
+    they are too many then, too.
     """
     records = {run: look(run).run if run.is_dir() else None for run in runs}
     of_documents = all(r is not None and r.config.get("data.documents") for r in records.values())
