@@ -5,6 +5,7 @@ evaluations alone; a rise counts when it is larger than the standard error of th
 (see inference.evaluation.standard_error), so that noise in the text is not taken for a cliff.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from gptexp.errors import StorageError
 from gptexp.runs.journal import evaluations
 
 STAYS = 3  # evaluations in a row above the best that make a cliff
+
+PART = "val/loss/"  # before the name of a part of a mix
+
+MOST_PARTS = 20  # of one run, that a picture can tell apart
 
 MOST_POINTS = 2000  # of a curve in memory: more than a picture has room for
 
@@ -26,7 +31,7 @@ class CurvePoint:
     tokens: float
     epochs: float
     val_loss: float
-    train_loss: float  # on as much of the training text as validation has
+    train_loss: float  # on as much of the training text as validation has; NaN of a mix's part
     stderr: float  # of val_loss
 
 
@@ -60,15 +65,29 @@ def read_curve(run: Path) -> tuple[list[CurvePoint], list[str]]:
     return curve, lines.damage()
 
 
-def curve_points(rows: Iterable[dict[str, Any]]) -> list[CurvePoint]:
-    """The evaluations with finite losses among lines of metrics.jsonl.
+def read_parts(run: Path) -> dict[str, list[CurvePoint]]:
+    """The curves of the parts of a mix as a picture shows them, by name; none that is damaged.
+
+    Of that, read_curve says what it is.
+    """
+    lines = evaluations(run)
+    try:
+        names = [key.removeprefix(PART) for key in next(iter(lines), {}) if key.startswith(PART)]
+        curves = {name: curve_points(lines, name) for name in names[:MOST_PARTS]}
+    except StorageError:
+        return {}
+    return {name: curve for name, curve in curves.items() if curve}
+
+
+def curve_points(rows: Iterable[dict[str, Any]], part: str | None = None) -> list[CurvePoint]:
+    """The evaluations with finite losses among lines of metrics.jsonl: see each_point.
 
     Of more than MOST_POINTS, at least half as many at equal distances, with the best and the last.
     """
     kept: list[CurvePoint] = []
     best = last = None
     stride = 1
-    for number, point in enumerate(each_point(rows)):
+    for number, point in enumerate(each_point(rows, part)):
         if number % stride == 0:
             kept.append(point)
         if len(kept) > MOST_POINTS:
@@ -80,17 +99,21 @@ def curve_points(rows: Iterable[dict[str, Any]]) -> list[CurvePoint]:
     return [steps[step] for step in sorted(steps)]
 
 
-def each_point(rows: Iterable[dict[str, Any]]) -> Iterator[CurvePoint]:
-    """The evaluations with finite losses among lines of metrics.jsonl, one after another."""
+def each_point(rows: Iterable[dict[str, Any]], part: str | None = None) -> Iterator[CurvePoint]:
+    """The evaluations with finite losses among lines of metrics.jsonl, one after another.
+
+    Those of a `part` of a mix are of its own validation text.
+    """
     for row in rows:
-        if row.get("val/loss") is not None and row.get("train/eval_loss") is not None:
+        loss = row.get("val/loss" if part is None else f"{PART}{part}")
+        if loss is not None and row.get("train/eval_loss") is not None:
             yield CurvePoint(
                 step=row["step"],
                 tokens=row["tokens"],
                 epochs=row["epoch"],
-                val_loss=row["val/loss"],
-                train_loss=row["train/eval_loss"],
-                stderr=row.get("val/stderr") or 0.0,
+                val_loss=loss,
+                train_loss=row["train/eval_loss"] if part is None else math.nan,
+                stderr=(row.get("val/stderr") or 0.0) if part is None else math.nan,
             )
 
 

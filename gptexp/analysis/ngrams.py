@@ -103,20 +103,21 @@ class _Codes:
     numbers: Ids  # of the codes given, [codes]
 
     def __init__(self, codes: Ids, space: int) -> None:
-        self._table: Ids | None = None
+        self._table: NDArray[np.int32] | None = None
         if space <= DENSE:
-            self._table = np.full(space, -1)
+            self._table = np.full(space, -1, np.int32)  # half of what int64 takes
             self._table[codes] = 0
             self.known = np.flatnonzero(self._table == 0)
             self._table[self.known] = np.arange(len(self.known))
-            self.numbers = self._table[codes]
+            self.numbers = self._table[codes].astype(np.int64)  # whose products codes are
         else:
             self.known, self.numbers = np.unique(codes, return_inverse=True)
 
     def find(self, codes: Ids) -> Ids:
         """The number of each code, -1 for one that is not known; both [codes]."""
         if self._table is not None:
-            return np.where(codes >= 0, self._table[codes], -1)  # below 0 what was not known before
+            # Below 0 is what was not known before.
+            return np.where(codes >= 0, self._table[codes], np.int64(-1))
         if not len(self.known):
             return np.full(len(codes), -1)
         places = np.searchsorted(self.known, codes).clip(max=len(self.known) - 1)

@@ -245,6 +245,9 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
     if kind_of(key) is None:
         unknown = _unknown_key(key, "", all_keys())
         return Problem(override, "not of the form KEY=VALUE", unknown.fix)
+    if key.startswith("data.parts.") and "/" in key:
+        fix = shlex.quote(f"data.parts={{{key.removeprefix('data.parts.')}: {unquoted(value)}}}")
+        return Problem(override, "no key has a slash", f"{fix}, which names all parts")
     what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
     return Problem(override, what, _example(key, given(key, words) or value))
 

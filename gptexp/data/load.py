@@ -130,10 +130,9 @@ class LoadedTokens(LoadedCorpus):
         return COUNTED if max(len(self.train), len(self.splits.val)) > COUNTED else None
 
     def corpus(self, rows: int, seed: int, device: torch.device) -> Corpus:
-        judged = {"test": Stream([self.splits.test]), "val": Stream([self.splits.val])}
-        streams = {"train": self.train, **judged}
-        vocab_size, sampling = self.tokenizer.vocab_size, self.data.sampling
-        return TokenFileCorpus(streams, vocab_size, self.block_size, rows, seed, device, sampling)
+        judged = {"test": self.splits.test, "val": self.splits.val}
+        sizes = (self.tokenizer.vocab_size, self.block_size, rows)
+        return TokenFileCorpus(self.train, judged, *sizes, seed, device, self.data.sampling)
 
     def describe(self) -> str:
         total = sum(shard.tokens for shard in self.files.shards)

@@ -11,11 +11,12 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from tokenize import TokenError
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -63,6 +64,7 @@ class Shard:
     dtype: str
     offset: int  # bytes before the first token
     tokens: int
+    state: "State"  # by which a file that was written to is another one
     sha256: str | None = None  # as a manifest has it
 
     @property
@@ -70,12 +72,41 @@ class Shard:
         """Bytes of the file."""
         return self.offset + self.tokens * np.dtype(self.dtype).itemsize
 
-    def read(self) -> NDArray[np.integer]:
-        """The tokens [tokens], mapped and not read; raises DataError."""
+    @contextlib.contextmanager
+    def opened(self) -> Iterator["OpenShard"]:
+        """The file inside, open; raises DataError for one that is not as it was found."""
         with _opened(self.path) as file:
-            if os.fstat(file.fileno()).st_size != self.size:
-                raise changed(self.path)
-            return np.memmap(file, self.dtype, "r", self.offset, (self.tokens,))
+            self.check(file)
+            yield OpenShard(self, file)
+
+    def check(self, file: BufferedReader) -> None:
+        """Raise DataError where the open file is not as it was found."""
+        if (now := _state(file)) == self.state:
+            return
+        what = "changed while it was in use"
+        if now.size != self.size:
+            what += f", from {self.size:,} bytes to {now.size:,}"
+        fix = "restore it, or let it be as it is now, and start again"
+        raise DataError(Problem(self.path, what, fix))
+
+
+@dataclass(frozen=True)
+class OpenShard:
+    """A shard whose tokens are read.
+
+    They are not mapped: a file that somebody cuts short would then end the process without a word.
+    """
+
+    shard: Shard
+    file: BufferedReader
+
+    def read(self, start: int, tokens: int) -> NDArray[np.integer]:
+        """So many tokens from `start` on, [tokens]; raises DataError where they are gone."""
+        some = np.empty(tokens, self.shard.dtype)
+        self.file.seek(self.shard.offset + start * some.itemsize)
+        if self.file.readinto(some.data) != some.nbytes:
+            self.shard.check(self.file)
+        return some
 
 
 @dataclass(frozen=True)
@@ -95,13 +126,11 @@ class TokenFiles:
 
         Raises DataError for one that is not what it was.
         """
-        unread = [shard for shard in self.shards if anew or _known(shard) is None]
-        if (size := sum(shard.size for shard in unread)) >= SAID:
+        known = [None if anew else _known(shard) for shard in self.shards]
+        pairs = list(zip(self.shards, known, strict=True))
+        if (size := sum(shard.size for shard, content in pairs if content is None)) >= SAID:
             log.info("data    %.1f GB of token files are checked, once", size / 1e9)
-        for shard in unread:
-            _learn(shard)
-        found = [(shard, _known(shard)) for shard in self.shards]
-        DataError.raise_for(changed(shard.path).problems[0] for shard, it in found if it is None)
+        found = [(shard, content or _learn(shard)) for shard, content in pairs]
         DataError.raise_for(
             Problem(
                 shard.path,
@@ -110,9 +139,9 @@ class TokenFiles:
                 "restore it, or make the folder again",
             )
             for shard, content in found
-            if content is not None and shard.sha256 not in (None, content.sha256)
+            if shard.sha256 not in (None, content.sha256)
         )
-        return [content for _, content in found if content is not None]
+        return [content for _, content in found]
 
     def digest(self, *, anew: bool = False) -> str:
         """SHA-256, in hexadecimal, over the digests of the shards and what each is for."""
@@ -153,11 +182,6 @@ def find_token_files(data: DataConfig) -> TokenFiles:
             problems += error.problems
     DataError.raise_for(problems)
     return TokenFiles(str(data.path), tuple(_with_roles(shards)), manifest)
-
-
-def changed(path: Path) -> DataError:
-    """A shard is another than it was a moment ago."""
-    return DataError(Problem(path, "changed while it was read", "let it be, and start again"))
 
 
 def _paths(given: str) -> list[Path]:
@@ -219,7 +243,8 @@ def _shard(path: Path) -> Shard:
     named = ROLE.findall(path.name)
     split = named[-1].lower() if named else None
     with _opened(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        state = _state(file)
+        size = state.size
         dtype, offset, told = _npy(path, file) if path.suffix == ".npy" else _bin(path, file, size)
     width = np.dtype(dtype).itemsize
     body = size - offset
@@ -232,7 +257,7 @@ def _shard(path: Path) -> Shard:
         raise DataError(Problem(path, what, "write it anew, or copy it again"))
     if body == 0:
         raise DataError(Problem(path, "holds no token", "leave it out, or write it anew"))
-    return Shard(path, split, dtype, offset, body // width)
+    return Shard(path, split, dtype, offset, body // width, state)
 
 
 def _bin(path: Path, file: BufferedReader, size: int) -> tuple[str, int, int | None]:
@@ -280,46 +305,55 @@ def _opened(path: Path) -> BufferedReader:
         raise DataError(Problem(path, what, "make it readable, or leave it out")) from error
 
 
+class State(NamedTuple):
+    """What tells a file from one that was written to since."""
+
+    device: int
+    inode: int
+    size: int
+    time: int  # of the last change, in nanoseconds
+
+
+def _state(file: BufferedReader) -> State:
+    stat = os.fstat(file.fileno())
+    return State(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
 _CONTENTS: dict[str, Content] = {}  # what this process has learned, by path and state
 
 
-def _key(path: Path, stat: os.stat_result) -> str:
-    state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    return json_sha256([str(path.absolute()), *state])
+def _key(shard: Shard) -> str:
+    return json_sha256([str(shard.path.absolute()), *shard.state])
 
 
 def _known(shard: Shard) -> Content | None:
-    """What is known of a shard that is as it was; None where it was not read yet."""
-    with _opened(shard.path) as file:
-        stat = os.fstat(file.fileno())
-    if stat.st_size != shard.size:
-        raise changed(shard.path)
-    if (key := _key(shard.path, stat)) not in _CONTENTS:
+    """What is known of a shard; None where it was not read yet. Raises DataError if it changed."""
+    with shard.opened():
+        pass
+    if (key := _key(shard)) not in _CONTENTS:
         with contextlib.suppress(OSError, GptexpError, msgspec.MsgspecError, UnicodeDecodeError):
             raw = read_regular(user_cache() / "shards" / f"{key}.json", MOST_CACHED)
             _CONTENTS[key] = msgspec.json.decode(raw, type=Content)
     return _CONTENTS.get(key)
 
 
-def _learn(shard: Shard) -> None:
-    """Read a shard whole, and keep what that tells, for other processes in the user's cache.
+def _learn(shard: Shard) -> Content:
+    """What reading a shard whole tells, which is kept for other processes in the user's cache.
 
     Raises DataError where it is written to meanwhile.
     """
-    with _opened(shard.path) as file:
-        before = os.fstat(file.fileno())
+    with shard.opened() as opened:
+        file = opened.file
         digest, largest = hashlib.sha256(file.read(shard.offset)), 0
         while chunk := file.read(AT_ONCE):
             digest.update(chunk)
             if len(chunk) % np.dtype(shard.dtype).itemsize:
-                raise changed(shard.path)
+                break  # cut in the midst of a token
             largest = max(largest, int(np.frombuffer(chunk, shard.dtype).max()))
-        after = os.fstat(file.fileno())
-    key = _key(shard.path, after)
-    if key != _key(shard.path, before):
-        raise changed(shard.path)
-    _CONTENTS[key] = content = Content(digest.hexdigest(), largest)
+        shard.check(file)
+    _CONTENTS[key := _key(shard)] = content = Content(digest.hexdigest(), largest)
     with contextlib.suppress(OSError, GptexpError):  # it will be read again
         folder = user_cache() / "shards"
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / f"{key}.json", msgspec.to_builtins(content))
+    return content

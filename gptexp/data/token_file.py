@@ -1,18 +1,18 @@
-"""Token files as a corpus: mapped into memory, so that a batch alone is read of them."""
+"""Token files as a corpus, of which a batch alone is read."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gptexp.config import DataConfig, StoredTokenizerConfig, TokenizerConfig, Windows
-from gptexp.data.corpus import SPLITS, Ids, Splits, to_device
-from gptexp.data.shards import TokenFiles
+from gptexp.data.corpus import SPLITS, Ids, Splits, Tokens, to_device
+from gptexp.data.shards import Shard, TokenFiles
 from gptexp.data.text import StreamCorpus, check_lengths
 from gptexp.data.token_manifest import MANIFEST
 from gptexp.errors import CheckpointError, DataError, Problem
@@ -25,69 +25,90 @@ PIECES = 64  # of a split, evenly spread, that are judged in its stead
 COUNTED = 2**18  # tokens of training that n-grams are counted of: a second and 100 MB
 
 
-class Stream:
-    """The tokens of several arrays as one sequence, copied where they are asked for."""
+@dataclass(frozen=True)
+class Piece:
+    """The tokens of a shard from `start` up to `end`."""
 
-    def __init__(self, parts: Sequence[NDArray[np.integer]]) -> None:
-        self.parts = [part for part in parts if len(part)]
-        self.ends = np.cumsum(
-            [0, *map(len, self.parts)]
-        )  # [parts + 1]; where each begins, and all end
+    shard: Shard
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def cut(self, start: int, end: int) -> "Piece":
+        """The same of these tokens alone; nothing is read."""
+        ends = (min(max(place, 0), len(self)) for place in (start, end))
+        return Piece(self.shard, *(self.start + place for place in ends))
+
+    def read(self, spans: Iterable[tuple[int, int]]) -> Iterator[Tokens]:
+        """The tokens of each span, its start and its length; raises DataError."""
+        with self.shard.opened() as opened:
+            for start, tokens in spans:
+                yield opened.read(self.start + start, tokens)
+
+
+class Stream:
+    """The tokens of several pieces as one sequence, read where they are asked for."""
+
+    def __init__(self, pieces: Iterable[Piece]) -> None:
+        self.pieces = [piece for piece in pieces if len(piece)]
+        ends = [0, *accumulate(map(len, self.pieces))]
+        self.ends = np.array(ends)  # [pieces + 1]; where each begins, and all end
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def cut(self, start: int, end: int) -> "Stream":
         """The tokens from `start` up to `end`; nothing is read."""
-        begins = self.ends[:-1].tolist()
-        return Stream(
-            [
-                part[max(start - begin, 0) : max(end - begin, 0)]
-                for part, begin in zip(self.parts, begins, strict=True)
-            ]
-        )
+        pairs = zip(self.pieces, self.ends[:-1].tolist(), strict=True)
+        return Stream(piece.cut(start - begin, end - begin) for piece, begin in pairs)
 
     def spread(self, tokens: int) -> "Stream":
         """So many of the tokens, in PIECES at equal distances; nothing is read."""
         if tokens >= len(self):
             return self
-        pieces = min(PIECES, tokens)
-        ends = [tokens * number // pieces for number in range(pieces + 1)]
+        count = min(PIECES, tokens)
+        ends = [tokens * number // count for number in range(count + 1)]
         skipped = len(self) - tokens
-        parts: list[NDArray[np.integer]] = []
+        pieces: list[Piece] = []
         for number, (start, end) in enumerate(pairwise(ends)):
-            before = skipped * (2 * number + 1) // (2 * pieces)
-            parts += self.cut(before + start, before + end).parts
-        return Stream(parts)
+            before = skipped * (2 * number + 1) // (2 * count)
+            pieces += self.cut(before + start, before + end).pieces
+        return Stream(pieces)
 
-    def array(self) -> NDArray[np.integer]:
-        """All of the tokens in memory, [tokens]; mapped where they are of one shard."""
-        return (
-            self.parts[0]
-            if len(self.parts) == 1
-            else np.concatenate([np.empty(0, np.uint16), *self.parts])
-        )
+    def array(self) -> Tokens:
+        """All of the tokens, [tokens]; raises DataError."""
+        read = (next(piece.read([(0, len(piece))])) for piece in self.pieces)
+        return np.concatenate([np.empty(0, np.uint16), *read])
 
     def rows(self, starts: Ids, length: int) -> Ids:
-        """The tokens from each of `starts` on, [rows, length]."""
+        """The tokens from each of `starts` on, [rows, length]; raises DataError."""
         rows = np.empty((len(starts), length), np.int64)
         first = np.searchsorted(self.ends, starts, side="right") - 1
-        for row, number, start in zip(rows, first.tolist(), starts.tolist(), strict=True):
-            filled = 0
-            while filled < length:
-                at = start + filled - int(self.ends[number])
-                some = self.parts[number][at : at + length - filled]
-                row[filled : filled + len(some)] = some
-                filled, number = filled + len(some), number + 1
+        # By piece, since each is opened once: row, column, start in the piece, how many.
+        wanted: defaultdict[int, list[tuple[int, int, int, int]]] = defaultdict(list)
+        for row, (number, start) in enumerate(zip(first.tolist(), starts.tolist(), strict=True)):
+            column = 0
+            while column < length:
+                at = start + column - int(self.ends[number])
+                some = min(len(self.pieces[number]) - at, length - column)
+                wanted[number].append((row, column, at, some))
+                column, number = column + some, number + 1
+        for number, spans in wanted.items():
+            read = self.pieces[number].read((at, some) for *_, at, some in spans)
+            for (row, column, _, some), tokens in zip(spans, read, strict=True):
+                rows[row, column : column + some] = tokens
         return rows
 
 
 class TokenFileCorpus(StreamCorpus):
-    """The stream of token files on the host, of which a batch alone goes to the device."""
+    """Token files: training on the disk, what is judged in the host's memory."""
 
     def __init__(
         self,
-        streams: dict[str, Stream],
+        train: Stream,
+        judged: dict[str, Tokens],
         vocab_size: int,
         block_size: int,
         rows: int,
@@ -95,15 +116,19 @@ class TokenFileCorpus(StreamCorpus):
         device: torch.device,
         sampling: Windows,
     ) -> None:
-        super().__init__(len(streams["train"]), block_size, rows, seed, sampling)
-        self.streams, self.vocab_size, self.device = streams, vocab_size, device
+        super().__init__(len(train), block_size, rows, seed, sampling)
+        self.train, self.judged = train, judged
+        self.vocab_size, self.device = vocab_size, device
 
     def tokens_per_epoch(self, split: str) -> int:
-        return len(self.streams[split])
+        return len(self.train) if split == "train" else len(self.judged[split])
 
     def rows_at(self, split: str, starts: Ids, length: int) -> Tensor:
-        """Raises DataError for a token past the vocabulary, as of a file that is written to."""
-        rows = self.streams[split].rows(starts, length)
+        """Raises DataError for a file that is written to, and for a token past the vocabulary."""
+        if split == "train":
+            rows = self.train.rows(starts, length)
+        else:
+            rows = self.judged[split][starts[:, None] + np.arange(length)].astype(np.int64)
         if rows.size and rows.max() >= self.vocab_size:
             what = f"token {rows.max()} in a batch is past the vocabulary, {self.vocab_size:,}"
             fix = "let the token files be while a run reads them, and start it again"
@@ -130,7 +155,7 @@ def cut_tokens(
 ) -> TokenSplits:
     """The splits of token files; raises DataError where a needed one is too short for a window."""
     shards = sorted(files.shards, key=lambda shard: shard.split == "val")
-    stream = Stream([shard.read() for shard in shards])
+    stream = Stream(Piece(shard, 0, shard.tokens) for shard in shards)
     total = len(stream)
     named = sum(shard.tokens for shard in shards if shard.split == "val")
     val_start = total - named if named else int(total * (1 - data.val_fraction))

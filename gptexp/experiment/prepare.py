@@ -105,7 +105,8 @@ def check_weights(config: Config, state: checkpoint.State, base: Base) -> None:
 
 def latest_text(config: Config, init: checkpoint.State | None, sha256: str) -> LoadedCorpus:
     """As load_text, which reads once what the next points of a sweep have in common."""
-    if plugins.named("tokenizer", config.tokenizer.name):  # own code may cut each text anew
+    # Own code may cut each text anew; of token files little is read, and that from the disk.
+    if plugins.named("tokenizer", config.tokenizer.name) or config.data.tokens:
         return load_text(config, init, sha256)
     cut = (config.data, config.tokenizer, config.model.block_size)
     key = repr((sha256, *cut, init and init["tokenizer"]))

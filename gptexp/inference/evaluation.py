@@ -1,6 +1,7 @@
 """Evaluation without dropout: every target of a split once, in order, or as many as a cap lets."""
 
 import math
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from gptexp.tokenizers.base import Tokenizer
 CACHED_TOKENS = 1024  # of a thread: with more at once, activations leave the caches of a CPU
 
 MOST_LOGITS = 2**26  # of a forward pass: a quarter of a gigabyte, and as much again for the losses
+
+UNREAD = 32  # passes after which a device is waited for
 
 
 @dataclass(frozen=True)
@@ -55,14 +58,14 @@ class Evaluator:
         """
         byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
         byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX
-        sums, sizes, byte_counts = [], [], []
+        sums, sizes, byte_counts = Column(), Column(), Column()  # each [windows]
         for logits, targets in self._passes(split, limit, cap):
-            sums.append(token_losses(logits, targets).sum(dim=1))  # [windows]
-            byte_counts.append(byte_lengths[targets].sum())
-            sizes.append((targets != IGNORE_INDEX).sum(dim=1))  # [windows]
-        nats, counts = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
+            sums.add(token_losses(logits, targets).sum(dim=1))
+            byte_counts.add(byte_lengths[targets].sum(dim=1))
+            sizes.add((targets != IGNORE_INDEX).sum(dim=1))
+        nats, counts = sums.whole(), sizes.whole().long()
         total, tokens = nats.sum().item(), int(counts.sum().item())
-        size = torch.stack(byte_counts).sum().item()  # 0 of bare ids, which stand for no text
+        size = byte_counts.whole().sum().item()  # 0 of bare ids, which stand for no text
         bpb = total / math.log(2) / size if size else math.nan
         return Evaluation(total / tokens, bpb, standard_error(nats, counts), tokens)
 
@@ -72,12 +75,12 @@ class Evaluator:
 
         In nats; float64, on the CPU.
         """
-        losses, sizes = [], []
+        losses, sizes = Column(), Column()
         for logits, targets in self._passes(split):
             is_target = targets != IGNORE_INDEX
-            losses.append(token_losses(logits, targets)[is_target].cpu().double())
-            sizes.append(is_target.sum(dim=1).cpu())
-        return torch.cat(losses), torch.cat(sizes)
+            losses.add(token_losses(logits, targets)[is_target])
+            sizes.add(is_target.sum(dim=1))
+        return losses.whole(), sizes.whole().long()
 
     def _passes(
         self, split: str, limit: int | None = None, cap: int | None = None
@@ -103,6 +106,34 @@ class Evaluator:
         train = self.evaluate("train", self.corpus.tokens_per_epoch("val"), cap)
         logged = {f"val/{name}": value for name, value in val.metrics.items()}
         return {"train/eval_loss": train.loss, **logged}
+
+
+class Column:
+    """Numbers of which each pass adds a few, on the host as one array.
+
+    Small tensors that stay would lie in the places of the large ones of each pass, which the
+    allocator could then not use again: 7 GB in an evaluation of 64 passes over GPT-2's vocabulary.
+    """
+
+    def __init__(self) -> None:
+        self.numbers = array("d")
+        self.unread: list[Tensor] = []
+
+    def add(self, some: Tensor) -> None:
+        """The next numbers, [any]; waits for the device now and then."""
+        self.unread.append(some)
+        if len(self.unread) == UNREAD or some.device.type == "cpu":  # which one never waits for
+            self._read()
+
+    def whole(self) -> Tensor:
+        """All numbers, float64 [numbers], on the CPU; waits for the device."""
+        self._read()
+        return torch.tensor(self.numbers, dtype=torch.float64)
+
+    def _read(self) -> None:
+        if self.unread:
+            self.numbers.extend(torch.cat(self.unread).tolist())
+            self.unread.clear()
 
 
 def rows_at_once(batch_size: int, block_size: int, vocab_size: int, runtime: Runtime) -> int:

@@ -1,5 +1,6 @@
 """Evaluation curves over each other, by matplotlib: made without a window, in any thread."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,8 @@ def loss_range(bundles: Sequence[Bundle]) -> tuple[float, float]:
     for bundle in bundles:
         for curve in bundle.curves:
             late = [point for point in curve if point.step >= FIRST_FALL * curve[-1].step]
-            values += [loss for point in late for loss in (point.val_loss, point.train_loss)]
+            losses = [loss for point in late for loss in (point.val_loss, point.train_loss)]
+            values += [loss for loss in losses if not math.isnan(loss)]
         values += bundle.band[0] if bundle.band else []  # which is below the curve
     starts = [curve[0].val_loss for bundle in bundles for curve in bundle.curves]
     top, bottom = min(max(values), 2 * max(starts)), min(values)

@@ -89,6 +89,34 @@ def cliffs(
     ]
 
 
+def parts(bundles: Sequence[Bundle], groups: int, records: Sequence[Record]) -> list[ReportFigure]:
+    """The losses of the parts of mixes over tokens, of so many groups; none where there are none.
+
+    A part of a group counts as a group.
+    """
+    if not bundles:
+        return []
+    losses = [(bundle.best, bundle.label) for bundle in bundles]
+    low, high = (f"{best:.4f} of {label}" for best, label in (min(losses), max(losses)))
+    caption = "Validation loss of each part of a mix over tokens of all parts, the best of each "
+    caption += "marked; the mean of the parts by their shares chooses the best weights. "
+    caption += _lines_note(bundles, groups, sum(bool(record.parts) for record in records))
+    caption += _unfinished_note([record for record in records if record.parts])
+    caption += CAPPED if any(bundle.capped for bundle in bundles) else ""
+    styled = style.styles([bundle.values for bundle in bundles])
+    return [
+        ReportFigure(
+            name="parts",
+            title="Parts of the mix",
+            alt=f"Validation loss of parts of a mix over tokens, {len(bundles)} of {groups} "
+            f"curves; at their best from {low} to {high} {bundles[0].unit}",
+            caption=caption + LOSS_AXIS,
+            legend=legend_rows([charts.legend_words(bundle) for bundle in bundles], styled),
+            draw=lambda size, legend: charts.overlay(bundles, "tokens", size, legend),
+        )
+    ]
+
+
 def _lines_note(bundles: Sequence[Bundle], groups: int, runs: int) -> str:
     """Sentences on what a line is, and on how many groups are drawn where not all are."""
     fewer = ""

@@ -23,7 +23,14 @@ from gptexp.report.law_section import LawSection
 from gptexp.report.ngram_baselines import NgramBaselines
 from gptexp.report.points import Point, factors
 from gptexp.report.points import points as group_points
-from gptexp.report.results import Bundle, Record, Results, bundles, read_results
+from gptexp.report.results import (
+    Bundle,
+    Record,
+    Results,
+    bundles,
+    part_bundles,
+    read_results,
+)
 from gptexp.runs.lines import Lines
 from gptexp.runs.state import RunState
 from gptexp.text import listed
@@ -61,6 +68,8 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     varied = factors(points, results.by)
     baselines = ngram_baselines.of(results)
     cliffs = figures.cliffs(drawn, with_curves, list(results.records.values()), baselines)
+    drawn_parts, of_parts = part_bundles(results)
+    parts = figures.parts(drawn_parts, of_parts, list(results.records.values()))
     others = loss_figures.drawn(points, varied)
     law = law_section.section(results.runs)
     by_run, by_group = per_run(results.runs), per_group(results.runs, results.by)
@@ -73,6 +82,7 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         commands=overview.commands(results),
         cliffs=[_figure(figure) for figure in cliffs],
         hover=interactive.curves(drawn, "hover"),
+        parts=[_figure(figure) for figure in parts],
         others=[_figure(figure) for figure in others],
         left_out=loss_figures.left_out(points, varied, len(others)),
         law=None if law is None else _law(law),
@@ -82,13 +92,15 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         notes=[*by_group.notes, *map(str, results.damaged), *results.notes],
     )
     drawn_law = [] if law is None else [*law.figures, *(one.figure for one in law.best)]
-    pictures = {f"{figure.name}.png": figure.png() for figure in (*cliffs, *others, *drawn_law)}
+    pictures = {
+        f"{figure.name}.png": figure.png() for figure in (*cliffs, *parts, *others, *drawn_law)
+    }
     _remove_stale(target, pictures)
     for name, picture in pictures.items():
         write_bytes(target / name, picture)
     write_text(target / "runs.csv", render_table(by_run, "csv") + "\n")
     write_text(target / "groups.csv", render_table(by_group, "csv") + "\n")
-    numbers = _numbers(facts, list(pictures), drawn, points, by_group, baselines)
+    numbers = _numbers(facts, list(pictures), drawn, drawn_parts, points, by_group, baselines)
     write_text(target / NUMBERS, numbers)
     write_text(target / PAGE, text)
     return target / PAGE, results.damaged
@@ -186,6 +198,7 @@ def _numbers(
     facts: dict[str, list[str]],
     pictures: Sequence[str],
     drawn: Sequence[Bundle],
+    parts: Sequence[Bundle],
     points: Sequence[Point],
     groups: Table,
     baselines: NgramBaselines | None,
@@ -195,11 +208,20 @@ def _numbers(
         "facts": facts,
         "pictures": pictures,
         "cliffs": [asdict(bundle) for bundle in drawn],
+        "parts": [_of_part(bundle) for bundle in parts],
         "ngrams": None if baselines is None else asdict(baselines),
         "points": [asdict(point) for point in points],
         "groups": json.loads(render_table(groups, "json")),
     }
     return json.dumps(values, indent=1, allow_nan=False) + "\n"
+
+
+def _of_part(bundle: Bundle) -> dict[str, Any]:
+    """The numbers of a part of a mix, which has no training loss of its own."""
+    values = asdict(bundle)
+    keys = ("step", "tokens", "epochs", "val_loss")
+    curves = [[{key: point[key] for key in keys} for point in one] for one in values["curves"]]
+    return {**values, "curves": curves}
 
 
 def _remove_stale(folder: Path, written: Collection[str]) -> None:

@@ -40,6 +40,7 @@ class Record:
     seconds: float | None  # wall time
     sample: str | None  # drawn from the best weights of a finished run
     ngrams: list[float] | None  # of a finished run: see ngrams.losses
+    parts: dict[str, list[CurvePoint]]  # of a mix, by name; none where losses are in BITS
 
     @property
     def tokens(self) -> int | None:
@@ -107,13 +108,38 @@ def read_results(*folders: Path) -> Results:
 def bundles(results: Results) -> tuple[list[Bundle], int]:
     """The curves to draw, of at most MOST_GROUPS groups; and how many groups have curves.
 
+    See _drawn.
+    """
+    return _drawn(_with_curves(results), results.unit)
+
+
+def part_bundles(results: Results) -> tuple[list[Bundle], int]:
+    """The same of each part of mixes, as if it were a group: none where no run is of a mix."""
+    gathered = []
+    of_groups = _with_curves(results)
+    for label, values, of_group in of_groups:
+        for part in dict.fromkeys(name for record in of_group for name in record.parts):
+            words = part if len(of_groups) == 1 else f"{label}, {part}"
+            of_part = [
+                replace(record, curve=record.parts[part])
+                for record in of_group
+                if part in record.parts
+            ]
+            gathered.append((words, (*values, part), of_part))
+    return _drawn(gathered, results.unit)
+
+
+def _drawn(
+    gathered: Sequence[tuple[str, tuple[Any, ...], list[Record]]], told_in: str
+) -> tuple[list[Bundle], int]:
+    """At most MOST_GROUPS of groups with their curves, and how many these are.
+
     Of more groups, some are taken at equal distances in the order of their best losses, so that
     the best and the worst are among them. With more than MOST_RUNS runs, each is a mean.
     """
-    gathered = _with_curves(results)
     one_by_one = sum(len(records) for *_, records in gathered) <= MOST_RUNS
     made = [
-        replace((_one_by_one if one_by_one else _mean)(*of_group), unit=results.unit)
+        replace((_one_by_one if one_by_one else _mean)(*of_group), unit=told_in)
         for of_group in gathered
     ]
     by_loss = sorted(range(len(made)), key=lambda number: made[number].best)
@@ -139,6 +165,7 @@ def _record(run: Run, told_in: str, notes: list[str]) -> Record:
     notes += damage
     if told_in == BITS:
         curve = curve and curve_in_bits(run, curve)
+    is_mix = any(key.startswith("data.parts.") for key in run.config)
     return Record(
         run=in_bits(run) if told_in == BITS else run,
         curve=curve,
@@ -147,6 +174,8 @@ def _record(run: Run, told_in: str, notes: list[str]) -> Record:
         seconds=_seconds(run, summary),
         sample=summary["sample"] if summary else None,
         ngrams=(summary.get("ngrams") or None) if summary else None,
+        # What a token of a part stands for is not told, so there are no bits of it.
+        parts=cliff.read_parts(run.path) if is_mix and told_in != BITS else {},
     )
 
 

@@ -53,6 +53,9 @@ log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 300  # the most training time that a kill can cost
 
+# Steps, and about as many seconds, in which ranks ask each other once whether to stop.
+ASKED_STEPS, ASKED_SECONDS = 10, 1.0
+
 
 # Told of step and validation loss of an evaluation: whether the run is to be given up
 ShouldPrune = Callable[[int, float], bool]
@@ -111,6 +114,7 @@ class Trainer:
         self.norms = NormWatch(parts.peak_lr, cfg.grad_clip)
         self.step = 0  # updates done
         self.lap_step = 0  # updates done at the last lap of the clock
+        self.ask_interval = 1  # updates after which ranks ask each other whether to stop
         runtime = parts.runtime
         self.loss_sum = torch.zeros((), device=runtime.device, dtype=runtime.weights)  # since a log
         self.loss_count = 0
@@ -149,6 +153,9 @@ class Trainer:
         self.trained.train()  # whatever switches it off switches it back on
         corpus = self.parts.corpus
         speed = throughput.measure(self.cfg, self.update, corpus)
+        if self.ranks.several:
+            fit = int(ASKED_SECONDS / (corpus.tokens_seen(1) * speed.trained))
+            [self.ask_interval] = self.ranks.most(max(1, min(fit, ASKED_STEPS)))
         if resumed is not None:
             self.load_state_dict(resumed)
         self.refresh()
@@ -291,12 +298,14 @@ class Trainer:
 
         And where the run ceases to be the beginning of a longer one, which may go on from there.
         """
-        late = int(self.ranks.is_main and self.clock.since_saved() > SAVE_SECONDS)
-        # Read once: it may arrive at any instant, and at one rank alone.
-        signal_number, late = self.ranks.most(interrupt.requested or 0, late)
         interval = self.cfg.checkpoint_interval
         due = self.evaluation_due() or (interval is not None and self.step % interval == 0)
         due = due or self.step == self.parts.store.trunk
+        signal_number = late = 0
+        if due or self.step % self.ask_interval == 0:
+            late = int(self.ranks.is_main and self.clock.since_saved() > SAVE_SECONDS)
+            # Read once: it may arrive at any instant, and at one rank alone.
+            signal_number, late = self.ranks.most(interrupt.requested or 0, late)
         if due or signal_number or late:
             with self.off_the_clock():
                 self.save()

@@ -17,8 +17,13 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 TOKENS = [5, 0, 65535, 464, 20]
 
 
+def read(shard):
+    with shard.opened() as opened:
+        return opened.read(0, shard.tokens).tolist()
+
+
 def tokens_of(path, **changes):
-    return [shard.read().tolist() for shard in find_token_files(settings(path, **changes)).shards]
+    return [read(shard) for shard in find_token_files(settings(path, **changes)).shards]
 
 
 def refusal(path, **changes):
@@ -48,7 +53,7 @@ def test_shards_are_in_the_order_of_their_names_with_the_splits_that_these_tell(
         raw(tmp_path / f"{name}.bin", [int(name[-1])])
     (tmp_path / "meta.pkl").write_bytes(b"of nanoGPT, and never read")
     found = find_token_files(settings(tmp_path)).shards
-    assert [(shard.split, shard.read().tolist()) for shard in found] == [
+    assert [(shard.split, read(shard)) for shard in found] == [
         ("train", [1]),
         ("train", [2]),
         ("val", [0]),
@@ -147,16 +152,13 @@ def test_the_digest_is_of_what_the_files_hold_and_not_of_their_place(tmp_path):
 def test_a_shard_is_read_whole_once_and_again_when_it_is_another(tmp_path, monkeypatch):
     path = raw(tmp_path / "a.bin", TOKENS)
     first = corpus_digest(settings(path))
-    read = []
-    monkeypatch.setattr(shards, "_learn", read.append)
+    learned = []
+    learn = shards._learn
+    monkeypatch.setattr(shards, "_learn", lambda shard: learned.append(shard) or learn(shard))
     monkeypatch.setattr(shards, "_CONTENTS", {})  # as in another process
-    assert corpus_digest(settings(path)) == first and not read
+    assert corpus_digest(settings(path)) == first and not learned
     raw(path, [1, *TOKENS[1:]])
-    with pytest.raises(DataError, match="changed while it was read"):
-        corpus_digest(settings(path))
-    assert read, "its time is another"
-    monkeypatch.undo()
-    assert corpus_digest(settings(path)) != first
+    assert corpus_digest(settings(path)) != first and len(learned) == 1, "its time is another"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"sha256": 5, "largest": 1}', b"[" * 10**5])
@@ -170,10 +172,22 @@ def test_what_is_kept_of_a_shard_and_damaged_is_found_anew(tmp_path, monkeypatch
     assert kept.read_bytes() != content
 
 
-def test_a_shard_that_grew_since_it_was_found_is_one_line(tmp_path):
+def test_a_shard_that_changed_since_it_was_found_is_one_line(tmp_path):
     path = raw(tmp_path / "a.bin", TOKENS)
     files = find_token_files(settings(path))
-    raw(path, [*TOKENS, 1])
-    for look in (files.digest, files.shards[0].read):
-        with pytest.raises(DataError, match="changed while it was read"):
-            look()
+    for content, words in [([*TOKENS, 1], ", from 10 bytes to 12. "), (TOKENS[::-1], ". ")]:
+        raw(path, content)
+        for look in (files.digest, lambda: read(files.shards[0])):
+            with pytest.raises(DataError) as refused:
+                look()
+            line = only(problem_lines(refused.value))
+            assert f"a.bin: changed while it was in use{words}Fix: restore it" in line
+
+
+def test_a_shard_that_is_cut_while_it_is_open_is_one_line(tmp_path):
+    path = raw(tmp_path / "a.bin", range(50_000))
+    [shard] = find_token_files(settings(path)).shards
+    with shard.opened() as opened:
+        os.truncate(path, 50_001)
+        with pytest.raises(DataError, match="from 100,000 bytes to 50,001"):
+            opened.read(0, 50_000)

@@ -1,5 +1,8 @@
 """Token files cut into splits, and their batches: those of a text that has the same tokens."""
 
+import os
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -15,8 +18,9 @@ from gptexp.config import (
 )
 from gptexp.data.corpus import Splits
 from gptexp.data.load import load_corpus, read_corpus, split_corpus, whole_corpus
+from gptexp.data.shards import find_token_files
 from gptexp.data.text import TextCorpus
-from gptexp.data.token_file import PIECES, Stream
+from gptexp.data.token_file import PIECES, Piece, Stream
 from gptexp.errors import DataError
 from gptexp.tokenizers.byte import ByteTokenizer
 from gptexp.tokenizers.ids import TokenIds
@@ -49,9 +53,17 @@ def folder(tmp_path):
 # Streams
 
 
-def test_a_stream_over_several_arrays_reads_as_one():
+def stream_of(folder, ends):
+    """The tokens 0, 1, ... in shards that end at these."""
+    for number, (start, end) in enumerate(pairwise([0, *ends])):
+        raw(folder / f"{number}.bin", range(start, end))
+    found = find_token_files(settings(folder)).shards
+    return Stream(Piece(shard, 0, shard.tokens) for shard in found)
+
+
+def test_a_stream_over_several_shards_reads_as_one(tmp_path):
     whole = np.arange(50, dtype=np.uint16)
-    stream = Stream(np.split(whole, [0, 1, 7, 7, 30]))
+    stream = stream_of(tmp_path, [1, 7, 30, 50])
     assert len(stream) == 50 and np.array_equal(stream.array(), whole)
     starts = np.arange(41)
     assert np.array_equal(stream.rows(starts, 10), starts[:, None] + np.arange(10))
@@ -59,14 +71,14 @@ def test_a_stream_over_several_arrays_reads_as_one():
         assert np.array_equal(stream.cut(start, end).array(), whole[start:end])
 
 
-@pytest.mark.parametrize("tokens", [1, 63, 64, 1000, 99_999])
-def test_pieces_of_a_stream_are_evenly_spread_and_as_many_tokens_as_asked_for(tokens):
-    stream = Stream(np.split(np.arange(100_000), [12_345, 70_000]))
-    ids = stream.spread(tokens).array()
+@pytest.mark.parametrize("tokens", [1, 63, 64, 1000, 59_999])
+def test_pieces_of_a_stream_are_evenly_spread_and_as_many_tokens_as_asked_for(tmp_path, tokens):
+    stream = stream_of(tmp_path, [12_345, 40_000, 60_000])
+    ids = stream.spread(tokens).array().astype(int)
     assert len(ids) == tokens and (np.diff(ids) > 0).all()
-    assert ids.mean() == pytest.approx(50_000, rel=0.05), "neither the begin nor the end"
+    assert ids.mean() == pytest.approx(30_000, rel=0.05), "neither the begin nor the end"
     assert (np.diff(ids) > 1).sum() < PIECES
-    assert stream.spread(100_000) is stream
+    assert stream.spread(60_000) is stream
 
 
 # The corpus
@@ -156,11 +168,18 @@ def test_a_split_too_short_for_the_context_is_one_line(folder):
     assert loaded(folder, block_size=39)
 
 
-def test_a_token_that_came_while_the_run_reads_is_one_line(folder):
+def test_what_is_written_while_the_run_reads_is_one_line(folder):
     corpus = loaded(folder, vocab_size=340).corpus(4, 0, CPU)
-    raw(folder / "val.bin", [999] * 40)
+    files = [folder / name for name in ("train_0.bin", "train_2.bin")]
+    times = [file.stat().st_mtime_ns for file in files]
+    for file in files:
+        raw(file, [999] * (file.stat().st_size // 2))
+    with pytest.raises(DataError, match="changed while it was in use"):
+        corpus.batch(0)
+    for file, time in zip(files, times, strict=True):  # as a file that is mapped by its writer
+        os.utime(file, ns=(time, time))
     with pytest.raises(DataError, match="token 999 in a batch is past the vocabulary, 340"):
-        list(corpus.windows("val", 4))
+        corpus.batch(0)
 
 
 def test_files_that_changed_while_the_run_started_are_refused(folder):

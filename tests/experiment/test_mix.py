@@ -57,6 +57,16 @@ def test_a_run_leaves_the_loss_of_each_part_and_their_mean(mix, tmp_path):
     assert "is of a mix" in refusal(ensemble, [run, run / "checkpoints" / "step-12.pt"])
 
 
+@pytest.mark.parametrize("kind", ["false", "true"])
+def test_a_mix_is_cut_into_byte_pairs_as_texts_and_as_documents(mix, tmp_path, kind):
+    words = ["tokenizer=bpe", "tokenizer.vocab_size=260", f"data.documents={kind}"]
+    config = mix(*words, "trainer.max_steps=2")
+    run = run_experiment(config, tmp_path / "outputs").path
+    assert summary(run)["best"]["parts"].keys() == {"digits", "text"}
+    assert len(evaluate_run(run, None, []).splitlines()) == 3
+    assert load_run(run).sample(tokens=3)
+
+
 @pytest.mark.parametrize("words", [[], ["trainer.eval_tokens=40", "data.sampling=epoch"]])
 def test_a_resumed_run_on_a_mix_is_the_uninterrupted_one(mix, tmp_path, words):
     whole = finish(mix(*words), tmp_path / "whole")

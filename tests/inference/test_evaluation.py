@@ -1,6 +1,7 @@
 """Evaluation is exact: by hand, once over every target, and without a trace."""
 
 import math
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -84,6 +85,27 @@ def test_a_cpu_passes_no_more_at_once_than_its_caches_hold_and_finds_the_same(
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert replace(evaluator, batch_size=1000).evaluate("val") == whole
     assert largest // 4 < max(seen) <= largest // 2
+
+
+def test_no_pass_leaves_a_tensor_behind_that_would_keep_the_next_from_its_place(
+    evaluator, monkeypatch
+):
+    added, alive = [], []
+
+    def losses(*of_pass):
+        alive.append(sum(reference() is not None for reference in added))
+        return token_losses(*of_pass)
+
+    def watched(column, some):
+        added.append(weakref.ref(some))
+        add(column, some)
+
+    add = evaluation.Column.add
+    monkeypatch.setattr(evaluation, "token_losses", losses)
+    monkeypatch.setattr(evaluation.Column, "add", watched)
+    evaluator.evaluate("val")
+    evaluator.each_loss("val")
+    assert len(alive) > 10 and set(alive) == {0}
 
 
 def test_a_limit_takes_the_first_tokens_alone(evaluator):

@@ -46,6 +46,10 @@ from gptexp.runs.state import Outcome, RunState
         (["model@x=tiny"], "model@x: no choice that there is. Fix: leave out the @"),
         (["null"], "null: not of the form KEY=VALUE. Fix: leave it out"),
         (["sede"], "sede: not of the form KEY=VALUE. Fix: did you mean seed=VALUE?"),
+        (
+            ["data=mix", "data.parts./a/b.txt=1"],
+            "no key has a slash. Fix: 'data.parts={/a/b.txt: 1}', which names all parts",
+        ),
         (["x" * 5000 + "=1"], "(5000 characters): no such key. Fix: use one of name, seed"),
         (["model=" + "x" * 5000], "(5000 characters) is no choice. Fix: model="),
     ],

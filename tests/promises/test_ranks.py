@@ -22,7 +22,7 @@ from gptexp.config import Parallel
 from gptexp.experiment.run import run_experiment
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import RunState
-from gptexp.training import step
+from gptexp.training import step, trainer
 from gptexp.training.trainer import Trainer
 
 DOUBLE = ["trainer.dtype=float64", "trainer.grad_accum=2", "model.dropout=0"]
@@ -85,6 +85,7 @@ def test_H3_H4_what_one_rank_meets_ends_all_at_the_same_step(small: Small, tmp_p
         with pytest.MonkeyPatch.context() as patch:
             before(Trainer, "train_step", signalled, patch)
             before(Trainer, "interrupted", lambda self, _: stops.append(self.step), patch)
+            patch.setattr(trainer, "ASKED_SECONDS", 1e9)
             codes.append(run_experiment(config, tmp_path / "stopped").exit_code)
         codes.append(run_experiment(config, tmp_path / "stopped").exit_code)
         with pytest.MonkeyPatch.context() as patch:
@@ -96,10 +97,10 @@ def test_H3_H4_what_one_rank_meets_ends_all_at_the_same_step(small: Small, tmp_p
 
     stops: list[int] = []
     main, other = launch(work, tmp_path / "ranks")
-    said = "[6] [0, 143, 0, 3]"
+    said = "[8] [0, 143, 0, 3]"  # the next evaluation, before which ten steps are not over
     assert main.err.splitlines()[-1] == said, main
     assert other == Ended(0, "", f"{said}\n")
-    assert "interrupted: saved at step 6 of 12" in main.err
+    assert "interrupted: saved at step 8 of 12" in main.err
     assert "step 6: loss nan and gradient norm nan are not both finite" in main.err
     stopped, straight = (only_run(config, tmp_path / name) for name in ("stopped", "straight"))
     assert left(stopped) == left(straight)

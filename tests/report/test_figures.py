@@ -150,3 +150,51 @@ def test_curves_with_no_step_in_common_have_no_mean(tmp_path, monkeypatch):
     add(tmp_path / "a", 32, 0.1, 1, 1.0, metrics=valley(1.0, 9)[4:])
     [bundle], _ = results.bundles(results.read_results(tmp_path / "a"))
     assert [point.step for point in bundle.curves[0]] == [0, 100, 200, 300]
+
+
+def mixed(rows, share):
+    """The same lines, of a run on a mix of two whose losses lie 1 apart."""
+    return [
+        {**row, "val/loss/prose": row["val/loss"] - share, "val/loss/verse": 1 + row["val/loss"]}
+        for row in rows
+    ]
+
+
+def test_the_parts_of_a_mix_are_drawn_each_with_its_best(tmp_path, undrawn):
+    for share in (0.25, 0.5):
+        rows = mixed(valley(1.0, 9), share)
+        parts = {"prose": 1.0, "verse": share}
+        write_run(tmp_path / "a", best=1.0, metrics=rows, data__name="mix", data__parts=parts)
+    drawn, count = results.part_bundles(results.read_results(tmp_path / "a"))
+    assert count == 4
+    assert [(bundle.label, round(bundle.best, 6)) for bundle in drawn] == [
+        ("verse=0.25, prose", 0.75),
+        ("verse=0.25, verse", 2.0),
+        ("verse=0.5, prose", 0.5),
+        ("verse=0.5, verse", 2.0),
+    ]
+    colors = style.styles([bundle.values for bundle in drawn])
+    assert len(set(colors)) == 4 and colors[0][1] == colors[2][1] != colors[1][1]
+    figure = charts.overlay(drawn, "tokens")
+    [axes] = figure.axes
+    low, high = axes.get_ylim()
+    assert low < 0.5 and 2.0 < high < math.inf, "no training loss is among them"
+    marks = [line.get_xydata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
+    assert [tuple(mark) for mark in marks][:2] == [(3600, 0.75), (3600, 2.0)]
+    written = write_report(tmp_path / "a")[0].parent
+    page, numbers = page_of(written), json.loads((written / "report.json").read_text())
+    assert "Parts of the mix" in words(page) and "verse=0.5, verse: 2.000" in words(page)
+    assert "from 0.5000 of verse=0.5, prose to 2.0000 of verse=0.5, verse nats per token" in page
+    assert "parts.png" in numbers["pictures"] and len(numbers["parts"]) == 4
+    assert "train_loss" not in numbers["parts"][0]["curves"][0][0]
+
+
+def test_one_run_on_a_mix_has_its_parts_alone_as_names_and_others_have_none(tmp_path):
+    rows = mixed(valley(1.0, 9), 0.5)
+    parts = {"prose": 1.0, "verse": 1.0}
+    write_run(tmp_path / "a", best=1.0, metrics=rows, data__name="mix", data__parts=parts)
+    write_run(tmp_path / "b", best=1.0)
+    drawn, _ = results.part_bundles(results.read_results(tmp_path / "a"))
+    assert [bundle.label for bundle in drawn] == ["prose", "verse"]
+    assert results.part_bundles(results.read_results(tmp_path / "b")) == ([], 0)
+    assert figures.parts([], 0, []) == []
