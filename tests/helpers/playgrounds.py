@@ -43,7 +43,7 @@ def chromium() -> Iterator[Any]:
 
 def scripts(page: Any) -> Any:
     """The page with all scripts that need none of its elements."""
-    for name in SCRIPTS[:4]:
+    for name in SCRIPTS[: SCRIPTS.index("figures")]:
         page.add_script_tag(content=(FOLDER / f"{name}.js").read_text(encoding="utf-8"))
     return page
 

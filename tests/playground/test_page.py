@@ -7,7 +7,6 @@ import re
 import shutil
 
 import pytest
-from playgrounds import chromium
 
 from gptexp.errors import DataError, Problem
 from gptexp.playground import contents
@@ -49,7 +48,8 @@ def test_what_rounding_costs_is_said_on_the_screen_and_on_the_page(gptexp, finis
     for kind in ("float16", "int8"):
         result = gptexp("playground", finished, "--to", tmp_path / "p.html", "--weights", kind)
         line = result.out.splitlines()[0]
-        found = re.search(r"as (\w+), (validation loss ([\d.]+), rounded [\d.]+ \(.*\))", line)
+        cost = r"validation loss ([\d.]+), rounded [\d.]+ \(.*\)"
+        found = re.search(rf"as (\w+), weights of step \d+, its best; ({cost})", line)
         assert found is not None and found[1] == kind
         page = (tmp_path / "p.html").read_text()
         assert found[2] == facts_of(page)["runs"][0]["cost"]
@@ -104,44 +104,42 @@ def test_a_run_that_is_named_twice_is_refused(gptexp, finished):
 
 
 @pytest.mark.slow
-def test_a_person_writes_with_it(gptexp, nasty, tmp_path):
+def test_a_person_writes_with_it(browser, gptexp, nasty, tmp_path):
     assert gptexp("playground", nasty, "--to", tmp_path / "p.html").code == 0
     heard = []
-    with chromium() as browser:
-        page = browser.new_page(viewport={"width": 390, "height": 800})
-        for event in ("console", "pageerror", "request"):
-            page.on(event, lambda what: heard.append(getattr(what, "url", what)))
-        address = (tmp_path / "p.html").as_uri()
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    for event in ("console", "pageerror", "request"):
+        page.on(event, lambda what: heard.append(getattr(what, "url", what)))
+    address = (tmp_path / "p.html").as_uri()
 
-        def written():
-            page.click("#write")
-            page.get_by_text("Done: 60 tokens").wait_for()
-            return page.inner_text(".text")
+    def written():
+        page.click("#write")
+        page.get_by_text("Done: 60 tokens").wait_for()
+        return page.inner_text(".text")
 
-        page.goto(f"{address}#p=to+be&n=60&s=3&t=1.2")
-        first = written()
-        assert first.startswith("to be") and len(first) > 40
-        assert written() == first, "the same seed writes the same text"
-        page.fill("#seed", "4")
-        assert written() != first
-        page.fill("#temperature", "0")
-        greedy = written()
-        page.fill("#seed", "5")
-        assert written() == greedy
-        assert page.locator("#next .bar .number", has_text="→ 100%").count() == 1
-        page.fill("#temperature", "1")
-        page.fill("#top-k", "3")
-        left = page.locator("#next .bar .number").all_inner_texts()
-        assert sum(not text.endswith("→ 0.0%") for text in left) == 3
-        assert "s=5" in page.url and "k=3" in page.url
+    page.goto(f"{address}#p=to+be&n=60&s=3&t=1.2")
+    first = written()
+    assert first.startswith("to be") and len(first) > 40
+    assert written() == first, "the same seed writes the same text"
+    page.fill("#seed", "4")
+    assert written() != first
+    page.fill("#temperature", "0")
+    greedy = written()
+    page.fill("#seed", "5")
+    assert written() == greedy
+    assert page.locator("#next .bar .number", has_text="→ 100%").count() == 1
+    page.fill("#temperature", "1")
+    page.fill("#top-k", "3")
+    left = page.locator("#next .bar .number").all_inner_texts()
+    assert sum(not text.endswith("→ 0.0%") for text in left) == 3
+    assert "s=5" in page.url and "k=3" in page.url
 
-        page.click("#edit")
-        page.locator(".run textarea").fill("<i>that</i> is")
-        page.click("#one")
-        assert page.inner_text(".text").startswith("<i>that</i> is")
-        assert NASTY in page.inner_text("#sample")
-        page.locator("#strip button").last.press("ArrowLeft")
-        assert page.locator("#strip button[aria-pressed=true]").count() == 1
-        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
-        browser.close()
+    page.click("#edit")
+    page.locator(".run textarea").fill("<i>that</i> is")
+    page.click("#one")
+    assert page.inner_text(".text").startswith("<i>that</i> is")
+    assert NASTY in page.inner_text("#sample")
+    page.locator("#strip button").last.press("ArrowLeft")
+    assert page.locator("#strip button[aria-pressed=true]").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
     assert heard == [address]
