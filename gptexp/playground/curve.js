@@ -15,9 +15,10 @@ function ticks(low, high, count, least = 0) {
   return { values: Array.from({ length: size }, (_, i) => (first + i) * step), decimals };
 }
 
+// Which of the steps is closest to one; of several the last.
 const closest = (steps, step) =>
   steps.reduce((best, each, i) => {
-    return Math.abs(each - step) < Math.abs(steps[best] - step) ? i : best;
+    return Math.abs(each - step) <= Math.abs(steps[best] - step) ? i : best;
   }, 0);
 
 class Training {
@@ -34,7 +35,7 @@ class Training {
     document.querySelector("#legend .now").hidden = samples.length === 0;
     byId("stage").hidden = byId("sample").hidden = samples.length === 0;
     byId("step").max = String(Math.max(samples.length - 1, 0));
-    byId("step").value = byId("step").max;
+    byId("step").value = String(closest(samples.map(({ step }) => step), run.facts.step));
     byId("course").textContent = curve.steps ? this.words() : "No curve lies beside these weights.";
     this.width = null;
     this.draw();
@@ -82,7 +83,7 @@ class Training {
     const box = `0 0 ${width} ${this.bottom + 40}`;
     const svg = drawn("svg", { viewBox: box, role: "img", "aria-label": this.words() });
     this.drawAxes(svg, last, [...val, ...train]);
-    if (rates.length) this.drawRates(svg, rates);
+    const words = rates.length ? [this.drawRates(svg, rates)] : [];
     if (curve.onset !== null) {
       svg.append(drawn("path", { class: "cliff", d: this.line(curve.onset) }));
     }
@@ -93,6 +94,7 @@ class Training {
       drawn("path", { class: "train", d: path(train) }),
       drawn("path", { class: "val", d: path(val) }),
       this.now,
+      ...words, // above the lines that cross them
     );
     for (const [kind, at] of [["best", curve.best], ["ours", step]]) {
       const place = closest(steps, at);
@@ -124,6 +126,7 @@ class Training {
     svg.append(drawn("text", { ...middle, "text-anchor": "middle" }, "step"));
   }
 
+  // The strip of the learning rate; the words that go above it are returned.
   drawRates(svg, rates) {
     const top = TOP + HIGH + GAP;
     const most = Math.max(...rates.map(([, rate]) => rate));
@@ -133,7 +136,8 @@ class Training {
     svg.append(
       drawn("path", { class: "rate", d: `M${from} ${top + STRIP}${along}L${to} ${top + STRIP}Z` }),
       drawn("path", { class: "grid", d: `M${LEFT} ${top + STRIP}H${this.width - RIGHT}` }),
-      drawn("text", { x: LEFT, y: top - 6 }, `learning rate, ${Number(most.toPrecision(2))} at most`),
     );
+    const words = `learning rate, ${Number(most.toPrecision(2))} at most`;
+    return drawn("text", { class: "halo", x: LEFT, y: top - 6 }, words);
   }
 }

@@ -33,8 +33,18 @@ function label(tokenizer, id) {
   return Array.from(text, (character) => SIGNS[character] ?? character).join("");
 }
 
-const likeliest = (logits, count) =>
-  Array.from(logits, (_, i) => i).sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
+// The ids of the `count` highest, in one pass: a vocabulary may have fifty thousand.
+function likeliest(logits, count) {
+  const best = [];
+  for (let id = 0; id < logits.length; id++) {
+    if (best.length === count && !(logits[id] > logits[best[count - 1]])) continue;
+    let place = best.length;
+    while (place > 0 && logits[best[place - 1]] < logits[id]) place--;
+    best.splice(place, 0, id);
+    if (best.length > count) best.pop();
+  }
+  return best;
+}
 
 function bar(name, title) {
   const [line, full] = [element("i", { class: "line" }), element("i", { class: "full" })];
@@ -244,7 +254,7 @@ function showParameters({ facts }) {
     const made = bar(name, `${whole(count)} parameters`);
     made.line.remove();
     made.full.style.width = `${(100 * count) / most}%`;
-    made.number.textContent = `${whole(count)}  ${percent(count / facts.parameters)}`;
+    made.number.textContent = `${whole(count)} · ${percent(count / facts.parameters)}`;
     return made.row;
   });
   byId("parameters").replaceChildren(...rows);

@@ -8,7 +8,7 @@ from typing import Any
 from gptexp.analysis.cliff import CurvePoint, measure, read_curve
 from gptexp.analysis.records import is_run
 from gptexp.errors import Problem, StorageError
-from gptexp.runs.journal import Samples
+from gptexp.runs.journal import Sample, Samples
 from gptexp.runs.lines import Lines
 
 MOST_POINTS = 100  # of a curve: as many as a picture of its size tells apart
@@ -45,7 +45,7 @@ def history(run: Path) -> History:
     try:
         samples = [
             {"step": sample.step, "text": f"{sample.prompt}{sample.text}"[:MOST_CHARACTERS]}
-            for sample in _spread(list(Samples(lines)), MOST_SAMPLES)
+            for sample in _spread(sorted(Samples(lines), key=_step), MOST_SAMPLES)
         ]
     except StorageError as error:
         damage += error.problems
@@ -92,6 +92,11 @@ def _rates(run: Path) -> list[tuple[int, float]]:
 def _each_rate(run: Path) -> Iterator[tuple[int, float]]:
     lines = Lines(run / "metrics.jsonl", having=f'"{RATE}"'.encode())
     return ((line["step"], line[RATE]) for line in lines if line.get(RATE) is not None)
+
+
+def _step(sample: Sample) -> int:
+    """That of the best weights stands last in the file, whatever theirs is."""
+    return sample.step
 
 
 def _spread(items: Sequence[Any], most: int) -> list[Any]:

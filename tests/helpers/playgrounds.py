@@ -1,6 +1,8 @@
 """Pages with models inside, and the Chromium that runs them."""
 
 import base64
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +48,12 @@ def scripts(page: Any) -> Any:
     for name in SCRIPTS[: SCRIPTS.index("figures")]:
         page.add_script_tag(content=(FOLDER / f"{name}.js").read_text(encoding="utf-8"))
     return page
+
+
+def runs_of(page: str) -> list[dict[str, Any]]:
+    """What a written page says of each of its runs."""
+    [found] = re.findall(r'id="facts">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found)["runs"]
 
 
 def packed(model: Model, kind: str) -> tuple[Packed, list[Any]]:
