@@ -60,7 +60,7 @@ function restart() {
   const prompt = byId("prompt").value;
   const unknown = [...new Set(runs.flatMap((run) => run.tokenizer.unknown(prompt)))];
   byId("unknown").textContent = unknown.length
-    ? `Left out, since the vocabulary does not have them: ${unknown.slice(0, 20).join(" ")}`
+    ? `Left out, since the vocabulary does not have them: ${spelled(unknown)}`
     : "";
   for (const run of runs) {
     closeEditor(run);
@@ -73,8 +73,9 @@ function restart() {
   look();
 }
 
+// A prompt as far as the run knows its signs.
 function showPrompt(run, text) {
-  const words = run.tokenizer.tidy?.(text) ?? text;
+  const words = run.tokenizer.decode(run.tokenizer.encode(text));
   run.text.replaceChildren(element("span", { class: "prompt" }, words));
 }
 
@@ -216,14 +217,14 @@ function readLink() {
   const values = new URLSearchParams(location.hash.slice(1));
   for (const [key, id] of Object.entries(DIALS)) {
     if (values.has(key)) byId(id).value = values.get(key).slice(0, LONGEST_PROMPT);
-    const first = byId(id).defaultValue ?? byId(id).options[0].value;
-    if (byId(id).value === "") byId(id).value = first; // for what the link has no sense
+    const isNone = byId(id).value === "" || !byId(id).checkValidity(); // what the link has no sense
+    if (isNone) byId(id).value = byId(id).defaultValue ?? byId(id).options[0].value;
   }
   byId("exact").checked = values.get("x") === "1";
-  byId("typed").value = byId("prompt").value || excerpt(runs[0]);
 }
 
 readLink();
+byId("typed").value = byId("prompt").value || excerpt(runs[0]);
 for (const id of SLIDERS) {
   byId(id).addEventListener("input", () => {
     showDials();

@@ -25,6 +25,15 @@ function drawn(tag, attributes, text = "") {
   return made;
 }
 
+// Signs, or words, that have no token: what cannot be seen by its number, long words by their begin.
+function spelled(unknown) {
+  const code = (sign) => `U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+  const seen = (sign) => SIGNS[sign] ?? (/[\p{C}\p{Z}]/u.test(sign) ? code(sign) : sign);
+  const short = (word) => Array.from(word.slice(0, 20), seen).join("");
+  const words = unknown.slice(0, 12).map((word) => short(word) + (word.length > 20 ? "…" : ""));
+  return words.join(" ") + (unknown.length > 12 ? " …" : "");
+}
+
 // A token as a label: white space by signs, what cannot be shown by its number.
 function label(tokenizer, id) {
   if (tokenizer.tidy) return String(id);
@@ -98,8 +107,7 @@ class Vocabulary {
     const counts = `${whole(Array.from(text).length)} characters are ${whole(ids.length)} tokens`;
     const isSame = back === (tokenizer.tidy?.(text) ?? text);
     const same = `decoded, they are ${isSame ? "the same" : "another"} text`;
-    const signs = unknown.slice(0, 12).join(" ");
-    const missing = unknown.length ? `; not in the vocabulary: ${signs}` : "";
+    const missing = unknown.length ? `; not in the vocabulary: ${spelled(unknown)}` : "";
     byId("round-trip").textContent = `${counts}; ${same}${missing}`;
     const used = new Set(ids);
     const size = Math.min(run.facts.spec.vocab_size, MOST_TOKENS);

@@ -126,7 +126,7 @@ def _check(runs: Sequence[Path], to: Path, kind: str, average: str | None) -> No
             raise ConfigError(Problem(option, f"{word!r} is not known", " or ".join(known)))
     if len(runs) > MOST_RUNS:
         what = f"{len(runs)}, and a page has room for {MOST_RUNS} side by side"
-        raise ConfigError(Problem("runs", what, "name fewer"))
+        raise ConfigError(Problem("runs", what, f"name {MOST_RUNS} of them"))
     if to.is_dir():
         fix = f"--to {to / 'playground.html'}"
         raise ConfigError(Problem("--to", f"{to} is a folder", fix))

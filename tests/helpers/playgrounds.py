@@ -1,22 +1,16 @@
-"""Pages with models inside, and the Chromium that runs them."""
+"""Pages with models inside, and the scripts that run them."""
 
 import base64
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from small_runs import ROOT
 
 from gptexp.models.base import Model
 from gptexp.playground.pack import Packed, pack
 from gptexp.playground.page import SCRIPTS
 from gptexp.playground.spec import model_spec
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic"]  # as a container wants it
 
 FOLDER = ROOT / "gptexp" / "playground"
 
@@ -28,19 +22,6 @@ READ = """([spec, tensors, data, texts]) => {
     return ids.map((id) => Array.from(engine.read(id)));
   });
 }"""
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser, or the test is skipped."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def scripts(page: Any) -> Any:

@@ -1,7 +1,7 @@
 """One Chromium for the tests of a file, where there is one."""
 
 import pytest
-from playgrounds import chromium
+from browsers import chromium
 
 
 @pytest.fixture(scope="module")
