@@ -1,5 +1,6 @@
-"""A page of `gptexp tensorboard`: `python -m benchmarks.screenshot outputs/NAME hparams to.png`.
+"""A picture of a page: `python -m benchmarks.screenshot outputs/NAME hparams to.png`.
 
+Of `gptexp tensorboard` hparams or custom_scalars; or `playground`, that of the runs in a folder.
 Needs the `browser` extra and a Chromium on the system (`apt-get install chromium`).
 """
 
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from playwright.sync_api import sync_playwright
 
@@ -43,12 +45,34 @@ def shoot(url: str, page_name: str, to: Path) -> None:
         browser.close()
 
 
+def play(folder: Path, to: Path) -> None:
+    """The page of a folder's runs, once it has written 300 tokens behind a name, and no further."""
+    with TemporaryDirectory() as kept, sync_playwright() as playwright:
+        page_file = Path(kept) / "playground.html"
+        command = [sys.executable, "-m", "gptexp.cli", "playground", str(folder)]
+        subprocess.run([*command, "--to", str(page_file)], check=True)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1060, "height": 800})
+        page.goto(f"{page_file.as_uri()}#p=ROMEO:%0A&n=300&s=1")
+        page.click("#write")
+        page.get_by_text("Done: 300 tokens").wait_for(timeout=60_000)
+        page.wait_for_timeout(1000)  # bars grow with a transition
+        size = page.locator("#inside").bounding_box()
+        below = 1 + size["y"] + size["height"]
+        page.screenshot(
+            path=to, full_page=True, clip={"x": 0, "y": 0, "width": 1060, "height": below}
+        )
+        browser.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a folder of runs, outputs/NAME")
-    parser.add_argument("page", choices=[*SIZES], help="which page")
+    parser.add_argument("page", choices=[*SIZES, "playground"], help="which page")
     parser.add_argument("to", type=Path, help="the PNG")
     arguments = parser.parse_args()
+    if arguments.page == "playground":
+        return play(arguments.folder, arguments.to)
     with tensorboard(arguments.folder) as url:
         shoot(url, arguments.page, arguments.to)
 

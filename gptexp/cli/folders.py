@@ -1,5 +1,6 @@
 """The verbs about several runs: plan, plot, report, playground, table, ensemble, and others."""
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from gptexp.text import printable
 
 if TYPE_CHECKING:
     from gptexp.analysis.table import Table
+
+log = logging.getLogger(__name__)
 
 
 def plan(
@@ -99,12 +102,28 @@ def report(
         Path | None,
         typer.Option(help="Folder of the page; `report` in that of the runs.", callback=home),
     ] = None,
+    playground: Annotated[
+        bool,
+        typer.Option("--playground", help="With a page that runs the models of the best runs."),
+    ] = False,
+    plugins: Plugins = None,
 ) -> None:
     """One page with the runs' figures, samples and tables, and their numbers beside it."""
-    from gptexp.report.page import write_report
+    from gptexp.report.page import report_folder, write_report
 
-    page, damaged = write_report(folder, to)
+    playable = None
+    if playground:
+        from gptexp.playground.gallery import write_gallery
+
+        playable = write_gallery(folder, report_folder(folder, to), is_chosen=to is not None)
+    page, damaged = write_report(folder, to, playable)
     show(f"wrote {page}")
+    if playable is not None:
+        if playable.page is None:
+            raise ConfigError(*damaged, *playable.notes)
+        for problem in playable.notes:
+            log.warning("%s", problem)
+        show(f"wrote {page.with_name(playable.page)}, with {', '.join(playable.runs)}")
     DamagedError.raise_for(damaged)
 
 
@@ -122,6 +141,11 @@ def playground(
     weights: Annotated[
         str, typer.Option(help="float16, or int8: half the size, rounded more.")
     ] = "float16",
+    average: Annotated[
+        str | None,
+        typer.Option(help="ema or mean: that average of the weights, which the runs kept."),
+    ] = None,
+    plugins: Plugins = None,
 ) -> None:
     """One page that runs trained models in a browser, without a network: dials, figures, a writer.
 
@@ -132,7 +156,7 @@ def playground(
     found, damaged = find_all(runs)
     from gptexp.playground.page import write_playground
 
-    made = write_playground([said(one) for one in found], to, weights)
+    made = write_playground([said(one) for one in found], to, weights, average)
     for line in made.lines:
         show(line)
     show(f"wrote {made.path} ({made.size / 1e6:.2f} MB)")

@@ -17,7 +17,7 @@ STRONGEST = 10  # a repetition penalty; the weakest is one over it
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn, and where a text ends; see `choose`."""
+    """How tokens are drawn, and where a text ends; see `probabilities`."""
 
     temperature: float  # 0 takes the likeliest token each time
     top_k: int | None  # draw among the k likeliest alone, or None for all
@@ -77,7 +77,14 @@ def penalised(logits: Tensor, context: Tensor, penalty: float, spared: int | Non
 
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One token for each row of `logits` [batch, vocab], already penalised: [batch, 1].
+    """One token for each row of `logits` [batch, vocab], already penalised: [batch, 1]."""
+    if sampling.temperature < COLDEST:
+        return logits.argmax(dim=-1, keepdim=True)
+    return torch.multinomial(probabilities(logits, sampling), 1, generator=generator)
+
+
+def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Of each token in the draw, by `logits` [batch, vocab] that are penalised: [batch, vocab].
 
     Temperature 0 is greedy. Else the dials act in this order, each on what the ones before left:
 
@@ -88,7 +95,8 @@ def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
     4. `min_p` leaves those at least p times as likely as the likeliest (Nguyen et al. 2024).
     """
     if sampling.temperature < COLDEST:
-        return logits.argmax(dim=-1, keepdim=True)
+        highest = logits.argmax(dim=-1, keepdim=True)
+        return torch.zeros_like(logits).scatter(-1, highest, 1.0)
     if sampling.top_k is not None and sampling.top_k < logits.shape[-1]:
         highest, index = logits.topk(sampling.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, index, highest)
@@ -98,7 +106,7 @@ def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Te
         scaled = _nucleus(scaled, float(sampling.top_p))
     if sampling.min_p > 0:
         scaled = scaled.masked_fill(scaled < math.log(sampling.min_p), -torch.inf)
-    return torch.multinomial(scaled.softmax(dim=-1), 1, generator=generator)
+    return scaled.softmax(dim=-1)
 
 
 def _nucleus(logits: Tensor, top_p: float) -> Tensor:

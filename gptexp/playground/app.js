@@ -2,17 +2,21 @@
 "use strict";
 
 const FRAME = 24; // milliseconds of drawing tokens, and then the page is shown
+const LONGEST_PROMPT = 5000; // characters, as in its box
 const LONGEST = 4; // tokens that may be open within one character
 const DIALS = {
-  p: "prompt", t: "temperature", k: "top-k", top: "top-p", s: "seed", n: "tokens", pace: "pace",
+  p: "prompt", r: "penalty", k: "top-k", t: "temperature", top: "top-p", min: "min-p",
+  s: "seed", n: "tokens", pace: "pace",
 };
+const SLIDERS = ["penalty", "top-k", "temperature", "top-p", "min-p"]; // in the order they act
 
 const { runs: facts } = JSON.parse(byId("facts").textContent);
 const runs = facts.map((each, number) => {
   const weights = unpack(each.tensors, byId(`weights-${number}`).textContent);
   byId(`weights-${number}`).remove(); // so that its letters are not kept twice
   const writer = new Writer(engineOf(each.spec, weights), each.end, false);
-  const text = element("div", { class: "text", tabindex: 0, "aria-label": `Text of ${each.name}` });
+  const words = { tabindex: 0, role: "group", "aria-label": `Text of ${each.name}` };
+  const text = element("div", { class: "text", ...words });
   const column = element("div", { class: "run" }, text);
   if (facts.length > 1) column.prepend(element("h3", {}, each.name));
   byId("texts").append(column);
@@ -31,8 +35,8 @@ const subject = () => runs[Number(byId("subject")?.value ?? 0)];
 const number = (id) => Number(byId(id).value);
 
 function dials() {
-  const topK = number("top-k");
-  return { temperature: number("temperature"), topK, topP: number("top-p") };
+  const [penalty, topK, temperature, topP, minP] = SLIDERS.map(number);
+  return { penalty, topK, temperature, topP, minP };
 }
 
 // The ids that a text begins with, in the format of the run; an empty one begins by itself.
@@ -43,6 +47,12 @@ function idsOf(run, text) {
   return ids.length ? ids : prompt;
 }
 
+// The beginning of what a run wrote last, so of signs that it knows.
+function excerpt({ facts: { samples } }) {
+  const words = (samples.at(-1)?.text ?? "").trim().split("\n").slice(0, 2).join("\n");
+  return Array.from(words).slice(0, 60).join("");
+}
+
 // Put every run at the prompt.
 function restart() {
   stop();
@@ -50,17 +60,23 @@ function restart() {
   const prompt = byId("prompt").value;
   const unknown = [...new Set(runs.flatMap((run) => run.tokenizer.unknown(prompt)))];
   byId("unknown").textContent = unknown.length
-    ? `Left out, since the vocabulary does not have them: ${unknown.slice(0, 20).join(" ")}`
+    ? `Left out, since the vocabulary does not have them: ${spelled(unknown)}`
     : "";
   for (const run of runs) {
     closeEditor(run);
     run.open = [];
     run.writer.exact = byId("exact").checked;
     run.writer.begin(idsOf(run, prompt), number("seed"));
-    run.text.replaceChildren(element("span", { class: "prompt" }, prompt));
+    showPrompt(run, prompt);
   }
   say("");
   look();
+}
+
+// A prompt as far as the run knows its signs.
+function showPrompt(run, text) {
+  const words = run.tokenizer.decode(run.tokenizer.encode(text));
+  run.text.replaceChildren(element("span", { class: "prompt" }, words));
 }
 
 // Draw one token of each run that goes on; whether any did.
@@ -150,7 +166,7 @@ function takeEdits() {
     if (text === run.text.textContent) continue;
     run.open = [];
     run.writer.retake(idsOf(run, text));
-    run.text.replaceChildren(element("span", { class: "prompt" }, text));
+    showPrompt(run, text);
     work.isBegun = true;
     work.count = Math.min(work.count, number("tokens") - 1);
   }
@@ -180,12 +196,10 @@ function showSubject() {
 }
 
 function showDials() {
-  const words = {
-    temperature: number("temperature").toFixed(2),
-    "top-k": number("top-k") ? String(number("top-k")) : "all",
-    "top-p": number("top-p").toFixed(2),
-  };
-  for (const [id, text] of Object.entries(words)) {
+  const off = { penalty: 1, "top-k": 0, "top-p": 1, "min-p": 0 }; // where a dial does nothing
+  for (const id of SLIDERS) {
+    const value = number(id);
+    const text = value === off[id] ? "off" : id === "top-k" ? String(value) : value.toFixed(2);
     document.querySelector(`output[for=${id}]`).textContent = text;
     byId(id).setAttribute("aria-valuetext", text);
   }
@@ -202,16 +216,16 @@ function saveLink() {
 function readLink() {
   const values = new URLSearchParams(location.hash.slice(1));
   for (const [key, id] of Object.entries(DIALS)) {
-    if (values.has(key)) byId(id).value = values.get(key);
-    const first = byId(id).defaultValue ?? byId(id).options[0].value;
-    if (byId(id).value === "") byId(id).value = first; // for what the link has no sense
+    if (values.has(key)) byId(id).value = values.get(key).slice(0, LONGEST_PROMPT);
+    const isNone = byId(id).value === "" || !byId(id).checkValidity(); // what the link has no sense
+    if (isNone) byId(id).value = byId(id).defaultValue ?? byId(id).options[0].value;
   }
   byId("exact").checked = values.get("x") === "1";
-  byId("typed").value = byId("prompt").value || "First Citizen:";
 }
 
 readLink();
-for (const id of ["temperature", "top-k", "top-p"]) {
+byId("typed").value = byId("prompt").value || excerpt(runs[0]);
+for (const id of SLIDERS) {
   byId(id).addEventListener("input", () => {
     showDials();
     figures.next.show(subject(), dials());

@@ -1,29 +1,23 @@
 """What a page holds of each run: the model, what rounding costs, the curve and the samples."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gptexp.analysis.cliff import CurvePoint, measure, read_curve
 from gptexp.config import Config
-from gptexp.errors import DataError, Problem, StorageError
+from gptexp.errors import DataError, Problem
 from gptexp.experiment.evaluate import validation_text
 from gptexp.inference.load import LoadedRun, load_run
 from gptexp.models.counts import count_parameters, total_parameters
+from gptexp.playground.history import history
 from gptexp.playground.pack import Packed, pack
 from gptexp.playground.spec import check_runs_there, model_spec
-from gptexp.runs.journal import Samples
-from gptexp.runs.lines import Lines
 
 log = logging.getLogger(__name__)
 
-MOST_POINTS = 100  # of a curve: as many as a picture of its size tells apart
-
-MOST_SAMPLES = 20  # of the stages of training
-
-MOST_CHARACTERS = 500  # of a sample
+WORDS = {"raw": "weights", "ema": "running average of the weights", "mean": "mean of the weights"}
 
 
 @dataclass(frozen=True)
@@ -56,21 +50,23 @@ class Contents:
 
     def describe(self, kind: str) -> str:
         """One line for the screen."""
-        words = f"{self.facts['parameters']:,} parameters as {kind}, "
+        words = f"{self.facts['parameters']:,} parameters as {kind}, {self.facts['weights']}; "
         return f"{self.name}: {words}{self.facts['cost']}"
 
 
-def contents(run: Path, name: str, kind: str) -> Contents:
+def contents(run: Path, name: str, kind: str, average: str = "raw") -> Contents:
     """Read a run directory, or a lone checkpoint, for a page with weights of `kind`.
 
-    Raises CheckpointError, and ConfigError for a model that the page cannot run.
+    Of an `average` of the weights, ema or mean, where it is best. Raises CheckpointError, and
+    ConfigError for a model that the page cannot run.
     """
-    loaded = load_run(run)
+    loaded = load_run(run, weights=average)
     model, tokenizer = loaded.config.model, loaded.tokenizer
     check_runs_there(run, model, tokenizer)
     packed = pack(loaded.model, kind, run)
     cost = _cost(loaded, packed)
-    curve, samples, damage = _history(run)
+    past = history(run)
+    best = ", its best" if run.is_dir() else ""
     facts = {
         "name": name,
         "model": f"{model.name}: {type(loaded.model).describe(model)}",
@@ -78,16 +74,17 @@ def contents(run: Path, name: str, kind: str) -> Contents:
         "components": count_parameters(model, tokenizer.vocab_size),
         "text": f"{loaded.config.data.name}: {tokenizer.describe()}",
         "step": loaded.step,
+        "weights": f"{WORDS[average]} of step {loaded.step:,}{best}",
         "cost": "what rounding costs is not known without its text" if cost is None else str(cost),
         "spec": model_spec(model, tokenizer.vocab_size),
         "tensors": packed.tensors,
         "tokenizer": tokenizer.to_dict(),
         "end": loaded.format.end(tokenizer),
         "prompt": loaded.format.prompt(None, tokenizer).tolist(),
-        "curve": curve,
-        "samples": samples,
+        "curve": past.curve,
+        "samples": past.samples,
     }
-    return Contents(run, loaded.config, name, facts, packed.data, cost, damage)
+    return Contents(run, loaded.config, name, facts, packed.data, cost, past.damage)
 
 
 def _cost(loaded: LoadedRun, packed: Packed) -> Cost | None:
@@ -100,53 +97,3 @@ def _cost(loaded: LoadedRun, packed: Packed) -> Cost | None:
     exact = loaded.judged(text, "val")
     rounded = replace(loaded, model=packed.model).judged(text, "val")
     return Cost(exact.loss, rounded.loss, exact.tokens)
-
-
-def _history(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]], list[Problem]]:
-    """The curve, the samples by their steps, and what is damaged of both; none of a lone file."""
-    if not run.is_dir():
-        return {}, [], []
-    points, notes = read_curve(run)
-    damage = [_damaged(run / "metrics.jsonl", notes)] if notes else []
-    samples: list[dict[str, Any]] = []
-    lines = Lines(run / "samples.jsonl")
-    try:
-        samples = [
-            {"step": sample.step, "text": f"{sample.prompt}{sample.text}"[:MOST_CHARACTERS]}
-            for sample in _spread(list(Samples(lines)), MOST_SAMPLES)
-        ]
-    except StorageError as error:
-        damage += error.problems
-    if lines.left_out:
-        damage.append(_damaged(lines.path, lines.damage()))
-    return _curve(points), samples, damage
-
-
-def _damaged(path: Path, notes: Iterable[str]) -> Problem:
-    what = "; ".join(note.removeprefix(f"{path}: ") for note in notes)
-    return Problem(path, what, "the page holds the rest; see gptexp reproduce")
-
-
-def _curve(points: Sequence[CurvePoint]) -> dict[str, Any]:
-    """The steps and losses of the evaluations, and where they are best and where they turn."""
-    cliff = measure(points)
-    if cliff is None:
-        return {}
-    shown = {point.step: point for point in _spread(points, MOST_POINTS)}
-    shown |= {point.step: point for point in (cliff.best, cliff.onset) if point is not None}
-    kept = [shown[step] for step in sorted(shown)]
-    return {
-        "steps": [point.step for point in kept],
-        "val": [round(point.val_loss, 4) for point in kept],
-        "train": [round(point.train_loss, 4) for point in kept],
-        "best": cliff.best.step,
-        "onset": None if cliff.onset is None else cliff.onset.step,
-        "verdict": cliff.verdict,
-    }
-
-
-def _spread(items: Sequence[Any], most: int) -> list[Any]:
-    """At most so many of the items at equal distances, with the first and the last."""
-    if len(items) <= most:
-        return list(items)
-    return [items[i * (len(items) - 1) // (most - 1)] for i in range(most)]

@@ -1,4 +1,4 @@
-// The models of gptexp in plain JavaScript: token by token, with a cache of keys and values.
+// The GPT of gptexp in plain JavaScript: token by token, with a cache of keys and values.
 "use strict";
 
 const RMS_EPS = 2 ** -23; // of queries and keys: torch's own, the step behind 1 in float32
@@ -124,12 +124,19 @@ class GPTEngine {
     this.finalNorm = spec.final_norm ? norm("final_norm") : null;
     this.head = weights.get(spec.tie_head ? "token_table.weight" : "head.weight");
     const pairs = Math.floor(spec.head_width / 2);
+    this.ids = new Int32Array(this.capacity); // that it has read, as far as `length`
     this.rates = Float64Array.from({ length: pairs }, (_, i) => spec.rope_base ** (-i / pairs));
     this.reset();
   }
 
   reset() {
     this.length = 0;
+  }
+
+  // Forget all behind the first of `ids` that it has not read there; and the last of them.
+  rewind(ids) {
+    const known = ids.slice(0, -1).findIndex((id, i) => i >= this.length || id !== this.ids[i]);
+    this.length = known < 0 ? ids.length - 1 : known;
   }
 
   // The logits of what follows `id`; `look(layer, stream, weights)` is shown each layer's results,
@@ -149,7 +156,7 @@ class GPTEngine {
       add(x, this.perceive(block, this.norm(block.mlpNorm, x)));
       if (look) look(layer, x, seen);
     });
-    this.length++;
+    this.ids[this.length++] = id;
     return this.logits(x);
   }
 
@@ -240,58 +247,5 @@ class GPTEngine {
       units[i] = activation(units[i]) * (gated ? units[hidden + i] : 1);
     }
     return linear(block.down.W, units.subarray(0, hidden), block.down.b, this.branch);
-  }
-}
-
-// A perceptron over the last `context` tokens, zeros where there are fewer.
-class MLPEngine {
-  constructor(spec, weights) {
-    this.spec = spec;
-    this.weights = weights;
-    this.capacity = Infinity;
-    this.reset();
-  }
-
-  reset() {
-    this.ids = [];
-    this.length = 0;
-  }
-
-  read(id) {
-    const { spec, weights } = this;
-    const table = weights.get("token_table.weight");
-    this.ids = [...this.ids, id].slice(-Math.min(spec.context, spec.block_size));
-    this.length++;
-    const x = new Float32Array(spec.context * spec.n_embd);
-    this.ids.forEach((each, i) => {
-      const row = table.subarray(each * spec.n_embd, (each + 1) * spec.n_embd);
-      x.set(row, (spec.context - this.ids.length + i) * spec.n_embd);
-    });
-    const units = linear(weights.get("up.weight"), x, undefined, new Float32Array(spec.n_hidden));
-    for (let i = 0; i < units.length; i++) units[i] = Math.max(units[i], 0);
-    return linear(weights.get("head.weight"), units, undefined, new Float32Array(spec.vocab_size));
-  }
-}
-
-// Counts of what followed each token, as smoothed log-probabilities.
-class BigramEngine {
-  constructor(spec, weights) {
-    this.spec = spec;
-    this.counts = weights.get("counts");
-    this.capacity = Infinity;
-    this.reset();
-  }
-
-  reset() {
-    this.length = 0;
-  }
-
-  read(id) {
-    const { vocab_size: size, smoothing } = this.spec;
-    this.length++;
-    const counts = this.counts.subarray(id * size, (id + 1) * size);
-    const row = Float64Array.from(counts, (count) => count + smoothing);
-    const total = Math.log(row.reduce((all, each) => all + each, 0));
-    return Float32Array.from(row, (count) => Math.log(count) - total);
   }
 }

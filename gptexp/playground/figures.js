@@ -25,15 +25,35 @@ function drawn(tag, attributes, text = "") {
   return made;
 }
 
+// Signs, or words, that have no token: what cannot be seen by its number, long words by their begin.
+function spelled(unknown) {
+  const code = (sign) => `U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+  const seen = (sign) => SIGNS[sign] ?? (/[\p{C}\p{Z}]/u.test(sign) ? code(sign) : sign);
+  const short = (word) => Array.from(word.slice(0, 20), seen).join("");
+  const words = unknown.slice(0, 12).map((word) => short(word) + (word.length > 20 ? "…" : ""));
+  return words.join(" ") + (unknown.length > 12 ? " …" : "");
+}
+
 // A token as a label: white space by signs, what cannot be shown by its number.
 function label(tokenizer, id) {
+  if (tokenizer.tidy) return String(id);
   const text = tokenizer.decode([id]);
   if (/[\p{C}\ufffd]/u.test(text.replace(/[\n\t\r]/g, ""))) return `<${id}>`;
   return Array.from(text, (character) => SIGNS[character] ?? character).join("");
 }
 
-const likeliest = (logits, count) =>
-  Array.from(logits, (_, i) => i).sort((a, b) => logits[b] - logits[a] || a - b).slice(0, count);
+// The ids of the `count` highest, in one pass: a vocabulary may have fifty thousand.
+function likeliest(logits, count) {
+  const best = [];
+  for (let id = 0; id < logits.length; id++) {
+    if (best.length === count && !(logits[id] > logits[best[count - 1]])) continue;
+    let place = best.length;
+    while (place > 0 && logits[best[place - 1]] < logits[id]) place--;
+    best.splice(place, 0, id);
+    if (best.length > count) best.pop();
+  }
+  return best;
+}
 
 function bar(name, title) {
   const [line, full] = [element("i", { class: "line" }), element("i", { class: "full" })];
@@ -53,7 +73,7 @@ class NextToken {
   show(run, dials) {
     const logits = run.writer.logits;
     const ids = likeliest(logits, SHOWN);
-    const [own, left] = [softmax(logits), distribution(logits, dials)];
+    const [own, left] = [softmax(logits), run.writer.left(dials)];
     const key = [run.number, ...ids].join();
     if (key !== this.key) {
       this.key = key;
@@ -85,9 +105,9 @@ class Vocabulary {
     byId("chips").replaceChildren(...ids.slice(0, MOST_TOKENS).map((id) => chip(id, false)));
     const back = tokenizer.decode(ids);
     const counts = `${whole(Array.from(text).length)} characters are ${whole(ids.length)} tokens`;
-    const same = `decoded, they are ${back === text ? "the same" : "another"} text`;
-    const signs = unknown.slice(0, 12).join(" ");
-    const missing = unknown.length ? `; not in the vocabulary: ${signs}` : "";
+    const isSame = back === (tokenizer.tidy?.(text) ?? text);
+    const same = `decoded, they are ${isSame ? "the same" : "another"} text`;
+    const missing = unknown.length ? `; not in the vocabulary: ${spelled(unknown)}` : "";
     byId("round-trip").textContent = `${counts}; ${same}${missing}`;
     const used = new Set(ids);
     const size = Math.min(run.facts.spec.vocab_size, MOST_TOKENS);
@@ -102,6 +122,7 @@ class Inside {
   constructor() {
     [this.layer, this.head, this.query] = [0, 0, 0];
     byId("strip").addEventListener("keydown", (event) => this.step(event));
+    byId("heads").addEventListener("keydown", (event) => this.turn(event));
     for (const kind of ["pointerdown", "pointerover"]) {
       byId("strip").addEventListener(kind, (event) => {
         const chip = event.target.closest("button");
@@ -182,6 +203,18 @@ class Inside {
     this.chips[place].focus();
   }
 
+  // Go to another head by the arrow keys.
+  turn(event) {
+    const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    const [down, right] = moves[event.key] ?? [NaN, NaN];
+    const [layer, head] = [this.layer + down, this.head + right];
+    if (!this.maps[0][layer]?.[head]) return;
+    event.preventDefault();
+    [this.layer, this.head] = [layer, head];
+    this.ask(this.query);
+    byId("heads").querySelector("[aria-pressed=true]").focus();
+  }
+
   // Show what a token looks at, and what each layer makes of it.
   ask(query) {
     this.query = query;
@@ -194,10 +227,11 @@ class Inside {
     byId("heads").querySelectorAll("button").forEach((button, number) => {
       const chosen = this.layer * this.run.facts.spec.n_head + this.head;
       button.setAttribute("aria-pressed", String(number === chosen));
+      button.tabIndex = number === chosen ? 0 : -1;
     });
     const { tokenizer } = this.run;
     const most = likeliest(weights, 3).filter((place) => weights[place] > 0.005);
-    const name = (place) => label(tokenizer, this.ids[place]);
+    const name = (place) => `“${label(tokenizer, this.ids[place])}”`;
     const seen = most.map((place) => `${name(place)} ${percent(weights[place])}`).join(", ");
     const where = `Layer ${this.layer + 1}, head ${this.head + 1}`;
     byId("weights").textContent = `${where}: ${name(query)} looks most at ${seen}`;
@@ -223,71 +257,13 @@ class Inside {
 // Parameters by component.
 function showParameters({ facts }) {
   const components = Object.entries(facts.components).filter(([, count]) => count > 0);
+  const most = Math.max(...components.map(([, count]) => count));
   const rows = components.map(([name, count]) => {
     const made = bar(name, `${whole(count)} parameters`);
     made.line.remove();
-    made.full.style.width = `${(100 * count) / facts.parameters}%`;
-    made.number.textContent = `${whole(count)}  ${percent(count / facts.parameters)}`;
+    made.full.style.width = `${(100 * count) / most}%`;
+    made.number.textContent = `${whole(count)} · ${percent(count / facts.parameters)}`;
     return made.row;
   });
   byId("parameters").replaceChildren(...rows);
-}
-
-// The curve of a run and the samples of its stages.
-class Training {
-  constructor() {
-    byId("step").addEventListener("input", () => this.choose());
-  }
-
-  show(run) {
-    const { curve, samples } = run.facts;
-    this.run = run;
-    const missing = "No curve lies beside these weights.";
-    byId("curve").replaceChildren(curve.steps ? this.draw(curve) : missing);
-    byId("stage").hidden = byId("sample").hidden = samples.length === 0;
-    byId("step").max = String(Math.max(samples.length - 1, 0));
-    byId("step").value = byId("step").max;
-    if (samples.length) this.choose();
-  }
-
-  choose() {
-    const { step, text } = this.run.facts.samples[Number(byId("step").value)];
-    document.querySelector("output[for=step]").textContent = whole(step);
-    byId("step").setAttribute("aria-valuetext", `step ${step}`);
-    byId("sample").textContent = text;
-    if (!this.x) return;
-    this.now.setAttribute("d", `M${this.x(step)} 36V190`);
-  }
-
-  draw({ steps, val, train, best, onset, verdict }) {
-    const losses = [...val, ...train];
-    const [low, high] = [Math.min(...losses), Math.max(...losses)];
-    const last = Math.max(steps[steps.length - 1], 1);
-    this.x = (step) => (44 + (550 * step) / last).toFixed(1);
-    const y = (loss) => (190 - (170 * (loss - low)) / (high - low || 1)).toFixed(1);
-    const path = (values) => {
-      return values.map((loss, i) => `${i ? "L" : "M"}${this.x(steps[i])} ${y(loss)}`).join("");
-    };
-    const at = val[steps.indexOf(best)];
-    const words = `Best validation loss ${at.toFixed(4)} at step ${whole(best)}`;
-    const none = verdict === "none" ? "; no cliff" : "; too early for a cliff";
-    const turn = onset === null ? none : `; the cliff begins at step ${whole(onset)}`;
-    const svg = drawn("svg", { viewBox: "0 0 640 240", role: "img", "aria-label": words + turn });
-    this.now = drawn("path", { class: "mark", d: "" });
-    const right = { x: 640, "text-anchor": "end" };
-    svg.append(
-      drawn("path", { class: "train", d: path(train) }),
-      drawn("path", { class: "val", d: path(val) }),
-      drawn("circle", { class: "val", cx: this.x(best), cy: y(at), r: 4 }),
-      this.now,
-      drawn("text", { x: 0, y: Number(y(high)) + 4 }, high.toFixed(2)),
-      drawn("text", { x: 0, y: Number(y(low)) + 4 }, low.toFixed(2)),
-      drawn("text", { x: 44, y: 210 }, `step 0 to ${whole(last)}`),
-      drawn("text", { x: 44, y: 232 }, words + turn),
-      drawn("text", { ...right, y: 12, class: "val" }, "validation"),
-      drawn("text", { ...right, y: 28, class: "train" }, "training"),
-    );
-    if (onset !== null) svg.append(drawn("path", { class: "train", d: `M${this.x(onset)} 36V190` }));
-    return svg;
-  }
 }

@@ -4,25 +4,39 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
 
 from gptexp.analysis.labels import label_paths
+from gptexp.config import AVERAGES
 from gptexp.errors import ConfigError, GptexpError, Problem
 from gptexp.files import output_folder, write_text
 from gptexp.playground.contents import Contents, contents
 from gptexp.playground.ladder import ladder
 from gptexp.playground.pack import KINDS
 from gptexp.playground.room import with_room
+from gptexp.playground.spec import MOST_PARAMETERS
 from gptexp.report.html import THEME, render
 
 HERE = Path(__file__).parent
 
 # In this order, and as one script: each may use what the ones before it define.
-SCRIPTS = ("weights", "engine", "sampling", "tokens", "figures", "app")
+SCRIPTS = (
+    *("weights", "engine", "baselines", "sampling", "tokens"),  # these need no page
+    *("figures", "curve", "app"),
+)
+
+# Of each dial its id, name, least and largest value, step, and the value at the start.
+SLIDERS = (
+    ("temperature", "Temperature", 0, 2, 0.05, 0.8),
+    ("top-k", "Top-k", 0, 50, 1, 0),
+    ("top-p", "Top-p", 0.05, 1, 0.05, 1),
+    ("min-p", "Min-p", 0, 1, 0.01, 0),
+    ("penalty", "Repetition penalty", 0.5, 2, 0.05, 1),
+)
 
 # Behind them on a page of microGPT's kind.
 MICRO_SCRIPTS = ("autograd", "expression", "microgpt", "ladder", "layout", "graph", "update")
@@ -40,31 +54,62 @@ class Playground:
     damage: list[Problem]
 
 
-def write_playground(runs: Sequence[Path], to: Path, kind: str) -> Playground:
+def write_playground(
+    runs: Sequence[Path], to: Path, kind: str, average: str | None = None
+) -> Playground:
     """Write the page of some runs, or lone checkpoints, to a file.
 
-    `kind` of weights is float16 or int8. Raises ConfigError for what the page cannot hold, with a
-    line for each run, CheckpointError, and StorageError.
+    `kind` of weights is float16 or int8; `average` is one of them that the runs kept, ema or mean.
+    Raises ConfigError for what the page cannot hold, with a line for each run, CheckpointError, and
+    StorageError.
     """
-    _check(runs, to, kind)
+    _check(runs, to, kind, average)
     shown = with_room(runs)
     made: list[Contents] = []
     problems: list[Problem] = []
-    for run, name in zip(shown, label_paths([*shown]), strict=True):
-        try:
-            made.append(replace(contents(run, name, kind), losses=shown[run]))
-        except GptexpError as error:
-            if len(shown) == 1:
-                raise
-            problems += error.problems
+    for each in each_contents([*shown], kind, average or "raw"):
+        if isinstance(each, Contents):
+            made.append(replace(each, losses=shown[each.run]))
+        elif len(shown) == 1:
+            raise each
+        else:
+            problems += each.problems
     ConfigError.raise_for(problems)
+    playground = written(made, to, kind)
+    if len(shown) == len(runs):
+        return playground
+    note = f"{len(runs)} runs are {len(shown)} but for their seeds: the best of each is on the page"
+    return replace(playground, lines=[note, *playground.lines])
+
+
+def each_contents(
+    runs: Sequence[Path], kind: str, average: str = "raw"
+) -> Iterator[Contents | GptexpError]:
+    """What a page holds of each run, or why it cannot; more together than it has room for neither.
+
+    `kind` and `average` as in write_playground.
+    """
+    room = MOST_PARAMETERS
+    for run, name in zip(runs, label_paths(runs), strict=True):
+        try:
+            each = contents(run, name, kind, average)
+        except GptexpError as error:
+            yield error
+            continue
+        if (size := each.facts["parameters"]) > room:
+            what = f"{size:,} parameters, and the page has room for {room:,} more"
+            yield ConfigError(Problem(run, what, "a page of its own"))
+            continue
+        room -= size
+        yield each
+
+
+def written(made: Sequence[Contents], to: Path, kind: str) -> Playground:
+    """Write the page of these to a file; raises StorageError."""
     text = page(made, kind)
     output_folder(to.parent, is_chosen=True)
     write_text(to, text)
     lines = [each.describe(kind) for each in made]
-    if len(shown) < len(runs):
-        what = f"{len(runs)} runs are {len(shown)} but for their seeds"
-        lines.insert(0, f"{what}: the best of each is on the page")
     return Playground(to, lines, len(text.encode()), [p for each in made for p in each.damage])
 
 
@@ -84,6 +129,7 @@ def page(runs: Sequence[Contents], kind: str) -> str:
         style=Markup(style),
         script=Markup(script),
         runs=[each.facts for each in runs],
+        sliders=SLIDERS,
         facts=Markup(_json({"kind": kind, "runs": [each.facts for each in runs]})),
         weights=[base64.b64encode(each.data).decode() for each in runs],
         kind=kind,
@@ -96,9 +142,10 @@ def _script(name: str) -> str:
     return COMMENT_OR_INDENT.sub("", (HERE / f"{name}.js").read_text(encoding="utf-8"))
 
 
-def _check(runs: Sequence[Path], to: Path, kind: str) -> None:
-    if kind not in KINDS:
-        raise ConfigError(Problem("--weights", f"{kind!r} is not known", " or ".join(KINDS)))
+def _check(runs: Sequence[Path], to: Path, kind: str, average: str | None) -> None:
+    for option, word, known in (("--weights", kind, KINDS), ("--average", average, AVERAGES)):
+        if word is not None and word not in known:
+            raise ConfigError(Problem(option, f"{word!r} is not known", " or ".join(known)))
     if to.is_dir():
         fix = f"--to {to / 'playground.html'}"
         raise ConfigError(Problem("--to", f"{to} is a folder", fix))

@@ -3,25 +3,41 @@
 
 const COLDEST = 1e-30;
 
-// Probabilities of the tokens in the draw; 0 for those that the dials leave out.
+// Logits in which the tokens of `context` are less likely, but for `spared`, which ends a document.
+function penalised(logits, context, penalty, spared) {
+  if (penalty === 1) return logits;
+  const lowered = Float64Array.from(logits);
+  for (const id of new Set(context)) {
+    if (id !== spared) lowered[id] = logits[id] > 0 ? logits[id] / penalty : logits[id] * penalty;
+  }
+  return lowered;
+}
+
+// Probabilities of the tokens in the draw, by logits that are penalised already; 0 for those that
+// the dials leave out.
 //
 // Temperature 0 leaves the likeliest alone. Else top_k leaves the k highest logits; logits are
 // divided by the temperature, and their softmax is the probabilities; top_p leaves the fewest of
-// the likeliest that come to p, with the one that reaches it.
-function distribution(logits, { temperature, topK, topP }) {
-  if (temperature >= COLDEST && !topK && topP >= 1) return softmax(logits, temperature);
+// the likeliest that come to p, with the one that reaches it; min_p those at least p times as
+// likely as the likeliest.
+function distribution(logits, { temperature, topK, topP, minP }) {
+  if (temperature >= COLDEST && !topK && topP >= 1 && !minP) return softmax(logits, temperature);
   const order = Array.from(logits, (_, i) => i).sort((a, b) => logits[b] - logits[a] || a - b);
   const left = new Float64Array(logits.length).fill(-Infinity);
   const count = temperature < COLDEST ? 1 : topK || order.length;
   for (const i of order.slice(0, count)) left[i] = logits[i];
-  const drawn = softmax(left, Math.max(temperature, COLDEST));
-  if (topP >= 1) return drawn;
-  let likelier = 0;
-  for (const i of order) {
-    if (likelier >= topP) left[i] = -Infinity;
-    likelier += drawn[i];
+  const heat = Math.max(temperature, COLDEST);
+  if (topP < 1) {
+    const drawn = softmax(left, heat);
+    let likelier = 0;
+    for (const i of order) {
+      if (likelier >= topP) left[i] = -Infinity;
+      likelier += drawn[i];
+    }
   }
-  return softmax(left, Math.max(temperature, COLDEST));
+  const floor = Math.log(minP); // -Infinity for 0
+  for (const i of order) if ((left[i] - logits[order[0]]) / heat < floor) left[i] = -Infinity;
+  return softmax(left, heat);
 }
 
 // The softmax of logits over a temperature; the highest becomes 0 first, so nothing overflows.
@@ -81,7 +97,7 @@ class Writer {
 
   // Draw the next token: its id and its probability to the model; null at the end of a document.
   next(dials) {
-    const id = draw(distribution(this.logits, dials), this.random.next());
+    const id = draw(this.left(dials), this.random.next());
     if (id === this.end || this.isOver) {
       this.isOver = true;
       return null;
@@ -92,6 +108,13 @@ class Writer {
     return { id, probability };
   }
 
+  // The probabilities that the dials leave of what comes next; the penalty looks at what is read.
+  left(dials) {
+    const { length, spec } = this.engine;
+    const context = this.ids.slice(-Math.min(length, spec.block_size));
+    return distribution(penalised(this.logits, context, dials.penalty, this.end), dials);
+  }
+
   read() {
     const { engine, ids } = this;
     if (engine.length < engine.capacity) this.logits = engine.read(ids[ids.length - 1]);
@@ -99,11 +122,12 @@ class Writer {
     else this.logits = this.reread(this.exact ? engine.capacity : Math.ceil(engine.capacity / 2));
   }
 
-  // Read the last so many tokens anew.
+  // Read the last so many tokens, anew from the first that is not where it was.
   reread(count) {
-    this.engine.reset();
+    const ids = this.ids.slice(-count);
+    this.engine.rewind(ids);
     let logits;
-    for (const id of this.ids.slice(-count)) logits = this.engine.read(id);
+    for (const id of ids.slice(this.engine.length)) logits = this.engine.read(id);
     return logits;
   }
 }

@@ -20,9 +20,8 @@ def check_runs_there(owner: object, cfg: ModelConfig, tokenizer: Tokenizer) -> N
     if type(cfg) not in known:
         what = f"model.kind={cfg.kind} is own code, which a page cannot run"
         raise ConfigError(Problem(str(owner), what, "a run of a gpt, mlp or bigram"))
-    if type(tokenizer) not in {CharTokenizer, ByteTokenizer, BytePairTokenizer}:
-        whose = "bare ids" if isinstance(tokenizer, TokenIds) else "own code"
-        what = f"its tokenizer is {whose}, which a page cannot run"
+    if type(tokenizer) not in {CharTokenizer, ByteTokenizer, BytePairTokenizer, TokenIds}:
+        what = "its tokenizer is own code, which a page cannot run"
         raise ConfigError(Problem(str(owner), what, "a run with tokenizer=char, byte or bpe"))
     if (size := total_parameters(cfg, tokenizer.vocab_size)) > MOST_PARAMETERS:
         what = f"{size:,} parameters, and a page has room for {MOST_PARAMETERS:,}"

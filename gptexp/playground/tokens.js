@@ -1,4 +1,4 @@
-// Text to token ids and back: characters, bytes and byte pairs, as in gptexp/tokenizers.
+// Text to token ids and back: characters, bytes, byte pairs and bare ids, as in gptexp/tokenizers.
 "use strict";
 
 // GPT-2's pattern; \p{White_Space} is what its library takes for white space.
@@ -12,6 +12,7 @@ const WORDS = new RegExp(
 
 function tokenizerOf(state) {
   if (state.name === "char") return new Characters(state.characters);
+  if (state.name === "ids") return new BareIds(state.vocab_size);
   return new BytePairs(state.name === "byte" ? "" : state.merges, state.name === "gpt2");
 }
 
@@ -86,5 +87,33 @@ class BytePairs {
   decode(ids) {
     const bytes = Uint8Array.from(ids.flatMap((id) => this.bytes[id]));
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
+  }
+}
+
+// Numbers with white space between them, each a token of which nobody says what it stands for.
+class BareIds {
+  constructor(size) {
+    this.isId = (word) => /^\d{1,15}$/.test(word) && Number(word) < size;
+  }
+
+  encode(text) {
+    return this.words(text).filter(this.isId).map(Number);
+  }
+
+  unknown(text) {
+    return [...new Set(this.words(text).filter((word) => !this.isId(word)))];
+  }
+
+  decode(ids) {
+    return ids.map((id) => `${id} `).join("");
+  }
+
+  words(text) {
+    return text.split(/\s+/).filter(Boolean);
+  }
+
+  // The text as these tokens say it, so that what is drawn can stand behind what was typed.
+  tidy(text) {
+    return this.decode(this.encode(text));
   }
 }

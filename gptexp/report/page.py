@@ -4,7 +4,7 @@ import contextlib
 import json
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,27 @@ NUMBERS = "report.json"
 
 MOST_NUMBERS = 2**28  # bytes of it
 
-PICTURE = re.compile(r"\w+\.png")  # as figures are named
+MADE = re.compile(r"\w+\.png|playground\.html")  # as figures are named, and what is beside them
 
 
-def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Problem]]:
-    """Write the report of the runs in `folder` into `to`, a folder.
+@dataclass(frozen=True)
+class Playable:
+    """A page beside the report in which models can be tried."""
+
+    page: str | None  # its file's name; None where there is none
+    runs: list[str]  # the names of those in it
+    notes: list[Problem]  # which runs could not be in it, and why; what is damaged of others
+
+
+def report_folder(folder: Path, to: Path | None) -> Path:
+    """The folder of the report of the runs in `folder`."""
+    return to or folder / "report"
+
+
+def write_report(
+    folder: Path, to: Path | None = None, playable: Playable | None = None
+) -> tuple[Path, list[Problem]]:
+    """Write the report of the runs in `folder` into `to`, a folder, with a link to a playable page.
 
     Returns the page, and what is damaged among the runs, which the page tells too.
 
@@ -62,7 +78,7 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
     """
     results = read_results(folder)
     _require_something(results, folder)
-    target = output_folder(to or folder / "report", is_chosen=to is not None)
+    target = output_folder(report_folder(folder, to), is_chosen=to is not None)
     drawn, with_curves = bundles(results)
     points = group_points(results)
     varied = factors(points, results.by)
@@ -87,23 +103,28 @@ def write_report(folder: Path, to: Path | None = None) -> tuple[Path, list[Probl
         left_out=loss_figures.left_out(points, varied, len(others)),
         law=None if law is None else _law(law),
         samples=_samples(results),
+        playable=playable,
         groups=_rows(by_group, [bool(row["runs"].marks) for row in by_group.rows]),
         runs=_rows(by_run, [row["state"] != RunState.done for row in by_run.rows]),
-        notes=[*by_group.notes, *map(str, results.damaged), *results.notes],
+        notes=[*by_group.notes, *map(str, results.damaged), *results.notes, *_notes(playable)],
     )
     drawn_law = [] if law is None else [*law.figures, *(one.figure for one in law.best)]
-    pictures = {
-        f"{figure.name}.png": figure.png() for figure in (*cliffs, *parts, *others, *drawn_law)
-    }
-    _remove_stale(target, pictures)
+    drawn_all = (*cliffs, *parts, *others, *drawn_law)
+    pictures = {f"{figure.name}.png": figure.png() for figure in drawn_all}
+    beside = [*pictures, *([playable.page] if playable and playable.page else [])]
+    _remove_stale(target, beside)
     for name, picture in pictures.items():
         write_bytes(target / name, picture)
     write_text(target / "runs.csv", render_table(by_run, "csv") + "\n")
     write_text(target / "groups.csv", render_table(by_group, "csv") + "\n")
-    numbers = _numbers(facts, list(pictures), drawn, drawn_parts, points, by_group, baselines)
+    numbers = _numbers(facts, beside, drawn, drawn_parts, points, by_group, baselines)
     write_text(target / NUMBERS, numbers)
     write_text(target / PAGE, text)
     return target / PAGE, results.damaged
+
+
+def _notes(playable: Playable | None) -> list[str]:
+    return [] if playable is None else list(map(str, playable.notes))
 
 
 def _require_something(results: Results, folder: Path) -> None:
@@ -225,12 +246,12 @@ def _of_part(bundle: Bundle) -> dict[str, Any]:
 
 
 def _remove_stale(folder: Path, written: Collection[str]) -> None:
-    """Delete the pictures of an earlier report, as its numbers name them, that this one lacks."""
+    """Delete what an earlier report had, as its numbers name it, that this one lacks."""
     try:
         earlier = json.loads(read_regular(folder / NUMBERS, MOST_NUMBERS))["pictures"]
-        names = {name for name in earlier if PICTURE.fullmatch(name)}
+        names = {name for name in earlier if MADE.fullmatch(name)}
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return  # there is none that could be told from pictures of somebody else
+        return  # there is none that could be told from files of somebody else
     with storage_errors(folder):
         for name in names.difference(written):
             (folder / name).unlink(missing_ok=True)

@@ -1,20 +1,16 @@
-"""Pages with models inside, and the Chromium that runs them."""
+"""Pages with models inside, and the scripts that run them."""
 
 import base64
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import re
 from typing import Any
 
-import pytest
 from small_runs import ROOT
 
 from gptexp.models.base import Model
 from gptexp.playground.pack import Packed, pack
 from gptexp.playground.page import SCRIPTS
 from gptexp.playground.spec import model_spec
-
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic"]  # as a container wants it
 
 FOLDER = ROOT / "gptexp" / "playground"
 
@@ -28,24 +24,17 @@ READ = """([spec, tensors, data, texts]) => {
 }"""
 
 
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser, or the test is skipped."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 def scripts(page: Any, *more: str) -> Any:
     """The page with all scripts that need none of its elements, and more of them."""
     for name in (*SCRIPTS[: SCRIPTS.index("figures")], *more):
         page.add_script_tag(content=(FOLDER / f"{name}.js").read_text(encoding="utf-8"))
     return page
+
+
+def runs_of(page: str) -> list[dict[str, Any]]:
+    """What a written page says of each of its runs."""
+    [found] = re.findall(r'id="facts">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found)["runs"]
 
 
 def packed(model: Model, kind: str) -> tuple[Packed, list[Any]]:

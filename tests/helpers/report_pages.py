@@ -5,6 +5,8 @@ import re
 
 from run_directories import valley, write_run
 
+from gptexp.report import figures
+
 COMMAND = ["/somewhere/run.py", "-m", "model.n_embd=32,64", "data.fraction=0.1,0.5"]
 CURVES = {"cliffs_step.png", "cliffs_tokens.png", "cliffs_epochs.png"}
 PICTURES = CURVES | {
@@ -37,6 +39,12 @@ def grid(folder, seeds=(0, 1)):
                 best = n_embd / 100 + fraction + seed / 10
                 add(folder, n_embd, fraction, seed, best, command=COMMAND)
     return folder
+
+
+def draw_nothing(monkeypatch):
+    empty = '<svg viewBox="0 0 1 1"></svg>'
+    monkeypatch.setattr(figures.ReportFigure, "svgs", lambda self: [empty] * len(self.shapes))
+    monkeypatch.setattr(figures.ReportFigure, "png", lambda self: b"")
 
 
 def page_of(folder):

@@ -6,7 +6,8 @@ import re
 
 import pytest
 import torch
-from playgrounds import chromium, packed, scripts
+from browsers import chromium
+from playgrounds import packed, scripts
 
 from gptexp.models.build import build_model
 

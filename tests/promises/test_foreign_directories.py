@@ -31,6 +31,7 @@ from gptexp.experiment.identity import Identity
 from gptexp.experiment.run import run_experiment
 from gptexp.experiment.screen import show_again, show_summary
 from gptexp.interchange.dashboards import export_dashboard
+from gptexp.playground.page import write_playground
 from gptexp.report import style
 from gptexp.report.figures import ReportFigure
 from gptexp.report.page import write_report
@@ -66,6 +67,7 @@ READERS: dict[str, Door] = {
 
 SLOW_READERS: dict[str, Door] = {
     "report": lambda run, _: write_report(run.parent, run.parents[1] / "page"),
+    "playground": lambda run, _: write_playground([run], run.parents[1] / "p.html", "float16"),
     "plot": lambda run, _: plot([run.parent], "step", run.parents[1] / "a.png"),
     "sample": lambda run, _: gptexp.load(run).sample(tokens=2),
     "evaluate": lambda run, _: evaluate_run(run, "val", []),

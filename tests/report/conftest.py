@@ -1,9 +1,9 @@
 """A report that is drawn once, and what it takes to draw none."""
 
 import pytest
-from report_pages import COMMAND, NASTY, add, grid
+from report_pages import COMMAND, NASTY, add, draw_nothing, grid
 
-from gptexp.report import figures, interactive
+from gptexp.report import interactive
 from gptexp.report.page import write_report
 
 
@@ -28,6 +28,4 @@ def written(tmp_path_factory):
 @pytest.fixture
 def undrawn(monkeypatch):
     """No drawing, where the words alone are looked at."""
-    empty = '<svg viewBox="0 0 1 1"></svg>'
-    monkeypatch.setattr(figures.ReportFigure, "svgs", lambda self: [empty] * len(self.shapes))
-    monkeypatch.setattr(figures.ReportFigure, "png", lambda self: b"")
+    draw_nothing(monkeypatch)

@@ -1,9 +1,9 @@
 """Curves to hover over: where Bokeh is, escaped, the same each time, without a network."""
 
 import json
-import shutil
 
 import pytest
+from browsers import chromium
 from report_pages import add, page_of
 from run_directories import valley
 
@@ -56,15 +56,9 @@ def test_the_same_runs_give_the_same_script(folder, with_bokeh):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_draws_them_without_a_network(folder, with_bokeh, width):
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
     page_path, _ = write_report(folder)
     requests, errors = [], []
-    with playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-quic"]
-        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900})
         page.on("request", lambda request: requests.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -88,6 +82,5 @@ def test_a_browser_draws_them_without_a_network(folder, with_bokeh, width):
         assert tooltip.first.inner_text().startswith(("model=plain", "model=</script>"))
         assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
         assert page.locator("img").count() == 0
-        browser.close()
     assert requests == [page_path.as_uri()]
     assert errors == []

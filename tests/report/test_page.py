@@ -2,10 +2,10 @@
 
 import json
 import re
-import shutil
 import sys
 
 import pytest
+from browsers import chromium
 from report_pages import CURVES, add, page_of, table_of, words
 from run_directories import put, valley, write_run
 from small_runs import ONE_LINE
@@ -244,14 +244,8 @@ def test_a_target_that_cannot_be_written_is_one_line(refused, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_browser_shows_all_of_it(written, width):
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic"]
     requests, messages = [], []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=flags)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900})
         page.on("request", lambda request: requests.append(request.url))
         page.on("console", lambda message: messages.append(message.text))
@@ -273,6 +267,5 @@ def test_a_browser_shows_all_of_it(written, width):
         assert page.locator("table:visible").count() == 2
         overflow = "document.documentElement.scrollWidth - window.innerWidth"
         assert page.evaluate(overflow) <= 0
-        browser.close()
     assert requests == [address]
     assert messages == []
