@@ -15,7 +15,7 @@ from gptexp.config import Config, GPTConfig, Position, from_dict, stored_config
 from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
-from gptexp.inference.load import check_shapes, read_checkpoint
+from gptexp.inference.load import check_shapes, read_checkpoint, stored_tokenizer
 from gptexp.interchange import gpt2, llama
 from gptexp.interchange.fits import gpt2_defects, llama_defects, nanogpt_defects
 from gptexp.interchange.huggingface import CARD
@@ -24,7 +24,6 @@ from gptexp.interchange.nanogpt import CHECKPOINT, META
 from gptexp.interchange.tensors import WEIGHTS, imported
 from gptexp.interchange.vocabulary import render
 from gptexp.tokenizers.base import Tokenizer
-from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.tokenizers.char import CharTokenizer
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def _read(run: Path) -> Outgoing:
     if not isinstance(config.model, GPTConfig):
         what = f"model.kind is {config.model.kind}, and no other program has it"
         raise CheckpointError(Problem(run, what, "a run of a GPT"))
-    tokenizer = tokenizer_from_dict(state["tokenizer"])
+    tokenizer = stored_tokenizer(state)
     check_shapes(config.model, tokenizer.vocab_size, state["model"])
     bad = [name for name, weight in state["model"].items() if not weight.isfinite().all()]
     fix = "take a checkpoint from before it diverged"
@@ -88,7 +87,7 @@ def _read(run: Path) -> Outgoing:
 
 def _for_transformers(given: Outgoing) -> dict[str, bytes]:
     """The files of a folder that AutoModelForCausalLM and AutoTokenizer load."""
-    model, end = given.model, format_of(given.config.data).end(given.tokenizer)
+    model, end = given.model, format_of(given.config.data).stop(given.tokenizer)
     if model.position is Position.rope:
         given.refuse("Llama", llama_defects(model))
         card = llama.card(model, given.vocab_size)

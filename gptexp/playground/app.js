@@ -11,7 +11,7 @@ const { runs: facts } = JSON.parse(byId("facts").textContent);
 const runs = facts.map((each, number) => {
   const weights = unpack(each.tensors, byId(`weights-${number}`).textContent);
   byId(`weights-${number}`).remove(); // so that its letters are not kept twice
-  const writer = new Writer(engineOf(each.spec, weights), each.end, false);
+  const writer = new Writer(engineOf(each.spec, weights), each.end, false, each.stop);
   const text = element("div", { class: "text", tabindex: 0, "aria-label": `Text of ${each.name}` });
   const column = element("div", { class: "run" }, text);
   if (facts.length > 1) column.prepend(element("h3", {}, each.name));

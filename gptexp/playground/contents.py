@@ -79,6 +79,7 @@ def contents(run: Path, name: str, kind: str) -> Contents:
         "tensors": packed.tensors,
         "tokenizer": tokenizer.to_dict(),
         "end": loaded.format.end(tokenizer),
+        "stop": loaded.format.stop(tokenizer),
         "prompt": loaded.format.prompt(None, tokenizer).tolist(),
         "curve": curve,
         "samples": samples,
