@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptexp.data.corpus import IGNORE_INDEX, Corpus
+from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus
 from gptexp.inference.loss import token_losses
 from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.base import Tokenizer
 
 CACHED_TOKENS = 1024  # of a thread: with more at once, activations leave the caches of a CPU
 
-MOST_LOGITS = 2**26  # of a forward pass: a quarter of a gigabyte, and as much again for the losses
+MOST_LOGITS = 2**26  # of a forward pass: a quarter of a gigabyte
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,16 @@ class Evaluator:
         byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
         byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX
         sums, sizes, byte_counts = [], [], []
-        for logits, targets in self._passes(split, limit, cap):
-            sums.append(token_losses(logits, targets).sum(dim=1))  # [windows]
-            byte_counts.append(byte_lengths[targets].sum())
-            sizes.append((targets != IGNORE_INDEX).sum(dim=1))  # [windows]
-        nats, counts = torch.cat(sums).cpu().double(), torch.cat(sizes).cpu()
+        logits = torch.empty(0)
+        for inputs, targets in self._windows(split, limit, cap):
+            del logits  # before there are others: with many tokens they are most of the memory
+            logits = self._logits(inputs)
+            sums.append(kept(token_losses(logits, targets).sum(dim=1)))  # each [windows]
+            byte_counts.append(kept(byte_lengths[targets].sum(dim=1)))
+            sizes.append(kept((targets != IGNORE_INDEX).sum(dim=1)))
+        nats, counts = joined(sums), joined(sizes)
         total, tokens = nats.sum().item(), int(counts.sum().item())
-        size = torch.stack(byte_counts).sum().item()  # 0 of bare ids, which stand for no text
+        size = joined(byte_counts).sum().item()  # 0 of bare ids, which stand for no text
         bpb = total / math.log(2) / size if size else math.nan
         return Evaluation(total / tokens, bpb, standard_error(nats, counts), tokens)
 
@@ -73,26 +76,30 @@ class Evaluator:
         In nats; float64, on the CPU.
         """
         losses, sizes = [], []
-        for logits, targets in self._passes(split):
+        for inputs, targets in self._windows(split):
             is_target = targets != IGNORE_INDEX
-            losses.append(token_losses(logits, targets)[is_target].cpu().double())
-            sizes.append(is_target.sum(dim=1).cpu())
-        return torch.cat(losses), torch.cat(sizes)
+            every = token_losses(self._logits(inputs), targets)
+            losses.append(kept(every[is_target]))
+            sizes.append(kept(is_target.sum(dim=1)))
+        return joined(losses), joined(sizes).long()
 
-    def _passes(
+    def _windows(
         self, split: str, limit: int | None = None, cap: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The logits [windows, time, vocab] and targets [windows, time] of each forward pass."""
+    ) -> Iterator[Batch]:
+        """What each forward pass reads; between them the model is in evaluation mode."""
         was_training = self.model.training
         self.model.eval()
         rows = rows_at_once(
             self.batch_size, self.corpus.block_size, self.tokenizer.vocab_size, self.runtime
         )
-        for inputs, targets in self.corpus.windows(split, rows, limit, cap):
-            with self.runtime.autocast():
-                logits = self.model(inputs)
-            yield logits, targets
+        yield from self.corpus.windows(split, rows, limit, cap)
         self.model.train(was_training)
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        """Those of windows [windows, time]: [windows, time, vocab]."""
+        with self.runtime.autocast():
+            logits: Tensor = self.model(inputs)
+        return logits
 
     def row(self, cap: int | None = None) -> dict[str, float]:
         """The evaluation of a line of metrics.jsonl, of each split over at most `cap` targets.
@@ -114,6 +121,24 @@ def rows_at_once(batch_size: int, block_size: int, vocab_size: int, runtime: Run
     if runtime.device.type == "cpu":
         tokens = min(tokens, CACHED_TOKENS * torch.get_num_threads())
     return min(batch_size, max(1, tokens // block_size))
+
+
+def kept(values: Tensor) -> Tensor | list[float]:
+    """What stays of a pass for `joined`: of a CPU no tensor, which would lie in the way.
+
+    Small ones come to lie where the logits of a pass were freed, so that those of the next do not
+    fit there: an evaluation of 50,257 tokens took gigabytes. Other devices are not waited for.
+    """
+    return values.tolist() if values.device.type == "cpu" else values
+
+
+def joined(parts: list[Tensor | list[float]]) -> Tensor:
+    """The values of all passes, float64 on the CPU."""
+    of_tensors = (
+        part if isinstance(part, Tensor) else torch.tensor(part, dtype=torch.float64)
+        for part in parts
+    )
+    return torch.cat([part.cpu().double() for part in of_tensors])
 
 
 def standard_error(sums: Tensor, sizes: Tensor) -> float:
