@@ -13,18 +13,18 @@ def token_losses(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy in nats of logits [batch, time, vocab] against targets [batch, time].
 
     In float32 at least, whatever the arithmetic of the model; shape [batch, time], and 0 where
-    there is no target. Without gradients the rows go through a few at a time, to the same bits:
-    the logarithms of their probabilities take as much memory as the logits.
+    there is no target. Without gradients a few tokens at a time go through, to the same bits: the
+    logarithms of their probabilities take as much memory as the logits.
     """
-    if torch.is_grad_enabled() or logits.numel() <= AT_ONCE:
-        return _losses(logits, targets)
-    rows = max(1, AT_ONCE // logits[0].numel())
-    parts = zip(logits.split(rows), targets.split(rows), strict=True)
-    return torch.cat([_losses(*part) for part in parts])
+    flat, wanted = logits.flatten(0, 1), targets.flatten()
+    if torch.is_grad_enabled() or flat.numel() <= AT_ONCE:
+        return _losses(flat, wanted).view(targets.shape)
+    few = max(1, AT_ONCE // flat.shape[1])
+    parts = zip(flat.split(few), wanted.split(few), strict=True)
+    return torch.cat([_losses(*part) for part in parts]).view(targets.shape)
 
 
 def _losses(logits: Tensor, targets: Tensor) -> Tensor:
-    flat = logits.flatten(0, 1)
-    flat = flat.float() if flat.dtype is not torch.float64 else flat
-    losses = F.cross_entropy(flat, targets.flatten(), reduction="none", ignore_index=IGNORE_INDEX)
-    return losses.view(targets.shape)
+    """The same of logits [tokens, vocab] against targets [tokens]."""
+    logits = logits.float() if logits.dtype is not torch.float64 else logits
+    return F.cross_entropy(logits, targets, reduction="none", ignore_index=IGNORE_INDEX)
