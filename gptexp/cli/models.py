@@ -163,8 +163,8 @@ def params(
     per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
     flops = flops_per_token(config.model, vocab_size)
     sizes = vocab_size, trainer.batch_size
-    recomputes = trainer.activation_checkpointing
-    memory = training_memory(config.model, *sizes, runtime, recomputes)
+    recomputes, masked = trainer.activation_checkpointing, config.data.mask_documents
+    memory = training_memory(config.model, *sizes, runtime, recomputes, masked)
     show(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
     show(f"steps   {trainer.max_steps:,} of {per_step} tokens")
     batch = f"{trainer.batch_size} sequences on {runtime.device}, in {runtime.arithmetic}"

@@ -34,6 +34,7 @@ class DataConfig:
     tokens: bool = False  # data.path is a folder, a glob or a file of token ids, and no text
     vocab_size: int | None = None  # of token files without a tokenizer; null is GPT-2's 50,257
     val_tokens: int | None = None  # of token files, so many of a split are judged at most
+    mask_documents: bool = False  # token files: no token sees another document than its own
     parts: dict[str, float] = field(default_factory=dict)  # of a mix: its corpora, and their shares
 
     @property
@@ -55,6 +56,11 @@ class DataConfig:
             key = "vocab_size" if self.vocab_size is not None else "val_tokens"
             what = f"{getattr(self, key)}, but only token files have it"
             yield Problem(f"data.{key}", what, f"data.{key}=null")
+        if self.mask_documents and not self.tokens:
+            what = "true, but a text has no token between documents, as token files do"
+            if self.documents:
+                what = "true, but no context of data.documents has more than one"
+            yield Problem("data.mask_documents", what, "data.mask_documents=false")
         if self.shuffle and not self.documents:
             what = "true, but only documents have another order"
             yield Problem("data.shuffle", what, "data.shuffle=false")

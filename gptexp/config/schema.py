@@ -120,7 +120,7 @@ def problems(config: Config) -> list[Problem]:
     for section in (getattr(config, name) for name in SECTIONS):
         with plugins.running(plugins.own(section)):
             listed += section.problems()
-    across = (_warmup, _counting, _starting, _scaling, _checkpointing, _token_files)
+    across = (_warmup, _counting, _starting, _scaling, _checkpointing, _token_files, _masking)
     return [*listed, *(problem for rule in across for problem in rule(config))]
 
 
@@ -215,6 +215,15 @@ def _checkpointing(config: Config) -> Iterator[Problem]:
         what = f"true, but model={model.name} has no blocks to compute again"
         fix = "trainer.activation_checkpointing=false"
         yield Problem("trainer.activation_checkpointing", what, fix)
+
+
+def _masking(config: Config) -> Iterator[Problem]:
+    """Documents that do not see each other, in ours without attention; own models are tried."""
+    model = config.model
+    has_none = not isinstance(model, GPTConfig) and plugins.own(model) is None
+    if config.data.mask_documents and has_none:
+        what = f"true, but model={model.name} has no attention to mask"
+        yield Problem("data.mask_documents", what, "data.mask_documents=false")
 
 
 def _token_files(config: Config) -> Iterator[Problem]:

@@ -117,7 +117,10 @@ class Format(Protocol):
         """The content of the splits, in words."""
 
     def end(self, tokenizer: Tokenizer) -> int | None:
-        """The token that ends a sample, if there is one."""
+        """The token that ends a sample, which no context crosses, if there is one."""
+
+    def stop(self, tokenizer: Tokenizer) -> int | None:
+        """The token that ends a sample, whether contexts cross it or not, if there is one."""
 
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Which of `ids` [tokens], of one split, an evaluation predicts."""

@@ -105,6 +105,9 @@ class Documents:
             raise self._bounded(f"makes {len(tokens)} tokens of a line break", tokenizer)
         return int(tokens[0])
 
+    def stop(self, tokenizer: Tokenizer) -> int:
+        return self.end(tokenizer)
+
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """The first block_size targets of each document."""
         starts, lengths = _documents(ids, self.end(tokenizer), block_size)

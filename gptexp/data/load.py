@@ -25,8 +25,11 @@ from gptexp.data.token_file import (
     PIECES,
     Stream,
     TokenFileCorpus,
+    TokenStream,
+    check_documents,
     check_vocabulary,
     cut_tokens,
+    ended,
     tokenizer_of,
 )
 from gptexp.errors import DataError, Problem
@@ -42,6 +45,8 @@ def format_of(data: DataConfig) -> Format:
 
     Token files have none; what a reader gives in their stead is a text.
     """
+    if data.tokens:
+        return TokenStream(data)
     return Documents(data) if data.documents else Text(data)
 
 
@@ -74,6 +79,15 @@ def _changed(data: DataConfig) -> DataError:
     return DataError(Problem(source(data), what, "start it again"))
 
 
+def boundary_of(data: DataConfig, tokenizer: Tokenizer) -> int | None:
+    """The token that begins a document for a model that is to tell them apart, if it is.
+
+    In the files it ends each one. As what a model reads it is the first of the next, which is
+    predicted from it alone.
+    """
+    return tokenizer.end_of_text if data.mask_documents else None
+
+
 @dataclass(frozen=True)
 class LoadedCorpus(ABC):
     """A corpus, read, tokenized and cut."""
@@ -87,6 +101,11 @@ class LoadedCorpus(ABC):
     @property
     def counted(self) -> int | None:
         """How many tokens of a split n-grams take, the first of it; None where they take all."""
+        return None
+
+    @property
+    def boundary(self) -> int | None:
+        """The token that begins a document whose tokens see no other one: see Model.documents."""
         return None
 
     @abstractmethod
@@ -128,6 +147,10 @@ class LoadedTokens(LoadedCorpus):
     @property
     def counted(self) -> int | None:
         return COUNTED if max(len(self.train), len(self.splits.val)) > COUNTED else None
+
+    @property
+    def boundary(self) -> int | None:
+        return boundary_of(self.data, self.tokenizer)
 
     def corpus(self, rows: int, seed: int, device: torch.device) -> Corpus:
         judged = {"test": self.splits.test, "val": self.splits.val}
@@ -230,6 +253,8 @@ def split_corpus(
     reading = format_of(data)
     if isinstance(content, TokenFiles):
         check_vocabulary(content, data, tokenizer)
+        tokenizer = ended(content, tokenizer)
+        check_documents(content, data, tokenizer)
         cut = cut_tokens(content, data, block_size, needed)
         parts = (source(data), reading, tokenizer, cut.arrays, block_size)
         return LoadedTokens(*parts, data, content, cut.streams["train"])

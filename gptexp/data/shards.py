@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
+from shlex import quote
 from tokenize import TokenError
 from typing import NamedTuple
 
@@ -187,16 +188,19 @@ def find_token_files(data: DataConfig) -> TokenFiles:
 def _paths(given: str) -> list[Path]:
     """The files, by name; raises DataError where there are none."""
     path = at_home(given)
-    fix = f"data.path=FOLDER, FILE or 'GLOB', of files that end in {' or '.join(SUFFIXES)}"
+    kinds = " or ".join(SUFFIXES)
+    fix = f"data.path=FOLDER, FILE or 'GLOB', of files that end in {kinds}"
+    made = f"gptexp tokenize TEXTS --tokenizer gpt2 --to {quote(given)}, or other files of {kinds}"
     try:
         if path.is_dir():
             found = [name for name in path.iterdir() if name.suffix in SUFFIXES]
-            what = f"{given} is a folder without token files"
+            what, fix = f"{given} is a folder without token files", made
         elif os.path.lexists(path):
             found, what = [path], ""
         else:
             found = [Path(name) for name in glob.glob(str(path))]  # noqa: PTH207  # absolute too
             what = f"{given} is not there"
+            fix = fix if path.suffix or glob.has_magic(given) else made
     except (OSError, ValueError) as error:  # not readable; a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(

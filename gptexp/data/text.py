@@ -70,6 +70,9 @@ class Text:
     def end(self, tokenizer: Tokenizer) -> None:
         return None
 
+    def stop(self, tokenizer: Tokenizer) -> int | None:
+        return None
+
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Every token but the first, which nothing precedes."""
         return np.arange(len(ids)) > 0

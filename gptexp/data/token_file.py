@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -13,7 +14,7 @@ from torch import Tensor
 from gptexp.config import DataConfig, StoredTokenizerConfig, TokenizerConfig, Windows
 from gptexp.data.corpus import SPLITS, Ids, Splits, Tokens, to_device
 from gptexp.data.shards import Shard, TokenFiles
-from gptexp.data.text import StreamCorpus, check_lengths
+from gptexp.data.text import StreamCorpus, Text, check_lengths
 from gptexp.data.token_manifest import MANIFEST
 from gptexp.errors import CheckpointError, DataError, Problem
 from gptexp.tokenizers.base import Tokenizer
@@ -136,6 +137,22 @@ class TokenFileCorpus(StreamCorpus):
         return to_device(rows, self.device)
 
 
+class TokenStream(Text):
+    """What a reader gives in the place of token files: a text, which samples end as documents do.
+
+    Where a token ends documents, a sample begins at it and ends before the next.
+    """
+
+    def stop(self, tokenizer: Tokenizer) -> int | None:
+        return tokenizer.end_of_text
+
+    def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
+        """As of a text; without one, what stands before a document."""
+        if text is None and tokenizer.end_of_text is not None:
+            return np.array([tokenizer.end_of_text], np.int64)
+        return super().prompt(text, tokenizer)
+
+
 @dataclass(frozen=True)
 class TokenSplits:
     """Token files cut: the order is train, test, validation."""
@@ -184,6 +201,34 @@ def tokenizer_of(files: TokenFiles, data: DataConfig, cfg: TokenizerConfig) -> T
     except CheckpointError as error:
         what = f"{MANIFEST}: {error.problems[0].told()}"
         raise DataError(Problem(files.source, what, "tokenize the text anew")) from error
+
+
+def ended(files: TokenFiles, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with the token that ends documents in these files as its `end_of_text`.
+
+    That is what the manifest says, else its own; None where no file holds it.
+    """
+    says = files.manifest
+    end = tokenizer.end_of_text if says is None else says.end_of_text
+    if end is not None and all(content.largest < end for content in files.contents()):
+        end = None
+    if end == tokenizer.end_of_text:
+        return tokenizer
+    tokenizer = copy(tokenizer)
+    tokenizer.end_of_text = end
+    return tokenizer
+
+
+def check_documents(files: TokenFiles, data: DataConfig, tokenizer: Tokenizer) -> None:
+    """Raises DataError where documents are to be told apart, and no token ends them."""
+    if not data.mask_documents or tokenizer.end_of_text is not None:
+        return
+    what = f"true, and no token of {files.source} ends a document"
+    fix = "files by gptexp tokenize --tokenizer gpt2, which ends each by one"
+    if files.manifest is None and isinstance(tokenizer, TokenIds):
+        what = f"true, and nothing says which token of {files.source} ends a document"
+        fix = "tokenizer=gpt2, where they are that"
+    raise DataError(Problem("data.mask_documents", what, fix))
 
 
 def check_vocabulary(files: TokenFiles, data: DataConfig, tokenizer: Tokenizer) -> None:

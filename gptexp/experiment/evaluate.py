@@ -41,6 +41,9 @@ def evaluate_run(
     if own.data.has_text or not overrides:
         check(own)
     check_part(split, config.data)
+    if config.data.mask_documents and not own.data.mask_documents:
+        what = "true, and the run was trained without, which holds wherever it is judged"
+        raise ConfigError(Problem("data.mask_documents", what, "leave it out"))
     sha256 = corpus_digest(config.data) if overrides else own_digest(run, config.data)
     text = read_corpus(config.data, sha256)
     if split is None and overrides:

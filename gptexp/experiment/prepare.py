@@ -214,7 +214,8 @@ def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:
     """The least that training takes, in bytes."""
     cfg = config.trainer
     sizes, recomputes = (vocab_size, cfg.batch_size), cfg.activation_checkpointing
-    needed = training_memory(config.model, *sizes, runtime, recomputes)
+    masked = config.data.mask_documents
+    needed = training_memory(config.model, *sizes, runtime, recomputes, masked)
     # Of all sequences of an update, where they begin; of a text each token, and its place.
     return needed + cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
 

@@ -136,6 +136,7 @@ def build_trainer(
     model = build_model(config.model, inputs.tokenizer.vocab_size, seed)
     scale_weights(model, config.optim)
     model.to(inputs.runtime.device, inputs.runtime.weights)
+    model.boundary = inputs.text.boundary
     if inputs.init is not None:
         weights = model.state_dict()
         for name, old in inputs.init["model"].items():
@@ -195,6 +196,7 @@ def build_parts(
             "config": to_dict(config),
             "config_hash": config_hash,
             "tokenizer": tokenizer.to_dict(),
+            **({"end_of_text": tokenizer.end_of_text} if config.data.tokens else {}),
         },
     )
 

@@ -20,6 +20,7 @@ from gptexp.runtime.random import rng_state, set_rng_state
 
 SEED = 0
 ROWS, MOST_TOKENS = 2, 16  # of a batch
+BOUNDARY = 0  # the token that begins a document
 
 
 def try_own_code(config: Config, vocab_size: int, runtime: Runtime) -> None:
@@ -94,6 +95,9 @@ def _of_model(trial: _Trial) -> Iterator[str]:
         if time > 1 and not _is_causal(one, ids, logits):
             yield "its logits change with the ids that follow them, which it is to predict"
             return
+        if time > 1 and trial.config.data.mask_documents and not _hides_documents(one, ids):
+            yield "its logits change with documents before, which data.mask_documents=true hides"
+            return
 
 
 @torch.no_grad()
@@ -102,6 +106,16 @@ def _is_causal(model: Model, ids: Tensor, logits: Tensor) -> bool:
     half, other = ids.shape[1] // 2, ids.clone()
     other[:, half:] = (ids[:, half:] + 1) % model.vocab_size
     return torch.allclose(model(other)[:, :half], logits[:, :half], rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def _hides_documents(model: Model, ids: Tensor) -> bool:
+    """Whether the logits behind a boundary stay when the ids before it change."""
+    half, model.boundary = ids.shape[1] // 2, BOUNDARY
+    other = (ids + 1) % model.vocab_size
+    other[:, half:] = ids[:, half:]
+    ids[:, half] = other[:, half] = BOUNDARY
+    return torch.allclose(model(other)[:, half:], model(ids)[:, half:], rtol=1e-3, atol=1e-4)
 
 
 def _of_optimizer(trial: _Trial) -> Iterator[str]:

@@ -196,6 +196,7 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
     corpus = text.corpus(config.trainer.rows, config.seed, restored.runtime.device)
     model = construct(config.model, tokenizer.vocab_size)
     model.to(restored.runtime.device, restored.runtime.weights).eval()
+    model.boundary = text.boundary
     model.load_state_dict(state["model"])
     batch_size = config.trainer.eval_batch_size
     with cpu_threads(config.trainer.threads):
@@ -203,9 +204,8 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
         again = evaluator.row(config.trainer.eval_tokens)
         yield _compare_evaluation(record, entry, again, claim)
         if record.summary is not None:
-            sampler = Sampler(
-                model, tokenizer, text.format, config.model.block_size, config.trainer, config.seed
-            )
+            parts = (model, text.tokenizer, text.format, config.model.block_size)
+            sampler = Sampler(*parts, config.trainer, config.seed)
             yield from _compare_summary(restored, text, corpus, evaluator, sampler, claim)
 
 

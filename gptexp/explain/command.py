@@ -79,6 +79,7 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
     seed = stream_seed(config.seed, "init")  # as experiment/train.py draws them
     model = build_model(config.model, loaded.tokenizer.vocab_size, seed)
     scale_weights(model, config.optim)
+    model.boundary = loaded.boundary
     return Subject(
         model,
         loaded.tokenizer,

@@ -17,7 +17,6 @@ from gptexp.inference.loss import token_losses
 from gptexp.inference.probe import visible
 from gptexp.models.base import Model
 from gptexp.models.bigram import Bigram
-from gptexp.models.causal import unseen
 from gptexp.models.gpt import GPT, Block
 from gptexp.models.hooks import record_activations
 from gptexp.models.mlp import MLP
@@ -130,7 +129,7 @@ def trace_text(model: Model, tokenizer: Tokenizer, config: Config, ids: Tensor, 
         target_ids=targets.tolist(),
         vocabulary=[visible(tokenizer, token) for token in range(tokenizer.vocab_size)],
         embeddings=_embeddings(known, inputs_of, outputs_of),
-        layers=_layers(known, inputs_of, outputs_of),
+        layers=_layers(known, inputs, inputs_of, outputs_of),
         perceptron=_perceptron(known, inputs_of),
         counts=_counts(known, inputs, targets),
         logits=logits,
@@ -158,9 +157,12 @@ def _embeddings(
 
 
 @torch.no_grad()
-def _layers(model: Model | None, inputs_of: Activations, outputs_of: Activations) -> list[Layer]:
+def _layers(
+    model: Model | None, ids: Tensor, inputs_of: Activations, outputs_of: Activations
+) -> list[Layer]:
     if not isinstance(model, GPT):
         return []
+    time, documents = len(ids), model.documents(ids[None])
     layers = []
     for i, block in enumerate(model.blocks):
         assert isinstance(block, Block)
@@ -170,8 +172,10 @@ def _layers(model: Model | None, inputs_of: Activations, outputs_of: Activations
         mix = attention.value_mix
         layers.append(
             Layer(
-                weights=attention.attention_weights(inputs_of[f"{name}.attention"][None])[0],
-                sees=~unseen(len(hidden), len(hidden), attention.window, hidden.device),
+                weights=attention.attention_weights(
+                    inputs_of[f"{name}.attention"][None], documents
+                )[0],
+                sees=~attention.unseen(time, ids.device, documents).view(time, time),
                 value_mix=None if mix is None else (mix[0].item(), mix[1].item()),
                 before=inputs_of[name],
                 attention=outputs_of[f"{name}.attention"],

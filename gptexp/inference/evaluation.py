@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptexp.data.corpus import IGNORE_INDEX, Corpus
+from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus
 from gptexp.inference.loss import token_losses
 from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.base import Tokenizer
 
 CACHED_TOKENS = 1024  # of a thread: with more at once, activations leave the caches of a CPU
 
-MOST_LOGITS = 2**26  # of a forward pass: a quarter of a gigabyte, and as much again for the losses
+MOST_LOGITS = 2**26  # of a forward pass: a quarter of a gigabyte
 
 UNREAD = 32  # passes after which a device is waited for
 
@@ -59,7 +59,10 @@ class Evaluator:
         byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
         byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX
         sums, sizes, byte_counts = Column(), Column(), Column()  # each [windows]
-        for logits, targets in self._passes(split, limit, cap):
+        logits = torch.empty(0)
+        for inputs, targets in self._windows(split, limit, cap):
+            del logits  # before there are others: with many tokens they are most of the memory
+            logits = self._logits(inputs)
             sums.add(token_losses(logits, targets).sum(dim=1))
             byte_counts.add(byte_lengths[targets].sum(dim=1))
             sizes.add((targets != IGNORE_INDEX).sum(dim=1))
@@ -76,26 +79,30 @@ class Evaluator:
         In nats; float64, on the CPU.
         """
         losses, sizes = Column(), Column()
-        for logits, targets in self._passes(split):
+        for inputs, targets in self._windows(split):
             is_target = targets != IGNORE_INDEX
-            losses.add(token_losses(logits, targets)[is_target])
+            every = token_losses(self._logits(inputs), targets)
+            losses.add(every[is_target])
             sizes.add(is_target.sum(dim=1))
         return losses.whole(), sizes.whole().long()
 
-    def _passes(
+    def _windows(
         self, split: str, limit: int | None = None, cap: int | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """The logits [windows, time, vocab] and targets [windows, time] of each forward pass."""
+    ) -> Iterator[Batch]:
+        """What each forward pass reads; between them the model is in evaluation mode."""
         was_training = self.model.training
         self.model.eval()
         rows = rows_at_once(
             self.batch_size, self.corpus.block_size, self.tokenizer.vocab_size, self.runtime
         )
-        for inputs, targets in self.corpus.windows(split, rows, limit, cap):
-            with self.runtime.autocast():
-                logits = self.model(inputs)
-            yield logits, targets
+        yield from self.corpus.windows(split, rows, limit, cap)
         self.model.train(was_training)
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        """Those of windows [windows, time]: [windows, time, vocab]."""
+        with self.runtime.autocast():
+            logits: Tensor = self.model(inputs)
+        return logits
 
     def row(self, cap: int | None = None) -> dict[str, float]:
         """The evaluation of a line of metrics.jsonl, of each split over at most `cap` targets.

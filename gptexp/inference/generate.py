@@ -27,10 +27,12 @@ def generate(
     sampling: Sampling,
     num: int = 1,
     end: int | None = None,
+    crossed: bool = False,
 ) -> list[list[int]]:
     """The new tokens of `num` texts of each prompt [time], one prompt after another: see `draw`."""
     rows: list[list[int]] = [[] for _ in range(len(prompts) * num)]
-    for row, token in draw(model, prompts, tokens, block_size, sampling, num, end, set()):
+    asked = (model, prompts, tokens, block_size, sampling, num, end, set[int](), crossed)
+    for row, token in draw(*asked):
         if token is not None:
             rows[row].append(token)
     return rows
@@ -46,18 +48,20 @@ def draw(
     num: int,
     end: int | None,
     over: set[int],
+    crossed: bool = False,
 ) -> Iterator[tuple[int, int | None]]:
     """Continue `num` rows of each prompt [time]; yields row and token, and None as its last one.
 
     The context is cropped to its last `block_size` tokens. A row ends before the token `end`, where
     there is one; such a sample is at most as long as the context, since the model never saw the
-    inside of one without its beginning. A row that the caller adds to `over` ends there.
+    inside of one without its beginning, unless `end` may be `crossed` by contexts. A row that the
+    caller adds to `over` ends there.
 
     Draws come from generators on the CPU, so that neither the device nor the training's random
     state has a part in them. Each prompt has one of its own, from the same seed, so its texts are
     those that it has alone, but for the rounding of a model that reads more rows at once.
     """
-    most = block_size + 1 if end is not None else math.inf
+    most = math.inf if end is None or crossed else block_size + 1
     parts = [slice(start, start + num) for start in range(0, len(prompts) * num, num)]
     generators = [torch.Generator().manual_seed(int(sampling.seed)) for _ in prompts]
     time = min(map(len, prompts))
@@ -140,10 +144,10 @@ class Sampler:
     def draw(self, step: int) -> tuple[Sample, Probe]:
         """A text from nothing but the format's prompt, and how the model reads it.
 
-        Where samples end by themselves, the text is several, of which the first is read.
+        Of documents the text is several, of which the first is read.
         """
         cfg, tokenizer = self.cfg, self.tokenizer
-        end = self.format.end(tokenizer)
+        end, stop = self.format.end(tokenizer), self.format.stop(tokenizer)
         prompt = torch.from_numpy(self.format.prompt(None, tokenizer))
         prompt = prompt.to(next(self.model.parameters()).device)
         seed = stream_seed(self.seed, "sample", step)
@@ -151,7 +155,7 @@ class Sampler:
         sampling = Sampling(temperature, top_k, seed)
         num = 1 if end is None else cfg.sample_documents
         size = (cfg.sample_tokens, self.block_size)
-        rows = generate(self.model, [prompt], *size, sampling, num, end)
+        rows = generate(self.model, [prompt], *size, sampling, num, stop, crossed=end is None)
         text = self.format.join([tokenizer.decode(row) for row in rows])
         sample = Sample(step, tokenizer.decode(prompt.tolist()), temperature, top_k, seed, text)
         new = torch.tensor(rows[0], dtype=prompt.dtype, device=prompt.device)

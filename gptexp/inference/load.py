@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gptexp.config import AVERAGES, Config, Dtype, ModelConfig, from_dict
 from gptexp.data.corpus import Format
-from gptexp.data.load import LoadedCorpus, format_of, whole_corpus
+from gptexp.data.load import LoadedCorpus, boundary_of, format_of, whole_corpus
 from gptexp.data.read import with_line_feeds
 from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError, Problem
 from gptexp.inference.dials import Sampling
@@ -89,7 +89,8 @@ class LoadedRun:
         if not text.strip():
             raise DataError(Problem("text", "empty, or white space alone", "a text to judge"))
         keys: dict[str, Any] = {"tokens": False, "vocab_size": None, "val_tokens": None}
-        data = replace(self.config.data, path="the text", parts={}, **keys)
+        keys |= {"path": "the text", "parts": {}, "mask_documents": False}
+        data = replace(self.config.data, **keys)
         cut = whole_corpus(data, text, self.tokenizer, self.config.model.block_size)
         return self.judged(cut, "val")
 
@@ -146,17 +147,19 @@ class LoadedRun:
     def _pieces(
         self, prompts: list[Tensor], sampling: Sampling, tokens: int, num: int
     ) -> Iterator[Piece]:
-        end, block_size = self.format.end(self.tokenizer), self.config.model.block_size
+        stop, block_size = self.format.stop(self.tokenizer), self.config.model.block_size
+        crossed = self.format.end(self.tokenizer) is None
         texts = []
         for number in range(len(prompts) * num):
             ids = prompts[number // num].tolist()
             # The end of a document before it is no text.
-            yield Piece(number, self.tokenizer.decode(ids if end is None else ids[1:]), False)
+            begun = ids[0] == stop
+            yield Piece(number, self.tokenizer.decode(ids[1:] if begun else ids), False)
             texts.append(GrowingText(self.tokenizer, sampling.stop))
         over: set[int] = set()
         with self._threads():
             for row, token in draw(
-                self.model, prompts, tokens, block_size, sampling, num, end, over
+                self.model, prompts, tokens, block_size, sampling, num, stop, over, crossed
             ):
                 if token is None:
                     yield Piece(row, texts[row].rest(), True)
@@ -224,12 +227,13 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
     state = read_checkpoint(run, weights)
     try:
         config = from_dict(state["config"])
-        tokenizer = tokenizer_from_dict(state["tokenizer"])
+        tokenizer = stored_tokenizer(state)
         check_shapes(config.model, tokenizer.vocab_size, state["model"])
         model = construct(config.model, tokenizer.vocab_size)
         if _in_float64(config) and not device.startswith("mps"):  # which has none
             model.double()
         model.load_state_dict(state["model"])
+        model.boundary = boundary_of(config.data, tokenizer)
     except OwnCodeError as error:
         raise error.of(run) from error
     except CheckpointError as error:
@@ -242,6 +246,19 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
         what = f"its parts do not fit together: {reason}"
         raise CheckpointError(Problem(run, what, "use the gptexp that wrote it")) from error
     return LoadedRun(model.to(device).eval(), tokenizer, config, state["step"], run)
+
+
+def stored_tokenizer(state: checkpoint.State) -> Tokenizer:
+    """The tokenizer of a checkpoint, with the token that ends its documents, where one does.
+
+    Raises CheckpointError.
+    """
+    tokenizer = tokenizer_from_dict(state["tokenizer"])
+    end = tokenizer.end_of_text = state.get("end_of_text", tokenizer.end_of_text)
+    if end is not None and not 0 <= end < tokenizer.vocab_size:
+        what = f"none of {tokenizer.describe()}"
+        raise CheckpointError(Problem("end_of_text", what, "use the gptexp that wrote it"))
+    return tokenizer
 
 
 def _in_float64(config: Config) -> bool:

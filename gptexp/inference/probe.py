@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from gptexp.models.attention import Attention
+from gptexp.models.base import Model
 from gptexp.models.hooks import in_eval_mode, record_activations
 from gptexp.tokenizers.base import Tokenizer
 
@@ -30,7 +31,7 @@ class Probe:
 
 
 @torch.no_grad()
-def probe_model(model: nn.Module, tokenizer: Tokenizer, ids: Tensor, step: int) -> Probe:
+def probe_model(model: Model, tokenizer: Tokenizer, ids: Tensor, step: int) -> Probe:
     """Read the first LONGEST of `ids` [time], which fit the context, as `model` is at `step`.
 
     A model without attention gives no maps. Draws nothing and leaves the mode as it was.
@@ -38,8 +39,8 @@ def probe_model(model: nn.Module, tokenizer: Tokenizer, ids: Tensor, step: int) 
     ids = ids[:LONGEST]
     with in_eval_mode(model):
         logits, inputs, _ = record_activations(model, ids)
-    maps = [
-        module.attention_weights(inputs[name][None])[0]  # [n_head, T, T]
+    maps = [  # each [n_head, T, T]
+        module.attention_weights(inputs[name][None], model.documents(ids[None]))[0]
         for name, module in model.named_modules()
         if isinstance(module, Attention) and name in inputs
     ]

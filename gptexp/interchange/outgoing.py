@@ -14,7 +14,7 @@ from gptexp.config import Config, GPTConfig, Position, from_dict, stored_config
 from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
-from gptexp.inference.load import check_shapes, read_checkpoint
+from gptexp.inference.load import check_shapes, read_checkpoint, stored_tokenizer
 from gptexp.interchange import gguf
 from gptexp.interchange.families import Family
 from gptexp.interchange.huggingface import CARD, KINDS
@@ -25,7 +25,6 @@ from gptexp.interchange.tensors import WEIGHTS, imported
 from gptexp.interchange.vocabulary import render
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.bpe import BytePairTokenizer
-from gptexp.tokenizers.build import tokenizer_from_dict
 from gptexp.tokenizers.char import CharTokenizer
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,7 @@ def _read(run: Path) -> Outgoing:
     if not isinstance(config.model, GPTConfig):
         what = f"model.kind is {config.model.kind}, and no other program has it"
         raise CheckpointError(Problem(run, what, "a run of a GPT"))
-    tokenizer = tokenizer_from_dict(state["tokenizer"])
+    tokenizer = stored_tokenizer(state)
     check_shapes(config.model, tokenizer.vocab_size, state["model"])
     bad = [name for name, weight in state["model"].items() if not weight.isfinite().all()]
     fix = "take a checkpoint from before it diverged"
@@ -97,7 +96,7 @@ def _read(run: Path) -> Outgoing:
 
 def _for_transformers(given: Outgoing) -> dict[str, bytes]:
     """The files of a folder that AutoModelForCausalLM and AutoTokenizer load."""
-    model, end = given.model, format_of(given.config.data).end(given.tokenizer)
+    model, end = given.model, format_of(given.config.data).stop(given.tokenizer)
     kind = "llama" if model.position is Position.rope else "gpt2"
     architecture, family, layout = KINDS[kind]
     given.refuse(family)
@@ -127,7 +126,7 @@ def _for_llama_cpp(given: Outgoing) -> bytes:
         what = f"its tokens are {tokenizer.describe()}, and GGUF has only merged byte pairs"
         fix = "--to huggingface, or a run with tokenizer=bpe or gpt2"
         raise CheckpointError(Problem(given.run, what, fix))
-    end = format_of(given.config.data).end(tokenizer)
+    end = format_of(given.config.data).stop(tokenizer)
     return gguf.render(given.run.resolve().name, given.model, given.weights, tokenizer, end)
 
 

@@ -1,13 +1,13 @@
 """Causal multi-head self-attention."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from gptexp.config import GPTConfig, Position
-from gptexp.models.causal import causal_attention, unseen
+from gptexp.models.causal import causal_attention, unseen, unseen_documents
 from gptexp.models.dropout import Dropout
 from gptexp.models.kv_cache import KVCache
 from gptexp.models.norm import rms_norm
@@ -20,6 +20,7 @@ class Shared:
 
     cache: KVCache | None = None  # advanced by the tokens that are read now
     first_values: Tensor | None = None  # of the first layer, if others mix them in
+    masks: dict[int | None, Tensor] = field(default_factory=dict)  # by window: document_masks
 
 
 class Attention(nn.Module):
@@ -59,7 +60,7 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
         dropout = self.weight_dropout if self.training else 0.0
-        y = causal_attention(q, k, v, dropout, self.window)
+        y = causal_attention(q, k, v, dropout, self.window, shared.masks.get(self.window))
         if self.gate is not None:
             y = y * self.gate(x).sigmoid().transpose(1, 2)[..., None]  # [batch, head, time, 1]
         y = y.transpose(1, 2).reshape(x.shape)  # [batch, time, n_embd]
@@ -92,13 +93,23 @@ class Attention(nn.Module):
         own, first = self.value_mix
         return own * v + first * shared.first_values
 
-    def attention_weights(self, x: Tensor) -> Tensor:
+    def attention_weights(self, x: Tensor, documents: Tensor | None = None) -> Tensor:
         """The weights with which rows attend to columns, [batch, head, time, time].
 
-        The kernels of the forward pass do not give them.
+        Within `documents` [batch, time], where these are told apart. The kernels of the forward
+        pass do not give them.
         """
         q, k, _ = self.heads(x)
         k = k.repeat_interleave(q.shape[1] // k.shape[1], dim=1)
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-        out_of_sight = unseen(x.shape[1], x.shape[1], self.window, x.device)
+        out_of_sight = self.unseen(x.shape[1], x.device, documents)
         return scores.masked_fill(out_of_sight, -torch.inf).softmax(dim=-1)
+
+    def unseen(self, time: int, device: torch.device, documents: Tensor | None = None) -> Tensor:
+        """Where tokens (rows) do not see others (columns), [time, time].
+
+        Of `documents` [batch, time] that are told apart, [batch, 1, time, time].
+        """
+        if documents is None:
+            return unseen(time, time, self.window, device)
+        return unseen_documents(documents, time, self.window)

@@ -19,6 +19,7 @@ class Model(nn.Module, ABC):
     """
 
     recomputes = False  # whether the backward pass makes again what blocks make, which is not kept
+    boundary: int | None = None  # the token that begins a document, which sees no other one
 
     def __init__(self, cfg: ModelConfig, vocab_size: int) -> None:
         super().__init__()
@@ -42,6 +43,14 @@ class Model(nn.Module, ABC):
         if not (self.recomputes and torch.is_grad_enabled()):
             return block(*inputs)
         return checkpoint(block, *inputs, use_reentrant=False)
+
+    def documents(self, ids: Tensor) -> Tensor | None:
+        """The number of the document that each of `ids` [batch, time] is in, of its row.
+
+        None where documents are not told apart, and all of a row see each other. The first of a row
+        may have begun before it. A model whose tokens see each other hides those of other numbers.
+        """
+        return None if self.boundary is None else (ids == self.boundary).cumsum(dim=1)
 
     def new_cache(self) -> KVCache | None:
         """An empty cache, with which `model(ids, cache)` reads only what is new to it.
@@ -99,6 +108,11 @@ class Model(nn.Module, ABC):
     @classmethod
     def saved_by_dropout(cls, cfg: Any) -> int:
         """Numbers as wide as weights that dropout adds on a CPU; kernels of CUDA keep few."""
+        return 0
+
+    @classmethod
+    def saved_by_documents(cls, cfg: Any) -> int:
+        """Numbers for each token that telling documents apart adds, as wide as products are."""
         return 0
 
     @classmethod

@@ -1,5 +1,7 @@
 """Causal attention of queries to keys and values, by the fastest kernel that can."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,23 +14,37 @@ LONG, WINDOWS = 512, 8
 
 
 def causal_attention(
-    q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0, window: int | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dropout: float = 0.0,
+    window: int | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Each token gathers values up to its own, or of the last `window` tokens alone.
 
     q and the result are [batch, head, time, width]; k and v [batch, kv_head, past + time, width],
     where kv_head divides head, and the queries are of the last tokens. `dropout` is of the
     attention weights. All go through fused kernels; a window, and queries with a past, by a mask.
+    A `mask` [batch, 1, time, past + time] is added to the scores, as `document_masks` makes it: it
+    tells the window too.
     """
     time, total = q.shape[2], k.shape[2]
     if window is not None and window >= total:
         window = None
     if dropout > 0 and makes_own_masks(q):
-        return attention_with_dropout(q, *_ungrouped(q, k, v), dropout, window)
-    if window is not None and time == total and time >= max(LONG, WINDOWS * window):
+        return attention_with_dropout(q, *_ungrouped(q, k, v), dropout, window, mask)
+    if (
+        mask is None
+        and window is not None
+        and time == total
+        and time >= max(LONG, WINDOWS * window)
+    ):
         return _banded(q, *_ungrouped(q, k, v), dropout, window)
-    mask, is_causal = None, False
-    if time == 1:  # it sees all that there is
+    is_causal = False
+    if mask is not None:
+        pass
+    elif time == 1:  # it sees all that there is
         first = 0 if window is None else total - window
         k, v = k[:, :, first:], v[:, :, first:]
     elif window is None and time == total:
@@ -56,6 +72,32 @@ def unseen(time: int, total: int, window: int | None, device: torch.device) -> T
     if window is not None:
         outside |= torch.ones_like(outside).tril(past - window)
     return outside
+
+
+def unseen_documents(documents: Tensor, time: int, window: int | None) -> Tensor:
+    """Where the last `time` tokens do not see one of theirs, [batch, 1, time, total].
+
+    As `unseen`, and wherever the numbers of their `documents` [batch, total] differ.
+    """
+    total = documents.shape[1]
+    apart = documents[:, None, total - time :, None] != documents[:, None, None, :]
+    return apart.logical_or_(unseen(time, total, window, documents.device))
+
+
+def document_masks(
+    documents: Tensor, time: int, windows: Collection[int | None], dtype: torch.dtype
+) -> dict[int | None, Tensor]:
+    """For each window what a token adds to scores: 0 where it sees, -inf elsewhere.
+
+    Each [batch, 1, time, total], for the last `time` of the `total` tokens whose `documents` are
+    given, [batch, total]. Made once for all layers, in the dtype of their queries: of a mask of
+    bits each kernel would make and keep such a one.
+    """
+    hidden = {window: unseen_documents(documents, time, window) for window in windows}
+    return {
+        window: torch.zeros_like(outside, dtype=dtype).masked_fill_(outside, -torch.inf)
+        for window, outside in hidden.items()
+    }
 
 
 def _ungrouped(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

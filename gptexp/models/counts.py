@@ -29,7 +29,12 @@ def flops_per_token(cfg: ModelConfig, vocab_size: int) -> int:
 
 
 def training_memory(
-    cfg: ModelConfig, vocab_size: int, batch_size: int, runtime: Runtime, recomputes: bool = False
+    cfg: ModelConfig,
+    vocab_size: int,
+    batch_size: int,
+    runtime: Runtime,
+    recomputes: bool = False,
+    mask_documents: bool = False,
 ) -> int:
     """Bytes that training needs at least, in the run's arithmetic on its device, an estimate.
 
@@ -46,6 +51,7 @@ def training_memory(
             saved, masks = kind.recomputed_activations(cfg), kind.recomputed_by_dropout(cfg)
         else:
             saved, masks = kind.saved_activations(cfg), kind.saved_by_dropout(cfg)
+        saved += kind.saved_by_documents(cfg) if mask_documents else 0
     per_token = narrow * saved + (3 * wide + narrow) * vocab_size
     if runtime.device.type == "cpu":
         per_token += wide * masks

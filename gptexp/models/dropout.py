@@ -35,14 +35,20 @@ def makes_own_masks(x: Tensor) -> bool:
 
 
 def attention_with_dropout(
-    q: Tensor, k: Tensor, v: Tensor, dropout: float, window: int | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dropout: float,
+    window: int | None = None,
+    mask: Tensor | None = None,
 ) -> Tensor:
     """Causal attention (Vaswani et al. 2017) with dropout of its weights, on a CPU.
 
     q, k, v and the result are [batch, head, time, width]; a token sees the last `window` tokens,
-    its own among them, or all up to its own.
+    its own among them, or all up to its own. A `mask` [batch, 1, time, time], which hides what
+    follows too, is added to the scores.
     """
-    result: Tensor = _Attention.apply(q, k, v, dropout, window)
+    result: Tensor = _Attention.apply(q, k, v, dropout, window, mask)
     return result
 
 
@@ -76,7 +82,13 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, dropout: float, window: int | None
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        dropout: float,
+        window: int | None,
+        mask: Tensor | None,
     ) -> Tensor:
         shape = q.shape
         q, k, v = (x.flatten(0, 1).contiguous() for x in (q, k, v))  # [batch * head, time, width]
@@ -92,11 +104,11 @@ class _Attention(torch.autograd.Function):
             p = weights[place].view(sizes)
             scores = work[: p.numel()].view(sizes)
             torch.bmm(q[heads, rows], k[heads, columns].mT, out=scores)
-            length = sizes[1]
-            scores[:, :, -length:].add_(future[:length, :length])
-            if window is not None and rows.stop - window > columns.start:
-                past = q.new_full(sizes[1:], -math.inf).tril(rows.start - window - columns.start)
-                scores.add_(past)
+            if mask is not None:
+                of_heads = torch.arange(heads.start, heads.stop) // shape[1]  # the batch of each
+                scores.add_(mask[of_heads, 0, rows, columns])
+            else:
+                _hide(scores, block, window, future)
             torch.softmax(scores, dim=-1, out=p)
             left = _kept(bits[place].view(sizes), dropped, scores).mul_(p)
             y[heads, rows] = torch.bmm(left, scaled[heads, columns])
@@ -105,7 +117,7 @@ class _Attention(torch.autograd.Function):
         return y.view(shape)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, y, weights, bits = ctx.saved_tensors
         g = grad.flatten(0, 1).contiguous()
         delta = (g * y).sum(-1, keepdim=True)
@@ -125,7 +137,7 @@ class _Attention(torch.autograd.Function):
             dk[heads, columns] += ds.mT @ q[heads, rows]
         dq *= q.shape[-1] ** -0.5
         dq, dk, dv = (x.view(grad.shape) for x in (dq, dk, dv))
-        return dq, dk, dv, None, None
+        return dq, dk, dv, None, None, None
 
 
 def _blocks(heads: int, time: int, window: int | None) -> Iterator[_Block]:
@@ -147,6 +159,16 @@ def _blocks(heads: int, time: int, window: int | None) -> Iterator[_Block]:
                 slice(place, place + size),
             )
             place += size
+
+
+def _hide(scores: Tensor, block: _Block, window: int | None, future: Tensor) -> None:
+    """Make scores of a block -inf where rows do not see columns: behind them, or past a window."""
+    _, rows, columns, sizes, _ = block
+    length = sizes[1]
+    scores[:, :, -length:].add_(future[:length, :length])
+    if window is not None and rows.stop - window > columns.start:
+        past = scores.new_full(sizes[1:], -math.inf).tril(rows.start - window - columns.start)
+        scores.add_(past)
 
 
 def _dropped(p: float) -> int:

@@ -13,6 +13,7 @@ from gptexp.config import Activation, GPTConfig, Norm, Position
 from gptexp.models.activation import build_activation
 from gptexp.models.attention import Attention, Shared
 from gptexp.models.base import Model
+from gptexp.models.causal import document_masks
 from gptexp.models.dropout import Dropout, saved_weights
 from gptexp.models.kv_cache import KVCache
 from gptexp.models.norm import NormLayer
@@ -75,13 +76,28 @@ class GPT(Model):
         if self.position_table is not None:
             x = x + self.position_table.weight[start : start + time]
         x = self.dropout(self.embd_norm(x))
-        shared = Shared(cache)
+        shared = Shared(cache, masks=self.masks(ids, x, cache))
         for layer, block in enumerate(self.blocks):
             keeps = cache is not None or (self.cfg.value_residual and layer == 0)
             x = block(x, shared) if keeps else self.recomputed(block, x, shared)
         logits = self.head(self.final_norm(x))
         cap = self.cfg.logit_softcap
         return logits if cap is None else cap * (logits / cap).tanh()
+
+    def masks(self, ids: Tensor, x: Tensor, cache: KVCache | None) -> dict[int | None, Tensor]:
+        """For each window of the layers what hides other documents; none where all see all.
+
+        `ids` [batch, time], which come behind those of the cache, are embedded as `x`.
+        """
+        documents = self.documents(ids)
+        if documents is None:
+            return {}
+        if cache is not None:
+            documents = cache.number(documents)
+        kind, dtype = x.device.type, x.dtype
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        return document_masks(documents, ids.shape[1], self.windows(self.cfg), dtype)
 
     def new_cache(self) -> KVCache:
         return KVCache(self.cfg.n_layer, self.cfg.block_size)
@@ -180,6 +196,16 @@ class GPT(Model):
         windows = (cfg.window_of(layer) for layer in range(cfg.n_layer))
         weights = sum(saved_weights(cfg.n_head, cfg.block_size, window) for window in windows)
         return masks + weights + cfg.n_layer * cfg.n_embd
+
+    @classmethod
+    def saved_by_documents(cls, cfg: GPTConfig) -> int:
+        """A row of the mask of each window, which the layers share."""
+        return len(cls.windows(cfg)) * cfg.block_size
+
+    @classmethod
+    def windows(cls, cfg: GPTConfig) -> set[int | None]:
+        """The different windows of the layers; None for one that sees its whole context."""
+        return {cfg.window_of(layer) for layer in range(cfg.n_layer)}
 
     @classmethod
     def recomputed_activations(cls, cfg: GPTConfig) -> int:

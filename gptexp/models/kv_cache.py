@@ -14,6 +14,7 @@ class KVCache:
     def __init__(self, layers: int, capacity: int) -> None:
         self.length = 0
         self.capacity = capacity
+        self.documents: Tensor | None = None  # of each token, [batch, length]; None of one alone
         self._layers: list[tuple[Tensor, Tensor] | None] = [None] * layers
 
     def advance(self, new: int) -> int:
@@ -39,8 +40,19 @@ class KVCache:
             whole[:, :, self.length - new.shape[2] : self.length] = new
         return kept[0][:, :, : self.length], kept[1][:, :, : self.length]
 
+    def number(self, documents: Tensor) -> Tensor:
+        """Count on, over new tokens that are numbered from 0 [batch, new]; returns those of all."""
+        if self.documents is None:
+            self.documents = documents
+        else:
+            documents = self.documents[:, -1:] + documents
+            self.documents = torch.cat((self.documents, documents), dim=1)
+        return self.documents
+
     def keep_rows(self, rows: Tensor) -> None:
         """Go on with those of the batch, given by their indices, alone."""
+        if self.documents is not None:
+            self.documents = self.documents[rows]
         self._layers = [
             None if kept is None else tuple(torch.index_select(x, 0, rows) for x in kept)  # type: ignore[misc]
             for kept in self._layers

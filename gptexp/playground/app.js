@@ -14,7 +14,7 @@ const { runs: facts } = JSON.parse(byId("facts").textContent);
 const runs = facts.map((each, number) => {
   const weights = unpack(each.tensors, byId(`weights-${number}`).textContent);
   byId(`weights-${number}`).remove(); // so that its letters are not kept twice
-  const writer = new Writer(engineOf(each.spec, weights), each.end, false);
+  const writer = new Writer(engineOf(each.spec, weights), each.end, false, each.stop);
   const words = { tabindex: 0, role: "group", "aria-label": `Text of ${each.name}` };
   const text = element("div", { class: "text", ...words });
   const column = element("div", { class: "run" }, text);

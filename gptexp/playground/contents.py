@@ -80,6 +80,7 @@ def contents(run: Path, name: str, kind: str, average: str = "raw") -> Contents:
         "tensors": packed.tensors,
         "tokenizer": tokenizer.to_dict(),
         "end": loaded.format.end(tokenizer),
+        "stop": loaded.format.stop(tokenizer),
         "prompt": loaded.format.prompt(None, tokenizer).tolist(),
         "curve": past.curve,
         "samples": past.samples,

@@ -77,9 +77,10 @@ function draw(probabilities, number) {
 
 // A text of one model as it grows: the ids so far, and the logits of what follows them.
 class Writer {
-  constructor(engine, end, exact) {
+  constructor(engine, end, exact, stop = end) {
     this.engine = engine;
-    this.end = end; // the token that ends a document, or null
+    this.end = end; // the token that ends a document, which no context crosses, or null
+    this.stop = stop; // the token that a text ends before, or null
     this.exact = exact; // whether a full context moves by one token, as in gptexp sample, or half
   }
 
@@ -98,7 +99,7 @@ class Writer {
   // Draw the next token: its id and its probability to the model; null at the end of a document.
   next(dials) {
     const id = draw(this.left(dials), this.random.next());
-    if (id === this.end || this.isOver) {
+    if (id === this.stop || this.isOver) {
       this.isOver = true;
       return null;
     }

@@ -31,6 +31,7 @@ PARTS: dict[str, type | UnionType] = {  # of a state, as Trainer.state_dict make
     "config": dict,
     "config_hash": str,
     "tokenizer": dict,
+    "end_of_text": int | None,  # of token files
     "optimizer": dict,
     "loss_scale": dict,
     "stop": dict,

@@ -126,6 +126,7 @@ class Planner:
                 trainer.batch_size,
                 runtime,
                 trainer.activation_checkpointing,
+                config.data.mask_documents,
             ),
             seconds=throughput.seconds(trainer, corpus, speed, averages) if speed else math.nan,
             left=left,
@@ -149,7 +150,7 @@ class Planner:
         cfg = config.trainer
         sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
         # Of documents, the time of a token depends on how many of them a step has.
-        text = config.data if config.data.documents else None
+        text = config.data if config.data.documents or config.data.mask_documents else None
         key = repr((config.model, vocab_size, *sizes, text, runtime))
         if key not in self.speeds:
             self.speeds[key] = speed_of(config, vocab_size, corpus, runtime)

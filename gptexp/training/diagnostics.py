@@ -110,7 +110,7 @@ class Diagnostics:
         }
 
     def _read(self, batch: Batch) -> "Pass":
-        seen = Pass(batch.targets != IGNORE_INDEX)
+        seen = Pass(batch.targets != IGNORE_INDEX, self.model.documents(batch.inputs))
         with in_eval_mode(self.model), listening(self.model, seen.see), self.runtime.autocast():
             logits = self.model(batch.inputs)
         seen.logit = _largest(logits[seen.is_read])
@@ -122,6 +122,7 @@ class Pass:
     """What the layers make of one batch, each list in the order of the layers."""
 
     is_read: Tensor  # [batch, time]: not what only fills up a shorter document
+    documents: Tensor | None  # of each token [batch, time], where the model tells them apart
     entropies: list[Tensor] = field(default_factory=list)  # of attention, nats: sums over tokens
     largest: list[Tensor] = field(default_factory=list)  # numbers of the residual stream
     alive: list[Tensor] = field(default_factory=list)  # [units]: whether not 0 on every token
@@ -131,7 +132,9 @@ class Pass:
         """Take in what a module was given and made."""
         match module:
             case Attention() if self._fits(given):
-                weights = module.attention_weights(given).float()  # [batch, head, time, time]
+                weights = module.attention_weights(
+                    given, self.documents
+                ).float()  # [batch, head, time, time]
                 entropy = torch.special.entr(weights).sum(dim=-1).mean(dim=1)  # [batch, time]
                 self.entropies.append(entropy[self.is_read].sum())
             case Block() if self._fits(made):

@@ -1,9 +1,14 @@
 """Every shipped model with its recipe, and every experiment, takes a few steps."""
 
-import pytest
-from small_runs import SHIPPED, metrics, summary
+import re
 
+import pytest
+from small_runs import SHIPPED, metrics, only, problem_lines, summary
+
+from gptexp.errors import DataError
+from gptexp.experiment.identity import identify
 from gptexp.experiment.run import run_experiment
+from gptexp.tokenizers import merges
 
 # What a test can wait for: the recipe's shape of a run, in two steps of two sequences.
 SHORT = [
@@ -51,6 +56,24 @@ def test_it_composes_and_runs_a_few_steps(composed, book, tmp_path, choice):
     evaluations = [line for line in metrics(outcome.path) if "val/loss" in line]
     assert [line["step"] for line in evaluations] == [0, 2]
     assert evaluations[1]["train/eval_loss"] != evaluations[0]["train/eval_loss"]
+
+
+def test_gpt2_124m_trains_on_what_its_line_says_to_make(
+    composed, book, gptexp, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(merges, "published", lambda: "Ġ w\nh a")
+    own = [word for word in (*SHRUNKEN, *SHORT) if word not in ("tokenizer=byte", "data=text")]
+    config = composed("experiment=gpt2_124m", *own)
+    with pytest.raises(DataError) as refused:
+        identify(config, tmp_path)
+    line = only(problem_lines(refused.value))
+    command = re.search(r"Fix: gptexp (tokenize TEXTS .*), or other files", line)[1]
+    words = command.replace("TEXTS", str(book)).split()
+    assert gptexp(*words, "--workers", 1).code == 0
+    run = run_experiment(config, tmp_path / "outputs").path
+    assert summary(run)["steps"] == 2 and summary(run)["best"]["val_bpb"] > 0
+    assert config.data.path == "data/openwebtext" and config.data.tokens
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Token files as nanoGPT, llm.c and numpy write them."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from gptexp.config import DataConfig
+from gptexp.data.token_manifest import Shard, TokenManifest, write_token_manifest
 
 
 def raw(path: Path, tokens: Sequence[int]) -> Path:
@@ -31,6 +33,20 @@ def with_header(
 
 def npy(path: Path, tokens: Sequence[int], dtype: str = "<u2") -> Path:
     np.save(path, np.array(tokens, dtype))
+    return path
+
+
+def told(
+    path: Path, train: Sequence[int], val: Sequence[int], vocab_size: int, end: int | None
+) -> Path:
+    """A folder of bare ids with a manifest, by which documents end in the token `end`."""
+    path.mkdir()
+    shards = []
+    for split, ids in (("train", train), ("val", val)):
+        content = raw(path / f"{split}.bin", ids).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        shards.append(Shard(f"{split}.bin", split, "uint16", len(ids), len(content), digest))
+    write_token_manifest(path, TokenManifest(1, None, vocab_size, end, {}, shards, []))
     return path
 
 

@@ -3,6 +3,7 @@
 import math
 import weakref
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from gptexp.config import Dtype
+from gptexp.data.corpus import IGNORE_INDEX
 from gptexp.data.load import load_corpus
 from gptexp.experiment.run import run_experiment
-from gptexp.inference import evaluation
+from gptexp.inference import evaluation, loss
 from gptexp.inference.evaluation import Evaluator, standard_error
 from gptexp.inference.loss import token_losses
 from gptexp.models.build import build_model
@@ -165,3 +167,31 @@ def test_bfloat16_on_a_cpu_trains_and_is_close(small, tmp_path, quick):
     assert half.best_val_loss != full.best_val_loss
     assert resolve_runtime(small("trainer.dtype=bfloat16").trainer, CPU).dtype is torch.bfloat16
     assert small().trainer.dtype is Dtype.auto
+
+
+def test_the_logits_of_a_pass_are_gone_before_the_next_are_made(evaluator):
+    class Watched(Uniform):
+        made: ClassVar[list] = []
+
+        def forward(self, ids):
+            assert all(each() is None for each in self.made)
+            logits = super().forward(ids)
+            self.made.append(weakref.ref(logits))
+            return logits
+
+    watched = replace(evaluator, model=Watched(evaluator.tokenizer.vocab_size))
+    watched.evaluate("val")
+    watched.each_loss("val")
+    assert len(watched.model.made) > 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_losses_of_a_few_tokens_at_a_time_are_the_same_to_the_bit(monkeypatch, dtype):
+    logits = torch.randn(7, 5, 300, generator=torch.Generator().manual_seed(0)).to(dtype) * 4
+    targets = torch.arange(35).view(7, 5)
+    targets[2, 3:] = IGNORE_INDEX
+    at_once = token_losses(logits, targets)
+    for most in (1, 3 * 300, 17 * 300):
+        monkeypatch.setattr(loss, "AT_ONCE", most)
+        with torch.no_grad():
+            assert torch.equal(token_losses(logits, targets), at_once)

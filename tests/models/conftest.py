@@ -15,11 +15,14 @@ def kept_by_autograd() -> Callable[..., float]:
     """Numbers of 4 bytes for each token that a forward pass keeps for the backward pass."""
 
     def count(
-        cfg: GPTConfig, dtype: torch.dtype = torch.float32, recomputes: bool = False
+        cfg: GPTConfig,
+        dtype: torch.dtype = torch.float32,
+        recomputes: bool = False,
+        boundary: int | None = None,
     ) -> float:
         runtime = Runtime(torch.device("cpu"), dtype)
         network, tokens = build_model(cfg, 65, 0).to(runtime.weights), 2 * cfg.block_size
-        network.recomputes = recomputes
+        network.recomputes, network.boundary = recomputes, boundary
         own = {each.data_ptr() for each in (*network.parameters(), *network.buffers())}
         kept: dict[int, int] = {}
 
