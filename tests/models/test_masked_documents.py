@@ -11,6 +11,7 @@ from switches import COMBINATIONS, words
 
 from gptexp.config import GPTConfig
 from gptexp.data.corpus import Batch
+from gptexp.experiment.trial import _hides_documents
 from gptexp.inference.dials import Sampling
 from gptexp.inference.generate import generate
 from gptexp.inference.loss import token_losses
@@ -157,3 +158,12 @@ def test_the_maps_of_attention_end_where_documents_do(base):
     assert (weights[0, :, 5:, :5] == 0).all() and (weights[1, :, 3:, :3] == 0).all()
     assert (weights[0, :, 5:, 5] > 0).all()
     assert torch.allclose(weights.sum(-1), torch.ones(()).double())
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_an_own_model_is_tried_for_what_it_sees(base, heeds):
+    model = awake(base)
+    if not heeds:
+        model.documents = lambda _: None  # type: ignore[method-assign]
+    ids = (torch.arange(2 * TIME) % VOCAB).view(2, TIME)
+    assert _hides_documents(model, ids) is heeds
