@@ -22,7 +22,7 @@ from gptexp.errors import (
 )
 from gptexp.files import refusal
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
-from gptexp.runtime.distributed import launched
+from gptexp.runtime.rendezvous import launched
 
 outcomes: list[Outcome] = []  # of the runs of this process, in order
 multirun = False
