@@ -18,7 +18,7 @@ from gptexp.errors import (
 )
 from gptexp.files import refusal
 from gptexp.runs.state import NOT_STARTED, Outcome, RunState, ended_with
-from gptexp.runtime.distributed import launched
+from gptexp.runtime.rendezvous import launched
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

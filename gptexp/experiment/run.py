@@ -17,7 +17,7 @@ from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_again
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import Outcome, RunState, ended_with
-from gptexp.runtime.distributed import joined
+from gptexp.runtime.rendezvous import joined
 
 if TYPE_CHECKING:
     from gptexp.experiment.prepare import Inputs

@@ -11,8 +11,8 @@ import torch
 
 from gptexp.config import Dtype, TrainerConfig
 from gptexp.errors import Problem
-from gptexp.runtime.distributed import launched
 from gptexp.runtime.memory import keep_freed_memory
+from gptexp.runtime.rendezvous import launched
 
 DTYPES = {
     Dtype.float32: torch.float32,

@@ -1,33 +1,23 @@
-"""Several processes that train one model, as torchrun starts them: what they share and agree on.
+"""Several processes that train one model, joined by rendezvous.py: what they share and agree on.
 
 Each is a rank. Rank 0 decides, writes and speaks; the others are told. What keeps a rank from going
 on, it leaves in the store that all of them reach, so that rank 0 can say what became of it. A
 process alone imports nothing of torch.distributed here.
 """
 
-import atexit
-import itertools
 import json
-import os
 import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gptexp import console
-from gptexp.config import Parallel, TrainerConfig
-from gptexp.errors import (
-    ConfigError,
-    GptexpError,
-    Problem,
-    RankError,
-    ToldError,
-)
+from gptexp.config import Parallel
+from gptexp.errors import GptexpError, Problem, RankError, ToldError
 from gptexp.runtime.interrupt import endings
 
 if TYPE_CHECKING:
@@ -36,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # by torchrun, to each process
 GRACE = 3.0  # seconds in which ranks that still live notice that one does not
 AGAIN = "the same command goes on from the last save"
 
@@ -232,82 +221,6 @@ class Ranks:
 
 
 ALONE = Ranks()
-_runs = itertools.count(1)  # of this process among others: all begin the same ones
-
-
-def launched() -> Ranks:
-    """This process among those that torchrun started with it, which are not joined yet.
-
-    Raises ConfigError.
-    """
-    given = {name: os.environ.get(name) for name in GIVEN}
-    if None in given.values():
-        return ALONE
-    numbers = {}
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
-        word = os.environ.get(name, given["RANK"] or "")
-        if not word.isdecimal():
-            what = f"{word!r} in the environment is no number"
-            raise ConfigError(Problem(name, what, "start it by torchrun, or unset it"))
-        numbers[name] = int(word)
-    size = numbers["WORLD_SIZE"]
-    if numbers["RANK"] >= max(size, 1):
-        what = f"{numbers['RANK']} of {size} in the environment is none of theirs"
-        raise ConfigError(Problem("RANK", what, "start it by torchrun, or unset it"))
-    return Ranks(numbers["RANK"], size, numbers["LOCAL_RANK"]) if size > 1 else ALONE
-
-
-def joined(cfg: TrainerConfig) -> Ranks:
-    """This process and those that torchrun started with it, connected; raises RankError.
-
-    It waits for the others for trainer.rank_timeout, here and ever after.
-    """
-    here = launched()
-    if not here.several:
-        return ALONE
-    console.follow(here.rank, here.local)
-    joined = _joined(replace(here, timeout=cfg.rank_timeout))
-    return replace(joined, parallel=cfg.parallel, run=next(_runs))
-
-
-@cache  # a process joins once, and waits as its first run says
-def _joined(here: Ranks) -> Ranks:
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of a rank that is gone we tell
-    import torch
-    import torch.distributed as dist
-    from torch._C._distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
-
-    limit, store = timedelta(seconds=here.timeout), None
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    try:
-        store, _, _ = next(iter(rendezvous("env://", timeout=limit)))
-        store = PrefixStore("gptexp", store)
-        store.set(f"here/{here.rank}", "")
-        own = PrefixStore("groups", store)
-        dist.init_process_group(
-            backend, store=own, rank=here.rank, world_size=here.size, timeout=limit
-        )
-    except (RuntimeError, ValueError, OSError) as error:
-        absent = [0]
-        with suppress(Exception):
-            assert store is not None
-            absent = [r for r in range(here.size) if not store.check([f"here/{r}"])]
-        names = ", ".join(map(str, absent)) or "another"
-        what = f"did not come within {here.timeout} seconds"
-        lost = RankError(Problem(f"rank {names}", what, "look at its lines, and start again"))
-        if not here.is_main:
-            console.fatal("%s", lost)
-        raise lost from error
-    atexit.register(_leave_group)
-    return replace(here, store=store)
-
-
-def _leave_group() -> None:
-    import torch.distributed as dist
-
-    with suppress(Exception):
-        dist.destroy_process_group()
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import pytest
 import torch
 from small_runs import ONE_LINE, ROOT, refusal
 
-from gptexp.runtime.distributed import ALONE, GIVEN, Ranks, launched
+from gptexp.runtime.distributed import ALONE, Ranks
+from gptexp.runtime.rendezvous import GIVEN, launched
 
 OF_TORCHRUN = {
     "RANK": "3",
