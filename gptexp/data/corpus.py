@@ -134,6 +134,15 @@ class Format(Protocol):
     def join(self, texts: list[str]) -> str:
         """Several samples as one text."""
 
+    def questions(self, val: Tokens, tokenizer: Tokenizer, block_size: int) -> list[Ids]:
+        """What samples of a training answer: validation conversations up to their first answers.
+
+        Those that the context holds; none but of conversations, where samples begin by themselves.
+        """
+
+    def shown(self, text: str) -> str:
+        """A text of the format as people read it."""
+
     def corpus(
         self,
         splits: Splits,

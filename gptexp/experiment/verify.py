@@ -21,7 +21,7 @@ from gptexp.experiment.start import find_base
 from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
 from gptexp.files import at_home
 from gptexp.inference.evaluation import Evaluator
-from gptexp.inference.generate import Sampler
+from gptexp.inference.generate import Sampler, build_sampler
 from gptexp.inference.mixed import build_evaluator
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint, provenance
@@ -203,9 +203,7 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
         again = evaluator.row(config.trainer.eval_tokens)
         yield _compare_evaluation(record, entry, again, claim)
         if record.summary is not None:
-            sampler = Sampler(
-                model, tokenizer, text.format, config.model.block_size, config.trainer, config.seed
-            )
+            sampler = build_sampler(model, text, config.trainer, config.seed)
             yield from _compare_summary(restored, text, corpus, evaluator, sampler, claim)
 
 

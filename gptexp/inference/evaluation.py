@@ -1,7 +1,7 @@
 """Evaluation without dropout: every target of a split once, in order, or as many as a cap lets."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,10 +53,14 @@ class Evaluator:
         dtype of their losses and added up in float64, on the CPU since not every device has that.
         Waits for the device.
         """
+        return self.mean(self.passes(split, limit, cap))
+
+    def mean(self, passes: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+        """The means over the targets of some passes: see evaluate."""
         byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
         byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX
         sums, sizes, byte_counts = [], [], []
-        for logits, targets in self._passes(split, limit, cap):
+        for logits, targets in passes:
             sums.append(token_losses(logits, targets).sum(dim=1))  # [windows]
             byte_counts.append(byte_lengths[targets].sum())
             sizes.append((targets != IGNORE_INDEX).sum(dim=1))  # [windows]
@@ -73,13 +77,13 @@ class Evaluator:
         In nats; float64, on the CPU.
         """
         losses, sizes = [], []
-        for logits, targets in self._passes(split):
+        for logits, targets in self.passes(split):
             is_target = targets != IGNORE_INDEX
             losses.append(token_losses(logits, targets)[is_target].cpu().double())
             sizes.append(is_target.sum(dim=1).cpu())
         return torch.cat(losses), torch.cat(sizes)
 
-    def _passes(
+    def passes(
         self, split: str, limit: int | None = None, cap: int | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """The logits [windows, time, vocab] and targets [windows, time] of each forward pass."""
