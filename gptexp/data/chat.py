@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gptexp.data.conversations import (
     ANSWER,
+    ASSISTANT,
     END,
     MARKS,
     QUESTION,
@@ -22,6 +23,7 @@ from gptexp.data.conversations import (
     read_conversations,
     rendered,
     shown,
+    without_marks,
 )
 from gptexp.data.corpus import IGNORE_INDEX, Batch, Ids, Splits, Tokens
 from gptexp.data.documents import DocumentCorpus, Documents
@@ -112,21 +114,24 @@ class Chats(Documents):
     def prompt(self, text: str | None, tokenizer: Tokenizer) -> Ids:
         """A conversation that begins with a question, up to its answer."""
         if text is None:
-            what, fix = "none is given, and this run answers questions", "--prompt TEXT"
+            what, fix = "none is given, and this run answers questions", "a question"
             raise DataError(Problem("prompt", what, fix))
         return self.asked([Message(USER, text)], tokenizer)
 
     def asked(self, messages: Sequence[Message], tokenizer: Tokenizer) -> Ids:
         """The ids of a conversation up to the answer to its last question; raises DataError."""
-        try:
-            checked = [Message(turn.role, checked_content(turn.content)) for turn in messages]
-        except ValueError as error:
-            raise DataError(Problem("prompt", f"{error}", "a question")) from error
+        checked = []
+        for role, content in messages:
+            try:  # whatever a model said it did say
+                own = without_marks(content) if role == ASSISTANT else checked_content(content)
+            except ValueError as error:
+                raise DataError(Problem("prompt", f"{error}", "a text of other words")) from error
+            checked.append(Message(role, own))
         return self.encoded([rendered(checked)], tokenizer)
 
     def fitting(
         self, messages: Sequence[Message], tokenizer: Tokenizer, most: int
-    ) -> Sequence[Message]:
+    ) -> list[Message]:
         """Of a conversation that ends with a question, what has at most so many tokens if it may.
 
         The oldest question goes first, with its answer; what the system says and the last question

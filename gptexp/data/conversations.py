@@ -1,9 +1,9 @@
 """Conversations: a line of JSON each in a file, and as a text with a mark before and after turns.
 
 The marks are control characters that ASCII has for this: SOH before the heading, which is the
-system's text and may be empty, ENQ before a question, STX before an answer and ETX after it. Each is
-one byte, and so one token of every tokenizer of ours; no text that people write holds one, so no
-message can pass for the marks around it. Torch-free.
+system's text and may be empty, ENQ before a question, STX before an answer and ETX after it. Each
+is one byte, and so one token of every tokenizer of ours; no text that people write holds one, so
+no message can pass for the marks around it. Torch-free.
 """
 
 import json
@@ -25,7 +25,9 @@ MOST_CHARACTERS = 2**22  # of a line: a conversation of some hundred thousand wo
 
 MOST_PROBLEMS = 10  # lines that are wrong, of which a person is told at once
 
-EXAMPLE = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}'
+EXAMPLE = (
+    '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]}'
+)
 
 
 class Message(NamedTuple):

@@ -290,6 +290,8 @@ def _exact(record: Record, evaluator: Evaluator, best_step: int) -> Exact | None
         last = evaluator.row()
     elif final["step"] != best_step:
         names = {"val/loss": "val_loss", "val/bpb": "val_bpb", "train/eval_loss": "train_loss"}
+        if "val_accuracy" in final:
+            names["val/accuracy"] = "val_accuracy"
         last = {name: final[key] for name, key in names.items()}
         last |= {f"val/loss/{name}": part["loss"] for name, part in final.get("parts", {}).items()}
         last = {name: math.nan if value is None else value for name, value in last.items()}

@@ -2,8 +2,8 @@
 
 Greedy decoding takes the likeliest token each time, so it gives an answer, with its end, exactly
 where each token of it is the likeliest behind those before: one pass over the conversation as it
-stands in the file tells so of all its answers, without decoding any. What was said before a question
-is taken from the file too, right answers among it.
+stands in the file tells so of all its answers, without decoding any. What was said before a
+question is taken from the file too, right answers among it.
 """
 
 from collections.abc import Iterator
