@@ -58,7 +58,8 @@ def talk(
 ) -> int:
     """Answer `lines`, then those that are typed, up to their end; returns the exit code.
 
-    A run of conversations is asked, and `system` is the heading of the conversation. On a terminal Ctrl-C breaks off an answer, or a line; elsewhere it ends the program.
+    A run of conversations is asked, and `system` is the heading of the conversation. On a terminal
+    Ctrl-C breaks off an answer, or a line; elsewhere it ends the program.
     """
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if hasattr(sys.stdin, "reconfigure"):  # what is no UTF-8 is for the tokenizer to refuse

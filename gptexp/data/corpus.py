@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -90,7 +90,9 @@ class Corpus(Protocol):
 
 
 class Format(Protocol):
-    """How a text is read: as one stream of tokens, or as documents."""
+    """How a text is read: as one stream of tokens, as documents or as conversations."""
+
+    noun: ClassVar[str]  # what one row is called
 
     def normalise(self, text: str) -> str:
         """The text as the splits cut it."""

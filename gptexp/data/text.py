@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ class Text:
     """The format of a text as one stream: a context may begin anywhere."""
 
     cfg: DataConfig
+    noun: ClassVar[str] = "window"
 
     def normalise(self, text: str) -> str:
         return text

@@ -177,8 +177,8 @@ def _text(config: Config, foreign: Foreign, identity: Identity) -> LoadedCorpus:
         if cause.subject != "text":  # not of the vocabulary
             raise
         what = f"cannot be judged on {source(config.data)}: {cause.subject}: {cause.what}"
-        kind = "documents" if config.data.documents else "text"
-        fix = f"data={kind} data.path=FILE, with {kind} of its tokens"
+        kind = "documents" if config.data.documents else "chat" if config.data.chat else "text"
+        fix = f"data={kind} data.path=FILE, of its tokens"
         raise DataError(Problem(foreign.source, what, fix)) from error
 
 

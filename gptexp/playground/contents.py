@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.analysis.cliff import CurvePoint, measure, read_curve
-from gptexp.errors import DataError, Problem, StorageError
+from gptexp.errors import ConfigError, DataError, Problem, StorageError
 from gptexp.experiment.evaluate import validation_text
 from gptexp.inference.load import LoadedRun, load_run
 from gptexp.models.counts import count_parameters, total_parameters
@@ -64,6 +64,9 @@ def contents(run: Path, name: str, kind: str) -> Contents:
     loaded = load_run(run)
     model, tokenizer = loaded.config.model, loaded.tokenizer
     check_runs_there(run, model, tokenizer)
+    if loaded.config.data.chat:
+        what = "answers questions, and a page continues texts"
+        raise ConfigError(Problem(run, what, "a run of a text, or gptexp chat RUN"))
     packed = pack(loaded.model, kind, run)
     cost = _cost(loaded, packed)
     curve, samples, damage = _history(run)
