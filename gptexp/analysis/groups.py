@@ -12,7 +12,8 @@ from gptexp.analysis.records import Run, mixed
 from gptexp.errors import ConfigError
 from gptexp.text import listed, plain, plural, unknown_name
 
-FIGURES = ("best", "bpb", "best_step", "final", "height", "test")  # of a Run, to take means of
+# Of a Run, to take means of.
+FIGURES = ("best", "bpb", "accuracy", "best_step", "final", "height", "test")
 
 CONFIDENCE = 0.95
 

@@ -36,6 +36,7 @@ class Run:
     best: float | None = None  # validation loss at its best
     best_step: int | None = None
     bpb: float | None = None  # validation loss at its best in bits per byte
+    accuracy: float | None = None  # of conversations: right answers at the best, as a share
     final: float | None = None  # validation loss at the end
     height: float | None = None  # of the cliff
     test: float | None = None  # loss of the best weights
@@ -252,6 +253,7 @@ def _done(path: Path, summary: Summary) -> Run:
         best=best["val_loss"] if best else None,
         best_step=best["step"] if best else None,
         bpb=best["val_bpb"] if best else None,
+        accuracy=best.get("val_accuracy") if best else None,
         final=summary["final"]["val_loss"],
         height=fall["height"] if fall else None,
         test=test["loss"] if test else None,

@@ -30,6 +30,7 @@ DECIMALS = {"epoch": 2, "epochs": 2, "seconds": 1} | dict.fromkeys(
 )
 DECIMALS |= dict.fromkeys(("bpb", "val_bpb", "stderr", "gap", "slope"), 4)
 DECIMALS |= dict.fromkeys(OF_PARTS, 4) | {"weight": 3}
+DECIMALS |= dict.fromkeys(("accuracy", "val_accuracy"), 4)
 DECIMALS |= {f"{kind}_loss": 4 for kind in AVERAGES}
 
 

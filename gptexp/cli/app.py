@@ -9,7 +9,7 @@ import typer
 
 import gptexp
 from gptexp import console, plugins
-from gptexp.cli import folders, laws, models, tokens
+from gptexp.cli import folders, laws, models, sampling, tokens
 from gptexp.config.arguments import dashed
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, GptexpError, Problem, StorageError
 from gptexp.files import refusal
@@ -45,7 +45,8 @@ OTHERS = {"ignore_unknown_options": True}  # those of run.py, and of TensorBoard
 
 # Each verb with what its help shows: one line that can be typed.
 VERBS: list[tuple[str, Callable[..., None], str]] = [
-    ("sample", models.sample, 'gptexp sample best:outputs/default --prompt "ROMEO:" --num 3'),
+    ("sample", sampling.sample, 'gptexp sample best:outputs/default --prompt "ROMEO:" --num 3'),
+    ("chat", sampling.chat, "gptexp chat best:outputs/chat_tiny"),
     ("explain", models.explain, "gptexp explain names"),
     ("config", models.config, "gptexp config optim.lr"),
     ("params", models.params, "gptexp params model=medium model.n_layer=8"),

@@ -1,6 +1,11 @@
-"""`gptexp sample RUN --interactive`: a text that a person and a model write in turn."""
+"""A text that a person and a model write in turn, or a conversation of the two.
+
+`gptexp sample RUN --interactive` is either, by what the run was trained on, and `gptexp chat RUN`
+the latter.
+"""
 
 import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from gptexp.console import show, show_problems
 from gptexp.errors import EXIT_INTERRUPTED, EXIT_OK, ConfigError, DataError, Problem
-from gptexp.text import aligned, plain, unknown_name
+from gptexp.text import aligned, plain, plural, unknown_name
 
 if TYPE_CHECKING:
     from gptexp.inference.dials import Sampling
     from gptexp.inference.load import LoadedRun
+
+log = logging.getLogger(__name__)
 
 # What a person may change on the way, by the names of Sampling, with what each means.
 DIALS = {
@@ -34,6 +41,7 @@ COMMANDS = {
 }
 NAMES = [*DIALS, *COMMANDS]
 GREETING = "a line is continued, an empty one goes on; /help lists the dials, /quit ends"
+CHAT_GREETING = "a line is answered; /reset begins anew, /help lists the dials, /quit ends"
 
 
 def dial(name: str) -> str:
@@ -41,10 +49,17 @@ def dial(name: str) -> str:
     return f"{DIALS[name][0].upper()}{DIALS[name][1:]}."
 
 
-def talk(run: "LoadedRun", sampling: "Sampling", tokens: int, lines: Sequence[str]) -> int:
+def talk(
+    run: "LoadedRun",
+    sampling: "Sampling",
+    tokens: int,
+    lines: Sequence[str],
+    system: str | None = None,
+) -> int:
     """Answer `lines`, then those that are typed, up to their end; returns the exit code.
 
-    On a terminal Ctrl-C breaks off an answer, or a line; elsewhere it ends the program.
+    A run of conversations is asked, and `system` is the heading of the conversation. On a terminal
+    Ctrl-C breaks off an answer, or a line; elsewhere it ends the program.
     """
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if hasattr(sys.stdin, "reconfigure"):  # what is no UTF-8 is for the tokenizer to refuse
@@ -52,8 +67,10 @@ def talk(run: "LoadedRun", sampling: "Sampling", tokens: int, lines: Sequence[st
     if on_terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401 (with it, `input` has arrow keys and a history)
-        show(GREETING)
+        show(CHAT_GREETING if run.config.data.chat else GREETING)
     dialogue, waiting = Dialogue(run, sampling, tokens), list(lines)
+    if run.config.data.chat:
+        dialogue = Conversation(run, sampling, tokens, system)
     while not dialogue.is_over:
         try:
             dialogue.take(waiting.pop(0) if waiting else input("> " if on_terminal else ""))
@@ -72,6 +89,8 @@ def talk(run: "LoadedRun", sampling: "Sampling", tokens: int, lines: Sequence[st
 class Dialogue:
     """The text so far, and how it goes on."""
 
+    option = "--interactive"  # that a wrong command is told of
+
     def __init__(self, run: "LoadedRun", sampling: "Sampling", tokens: int) -> None:
         self.run, self.sampling, self.tokens = run, sampling, tokens
         self.text = ""  # typed and drawn; documents begin anew each time
@@ -86,9 +105,14 @@ class Dialogue:
             name, _, value = line[1:].partition(" ")
             self._command(name.replace("-", "_"), value)
         else:
-            self._answer(line)
+            self.answer(line)
 
-    def _answer(self, line: str) -> None:
+    def reset(self) -> None:
+        """Forget the text so far."""
+        self.text = ""
+
+    def answer(self, line: str) -> None:
+        """Show how the text goes on behind the line."""
         before = self.text + (self._line_break() if line else "")
         pieces = self.run.stream([before + line or None], self.sampling, self.tokens)
         text, shown = "", len(before)
@@ -101,7 +125,11 @@ class Dialogue:
         finally:  # or Ctrl-C broke it off
             if not self.run.config.data.documents:
                 self.text = text or self.text
-            self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % 2**63)
+            self.next_seed()
+
+    def next_seed(self) -> None:
+        """Draw the next answer with another seed than this one."""
+        self.sampling = replace(self.sampling, seed=(self.sampling.seed + 1) % 2**63)
 
     def _line_break(self) -> str:
         """What stands between the text so far and a new line, as on the screen."""
@@ -118,7 +146,7 @@ class Dialogue:
             case "quit":
                 self.is_over = True
             case "reset":
-                self.text = ""
+                self.reset()
             case "help":
                 show(self._help())
             case name if name in DIALS:
@@ -126,10 +154,10 @@ class Dialogue:
             case name if name and names:
                 known = " or ".join(f"/{_typed(each)}" for each in names)
                 what = f"/{_typed(name)} may be {known}"
-                raise ConfigError(Problem("--interactive", what, "type more of it"))
+                raise ConfigError(Problem(self.option, what, "type more of it"))
             case name:
                 known_names = [f"/{_typed(each)}" for each in NAMES]
-                raise ConfigError(unknown_name("--interactive", f"/{_typed(name)}", known_names))
+                raise ConfigError(unknown_name(self.option, f"/{_typed(name)}", known_names))
 
     def _turn(self, name: str, value: str) -> None:
         new = OFF[name] if value == "off" and name in OFF else _value(name, value)
@@ -145,6 +173,50 @@ class Dialogue:
         values = {name: getattr(self.sampling, name, self.tokens) for name in DIALS}
         dials = [[f"  /{_typed(name)}", _shown(values[name]), DIALS[name]] for name in DIALS]
         return "\n".join(aligned([*dials, *([f"  /{c}", "", m] for c, m in COMMANDS.items())]))
+
+
+class Conversation(Dialogue):
+    """Questions and answers so far, as many as the context holds."""
+
+    option = "chat"
+
+    def __init__(
+        self, run: "LoadedRun", sampling: "Sampling", tokens: int, system: str | None
+    ) -> None:
+        super().__init__(run, sampling, tokens)
+        from gptexp.data.conversations import SYSTEM, Message
+
+        self.heading = [] if system is None else [Message(SYSTEM, system)]
+        self.messages = self.heading
+
+    def reset(self) -> None:
+        self.messages = self.heading
+
+    def answer(self, line: str) -> None:
+        """Show the answer to a line, which is part of the conversation from then on.
+
+        Raises ConfigError and DataError.
+        """
+        from gptexp.data.conversations import ASSISTANT, USER, Message
+        from gptexp.inference.reply import reply
+
+        if not line.strip():
+            return
+        asked = [*self.messages, Message(USER, line)]
+        kept, pieces = reply(self.run, asked, self.sampling, self.tokens)
+        if left_out := (len(asked) - len(kept)) // 2:
+            size = self.run.config.model.block_size
+            what = f"{plural(left_out, 'question')} of the beginning left out, with the answers"
+            log.warning("the context of %d tokens is full: %s", size, what)
+        text = ""
+        try:
+            for piece in pieces:
+                text += piece.added
+                show(piece.added, end="")
+            show("")
+        finally:  # or Ctrl-C broke it off
+            self.messages = [*kept, Message(ASSISTANT, text)]
+            self.next_seed()
 
 
 def _typed(name: str) -> str:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptexp.cli.models import check_device
-from gptexp.cli.paths import RUN, Plugins, home, run_or_folder, said
+from gptexp.cli.paths import RUN, Plugins, check_device, home, run_or_folder, said
 from gptexp.console import show
 from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.files import at_home

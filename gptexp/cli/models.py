@@ -1,70 +1,17 @@
-"""The verbs about one model: sample, explain, params, evaluate, reproduce, export, import."""
+"""The verbs about one model: explain, params, evaluate, reproduce, export, import."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-import gptexp
-from gptexp.cli.dialogue import dial, talk
-from gptexp.cli.paths import RUN, Plugins, home, one_run, said
-from gptexp.cli.texts import show_texts
+from gptexp.cli.paths import RUN, Plugins, Weights, check_device, home, one_run, said
 from gptexp.config import check, choices, from_overrides
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import unknown_name
 
 ORIGINS = ("huggingface", "llama", "nanogpt", "microgpt")  # programs whose models are read
-
-Weights = Annotated[
-    str, typer.Option(help="raw, or an average of them that the run kept: ema or mean.")
-]
-
-
-def sample(
-    run: Annotated[
-        Path, typer.Argument(help=f"A checkpoint file, or a run: {RUN}", callback=one_run)
-    ],
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="TEXT", help="What to continue; a line break if left out. Repeatable."
-        ),
-    ] = None,
-    tokens: Annotated[int, typer.Option(help=dial("tokens"))] = 500,
-    temperature: Annotated[float, typer.Option(help=dial("temperature"))] = 0.8,
-    top_k: Annotated[int | None, typer.Option(help=dial("top_k"))] = None,
-    top_p: Annotated[float, typer.Option(help=dial("top_p"))] = 1.0,
-    min_p: Annotated[float, typer.Option(help=dial("min_p"))] = 0.0,
-    repetition_penalty: Annotated[float, typer.Option(help=dial("repetition_penalty"))] = 1.0,
-    stop: Annotated[
-        list[str] | None, typer.Option(metavar="TEXT", help=f"{dial('stop')} Repeatable.")
-    ] = None,
-    num: Annotated[int, typer.Option(help="How many texts, of each prompt.")] = 1,
-    seed: Annotated[int, typer.Option(help=dial("seed"))] = 0,
-    interactive: Annotated[
-        bool, typer.Option("--interactive", help="Type lines to continue; /help lists the rest.")
-    ] = False,
-    device: Annotated[str, typer.Option(help="cpu, mps, cuda or cuda:N.")] = "cpu",
-    weights: Weights = "raw",
-    plugins: Plugins = None,
-) -> None:
-    """Generate text from a run's best checkpoint, shown as it is drawn."""
-    check_device(device)
-    loaded = gptexp.load(run, device, weights=weights)
-    from gptexp.inference.dials import Sampling
-
-    stops = tuple(stop or ())
-    sampling = Sampling(temperature, top_k, seed, top_p, min_p, repetition_penalty, stops)
-    if interactive:
-        if num != 1:
-            what = f"{num} texts, and --interactive draws one at a time"
-            raise ConfigError(Problem("--num", what, "leave it out"))
-        ConfigError.raise_for(sampling.problems(tokens, num))
-        raise typer.Exit(talk(loaded, sampling, tokens, prompt or []))
-    prompts: list[str | None] = [*prompt] if prompt else [None]
-    pieces = loaded.stream(prompts, sampling, tokens, num)
-    show_texts(pieces, len(prompts) * num, headed=not loaded.config.data.documents)
 
 
 def explain(
@@ -316,18 +263,3 @@ def import_(
             import_checkpoint(path, words, meta=meta, text=text)
         case _:
             raise ConfigError(unknown_name("--from", origin, ORIGINS))
-
-
-def check_device(device: str) -> None:
-    """Raises ConfigError for one that this machine does not have."""
-    from gptexp.runtime.device import (  # torch: only when something is computed
-        has_device,
-        probe_hardware,
-    )
-
-    hardware = probe_hardware()
-    if not has_device(device, hardware):
-        offered = ", ".join(hardware.devices())
-        raise ConfigError(
-            Problem("--device", f"{device} is not there; this machine has {offered}", "cpu")
-        )

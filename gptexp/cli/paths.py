@@ -1,4 +1,7 @@
-"""Paths and runs that are typed after a verb: a shell leaves the `~` of `--to=~/page` as it is."""
+"""Runs, weights, devices and paths that are typed after a verb.
+
+A shell leaves the `~` of `--to=~/page` as it is.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gptexp import plugins
+from gptexp.errors import ConfigError, Problem
 from gptexp.files import at_home
 from gptexp.text import printable
 
@@ -40,6 +44,11 @@ Plugins = Annotated[
 ]
 
 
+Weights = Annotated[
+    str, typer.Option(help="raw, or an average of them that the run kept: ema or mean.")
+]
+
+
 def home(value: Path | Sequence[Path] | None) -> Any:
     """The value, or values, of an argument or option of paths, with `~` as the user's folder."""
     if value is None or isinstance(value, Path):
@@ -68,3 +77,18 @@ def said(found: "Found") -> Path:
     if found.why:
         typer.echo(printable(f"run     {found.path} ({found.why})"), err=True)
     return found.path
+
+
+def check_device(device: str) -> None:
+    """Raises ConfigError for one that this machine does not have."""
+    from gptexp.runtime.device import (  # torch: only when something is computed
+        has_device,
+        probe_hardware,
+    )
+
+    hardware = probe_hardware()
+    if not has_device(device, hardware):
+        offered = ", ".join(hardware.devices())
+        raise ConfigError(
+            Problem("--device", f"{device} is not there; this machine has {offered}", "cpu")
+        )

@@ -36,14 +36,22 @@ class DataConfig:
     val_tokens: int | None = None  # of token files, so many of a split are judged at most
     mask_documents: bool = False  # token files: no token sees another document than its own
     parts: dict[str, float] = field(default_factory=dict)  # of a mix: its corpora, and their shares
+    chat: bool = False  # each line is a conversation as JSON, of which answers alone are predicted
 
     @property
     def has_text(self) -> bool:
         """Whether a corpus is named: a model that was imported without one has none."""
         return bool(self.parts) or (self.asset, self.path) != (None, None)
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether it is a list of documents or conversations, which no context reaches beyond."""
+        return self.documents or self.chat
+
     def problems(self) -> Iterator[Problem]:
         """Yield what is out of its range, or contradicts itself."""
+        if self.chat:
+            yield from self._conversations()
         if self.parts or (self.name == "mix" and self.asset is self.path is None):
             yield from self._mix()
         elif (self.asset is None) == (self.path is None):
@@ -58,14 +66,16 @@ class DataConfig:
             yield Problem(f"data.{key}", what, f"data.{key}=null")
         if self.mask_documents and not self.tokens:
             what = "true, but a text has no token between documents, as token files do"
-            if self.documents:
-                what = "true, but no context of data.documents has more than one"
+            if self.is_listed:
+                kind = "conversations" if self.chat else "data.documents"
+                what = f"true, but no context of {kind} has more than one"
             yield Problem("data.mask_documents", what, "data.mask_documents=false")
-        if self.shuffle and not self.documents:
+        if self.shuffle and not self.is_listed:
             what = "true, but only documents have another order"
             yield Problem("data.shuffle", what, "data.shuffle=false")
-        if self.documents and self.sampling is Windows.epoch:
-            what = "epoch, and documents are taken once an epoch anyway"
+        if self.is_listed and self.sampling is Windows.epoch:
+            kind = "conversations" if self.chat else "documents"
+            what = f"epoch, and {kind} are taken once an epoch anyway"
             yield Problem("data.sampling", what, "data.sampling=random, which they do not heed")
         if not 0 < self.fraction <= 1:
             yield Problem("data.fraction", f"{self.fraction} is not in (0, 1]", "data.fraction=1.0")
@@ -77,6 +87,13 @@ class DataConfig:
         elif 0 < val < 1 and val + test >= 1:
             what = f"{test} and data.val_fraction={val} leave nothing to train on"
             yield Problem("data.test_fraction", what, "lower one of them")
+
+    def _conversations(self) -> Iterator[Problem]:
+        for key in ("documents", "tokens", "parts"):
+            if getattr(self, key):
+                of = "a mix has none" if key == "parts" else f"data.{key} is true"
+                what = f"true, and {of}: conversations are a kind of their own"
+                yield Problem("data.chat", what, "data.chat=false")
 
     def _token_files(self) -> Iterator[Problem]:
         if self.documents:

@@ -33,7 +33,7 @@ CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
 
 ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
 # Choices that need another word beside them.
-NOT_ALONE = {"bigram", "count", "documents", "mix", "text"}
+NOT_ALONE = {"bigram", "chat", "count", "documents", "mix", "text"}
 
 # The numbers in a fix: 4 and 0.1 are in the range of all other keys.
 NUMBERS = {"tokenizer.vocab_size": "1024, a whole number"}

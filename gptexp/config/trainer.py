@@ -80,7 +80,7 @@ class TrainerConfig:
     keep: Keep  # checkpoints that stay when the run is done: the best alone, or all
     retry_failed: bool  # train a diverged run again
     threads: int | None = None  # of the CPU, or null for torch's own choice
-    sample_documents: int = 20  # documents in each sample, where the data are documents
+    sample_documents: int = 20  # documents in each sample of them, or answers of conversations
     max_tokens: int | None = None  # budget in place of max_steps: tokens trained on, or null
     max_epochs: float | None = None  # budget in place of max_steps: passes over train, or null
     max_flops: float | None = None  # budget in place of max_steps: floating-point work, or null

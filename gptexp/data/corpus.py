@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -90,7 +90,9 @@ class Corpus(Protocol):
 
 
 class Format(Protocol):
-    """How a text is read: as one stream of tokens, or as documents."""
+    """How a text is read: as one stream of tokens, as documents or as conversations."""
+
+    noun: ClassVar[str]  # what one row is called
 
     def normalise(self, text: str) -> str:
         """The text as the splits cut it."""
@@ -136,6 +138,15 @@ class Format(Protocol):
 
     def join(self, texts: list[str]) -> str:
         """Several samples as one text."""
+
+    def questions(self, val: Tokens, tokenizer: Tokenizer, block_size: int) -> list[Ids]:
+        """What samples of a training answer: validation conversations up to their first answers.
+
+        Those that the context holds; none but of conversations, where samples begin by themselves.
+        """
+
+    def shown(self, text: str) -> str:
+        """A text of the format as people read it."""
 
     def corpus(
         self,

@@ -8,13 +8,14 @@ that begins and ends with a line break, and a split's ids are those of such a te
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
+from gptexp.data.characters import characters
 from gptexp.data.corpus import (
     IGNORE_INDEX,
     SPLITS,
@@ -27,7 +28,7 @@ from gptexp.data.corpus import (
     evenly_spaced,
     to_device,
 )
-from gptexp.data.read import BOUNDARY, characters, source
+from gptexp.data.read import BOUNDARY, source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
@@ -40,22 +41,31 @@ class Documents:
     """The format of a text as documents, one a line."""
 
     cfg: DataConfig
+    noun: ClassVar[str] = "document"  # what one of them is called
 
     def normalise(self, text: str) -> str:
         """Each line without the white space around it; empty ones are dropped."""
         lines = [line for line in map(str.strip, text.split(BOUNDARY)) if line]
-        if self.cfg.shuffle:
-            key = stream_seed(ORDER_SEED, "documents")
-            order = np.random.Generator(np.random.Philox(key=key)).permutation(len(lines))
-            lines = [lines[i] for i in order]
-        return BOUNDARY + BOUNDARY.join(lines) + BOUNDARY
+        return BOUNDARY + BOUNDARY.join(self.in_order(lines)) + BOUNDARY
+
+    def in_order(self, items: list[str]) -> list[str]:
+        """The documents of a file, in the order that the config wants."""
+        if not self.cfg.shuffle:
+            return items
+        key = stream_seed(ORDER_SEED, "documents")
+        order = np.random.Generator(np.random.Philox(key=key)).permutation(len(items))
+        return [items[i] for i in order]
+
+    def items(self, text: str) -> list[str]:
+        """The documents of a normalised text."""
+        return text[len(BOUNDARY) : -len(BOUNDARY)].split(BOUNDARY)
 
     def characters(self, text: str) -> str:
         return characters(self.cfg, text)
 
     def training_text(self, text: str) -> str:
-        lines = _lines(text)
-        return BOUNDARY.join(["", *lines[slice(*self._bounds(len(lines))["train"])], ""])
+        lines = self.items(text)
+        return BOUNDARY.join(["", *lines[slice(*self.bounds(len(lines))["train"])], ""])
 
     def split(
         self,
@@ -65,18 +75,18 @@ class Documents:
         needed: Collection[str] = SPLITS,
     ) -> Splits:
         """Cut between documents, then encode what is needed; each such split must have one."""
-        lines = _lines(text)
-        bounds = self._bounds(len(lines))
+        lines = self.items(text)
+        bounds = self.bounds(len(lines))
         if len(lines) == 1 and len(needed) > 1:
-            what = "holds one document, and training and validation each need one"
-            fix = "a file with one document a line, or data=text for a text"
+            what = f"holds one {self.noun}, and training and validation each need one"
+            fix = f"a file with one {self.noun} a line, or data=text for a text"
             raise DataError(Problem(source(self.cfg), what, fix))
         kept = bounds | {"train": (0, int(bounds["train"][1] * _as_typed(self.cfg.fraction)))}
         self._check(kept, needed)
         parts = {}
         for name, (start, end) in kept.items():
             some = lines[start:end] if name in needed else []
-            parts[name] = compact(self._encoded(some, tokenizer), tokenizer.vocab_size)
+            parts[name] = compact(self.encoded(some, tokenizer), tokenizer.vocab_size)
         return Splits(**parts, bounds=bounds)
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
@@ -139,6 +149,12 @@ class Documents:
     def join(self, texts: list[str]) -> str:
         return "".join(text + BOUNDARY for text in texts)
 
+    def questions(self, val: Tokens, tokenizer: Tokenizer, block_size: int) -> list[Ids]:
+        return []
+
+    def shown(self, text: str) -> str:
+        return text
+
     def corpus(
         self,
         splits: Splits,
@@ -150,7 +166,7 @@ class Documents:
     ) -> "DocumentCorpus":
         return DocumentCorpus(splits, block_size, rows, seed, device, self.end(tokenizer))
 
-    def _bounds(self, count: int) -> dict[str, tuple[int, int]]:
+    def bounds(self, count: int) -> dict[str, tuple[int, int]]:
         """Start and end of each split, of so many documents."""
         val, test = _as_typed(self.cfg.val_fraction), _as_typed(self.cfg.test_fraction)
         val_start, test_start = int(count * (1 - val)), int(count * (1 - val - test))
@@ -160,7 +176,7 @@ class Documents:
             "val": (val_start, count),
         }
 
-    def _encoded(self, lines: list[str], tokenizer: Tokenizer) -> Ids:
+    def encoded(self, lines: list[str], tokenizer: Tokenizer) -> Ids:
         """The ids of some documents; raises DataError where a boundary of one is no token."""
         if not lines:
             return tokenizer.encode("")
@@ -186,15 +202,10 @@ class Documents:
                 key, fix = "val_fraction", "a smaller"
                 if cfg.test_fraction > cfg.val_fraction:
                     key = "test_fraction"
-            what = f"{getattr(cfg, key)} leaves no document for {name}, of {kept['val'][1]}"
+            what = f"{getattr(cfg, key)} leaves no {self.noun} for {name}, of {kept['val'][1]}"
             what += f" in {source(cfg)}"
-            problems.append(Problem(f"data.{key}", what, f"{fix} data.{key}, or more documents"))
+            problems.append(Problem(f"data.{key}", what, f"{fix} data.{key}, or more {self.noun}s"))
         DataError.raise_for(problems)
-
-
-def _lines(text: str) -> list[str]:
-    """The documents of a normalised text."""
-    return text[len(BOUNDARY) : -len(BOUNDARY)].split(BOUNDARY)
 
 
 def _as_typed(share: float) -> Fraction:
@@ -227,11 +238,18 @@ class DocumentCorpus:
         self.block_size, self.rows, self.seed, self.device = block_size, rows, seed, device
         self.end: int = end
         self.tokens = {name: torch.from_numpy(ids).to(device) for name, ids in splits.items()}
-        self._starts, self._lengths = {}, {}
+        # Of each document: where it begins, the length of its row, and how many targets that has.
+        self._starts, self._lengths, self._targets = {}, {}, {}
         for name, ids in splits.items():
-            self._starts[name], self._lengths[name] = _documents(ids, end, block_size)
-        self._sizes = {name: int(lengths.sum()) for name, lengths in self._lengths.items()}
+            found = self.found(ids)
+            self._starts[name], self._lengths[name], self._targets[name] = found
+        self._sizes = {name: int(targets.sum()) for name, targets in self._targets.items()}
         self._drawn: dict[int, tuple[Ids, Ids]] = {}  # of the last two epochs asked for
+
+    def found(self, ids: Tokens) -> tuple[Ids, Ids, Ids]:
+        """Of each document of a split its start, the length of its row and its targets, [rows]."""
+        starts, lengths = _documents(ids, self.end, self.block_size)
+        return starts, lengths, lengths
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         places = np.arange(step * self.rows, (step + 1) * self.rows)
@@ -242,7 +260,7 @@ class DocumentCorpus:
         chosen = [np.empty(0, np.int64)]  # of a world larger than the batch, some have no row
         for epoch in np.unique(epochs):
             chosen.append(self._order(int(epoch))[0][places[epochs == epoch]])
-        return self._rows("train", np.concatenate(chosen))
+        return self.rows_at("train", np.concatenate(chosen))
 
     def windows(
         self, split: str, batch_size: int, limit: int | None = None, cap: int | None = None
@@ -250,10 +268,10 @@ class DocumentCorpus:
         """A row is a document; `limit` keeps the first whole ones, at least one."""
         chosen = self._judged(split, limit, cap)
         for start in range(0, len(chosen), batch_size):
-            yield self._rows(split, chosen[start : start + batch_size])
+            yield self.rows_at(split, chosen[start : start + batch_size])
 
     def targets(self, split: str, limit: int | None = None, cap: int | None = None) -> int:
-        return int(self._lengths[split][self._judged(split, limit, cap)].sum())
+        return int(self._targets[split][self._judged(split, limit, cap)].sum())
 
     def tokens_per_epoch(self, split: str) -> int:
         return self._sizes[split]
@@ -273,15 +291,15 @@ class DocumentCorpus:
 
     def _judged(self, split: str, limit: int | None, cap: int | None) -> Ids:
         """The documents of an evaluation, in their order."""
-        lengths = self._lengths[split]
+        targets = self._targets[split]
         if limit is not None:
-            lengths = lengths[: max(1, int(np.sum(lengths.cumsum() <= limit)))]
-        chosen = np.arange(len(lengths))
+            targets = targets[: max(1, int(np.sum(targets.cumsum() <= limit)))]
+        chosen = np.arange(len(targets))
         if cap is None:
             return chosen
-        while len(chosen) > 1 and (targets := int(lengths[chosen].sum())) > cap:
-            fewer = min(len(chosen) - 1, len(chosen) * cap // targets)
-            chosen = evenly_spaced(len(lengths), max(1, fewer))
+        while len(chosen) > 1 and (count := int(targets[chosen].sum())) > cap:
+            fewer = min(len(chosen) - 1, len(chosen) * cap // count)
+            chosen = evenly_spaced(len(targets), max(1, fewer))
         return chosen
 
     def _order(self, epoch: int) -> tuple[Ids, Ids]:
@@ -289,11 +307,11 @@ class DocumentCorpus:
         if epoch not in self._drawn:
             kept = list(self._drawn.items())[-1:]
             order = epoch_order(self.seed, epoch, len(self._starts["train"]))
-            drawn = (order, self._lengths["train"][order].cumsum())
+            drawn = (order, self._targets["train"][order].cumsum())
             self._drawn = dict([*kept, (epoch, drawn)])
         return self._drawn[epoch]
 
-    def _rows(self, split: str, chosen: Ids) -> Batch:
+    def rows_at(self, split: str, chosen: Ids) -> Batch:
         """The documents [documents, the longest of them]: IGNORE_INDEX after the end of each."""
         of_each = np.stack([self._starts[split][chosen], self._lengths[split][chosen]])
         starts, lengths = to_device(of_each, self.device)[:, :, None]  # each [documents, 1]

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 
 from gptexp.config import DataConfig, TokenizerConfig
+from gptexp.data.characters import of_all
+from gptexp.data.chat import Chats
 from gptexp.data.corpus import SPLITS, Corpus, Format, Ids, Splits
 from gptexp.data.documents import Documents
 from gptexp.data.mix import MixCorpus
 from gptexp.data.parts import parts_of, shares
-from gptexp.data.read import corpus_digest, of_all, read_text, source
+from gptexp.data.read import corpus_digest, read_text, source
 from gptexp.data.shards import TokenFiles, find_token_files
 from gptexp.data.text import Text
 from gptexp.data.token_file import (
@@ -47,6 +49,8 @@ def format_of(data: DataConfig) -> Format:
     """
     if data.tokens:
         return TokenStream(data)
+    if data.chat:
+        return Chats(data)
     return Documents(data) if data.documents else Text(data)
 
 

@@ -55,8 +55,9 @@ def _section(data: DataConfig, key: str) -> DataConfig:
         what = f"no corpus that conf/data names; those are {', '.join(corpora())}"
         fix = f"one of them, or a file, as data.parts={{./{key}: 1}}"
         raise DataError(Problem(f"data.parts.{key}", what, fix))
-    if entry.tokens:
-        what = "token files, and a mix is of texts or of documents"
+    if entry.tokens or entry.chat:
+        kind = "token files" if entry.tokens else "conversations"
+        what = f"{kind}, and a mix is of texts or of documents"
         raise DataError(Problem(f"data.parts.{key}", what, "leave it out"))
     return replace(
         entry,

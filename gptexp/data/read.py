@@ -3,7 +3,6 @@
 import codecs
 import hashlib
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from gptexp import assets
@@ -20,8 +19,9 @@ MARKS = {  # at the start of a text, the longer ones first
 
 BOUNDARY = "\n"  # before, between and after documents
 
+MOST_CHAT = 2**28  # bytes of conversations, which take some times that as they are parsed
+
 _DIGESTS: dict[tuple[Any, ...], str] = {}  # by path and state of the file
-_CHARACTERS: dict[tuple[str, bool], str] = {}  # by digest, and whether of documents
 
 
 def corpus_digest(data: DataConfig) -> str:
@@ -89,39 +89,6 @@ def read_text(data: DataConfig, sha256: str | None = None) -> str:
     return text
 
 
-def characters(data: DataConfig, text: str) -> str:
-    """The characters of the vocabulary, in the order of their ids: all that occur, by code point.
-
-    Of documents, what stands around them is none, and the boundary is last, as microGPT's BOS.
-    """
-    if not data.documents:
-        return "".join(sorted(set(text)))
-    return _bounded(set().union(*map(str.strip, text.split(BOUNDARY))))
-
-
-def corpus_characters(data: DataConfig, sha256: str) -> str:
-    """The `characters` of the corpus file of that digest, read once in a process.
-
-    Raises DataError.
-    """
-    if data.parts:
-        sections = parts_of(data).values()
-        return of_all(data, (corpus_characters(part, corpus_digest(part)) for part in sections))
-    if (key := (sha256, data.documents)) not in _CHARACTERS:
-        _CHARACTERS[key] = characters(data, read_text(data, sha256))
-    return _CHARACTERS[key]
-
-
-def of_all(data: DataConfig, of_parts: Iterable[str]) -> str:
-    """The `characters` of a mix, from those of its parts."""
-    union = set().union(*of_parts)
-    return "".join(sorted(union)) if not data.documents else _bounded(union - {BOUNDARY})
-
-
-def _bounded(union: set[str]) -> str:
-    return "".join(sorted(union)) + BOUNDARY
-
-
 def with_line_feeds(text: str) -> str:
     """The text with the line ends of every system as LF."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
@@ -139,6 +106,8 @@ def _read_bytes(data: DataConfig) -> bytes:
             problem = "a folder, not a file"
         elif path.exists() and not path.is_file():
             problem = "not a regular file"
+        elif data.chat and (size := path.stat().st_size) > MOST_CHAT:
+            problem = f"{size:,} bytes of conversations, and at most {MOST_CHAT:,} are read"
         else:
             return path.read_bytes()
     except FileNotFoundError:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gptexp.config import DataConfig, Windows
+from gptexp.data.characters import characters
 from gptexp.data.corpus import (
     SPLITS,
     Batch,
@@ -22,7 +23,7 @@ from gptexp.data.corpus import (
     evenly_spaced,
     to_device,
 )
-from gptexp.data.read import characters, source
+from gptexp.data.read import source
 from gptexp.errors import DataError, Problem
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
@@ -33,6 +34,7 @@ class Text:
     """The format of a text as one stream: a context may begin anywhere."""
 
     cfg: DataConfig
+    noun: ClassVar[str] = "window"
 
     def normalise(self, text: str) -> str:
         return text
@@ -98,6 +100,12 @@ class Text:
 
     def join(self, texts: list[str]) -> str:
         return "".join(texts)
+
+    def questions(self, val: Tokens, tokenizer: Tokenizer, block_size: int) -> list[Ids]:
+        return []
+
+    def shown(self, text: str) -> str:
+        return text
 
     def corpus(
         self,

@@ -199,7 +199,7 @@ def _counted(text: LoadedCorpus) -> list[LogProbs]:
 
 def _scope(split: str, text: LoadedCorpus, windows: NDArray[np.int64]) -> str:
     """What the numbers are of, in a line."""
-    unit = "window" if text.format.end(text.tokenizer) is None else "document"
+    unit = text.format.noun
     return (
         f"{split}: {windows.sum():,} tokens of {text.source}, losses in nats per token; stderr is "
         f"that of the gain, over {plural(len(windows), unit)}"

@@ -10,9 +10,11 @@ from gptexp.data.corpus import SPLITS
 from gptexp.data.load import Content, LoadedCorpus, read_corpus, split_corpus, whole_corpus
 from gptexp.data.read import corpus_digest, source
 from gptexp.errors import ConfigError, Problem
+from gptexp.inference.answers import Answered
 from gptexp.inference.load import LoadedRun, load_run
 from gptexp.inference.mixed import Mixed
 from gptexp.runs.directory import RunDirectory
+from gptexp.text import plural
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +28,8 @@ def evaluate_run(
 ) -> str:
     """One line: the loss over one part of the text, in nats per token and bits per byte.
 
-    And one for each part of a mix, whose mean by their shares is the first.
+    And one for each part of a mix, whose mean by their shares is the first, or for the answers of
+    conversations.
 
     `overrides` choose another text, as for run.py: data=text data.path=FILE. Without a `split` that
     is judged as a whole, and the run's own text by its validation split. In the dtype of the run's
@@ -59,6 +62,9 @@ def evaluate_run(
         f"over {one.tokens:,} tokens of {name}"
         for name, one in of_parts
     ]
+    if isinstance(judged, Answered):
+        right = f"        {judged.accuracy:.1%} of {plural(judged.answers, 'answer')} right to the "
+        lines.append(f"{right}letter, by greedy decoding")
     first = (
         f"{part:7} {judged.loss:.4f} nats per token{bits}, standard "
         f"error {judged.stderr:.4f}, over {judged.tokens:,} tokens of {cut.source}; "

@@ -22,7 +22,7 @@ from gptexp.models.counts import count_parameters, flops_per_token, without_tabl
 from gptexp.plugins import is_own
 from gptexp.runs.directory import code_digest
 from gptexp.runs.journal import Sample, evaluations, lowest
-from gptexp.runs.schema import Averaged, Averages, Fall, Part, Summary, read_manifest
+from gptexp.runs.schema import Averaged, Averages, Fall, Judged, Part, Summary, read_manifest
 from gptexp.runs.seal import journal_digests, sealed
 from gptexp.runs.summary import scalars
 from gptexp.tracking.dashboard import FinalResult
@@ -118,7 +118,7 @@ def build_summary(
         "best": None if best is None else _evaluation(best, result.best_weights, exact, "best"),
         "final": _evaluation(final, result.final_weights, exact, "final"),
         "cliff": None if fall is None else cast(Fall, fall.to_dict()),
-        "test": None if test is None else {"loss": _finite(test.loss), "bpb": _finite(test.bpb)},
+        "test": None if test is None else _judged(test),
         "ngrams": ngram_losses,
         "sample": result.sample.prompt + result.sample.text,
     }
@@ -205,6 +205,14 @@ def countable(text: LoadedCorpus) -> tuple[Ids, Ids, int | None, NDArray[np.bool
     return train, val, text.format.end(text.tokenizer), target_mask
 
 
+def _judged(test: Evaluation) -> Judged:
+    found = test.metrics
+    judged: Judged = {"loss": _finite(test.loss), "bpb": _finite(test.bpb)}
+    if "accuracy" in found:
+        judged["accuracy"] = found["accuracy"]
+    return judged
+
+
 def _finite(value: float | None) -> float | None:
     """NaN and infinities as null, for JSON."""
     return value if value is not None and math.isfinite(value) else None
@@ -252,4 +260,6 @@ def _parts(row: dict[str, Any], judged: dict[str, Any]) -> dict[str, Part]:
 
 def _losses(row: dict[str, Any]) -> dict[str, float | None]:
     names = {"val_loss": "val/loss", "val_bpb": "val/bpb", "train_loss": "train/eval_loss"}
+    if "val/accuracy" in row:  # of conversations
+        names["val_accuracy"] = "val/accuracy"
     return {name: _finite(row[curve]) for name, curve in names.items()}

@@ -19,7 +19,8 @@ from gptexp.config import (
     config_hash,
     run_name,
 )
-from gptexp.data.read import corpus_characters, corpus_digest
+from gptexp.data.characters import corpus_characters
+from gptexp.data.read import corpus_digest
 from gptexp.errors import GptexpError, StorageError
 from gptexp.experiment.start import Base, check_branch, find_base, named_path
 from gptexp.files import in_the_way

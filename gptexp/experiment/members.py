@@ -22,6 +22,7 @@ JUDGED = ("val", "test")  # what runs are judged on together
 
 CUTS = (
     "documents",
+    "chat",
     "shuffle",
     "val_fraction",
     "test_fraction",

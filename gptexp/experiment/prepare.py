@@ -217,7 +217,7 @@ def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:
     masked = config.data.mask_documents
     needed = training_memory(config.model, *sizes, runtime, recomputes, masked)
     # Of all sequences of an update, where they begin; of a text each token, and its place.
-    return needed + cfg.rows * (8 if config.data.documents else 16 * (config.model.block_size + 1))
+    return needed + cfg.rows * (8 if config.data.is_listed else 16 * (config.model.block_size + 1))
 
 
 def _what_to_lower(config: Config) -> str:

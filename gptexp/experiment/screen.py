@@ -12,7 +12,7 @@ from gptexp.runs.directory import RunDirectory
 from gptexp.runs.lines import Lines
 from gptexp.runs.schema import Averaged, Branch, Fall, Part, Summary
 from gptexp.runs.state import Outcome, RunState
-from gptexp.runs.summary import is_judged
+from gptexp.runs.summary import is_chat, is_judged
 from gptexp.text import duration
 
 if TYPE_CHECKING:
@@ -43,6 +43,10 @@ def show_summary(summary: Summary, folder: Path) -> None:
                 f"{capped['targets']:,}",
                 _number(capped["val_loss"]),
             )
+    if (accuracy := (best or final).get("val_accuracy")) is not None:
+        log.info(
+            "answers %.1f%% of validation right to the letter, by greedy decoding", 100 * accuracy
+        )
     if parts := summary["final"].get("parts") or {}:
         log.info("parts   %s", describe_parts((best or final).get("parts", parts)))
     for kind, words in describe_averages(summary):
@@ -66,14 +70,17 @@ def show_summary(summary: Summary, folder: Path) -> None:
         log.info("cliff   %s", describe_cliff(summary["cliff"]))
     if summary["test"] is not None:
         loss, bpb = _number(summary["test"]["loss"]), summary["test"]["bpb"]
-        log.info("test    %.4f%s", loss, _bits(bpb))
+        right = summary["test"].get("accuracy")
+        answers = "" if right is None else f", {100 * right:.1f}% of the answers right"
+        log.info("test    %.4f%s%s", loss, _bits(bpb), answers)
     if "branched" in summary:
         log.info("branch  %s", describe_branch(summary["branched"]))
     log.info("sample  from the best weights")
     for line in summary["sample"].strip("\n").split("\n"):
         log.info("    %s", line)
     log.info("run     %s", folder)
-    log.info("next    gptexp sample %s --num 3 --temperature 0.8", folder)
+    use = "chat %s" if is_chat(summary) else "sample %s --num 3 --temperature 0.8"
+    log.info(f"next    gptexp {use}", folder)
     if any(folder.glob(EVENTS)):
         log.info("        gptexp tensorboard %s    (smoothing above 0 hides cliffs)", folder.parent)
 

@@ -21,7 +21,7 @@ from gptexp.experiment.lifecycle import complete, mistakes_worded
 from gptexp.experiment.manifest import write_manifest
 from gptexp.experiment.prepare import Inputs
 from gptexp.experiment.screen import announce
-from gptexp.inference.generate import Sampler
+from gptexp.inference.generate import build_sampler
 from gptexp.inference.mixed import build_evaluator
 from gptexp.models.base import Model
 from gptexp.models.build import build_model
@@ -170,8 +170,7 @@ def build_parts(
     tracker: Tracker,
 ) -> TrainerParts:
     """Each part of a trainer from its own section of the config, around a model on its device."""
-    text, runtime, tokenizer, cfg = inputs.text, inputs.runtime, inputs.tokenizer, inputs.trainer
-    block_size = config.model.block_size
+    runtime, tokenizer, cfg = inputs.runtime, inputs.tokenizer, inputs.trainer
     model.recomputes = cfg.activation_checkpointing
     optim = decayed(config.optim, inputs.steps_per_epoch)
     if words := describe(optim, model):
@@ -189,7 +188,7 @@ def build_parts(
         flops_per_token=flops_per_token(config.model, tokenizer.vocab_size),
         runtime=runtime,
         evaluator=build_evaluator(model, inputs.corpus, tokenizer, runtime, cfg.eval_batch_size),
-        sampler=Sampler(model, tokenizer, text.format, block_size, cfg, config.seed),
+        sampler=build_sampler(model, inputs.text, cfg, config.seed),
         store=store,
         tracker=tracker,
         identity={

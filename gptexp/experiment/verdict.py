@@ -22,6 +22,7 @@ TOLERANCES = {
     **dict.fromkeys(("train/loss", "train/eval_loss", "val/loss", "val/bpb", "loss", "bpb"), LOSS),
     **dict.fromkeys(("val_loss", "val_bpb", "train_loss"), LOSS),
     **dict.fromkeys(("train/grad_norm", "val/stderr"), NOISY),
+    **dict.fromkeys(("val/accuracy", "val_accuracy", "accuracy"), NOISY),  # one token decides
     **dict.fromkeys(("train/loss_scale", "train/skipped"), 1.0),  # any: a halving is a threshold
 }
 WITHIN = f"losses within {LOSS:.0%} and gradient norms within {NOISY:.0%}"

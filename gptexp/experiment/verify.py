@@ -21,7 +21,7 @@ from gptexp.experiment.start import find_base
 from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
 from gptexp.files import at_home
 from gptexp.inference.evaluation import Evaluator
-from gptexp.inference.generate import Sampler
+from gptexp.inference.generate import Sampler, build_sampler
 from gptexp.inference.mixed import build_evaluator
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint, provenance
@@ -204,8 +204,7 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
         again = evaluator.row(config.trainer.eval_tokens)
         yield _compare_evaluation(record, entry, again, claim)
         if record.summary is not None:
-            parts = (model, text.tokenizer, text.format, config.model.block_size)
-            sampler = Sampler(*parts, config.trainer, config.seed)
+            sampler = build_sampler(model, text, config.trainer, config.seed)
             yield from _compare_summary(restored, text, corpus, evaluator, sampler, claim)
 
 
@@ -292,6 +291,8 @@ def _exact(record: Record, evaluator: Evaluator, best_step: int) -> Exact | None
         last = evaluator.row()
     elif final["step"] != best_step:
         names = {"val/loss": "val_loss", "val/bpb": "val_bpb", "train/eval_loss": "train_loss"}
+        if "val_accuracy" in final:
+            names["val/accuracy"] = "val_accuracy"
         last = {name: final[key] for name, key in names.items()}
         last |= {f"val/loss/{name}": part["loss"] for name, part in final.get("parts", {}).items()}
         last = {name: math.nan if value is None else value for name, value in last.items()}

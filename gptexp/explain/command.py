@@ -53,6 +53,12 @@ def explain(what: str, overrides: list[str], text: str | None) -> str:
     with cpu_threads(1):  # so that the numbers do not depend on how many there are
         known = what in choices("data")
         subject = _untrained(what, overrides) if known else _trained(what, overrides)
+        if subject.config.data.chat:
+            reason = (
+                "of conversations, whose answers alone are learned, and a text is learned whole"
+            )
+            fix = "a run of a text, as the one that it started from"
+            raise ConfigError(Problem(what, reason, f"{fix}, or gptexp chat RUN"))
         tokenizer, config = subject.tokenizer, subject.config
         ids = _first(subject, what) if text is None else _encoded(text, subject)
         ids = ids[: config.model.block_size + 1]

@@ -2,14 +2,14 @@
 
 import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus
+from gptexp.data.corpus import IGNORE_INDEX, Corpus
 from gptexp.inference.loss import token_losses
 from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.base import Tokenizer
@@ -56,16 +56,18 @@ class Evaluator:
         dtype of their losses and added up in float64, on the CPU since not every device has that.
         Waits for the device.
         """
+        return self.mean(self.passes(split, limit, cap))
+
+    def mean(self, passes: Iterable[tuple[Tensor, Tensor]]) -> Evaluation:
+        """The means over the targets of some passes: see evaluate."""
         byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths()).to(self.runtime.device)
         byte_lengths = F.pad(byte_lengths, (0, 1))  # the last, 0, is that of IGNORE_INDEX
         sums, sizes, byte_counts = Column(), Column(), Column()  # each [windows]
-        logits = torch.empty(0)
-        for inputs, targets in self._windows(split, limit, cap):
-            del logits  # before there are others: with many tokens they are most of the memory
-            logits = self._logits(inputs)
+        for logits, targets in passes:
             sums.add(token_losses(logits, targets).sum(dim=1))
             byte_counts.add(byte_lengths[targets].sum(dim=1))
             sizes.add((targets != IGNORE_INDEX).sum(dim=1))
+            del logits  # before there are others: with many tokens they are most of the memory
         nats, counts = sums.whole(), sizes.whole().long()
         total, tokens = nats.sum().item(), int(counts.sum().item())
         size = byte_counts.whole().sum().item()  # 0 of bare ids, which stand for no text
@@ -79,23 +81,27 @@ class Evaluator:
         In nats; float64, on the CPU.
         """
         losses, sizes = Column(), Column()
-        for inputs, targets in self._windows(split):
+        for logits, targets in self.passes(split):
             is_target = targets != IGNORE_INDEX
-            every = token_losses(self._logits(inputs), targets)
-            losses.add(every[is_target])
+            losses.add(token_losses(logits, targets)[is_target])
             sizes.add(is_target.sum(dim=1))
+            del logits
         return losses.whole(), sizes.whole().long()
 
-    def _windows(
+    def passes(
         self, split: str, limit: int | None = None, cap: int | None = None
-    ) -> Iterator[Batch]:
-        """What each forward pass reads; between them the model is in evaluation mode."""
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The logits [windows, time, vocab] and targets [windows, time] of each forward pass.
+
+        Between them the model is in evaluation mode.
+        """
         was_training = self.model.training
         self.model.eval()
         rows = rows_at_once(
             self.batch_size, self.corpus.block_size, self.tokenizer.vocab_size, self.runtime
         )
-        yield from self.corpus.windows(split, rows, limit, cap)
+        for inputs, targets in self.corpus.windows(split, rows, limit, cap):
+            yield self._logits(inputs), targets  # which are not kept here
         self.model.train(was_training)
 
     def _logits(self, inputs: Tensor) -> Tensor:

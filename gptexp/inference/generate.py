@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from gptexp.config import TrainerConfig
-from gptexp.data.corpus import Format
+from gptexp.data.corpus import Format, Ids
+from gptexp.data.load import LoadedCorpus
 from gptexp.inference.dials import Sampling, choose, penalised
 from gptexp.inference.probe import Probe, probe_model
 from gptexp.models.base import Model
@@ -140,25 +141,39 @@ class Sampler:
     block_size: int
     cfg: TrainerConfig
     seed: int  # of the run
+    questions: Sequence[Ids] = ()  # that samples answer; where there are none they begin themselves
 
     def draw(self, step: int) -> tuple[Sample, Probe]:
         """A text from nothing but the format's prompt, and how the model reads it.
 
-        Of documents the text is several, of which the first is read.
+        Of documents, or answers to questions, the text is several, of which the first is read.
         """
-        cfg, tokenizer = self.cfg, self.tokenizer
+        cfg, tokenizer, asked = self.cfg, self.tokenizer, self.questions
         end, stop = self.format.end(tokenizer), self.format.stop(tokenizer)
-        prompt = torch.from_numpy(self.format.prompt(None, tokenizer))
-        prompt = prompt.to(next(self.model.parameters()).device)
+        begins = asked[: cfg.sample_documents] or [self.format.prompt(None, tokenizer)]
+        device = next(self.model.parameters()).device
+        prompts = [torch.from_numpy(ids).to(device) for ids in begins]
         seed = stream_seed(self.seed, "sample", step)
         temperature, top_k = cfg.sample_temperature, cfg.sample_top_k
         sampling = Sampling(temperature, top_k, seed)
-        num = 1 if end is None else cfg.sample_documents
+        num = 1 if end is None or asked else cfg.sample_documents
         size = (cfg.sample_tokens, self.block_size)
-        rows = generate(self.model, [prompt], *size, sampling, num, stop, crossed=end is None)
-        text = self.format.join([tokenizer.decode(row) for row in rows])
-        sample = Sample(step, tokenizer.decode(prompt.tolist()), temperature, top_k, seed, text)
-        new = torch.tensor(rows[0], dtype=prompt.dtype, device=prompt.device)
+        rows = generate(self.model, prompts, *size, sampling, num, stop, crossed=end is None)
+        if asked:  # each is told with its answer
+            whole = [[*ids.tolist(), *row] for ids, row in zip(begins, rows, strict=True)]
+            before, texts = "", [self.format.shown(tokenizer.decode(ids)) for ids in whole]
+        else:
+            before = tokenizer.decode(prompts[0].tolist())
+            texts = [tokenizer.decode(row) for row in rows]
+        sample = Sample(step, before, temperature, top_k, seed, self.format.join(texts))
+        new = torch.tensor(rows[0], dtype=prompts[0].dtype, device=device)
         # The ids as they were drawn: bytes that are no UTF-8 have no text.
-        read = torch.cat([prompt, new])[: self.block_size]
+        read = torch.cat([prompts[0], new])[: self.block_size]
         return sample, probe_model(self.model, tokenizer, read, step)
+
+
+def build_sampler(model: Model, text: LoadedCorpus, cfg: TrainerConfig, seed: int) -> Sampler:
+    """What draws the samples of a run on this corpus, whose seed it is."""
+    tokenizer, block_size = text.tokenizer, text.block_size
+    questions = text.format.questions(text.splits.val, tokenizer, block_size)
+    return Sampler(model, tokenizer, text.format, block_size, cfg, seed, questions)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gptexp.config import AVERAGES, Config, Dtype, ModelConfig, from_dict
-from gptexp.data.corpus import Format
+from gptexp.data.corpus import Format, Ids
 from gptexp.data.load import LoadedCorpus, boundary_of, format_of, whole_corpus
 from gptexp.data.read import with_line_feeds
 from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError, Problem
@@ -142,18 +142,21 @@ class LoadedRun:
         ConfigError.raise_for(sampling.problems(tokens, num, len(prompts)))
         if not prompts:
             raise ConfigError(Problem("prompt", "there is none", "a text, or leave it out"))
-        return self._pieces([self._prompt(text) for text in prompts], sampling, tokens, int(num))
+        return self.pieces([self._prompt(text) for text in prompts], sampling, tokens, int(num))
 
-    def _pieces(
+    def pieces(
         self, prompts: list[Tensor], sampling: Sampling, tokens: int, num: int
     ) -> Iterator[Piece]:
+        """The texts behind some prompts, each of ids [time], as `stream` gives them."""
         stop, block_size = self.format.stop(self.tokenizer), self.config.model.block_size
         crossed = self.format.end(self.tokenizer) is None
         texts = []
         for number in range(len(prompts) * num):
             ids = prompts[number // num].tolist()
+            if self.config.data.chat:  # an answer stands by itself
+                ids = []
             # The end of a document before it is no text.
-            begun = ids[0] == stop
+            begun = ids[:1] == [stop]
             yield Piece(number, self.tokenizer.decode(ids[1:] if begun else ids), False)
             texts.append(GrowingText(self.tokenizer, sampling.stop))
         over: set[int] = set()
@@ -174,10 +177,14 @@ class LoadedRun:
         """The ids [time] of what a text begins with; raises ConfigError and DataError."""
         if prompt is not None:
             prompt = _checked("prompt", prompt)
-        ids, block_size = self.format.prompt(prompt, self.tokenizer), self.config.model.block_size
-        if self.config.data.documents and len(ids) > block_size:
-            what = f"{len(ids) - 1} tokens, and a document has at most "
-            what += f"model.block_size={block_size}"
+        return self.checked(self.format.prompt(prompt, self.tokenizer))
+
+    def checked(self, ids: Ids) -> Tensor:
+        """The ids of a prompt on the device [time]; raises DataError for more than a context."""
+        data, block_size = self.config.data, self.config.model.block_size
+        if data.is_listed and len(ids) > block_size:
+            what = f"{len(ids) - 1} tokens, and a {'conversation' if data.chat else 'document'} "
+            what += f"has at most model.block_size={block_size}"
             raise DataError(Problem("prompt", what, f"fewer than {block_size}"))
         return torch.from_numpy(ids).to(self.device)
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from gptexp.data.chat import ChatCorpus
 from gptexp.data.corpus import Corpus
 from gptexp.data.mix import MixCorpus
+from gptexp.inference.answers import AnswerEvaluator
 from gptexp.inference.evaluation import Evaluation, Evaluator
 from gptexp.runtime.device import Runtime
 from gptexp.tokenizers.base import Tokenizer
@@ -49,6 +51,8 @@ def build_evaluator(
     model: nn.Module, corpus: Corpus, tokenizer: Tokenizer, runtime: Runtime, batch_size: int
 ) -> Evaluator:
     """What judges a model over a corpus, `batch_size` windows or documents at once at most."""
+    if isinstance(corpus, ChatCorpus):
+        return AnswerEvaluator(model, corpus, tokenizer, runtime, batch_size)
     if isinstance(corpus, MixCorpus):
         return MixEvaluator(model, corpus, tokenizer, runtime, batch_size)
     return Evaluator(model, corpus, tokenizer, runtime, batch_size)

@@ -28,8 +28,8 @@ from gptexp.experiment.identity import Identity
 from gptexp.experiment.lifecycle import complete
 from gptexp.experiment.manifest import write_manifest
 from gptexp.experiment.prepare import Inputs
-from gptexp.inference.evaluation import Evaluator
-from gptexp.inference.generate import Sampler
+from gptexp.inference.generate import build_sampler
+from gptexp.inference.mixed import build_evaluator
 from gptexp.models.build import construct
 from gptexp.runs import checkpoint, provenance
 from gptexp.runs.checkpoint import Store
@@ -177,8 +177,8 @@ def _text(config: Config, foreign: Foreign, identity: Identity) -> LoadedCorpus:
         if cause.subject != "text":  # not of the vocabulary
             raise
         what = f"cannot be judged on {source(config.data)}: {cause.subject}: {cause.what}"
-        kind = "documents" if config.data.documents else "text"
-        fix = f"data={kind} data.path=FILE, with {kind} of its tokens"
+        kind = "documents" if config.data.documents else "chat" if config.data.chat else "text"
+        fix = f"data={kind} data.path=FILE, of its tokens"
         raise DataError(Problem(foreign.source, what, fix)) from error
 
 
@@ -200,7 +200,7 @@ def _filled(config: Config, identity: Identity, inputs: Inputs, foreign: Foreign
     model = construct(config.model, tokenizer.vocab_size)
     model.load_state_dict(foreign.weights)
     model.to(inputs.runtime.device)
-    evaluator = Evaluator(model, corpus, tokenizer, inputs.runtime, cfg.eval_batch_size)
+    evaluator = build_evaluator(model, corpus, tokenizer, inputs.runtime, cfg.eval_batch_size)
     tokens = corpus.tokens_seen(step)
     values: dict[str, float] = {"tokens": tokens, "epoch": 0.0, "seconds": 0.0}
     if config.data.has_text:
@@ -212,7 +212,7 @@ def _filled(config: Config, identity: Identity, inputs: Inputs, foreign: Foreign
     saved = {"config": to_dict(config), "config_hash": identity.hash}
     state = {**saved, "tokenizer": tokenizer.to_dict(), "model": foreign.weights}
     store.save(state, step, best_step=step)
-    sampler = Sampler(model, tokenizer, text.format, config.model.block_size, cfg, config.seed)
+    sampler = build_sampler(model, text, cfg, config.seed)
     sample, probe = sampler.draw(step)
     digest = checkpoint.digest(foreign.weights)
     has_test = config.data.has_text and config.data.test_fraction

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import msgspec
 
 from gptexp.config import Activation, DataConfig, from_overrides
-from gptexp.data.read import characters, read_text
+from gptexp.data.characters import characters
+from gptexp.data.read import read_text
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.interchange import gpt2
 from gptexp.interchange.adopt import Foreign, adopt, described, settings

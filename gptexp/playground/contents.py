@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gptexp.config import Config
-from gptexp.errors import DataError, Problem
+from gptexp.errors import ConfigError, DataError, Problem
 from gptexp.experiment.evaluate import validation_text
 from gptexp.inference.load import LoadedRun, load_run
 from gptexp.models.counts import count_parameters, total_parameters
@@ -63,6 +63,9 @@ def contents(run: Path, name: str, kind: str, average: str = "raw") -> Contents:
     loaded = load_run(run, weights=average)
     model, tokenizer = loaded.config.model, loaded.tokenizer
     check_runs_there(run, model, tokenizer)
+    if loaded.config.data.chat:
+        what = "answers questions, and a page continues texts"
+        raise ConfigError(Problem(run, what, "a run of a text, or gptexp chat RUN"))
     packed = pack(loaded.model, kind, run)
     cost = _cost(loaded, packed)
     past = history(run)

@@ -24,6 +24,7 @@ class Capped(TypedDict):
     val_loss: Number | None
     val_bpb: Number | None
     train_loss: Number | None
+    val_accuracy: NotRequired[Number]  # see _Measured
 
 
 class Part(TypedDict):
@@ -44,6 +45,7 @@ class _Measured(TypedDict):
     capped: NotRequired[Capped]
     own: NotRequired[dict[str, float | None]]  # values of own metrics
     parts: NotRequired[dict[str, Part]]  # of a mix
+    val_accuracy: NotRequired[Number]  # of conversations: share of the answers that are right
 
 
 class Best(_Measured):
@@ -93,6 +95,7 @@ class Judged(TypedDict):
 
     loss: Number | None
     bpb: Number | None
+    accuracy: NotRequired[Number]  # see _Measured
 
 
 class Averaged(TypedDict):

@@ -14,6 +14,7 @@ def scalars(summary: Summary) -> dict[str, float]:
     values = {
         "best_val_loss": best.get("val_loss"),
         "best_val_bpb": best.get("val_bpb"),
+        "best_val_accuracy": best.get("val_accuracy"),
         "best_step": best.get("step"),
         "best_tokens": best.get("tokens"),
         "best_epochs": best.get("epochs"),
@@ -23,7 +24,9 @@ def scalars(summary: Summary) -> dict[str, float]:
         "cliff_height": fall.get("height"),
         "cliff_slope": fall.get("slope"),
         "gap_at_best": fall.get("gap"),
+        "val_accuracy": final.get("val_accuracy"),
         "test_loss": summary["test"]["loss"] if summary["test"] else None,
+        "test_accuracy": summary["test"].get("accuracy") if summary["test"] else None,
         "params": summary["params"]["total"],
         "params_non_embedding": summary["params"]["non_embedding"],
         "flops": summary["flops"],
@@ -38,6 +41,14 @@ def is_judged(summary: Summary) -> bool:
         case {"config": {"data": {"asset": None, "path": None, **other}}}:
             return bool(other.get("parts"))
     return True
+
+
+def is_chat(summary: Summary) -> bool:
+    """Whether the run was trained on conversations."""
+    match summary:
+        case {"config": {"data": {"chat": True}}}:
+            return True
+    return False
 
 
 def best_val_loss(summary: Summary) -> float | None:

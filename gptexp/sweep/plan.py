@@ -150,7 +150,7 @@ class Planner:
         cfg = config.trainer
         sizes = (cfg.batch_size, cfg.eval_batch_size, cfg.compile, cfg.threads)
         # Of documents, the time of a token depends on how many of them a step has.
-        text = config.data if config.data.documents or config.data.mask_documents else None
+        text = config.data if config.data.is_listed or config.data.mask_documents else None
         key = repr((config.model, vocab_size, *sizes, text, runtime))
         if key not in self.speeds:
             self.speeds[key] = speed_of(config, vocab_size, corpus, runtime)

@@ -94,7 +94,8 @@ def _next(points: Sequence[SweepPoint], best: Path | None) -> list[str]:
     names = {config.name for config in configs}
     folder = OUTPUTS / names.pop() if len(names) == 1 else OUTPUTS
     sampled = best or f"best:{folder}"
-    lines = [f"gptexp table {folder}", f"gptexp report {folder}", f"gptexp sample {sampled}"]
+    verb = "chat" if configs and all(config.data.chat for config in configs) else "sample"
+    lines = [f"gptexp table {folder}", f"gptexp report {folder}", f"gptexp {verb} {sampled}"]
     if any(config.logger.tensorboard for config in configs):
         lines.append(f"gptexp tensorboard {folder}")
     if any(_to_sync(point) for point in points):

@@ -34,6 +34,7 @@ def test_every_model_composes_with_any_recipe(composed, model, recipe):
 
 NEEDED = {  # beside a choice
     "text": ["data.path=x.txt"],
+    "chat": ["data.path=x.jsonl"],
     "mix": ["data.parts.shakespeare=1"],
     "documents": ["data.path=x.txt"],
     "bigram": ["optim=count"],
