@@ -47,6 +47,13 @@ def test_a_file_has_the_sizes_the_tokens_and_the_rows_as_they_are(gguf, exportab
     assert len(rows) == 3 + 2 * 9
 
 
+def test_biases_and_gains_that_a_model_lacks_are_there(gguf, exportable, tmp_path):
+    path = export_weights(exportable(*KINDS["plain"]), "gguf", tmp_path / "mine.gguf")
+    rows = {tensor.name: tensor.data for tensor in gguf.GGUFReader(path).tensors}
+    assert not rows["blk.1.ffn_up.bias"].any() and (rows["output_norm.weight"] == 1).all()
+    assert len(rows) == 5 + 2 * 12
+
+
 def test_a_line_break_that_ends_documents_ends_a_text(gguf, exportable, tmp_path):
     documents = ["data=documents", f"data.path={tmp_path / 'text.txt'}", *KINDS["gpt2"]]
     run = exportable(*documents)

@@ -167,7 +167,7 @@ def test_a_person_writes_with_it(browser, gptexp, nasty, tmp_path):
     page.click("#edit")
     page.locator(".run textarea").fill("<i>that</i> is")
     page.click("#one")
-    assert page.inner_text(".text").startswith("<i>that</i> is")
+    assert page.inner_text(".text").startswith("ithati is")  # what the vocabulary has of it
     assert NASTY in page.inner_text("#sample")
     page.locator("#strip button").last.press("ArrowLeft")
     assert page.locator("#strip button[aria-pressed=true]").count() == 1
