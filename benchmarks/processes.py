@@ -60,7 +60,7 @@ def start(overrides: list[str], device: str, runs: int, folder: Path) -> Iterato
             took["total"] - took["forecast"] - took["evaluation"] - torch
             for took, torch in zip(rounds, alone, strict=True)
         ]
-        yield Row("  rest, without torch, forecast, evaluation", rest, "s", at_most=0.5)
+        yield Row("  rest, without torch, forecast, evaluation", rest, "s", at_most=0.4)
 
 
 def start_and_end(
