@@ -273,7 +273,7 @@ def test_fresh_processes_answer(table: Any) -> None:
     assert "at most 0.5 s" in rows["python run.py --cfg job"]
     for what in ("forecast", "evaluation", "save"):
         assert rows[f"of it {what} at step 0"].split()[1] == "s"
-    assert "at most 0.5 s" in rows["rest, without torch, forecast, evaluation"]
+    assert "at most 0.4 s" in rows["rest, without torch, forecast, evaluation"]
 
 
 @pytest.mark.slow
