@@ -50,7 +50,8 @@ def change(name: str, lines: Sequence[Line]) -> Change:
     seeds = set.intersection(*(set(mine) for mine in rates.values()))
 
     def loss(lr: float) -> float:
-        return sum(loss_of(rates[lr][seed]) for seed in seeds or rates[lr])
+        some = seeds or rates[lr]
+        return sum(loss_of(rates[lr][seed]) for seed in some) / len(some)
 
     lr = min(rates, key=loss)
     edge = len(rates) < 3 or lr in (min(rates), max(rates))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 50  # of a prefix; more where the first training loss comes later
 
+UNJUDGED = "none: it was imported without a text"  # of an evaluation
+
 Say = Callable[[str], object]
 
 
@@ -146,7 +148,7 @@ def _compare(
         restored = verify.restore(record, weights)
         yield from verify.check_evaluation(restored, claim)
     else:
-        yield Finding("evaluation", "none: it was imported without a text")
+        yield Finding("evaluation", UNJUDGED)
     if level is not Level.verify:
         if verify.is_import(record):
             fix = "gptexp import on the same file"
@@ -220,7 +222,7 @@ def last_line(findings: list[Finding], claim: Claim, level: Level) -> str:
             Level.prefix: "its first steps, made again, are equal",
             Level.full: "the run, made again, is equal",
         }
-        is_judged = all(f.subject != "evaluation" or "none" not in f.text for f in findings)
+        is_judged = all(finding.text != UNJUDGED for finding in findings)
         more = f"and {made[level]} to the bit" if is_judged else "and nothing was evaluated"
         text = f"{verdict}: the files are whole, {more}"
         return f"{text}, though {caveat}" if caveat else text

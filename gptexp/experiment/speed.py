@@ -99,9 +99,8 @@ def _random_text(cfg: ModelConfig, vocab_size: int, runtime: Runtime) -> TextCor
 def _timed(config: Config, vocab_size: int, corpus: Corpus, runtime: Runtime) -> Speed:
     model = build_model(config.model, vocab_size, 0)
     model.recomputes = config.trainer.activation_checkpointing
-    model.boundary = (
-        0 if config.data.mask_documents else None
-    )  # wherever they end, it takes as long
+    # Wherever documents begin, to tell them apart takes as long.
+    model.boundary = 0 if config.data.mask_documents else None
     model.to(runtime.device, runtime.weights)
     optimizer = build_optimizer(config.optim, model)
     update = UpdateStep(model, optimizer, runtime, config.trainer.grad_clip)

@@ -61,7 +61,7 @@ def read_table(
     if not header:
         raise DataError(Problem(path, "empty", "give a table with a header and a row for each run"))
     places, options = _places(header, columns), columns.options()
-    numbers = [name for option, name in options.items() if option != "--run"]
+    numbers = {option: name for option, name in options.items() if option != "--run"}
     kept: list[list[float]] = []
     labels: list[str] = []
     runs: list[str] = []
@@ -71,24 +71,21 @@ def read_table(
         if len(cells) != len(header):
             what = f"line {line} has {plural(len(cells), 'cell')}, and the header {len(header)}"
             raise DataError(Problem(path, what, 'put "quotes" around cells with separators'))
-        values = {name: _number(path, line, name, cells[places[name]]) for name in numbers}
-        wrong = [
-            f"{name}={shortened(cells[places[name]])}"
-            for name, v in values.items()
-            if not LEAST <= v <= MOST
-        ]
-        if wrong:
-            reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {', '.join(wrong)}"
+        given = {name: cells[places[name]] for name in numbers.values()}
+        values = {name: _number(path, line, name, cell) for name, cell in given.items()}
+        if wrong := [name for name, value in values.items() if not LEAST <= value <= MOST]:
+            told = ", ".join(f"{name}={shortened(given[name])}" for name in wrong)
+            reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {told}"
             rejected.add(Rejected(label, reason))
             continue
-        kept.append([values[name] for name in numbers])
+        kept.append([values[name] for name in numbers.values()])
         labels.append(label)
         runs.append((cells[places[columns.run]] if columns.run else "") or label)
         if len(labels) > MOST_ROWS:
             what = f"more than {MOST_ROWS:,} rows, too many to fit"
             raise DataError(Problem(path, what, "take some of them"))
     table = np.array(kept, dtype=np.float64).reshape(-1, len(numbers)).T
-    of = dict(zip([option for option in options if option != "--run"], table, strict=True))
+    of = dict(zip(numbers, table, strict=True))
     everything = Observations(
         points=Points.of(of["--n"], of["--d"], of["--loss"], of.get("--unique"), numbered(runs)),
         labels=labels,

@@ -132,9 +132,8 @@ class Pass:
         """Take in what a module was given and made."""
         match module:
             case Attention() if self._fits(given):
-                weights = module.attention_weights(
-                    given, self.documents
-                ).float()  # [batch, head, time, time]
+                # [batch, head, time, time]
+                weights = module.attention_weights(given, self.documents).float()
                 entropy = torch.special.entr(weights).sum(dim=-1).mean(dim=1)  # [batch, time]
                 self.entropies.append(entropy[self.is_read].sum())
             case Block() if self._fits(made):

@@ -85,11 +85,12 @@ def test_a_law_that_misses_no_cell_by_more_than_seeds_do_leaves_them_alone():
     assert str(alone) == "what other seeds change (0.5%; the law misses no cell by more)"
 
 
-def along_runs(seed: int = 0) -> Points:
-    """Three runs of each size, whose lengths share 0.5% that a run is off by beside 0.1%."""
-    points = grid("chinchilla", noise=0.001, seeds=3, seed=seed)
-    run = np.unique(points.n, return_inverse=True)[1] * 3 + np.arange(len(points)) % 3
-    shared = 0.005 * np.random.default_rng(seed).standard_normal(15)
+def along_runs(seed: int = 0, seeds: int = 3) -> Points:
+    """So many runs of each size, whose lengths share 0.5% that a run is off by beside 0.1%."""
+    points = grid("chinchilla", noise=0.001, seeds=seeds, seed=seed)
+    size = np.unique(points.n, return_inverse=True)[1]
+    run = size * seeds + np.arange(len(points)) % seeds
+    shared = 0.005 * np.random.default_rng(seed).standard_normal(5 * seeds)
     return replace(points, loss=points.loss * np.exp(shared[run]), run=run)
 
 
@@ -149,6 +150,7 @@ def test_ninety_of_a_hundred_intervals_hold_the_truth(options):
 
 
 @pytest.mark.slow
-def test_nearly_ninety_of_a_hundred_intervals_hold_the_truth_of_lengths_of_one_run():
-    found = covered(200, draws=60, make=along_runs)
-    assert all(0.8 <= share <= 0.98 for share in found.values()), found
+@pytest.mark.parametrize(("seeds", "least"), [(3, 0.8), (1, 0.55)])
+def test_most_intervals_hold_the_truth_of_lengths_of_one_run(seeds, least):
+    found = covered(200, draws=60, make=along_runs, seeds=seeds)
+    assert all(least <= share <= 0.98 for share in found.values()), found
