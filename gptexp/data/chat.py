@@ -101,6 +101,11 @@ class Chats(Documents):
         """The token after an answer."""
         return self.marks(tokenizer).end
 
+    def halves(self, ids: Tokens, tokenizer: Tokenizer, place: int) -> tuple[Tokens, Tokens]:
+        """Both are whole conversations."""
+        edge = int(_starts(ids[: place + 1], self.marks(tokenizer))[-1])
+        return ids[:edge], ids[edge:]
+
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """The answers, each with its end, within the context."""
         marks = self.marks(tokenizer)

@@ -124,6 +124,9 @@ class Format(Protocol):
     def stop(self, tokenizer: Tokenizer) -> int | None:
         """The token that ends a sample, whether contexts cross it or not, if there is one."""
 
+    def halves(self, ids: Tokens, tokenizer: Tokenizer, place: int) -> tuple[Tokens, Tokens]:
+        """A split cut in two at `place`, or before it where rows are not to be cut."""
+
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Which of `ids` [tokens], of one split, an evaluation predicts."""
 

@@ -118,6 +118,11 @@ class Documents:
     def stop(self, tokenizer: Tokenizer) -> int:
         return self.end(tokenizer)
 
+    def halves(self, ids: Tokens, tokenizer: Tokenizer, place: int) -> tuple[Tokens, Tokens]:
+        """Both are whole documents, and have the boundary between them."""
+        edge = int(np.flatnonzero(ids[: place + 1] == self.end(tokenizer))[-1])
+        return ids[: edge + 1], ids[edge:]
+
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """The first block_size targets of each document."""
         starts, lengths = _documents(ids, self.end(tokenizer), block_size)

@@ -75,6 +75,9 @@ class Text:
     def stop(self, tokenizer: Tokenizer) -> int | None:
         return None
 
+    def halves(self, ids: Tokens, tokenizer: Tokenizer, place: int) -> tuple[Tokens, Tokens]:
+        return ids[:place], ids[place:]
+
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Every token but the first, which nothing precedes."""
         return np.arange(len(ids)) > 0

@@ -15,7 +15,6 @@ from gptexp.analysis.columns import OF_PARTS
 from gptexp.analysis.mixing import LogProbs
 from gptexp.analysis.render import render_table
 from gptexp.analysis.table import Row, Table
-from gptexp.data.corpus import Tokens
 from gptexp.data.load import LoadedCorpus
 from gptexp.errors import ConfigError, DataError, Problem
 from gptexp.experiment.finish import countable
@@ -145,24 +144,14 @@ def _to_weigh(text: LoadedCorpus) -> LoadedCorpus:
     Without one it is the end of the training split, which is not counted then.
     """
     splits = text.splits
-    if not len(splits.test):
-        counted, held = _end_off(splits.train, text.format.end(text.tokenizer))
-        return replace(text, splits=replace(splits, train=counted, val=held))
-    return replace(text, splits=replace(splits, val=splits.test, test=splits.test[:0]))
-
-
-def _end_off(train: Tokens, end: int | None) -> tuple[Tokens, Tokens]:
-    """The training split without its end, and that; of documents both are whole documents."""
-    place = int(len(train) * (1 - HELD_OUT))
-    if end is None:
-        counted, held = train[:place], train[place:]
-    else:
-        edges = np.flatnonzero(train[: place + 1] == end)
-        counted, held = train[: edges[-1] + 1], train[edges[-1] :]
+    if len(splits.test):
+        return replace(text, splits=replace(splits, val=splits.test, test=splits.test[:0]))
+    place = int(len(splits.train) * (1 - HELD_OUT))
+    counted, held = text.format.halves(splits.train, text.tokenizer, place)
     if len(held) < 2 or len(counted) < 2:
-        what = f"{len(train):,} tokens to train on, too few to hold some of them out"
+        what = f"{len(splits.train):,} tokens to train on, too few to hold some of them out"
         raise DataError(Problem("--counts", what, "leave it out, or name a run of a longer text"))
-    return counted, held
+    return replace(text, splits=replace(splits, train=counted, val=held))
 
 
 def _weigh(text: LoadedCorpus, mean: LogProbs, to_weigh: LoadedCorpus, held: LogProbs) -> _Counts:

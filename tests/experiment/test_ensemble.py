@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,18 +162,34 @@ def test_counts_are_of_the_largest_training_split(runs):
     assert counts[0] == counts[1] != ensemble([few], counts=True).parts[-1].alone
 
 
-def test_documents_are_held_out_whole():
-    train = np.array([0, 3, 1, 0, 2, 2, 0, 1, 2, 3, 1, 0])
-    counted, held = ensembles._end_off(train, 0)
-    assert counted.tolist() == [0, 3, 1, 0, 2, 2, 0] and held.tolist() == [0, 1, 2, 3, 1, 0]
-    counted, held = ensembles._end_off(train, None)
-    assert len(counted) == 10 and len(held) == 2
+def held_out(text, train, place):
+    counted, held = text.format.halves(np.array(train), text.tokenizer, place)
+    return counted.tolist(), held.tolist()
 
 
-@pytest.mark.parametrize(("train", "end"), [([0, 1, 0], 0), ([1, 2, 1], None)])
-def test_a_text_too_short_to_hold_any_out_is_refused(train, end):
+def test_documents_and_conversations_are_held_out_whole(runs, trained, chat_run):
+    end = load_run(trained).tokenizer.encode("\n").item()
+    train = [end, 3, 1, end, 2, 2, end, 1, 2, 3, 1, end]
+    assert held_out(text_of(trained), train, 10) == (train[:7], train[6:])
+    assert held_out(text_of(runs("seed=0")), train, 10) == (train[:10], train[10:])
+    first, second = b"\1\5a\2b\3\5c\2ab\3", b"\1\5e\2ffff\3\5a\2b\3"  # two answers each
+    both = (list(first), list(second))
+    assert held_out(text_of(chat_run), list(first + second), 20) == both
+
+
+def test_counts_of_conversations_are_weighed_on_their_answers(chat_run, warnings):
+    made = ensemble([chat_run], counts=True)
+    text = ensembles._to_weigh(text_of(chat_run))
+    targets = text.format.target_mask(text.splits.val, text.tokenizer, text.block_size)
+    assert f"the last {targets.sum()} tokens of the training text" in made.notes[1]
+    assert targets.sum() > 10 and made.loss < made.parts[0].alone
+
+
+def test_a_text_too_short_to_hold_any_out_is_refused(runs):
+    text = text_of(runs("seed=0"))
+    short = replace(text, splits=replace(text.splits, train=text.splits.train[:3]))
     with pytest.raises(DataError, match="too few to hold some of them out"):
-        ensembles._end_off(np.array(train), end)
+        ensembles._to_weigh(short)
 
 
 def test_each_run_that_does_not_fit_the_first_is_a_line(runs, trained, tmp_path):
