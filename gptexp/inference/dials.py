@@ -12,6 +12,8 @@ from gptexp.config import MOST_TEXTS
 from gptexp.errors import Problem
 
 COLDEST = 1e-30  # a lower temperature is as good as 0, which float32 makes of the least of them
+LEAST = 1e-30  # of a top-p, which is as good as a lower one
+
 STRONGEST = 10  # a repetition penalty; the weakest is one over it
 
 
@@ -114,5 +116,6 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
     ordered, index = logits.sort(dim=-1, descending=True, stable=True)
     probabilities = ordered.softmax(dim=-1)
     likelier = probabilities.cumsum(dim=-1) - probabilities  # what those before a token come to
-    kept = ordered.masked_fill(likelier >= top_p, -torch.inf)
+    # What float32 rounds to 0 would leave none, not even the likeliest.
+    kept = ordered.masked_fill(likelier >= max(top_p, LEAST), -torch.inf)
     return torch.empty_like(logits).scatter(-1, index, kept)

@@ -51,6 +51,7 @@ def test_temperature_to_zero_is_greedy(temperature):
         {"top_k": 6},
         {"top_p": 0.5},
         {"top_p": 1e-9},
+        {"top_p": 1e-300},
         {"top_p": 0.999},
         {"min_p": 0.3},
         {"min_p": 1.0},
