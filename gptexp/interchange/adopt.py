@@ -88,7 +88,9 @@ def checked_settings(path: Path, overrides: Sequence[str], preset: Sequence[str]
 
     Raises ConfigError for what contradicts that.
     """
-    config, plain = from_overrides([*preset, *overrides]), from_overrides([*preset])
+    keys = {word.partition("=")[0] for word in overrides}
+    presumed = [word for word in preset if word.partition("=")[0] not in keys]
+    config, plain = from_overrides([*presumed, *overrides]), from_overrides([*preset])
     if config.model != plain.model:
         fix = "leave model=... and model.* out"
         raise ConfigError(Problem("model", f"{path} says what it is", fix))

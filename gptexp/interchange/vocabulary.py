@@ -96,13 +96,11 @@ def _of_pairs(vocab: dict[str, Any], pairs: list[Any]) -> Tokenizer | None:
     words = [" ".join(pair) if _is_pair(pair) else pair for pair in pairs]
     if not all(isinstance(word, str) for word in words):
         return None
-    lines = "\n".join(words)
-    is_gpt2 = hashlib.sha256(f"{HEAD}\n{lines}\n".encode()).hexdigest() == merges.GPT2.sha256
-    found = _byte_pairs("gpt2" if is_gpt2 else "bpe", lines)
+    found = _byte_pairs("\n".join(words))
     if found is None:
         return None
     theirs = dict(vocab)
-    if not is_gpt2 and theirs.get(END_OF_TEXT) == found.vocab_size:
+    if found.name == "bpe" and theirs.get(END_OF_TEXT) == found.vocab_size:
         del theirs[END_OF_TEXT]
     return found if theirs == found.ids else None
 
@@ -120,14 +118,15 @@ def _of_merges(path: Path) -> Tokenizer | None:
     except UnicodeDecodeError:
         return None
     first, _, lines = text.rstrip("\n").partition("\n")
-    lines = lines if first.startswith("#version") else f"{first}\n{lines}"
-    is_gpt2 = hashlib.sha256(f"{HEAD}\n{lines}\n".encode()).hexdigest() == merges.GPT2.sha256
-    return _byte_pairs("gpt2" if is_gpt2 else "bpe", lines)
+    return _byte_pairs(lines if first.startswith("#version") else f"{first}\n{lines}")
 
 
-def _byte_pairs(name: str, lines: str) -> BytePairTokenizer | None:
+def _byte_pairs(lines: str) -> BytePairTokenizer | None:
+    """GPT-2's where the merges are its own, equal then to what `tokenizer=gpt2` builds."""
+    published = f"{lines}\n"
+    is_gpt2 = hashlib.sha256(f"{HEAD}\n{published}".encode()).hexdigest() == merges.GPT2.sha256
     try:
-        return BytePairTokenizer(name, lines)
+        return BytePairTokenizer("gpt2", published) if is_gpt2 else BytePairTokenizer("bpe", lines)
     except DataError as error:
         if error.problems[0].what.startswith("merge"):
             return None

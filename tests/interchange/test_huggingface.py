@@ -1,6 +1,8 @@
 """GPT-2's folders read into run directories: the same logits, and a run like any other."""
 
+import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from gptexp.errors import CheckpointError, ConfigError, DataError
 from gptexp.experiment.evaluate import evaluate_run
 from gptexp.experiment.inherit import inherited
 from gptexp.experiment.run import run_experiment
+from gptexp.interchange import vocabulary
 from gptexp.interchange.huggingface import import_folder
 from gptexp.runs.journal import read_journal
+from gptexp.tokenizers.bpe import BytePairTokenizer
 
 IDS = torch.tensor([3, 1, 4, 1, 5, 9, 2, 6, 5, 35, 39, 0])
 
@@ -34,6 +38,20 @@ def numbers(tmp_path):
     path = tmp_path / "numbers.bin"
     (np.arange(400) ** 2 % 40).astype("<u2").tofile(path)
     return ["data=tokens", f"data.path={path}", "data.vocab_size=40"]
+
+
+def test_gpt2s_merges_are_the_same_tokenizer_from_a_folder_as_published(tmp_path, monkeypatch):
+    lines = "Ġ t\nh e\n"
+    sha256 = hashlib.sha256(f"{vocabulary.HEAD}\n{lines}".encode()).hexdigest()
+    monkeypatch.setattr(vocabulary.merges, "GPT2", replace(vocabulary.merges.GPT2, sha256=sha256))
+    published = BytePairTokenizer("gpt2", lines)
+    (tmp_path / "merges.txt").write_text(f"{vocabulary.HEAD}\n{lines}")
+    assert vocabulary.read_vocabulary(tmp_path, 259).to_dict() == published.to_dict()
+    model = {"vocab": published.ids, "merges": [["Ġ", "t"], ["h", "e"]]}
+    cut = {"type": "ByteLevel", "add_prefix_space": False}
+    stored = {"normalizer": None, "model": model, "pre_tokenizer": cut}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    assert vocabulary.read_vocabulary(tmp_path, 259).to_dict() == published.to_dict()
 
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
@@ -63,6 +81,11 @@ def test_half_precision_comes_in_as_the_same_numbers(tmp_path):
     run = import_folder(gpt2_folder(tmp_path / "model", halves), WORDS, tmp_path)
     loaded = gptexp.load(run).model.state_dict()
     assert torch.equal(loaded["token_table.weight"], halves["wte.weight"].float())
+
+
+def test_a_name_that_is_given_is_that_of_the_folder(tmp_path, warnings):
+    run = import_folder(gpt2_folder(tmp_path / "gpt2"), ["name=theirs"], tmp_path)
+    assert run.parent.name == "theirs" and not warnings()
 
 
 def test_an_import_without_a_text_has_no_losses_and_is_done(tmp_path):
