@@ -178,6 +178,9 @@ def _wrong_value(
         return Problem(unlisted[1] or "~", "no choice that there is", fix)
     if isinstance(error, MissingMandatoryValue):
         return Problem(subject, "has no value", f"give one, as in {name}=...")
+    for key, _, value in (word.lstrip("+").partition("=") for word in words):
+        if name.startswith("data.parts.") and key.startswith(f"{name}."):
+            return _file_as_key(key, value)
     fix = _example(name, given(name, words))
     if "is not Optional" in text:
         return Problem(subject, "null is not a value for it", fix)
@@ -231,11 +234,19 @@ def _text_example(key: str, value: str) -> str:
     return quoted(key, unquoted(value))
 
 
+def _file_as_key(key: str, value: str) -> Problem:
+    """The error of a part of a mix that is a file, whose slashes and dots no key can have."""
+    fix = shlex.quote(f"data.parts={{{key.removeprefix('data.parts.')}: {unquoted(value)}}}")
+    told = shortened(f"{key}={unquoted(value)}")
+    return Problem(told, "no key is a file", f"{fix}, which names all parts")
+
+
 def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
     key, equals, value = override.partition("=")
     key, override = key.strip("+ "), shortened(override)
     if not equals:
-        if kind_of(key) is None and {"/", ".", "~"} & set(key):
+        unknown = kind_of(key) is None or ("/" in key and not key.startswith("hydra/"))
+        if unknown and {"/", ".", "~"} & set(key):
             fix = f"for a text: data=text {shlex.quote(f'data.path={override}')}"
             return Problem(override, "not of the form KEY=VALUE", fix)
         fix = f"{key}=VALUE" if kind_of(key) else "leave it out"
@@ -246,8 +257,7 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
         unknown = _unknown_key(key, "", all_keys())
         return Problem(override, "not of the form KEY=VALUE", unknown.fix)
     if key.startswith("data.parts.") and "/" in key:
-        fix = shlex.quote(f"data.parts={{{key.removeprefix('data.parts.')}: {unquoted(value)}}}")
-        return Problem(override, "no key has a slash", f"{fix}, which names all parts")
+        return _file_as_key(key, value)
     what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
     return Problem(override, what, _example(key, given(key, words) or value))
 

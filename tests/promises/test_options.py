@@ -48,8 +48,13 @@ from gptexp.runs.state import Outcome, RunState
         (["sede"], "sede: not of the form KEY=VALUE. Fix: did you mean seed=VALUE?"),
         (
             ["data=mix", "data.parts./a/b.txt=1"],
-            "no key has a slash. Fix: 'data.parts={/a/b.txt: 1}', which names all parts",
+            "no key is a file. Fix: 'data.parts={/a/b.txt: 1}', which names all parts",
         ),
+        (
+            ["data=mix", "+data.parts.b.txt=1"],
+            "data.parts.b.txt=1: no key is a file. Fix: 'data.parts={b.txt: 1}', which names",
+        ),
+        (["a/b.txt"], "not of the form KEY=VALUE. Fix: for a text: data=text data.path=a/b.txt"),
         (["x" * 5000 + "=1"], "(5000 characters): no such key. Fix: use one of name, seed"),
         (["model=" + "x" * 5000], "(5000 characters) is no choice. Fix: model="),
     ],
