@@ -178,9 +178,9 @@ def _wrong_value(
         return Problem(unlisted[1] or "~", "no choice that there is", fix)
     if isinstance(error, MissingMandatoryValue):
         return Problem(subject, "has no value", f"give one, as in {name}=...")
-    for key, _, value in (word.lstrip("+").partition("=") for word in words):
-        if name.startswith("data.parts.") and key.startswith(f"{name}."):
-            return _file_as_key(key, value)
+    for longer, _, value in (word.lstrip("+").partition("=") for word in words):
+        if name.startswith("data.parts.") and longer.startswith(f"{name}."):
+            return _file_as_key(longer, value)
     fix = _example(name, given(name, words))
     if "is not Optional" in text:
         return Problem(subject, "null is not a value for it", fix)
@@ -245,8 +245,8 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
     key, equals, value = override.partition("=")
     key, override = key.strip("+ "), shortened(override)
     if not equals:
-        unknown = kind_of(key) is None or ("/" in key and not key.startswith("hydra/"))
-        if unknown and {"/", ".", "~"} & set(key):
+        is_none = kind_of(key) is None or ("/" in key and not key.startswith("hydra/"))
+        if is_none and {"/", ".", "~"} & set(key):
             fix = f"for a text: data=text {shlex.quote(f'data.path={override}')}"
             return Problem(override, "not of the form KEY=VALUE", fix)
         fix = f"{key}=VALUE" if kind_of(key) else "leave it out"
