@@ -297,7 +297,9 @@ def _begun(folder: Path, asked: Asked) -> Progress | None:
     Raises ConfigError for other tokens, DamagedError.
     """
     left = f"delete it and all {OURS} beside it"
-    if (progress := read_json(folder / PART, Progress, left)) is not None:
+    progress = read_json(folder / PART, Progress, left)
+    # Where nothing is written yet, as of a text that was refused, there are no other tokens.
+    if progress and (progress.manifest.shards or not asked.difference(progress.manifest)):
         _check(folder, progress.manifest, asked)
         return progress
     if others := sorted(path.name for path in folder.iterdir() if SHARD.fullmatch(path.name)):

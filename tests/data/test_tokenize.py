@@ -254,6 +254,7 @@ def test_a_run_gives_its_own_tokenizer_and_refuses_what_it_does_not_know(gptexp,
     result = gptexp("tokenize", "new.txt", *words, "other")
     assert result.code == 2
     assert result.errors[0].startswith("new.txt: the character vocabulary does not have")
+    assert gptexp("tokenize", "known.txt", *words, "other").code == 0  # nothing stands there yet
 
 
 def test_a_folder_that_another_process_writes_in_is_refused(gptexp):
