@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gptexp.analysis.labels import hash_of, label_runs
 from gptexp.analysis.records import Run, collect, inner_folders, is_run
-from gptexp.analysis.units import BITS, in_bits, unit
+from gptexp.analysis.units import BITS, in_bits, judged_apart, unit
 from gptexp.errors import ConfigError, Problem
 from gptexp.files import at_home
 from gptexp.runs.directory import OUTPUTS
@@ -114,6 +114,8 @@ def _chosen(choice: str, folder: Path) -> Found:
             raise ConfigError(Problem(f"best:{folder}", what, f"latest:{folder}"))
         if len({run.data_sha256 for run in done}) > 1:
             what = "losses on several texts are compared"
+            notes.append(Problem(f"best:{folder}", what, "name a folder of one"))
+        for what in judged_apart(done):
             notes.append(Problem(f"best:{folder}", what, "name a folder of one"))
         told = unit(done)
         if told == BITS:

@@ -21,7 +21,7 @@ from gptexp.analysis.groups import FIGURES, Group, Statistic
 from gptexp.analysis.labels import branch_notes, telling
 from gptexp.analysis.memory import Memory
 from gptexp.analysis.records import Run
-from gptexp.analysis.units import NATS, mixed_tokens, unit
+from gptexp.analysis.units import NATS, judged_apart, mixed_tokens, unit
 from gptexp.analysis.where import Condition, parse
 from gptexp.errors import Problem
 from gptexp.runs.state import RunState
@@ -147,7 +147,7 @@ class View:
         shown = self.in_order(facts)[: self.query.limit]
         runs = [item.run for item in shown]
         notes = [f"{run.path}: {run.state}: {run.reason}" for run in runs if _needs_note(run)]
-        notes += [*mixed_tokens(runs), *groups.capped(runs)]
+        notes += [*mixed_tokens(runs), *judged_apart(runs), *groups.capped(runs)]
         notes += [*self._odd(shown), *self._cut(facts, "run")]
         return replace(self.shown(shown, facts), notes=notes)
 
@@ -165,7 +165,8 @@ class View:
         rows = [{name: of_group(group, name) for name in columns} for group in shown]
         means = [c for c in columns if any(isinstance(row[c], Statistic) for row in rows)]
         everyone = [run for group in shown for run in group.runs]
-        notes = [*groups.notes(shown, by), *mixed_tokens(everyone), *groups.capped(everyone)]
+        notes = [*groups.notes(shown, by), *mixed_tokens(everyone), *judged_apart(everyone)]
+        notes += groups.capped(everyone)
         notes += [*self._odd(facts), *self._cut(grouped, "group")]
         table = self._made(columns, rows, frozenset(_alike(everyone)))
         return replace(table, notes=notes, means=frozenset([*means, *FIGURES]))

@@ -6,6 +6,7 @@ from typing import Any
 
 from gptexp.analysis.cliff import CurvePoint
 from gptexp.analysis.records import Run
+from gptexp.config.identity import judged_by
 from gptexp.runs.journal import evaluations
 
 NATS, BITS = "nats per token", "bits per byte"
@@ -29,6 +30,25 @@ def mixed_tokens(runs: Sequence[Run]) -> list[str]:
     return [
         f"several tokenizers ({', '.join(kinds)}): best, val, final, height and test are {NATS}, "
         f"and compare within one of them alone; bpb, the best in {BITS}, compares them all"
+    ]
+
+
+def judged_apart(runs: Sequence[Run]) -> list[str]:
+    """A note for each way in which runs on one text are judged otherwise than each other."""
+    on_text: dict[str | None, list[dict[str, Any]]] = {}
+    for run in runs:
+        on_text.setdefault(run.data_sha256, []).append(judged_by(run.config))
+    keys = [
+        key
+        for key in judged_by({})
+        if any(one[key] != same[0][key] for same in on_text.values() for one in same)
+    ]
+    return [
+        "several shares of a mix: losses are means of the parts by each run's own, and compare at "
+        "equal shares alone; val/loss/PART, of each part, compares them all"
+        if key == "data.parts"
+        else f"several values of {key}: losses are over other tokens, and compare at one alone"
+        for key in keys
     ]
 
 

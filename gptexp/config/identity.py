@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
@@ -37,6 +37,11 @@ UNHASHED = frozenset(
         "rank_timeout",
     }
 )
+
+
+JUDGES = ("data.val_fraction", "data.val_tokens", "data.shuffle")  # they bound what is judged
+
+PARTS = "data.parts."
 
 
 def hashed_part(config: Config, data_sha256: str, start_sha256: str | None) -> dict[str, Any]:
@@ -146,6 +151,19 @@ def is_hashed(key: str) -> bool:
     if not dot:
         return key in ("seed", "init_from", "branch_from")
     return section in HASHED and not (section == "trainer" and field in UNHASHED)
+
+
+def judged_by(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides, of a flat config, over which tokens of a text a loss is a mean, and how.
+
+    Losses on one text compare where all of it is equal. Of a mix that is the shares, each of their
+    sum.
+    """
+    found = {key: values.get(key) or None for key in JUDGES}
+    parts = {k: v for k, v in values.items() if k.startswith(PARTS) and isinstance(v, float)}
+    total = sum(parts.values()) or 1
+    shares = sorted((key, round(share / total, 9)) for key, share in parts.items())
+    return {**found, "data.parts": shares}
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:

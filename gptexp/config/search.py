@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from gptexp.config.grid import holds_nothing, parsed, single
+from gptexp.config.identity import JUDGES, PARTS
 from gptexp.config.words import kind_of
 from gptexp.errors import ConfigError, Problem
 
@@ -162,6 +163,11 @@ def space(
     if any(override.key_or_group.partition(".")[0] == "tokenizer" for override in searched):
         what = "a search goes by losses per token, which compare within one tokenizer alone"
         raise ConfigError(Problem("tokenizer", what, "one tokenizer, and a search for each"))
+    for override in searched:
+        key = override.get_key_element()
+        if key in ("data", "data.path", "data.asset", *JUDGES) or key.startswith(PARTS):
+            what = "a search goes by losses, which compare on one text, judged in one way, alone"
+            raise ConfigError(Problem(key, what, "one value, and a search for each"))
     fixed = single(override for override in found.values() if not override.is_sweep_override())
     return Space(fixed, [_dimension(override) for override in searched])
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from gptexp.config import Config
+from gptexp.config import Config, to_dict
+from gptexp.config.identity import flat, judged_by
 from gptexp.console import NOTE
 from gptexp.experiment.screen import export_line, without_dashboards
 from gptexp.runs.directory import OUTPUTS
@@ -46,13 +47,13 @@ def show_untold(points: Sequence[SweepPoint]) -> None:
 def table(points: Sequence[SweepPoint]) -> str:
     """What became of each point, the best first, and those without a result last.
 
-    Of several tokenizers none is the best: a loss per token compares nothing between them.
+    Where their losses do not compare, none is the best.
     """
     counts = Counter(point.outcome.state for point in points)
     summed = ", ".join(f"{count} {state}" for state, count in counts.items())
     title = f"{len(points)} point{'s' if len(points) != 1 else ''}: {summed}"
     rows = [("state", "best val", "#", "point", "run")]
-    by_loss = not _tokenizers_vary(points)
+    by_loss = not _incomparable(points)
     ranks = {id(point): _rank(point) if by_loss else _rank(point)[:1] for point in points}
     for number, point in sorted(enumerate(points, start=1), key=lambda both: ranks[id(both[1])]):
         outcome = point.outcome
@@ -69,11 +70,9 @@ def show_end(points: Sequence[SweepPoint]) -> None:
     finished = [point for point in points if point.outcome.best_val_loss is not None]
     if len(points) == 1 or not finished:
         return
-    if _tokenizers_vary(finished):
+    if why := _incomparable(finished):
         run = None
-        log.info(
-            "\nbest    by bits per byte, which gptexp table has: these are of several tokenizers"
-        )
+        log.info("\nbest    %s", why)
     else:
         best = min(finished, key=_rank)
         run = best.outcome.path
@@ -115,9 +114,15 @@ def _to_sync(point: SweepPoint) -> bool:
     return any(not any(folder.glob("*.synced")) for folder in offline)
 
 
-def _tokenizers_vary(points: Sequence[SweepPoint]) -> bool:
-    """Whether the points have losses per token of several kinds."""
-    return len({repr(p.config.tokenizer) for p in points if isinstance(p.config, Config)}) > 1
+def _incomparable(points: Sequence[SweepPoint]) -> str:
+    """Why the losses of the points do not tell the best of them; empty where they do."""
+    configs = [point.config for point in points if isinstance(point.config, Config)]
+    if len({repr(config.tokenizer) for config in configs}) > 1:
+        return "by bits per byte, which gptexp table has: these are of several tokenizers"
+    judged = [(c.data.path, c.data.asset, judged_by(flat(to_dict(c)))) for c in configs]
+    if any(one != judged[0] for one in judged):
+        return "none: these are judged on several texts, or otherwise than each other"
+    return ""
 
 
 def _rank(point: SweepPoint) -> tuple[bool, float]:

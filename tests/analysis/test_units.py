@@ -92,3 +92,26 @@ def test_a_run_in_bits_has_the_height_of_its_cliff_in_bits(tmp_path):
     nothing = write_run(tmp_path / "a", 1, best=None)
     [found], _ = collect([nothing])
     assert (in_bits(found).best, in_bits(found).height) == (None, None)
+
+
+SHARES = ({"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 2.0}, {"a": 1.0, "b": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("keys", "note"),
+    [
+        ([{"data__parts": shares} for shares in SHARES[:2]], None),
+        ([{"data__parts": shares} for shares in SHARES], "several shares of a mix: losses are"),
+        ([{"data__val_fraction": x} for x in (0.1, 0.2)], "several values of data.val_fraction"),
+        ([{"data__val_fraction": 0.1}, {"data__val_fraction": 0.2, "data_sha256": "f" * 64}], None),
+    ],
+)
+def test_runs_that_are_judged_otherwise_are_told_apart(gptexp, tmp_path, keys, note):
+    for seed, own in enumerate(keys):
+        write_run(tmp_path / "a", seed, **own)
+    notes = [heads(gptexp, tmp_path / "a")[1], heads(gptexp, tmp_path / "a", "--by", "seed")[1]]
+    said = [told.what for told in find_run(f"best:{tmp_path / 'a'}").notes]
+    if note is None:
+        assert not any("several values" in line or "shares" in line for line in [*notes, *said])
+    else:
+        assert all(note in line for line in [*notes, *said])

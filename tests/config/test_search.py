@@ -30,7 +30,7 @@ def test_what_is_searched_over_is_told_from_what_all_trials_have():
         ("model.n_layer=range(8,1,-2)", Interval("model.n_layer", 2, 8, step=2)),
         ("model.dropout=range(0,1,0.25)", Interval("model.dropout", 0.0, 0.75, step=0.25)),
         ("model.n_layer=1,2,2", Choices("model.n_layer", ("1", "2"))),
-        ("data.path='a b',c", Choices("data.path", ("'a b'", "c"))),
+        ("init_from='a b',c", Choices("init_from", ("'a b'", "c"))),
     ],
 )
 def test_each_kind_of_word_is_one_kind_of_dimension(word, dimension):
@@ -64,6 +64,11 @@ def test_a_value_is_as_one_would_type_it(dimension, value, text):
         (["name=a,b"], "name: the runs of a search lie in one folder, beside its study"),
         (["tokenizer=char,byte"], "tokenizer: a search goes by losses per token, which compare"),
         (["tokenizer.vocab_size=range(300,400)"], "tokenizer: a search goes by losses per token"),
+        (
+            ["data.val_fraction=0.1,0.2"],
+            "data.val_fraction: a search goes by losses, which compare",
+        ),
+        (["data.parts.a=0,1"], "data.parts.a: a search goes by losses, which compare on one text"),
         (["seed=range(5,5)"], r"seed: range\(5,5\) holds no value"),
     ],
 )

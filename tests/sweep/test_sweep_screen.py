@@ -136,6 +136,12 @@ def test_of_several_tokenizers_no_point_is_the_best(runs):
     assert end[-1].strip() == "gptexp sample best:outputs/default"
 
 
+def test_of_points_that_are_judged_otherwise_none_is_the_best(runs):
+    result = runs("data.val_fraction=0.3,0.2", "trainer.max_steps=2")
+    end = result.out.partition("\nbest    ")[2].splitlines()
+    assert end[0] == "none: these are judged on several texts, or otherwise than each other"
+
+
 def test_a_sweep_without_a_result_ends_with_its_table(runs):
     result = runs("model.n_head=3,5")
     assert "best " not in result.out.partition("state")[2].partition("\n")[2]
