@@ -7,8 +7,9 @@ from gptexp.errors import ConfigError, Problem
 
 
 def corpora() -> list[str]:
-    """The entries of conf/data that say where their text is, by name."""
-    return sorted(file.stem for file in (CONF_DIR / "data").glob("*.yaml") if corpus(file.stem))
+    """The entries of conf/data that can be parts, by name."""
+    names = sorted(file.stem for file in (CONF_DIR / "data").glob("*.yaml"))
+    return [name for name in names if (one := corpus(name)) and not (one.tokens or one.chat)]
 
 
 def corpus(name: str) -> DataConfig | None:

@@ -152,6 +152,7 @@ def test_what_is_no_corpus_or_another_kind_is_one_line(composed, mixed, files, t
     data = composed("data=mix", "data.parts.shakspeare=1").data
     line = refusal(parts_of, data)
     assert "data.parts.shakspeare: no corpus that conf/data names" in line
+    assert "those are dictionary, names, shakespeare. Fix" in line  # and dialogues are no part
     assert "dictionary, names, shakespeare. Fix: " in line
     data = composed("data=mix", "data.parts={shakespeare: 1, names: 1}").data
     assert "data.parts.names: is documents, and data.documents=false" in refusal(parts_of, data)
