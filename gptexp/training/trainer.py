@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from gptexp.config import OnOverfit, TrainerConfig
-from gptexp.console import Progress
 from gptexp.data.mix import epochs_of_parts
 from gptexp.errors import InterruptedRunError, Pause, PrunedError
 from gptexp.optim.gradients import NormWatch
@@ -21,6 +20,7 @@ from gptexp.runtime.clock import Clock
 from gptexp.runtime.interrupt import Interrupt
 from gptexp.runtime.rate import matrix_rate
 from gptexp.tracking.dashboard import Histograms
+from gptexp.tracking.progress import Progress
 from gptexp.training import throughput
 from gptexp.training.diagnostics import Diagnostics
 from gptexp.training.early_stopping import EarlyStopping
