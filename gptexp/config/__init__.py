@@ -23,7 +23,6 @@ from gptexp.config.data import (
     TokenizerConfig,
     Windows,
 )
-from gptexp.config.hydra_errors import choices
 from gptexp.config.identity import (
     Difference,
     beginning_hash,
@@ -44,6 +43,7 @@ from gptexp.config.model import (
     Norm,
     Position,
 )
+from gptexp.config.names import choices
 from gptexp.config.optim import (
     AVERAGES,
     AdamConfig,

@@ -16,7 +16,8 @@ import yaml
 from gptexp import plugins
 from gptexp.config import own
 from gptexp.config.arguments import checked
-from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
+from gptexp.config.hydra_errors import explain, is_config_error
+from gptexp.config.names import CONF_DIR
 from gptexp.config.schema import OWN_SECTIONS, SECTIONS, SINGLE, VARIANTS, Config, fitted, variant
 from gptexp.config.words import as_typed, literal
 from gptexp.errors import ConfigError, OwnCodeError, Problem

@@ -2,7 +2,7 @@
 
 from gptexp.config.compose import parse_yaml
 from gptexp.config.data import DataConfig
-from gptexp.config.hydra_errors import CONF_DIR
+from gptexp.config.names import CONF_DIR
 from gptexp.errors import ConfigError, Problem
 
 

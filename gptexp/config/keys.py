@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import EnumMeta
 
 from gptexp.config.compose import from_overrides, to_dict
-from gptexp.config.hydra_errors import choices
 from gptexp.config.identity import flat
+from gptexp.config.names import choices
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import nearest, plain
