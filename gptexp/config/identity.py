@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from gptexp import plugins
-from gptexp.config.compose import to_dict
 from gptexp.config.data import part_label
 from gptexp.config.own import own_code
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config, variant
+from gptexp.config.stored import to_dict
 from gptexp.config.trainer import BUDGETS
 
 HASHED = tuple(section for section in SECTIONS if section != "logger")
