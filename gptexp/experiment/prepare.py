@@ -210,14 +210,18 @@ def fits(config: Config, vocab_size: int, runtime: Runtime) -> bool:
     return True
 
 
-def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:
-    """The least that training takes, in bytes."""
-    cfg = config.trainer
+def least_memory(config: Config, vocab_size: int, runtime: Runtime) -> int:
+    """The least that training takes of the device beside its text, in bytes."""
+    cfg, masked = config.trainer, config.data.mask_documents
     sizes, recomputes = (vocab_size, cfg.batch_size), cfg.activation_checkpointing
-    masked = config.data.mask_documents
-    needed = training_memory(config.model, *sizes, runtime, recomputes, masked)
+    return training_memory(config.model, *sizes, runtime, recomputes, masked)
+
+
+def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:
+    """The least that training takes with the batches of an update, in bytes."""
     # Of all sequences of an update, where they begin; of a text each token, and its place.
-    return needed + cfg.rows * (8 if config.data.is_listed else 16 * (config.model.block_size + 1))
+    row = 8 if config.data.is_listed else 16 * (config.model.block_size + 1)
+    return least_memory(config, vocab_size, runtime) + config.trainer.rows * row
 
 
 def _what_to_lower(config: Config) -> str:
