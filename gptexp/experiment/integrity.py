@@ -6,7 +6,7 @@ what two files say must be the same. Files of before there were seals must have 
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import MOST_JSON, open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest, hashed_code
-from gptexp.runs.entries import BEST, LAST, Entry
+from gptexp.runs.entries import BEST, LAST, Entry, read_entry
 from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
 from gptexp.runs.state import RunState
@@ -248,9 +248,10 @@ def _read_entries(record: Record) -> None:
         name = f"checkpoints/{path.name}"
         if (value := _json(record, name)) is None:
             continue
-        try:
-            read[path.name] = _entry(value, path.stem)
-        except STRANGE:
+        entry = read_entry(path)
+        if entry is not None and _is_whole(entry, value, path.name):
+            read[path.name] = entry
+        else:
             record.differs(name, "damaged: not the entry of a checkpoint")
     pointers = [read[name] for name in (BEST, LAST) if name in read]
     for name, entry in read.items():
@@ -271,19 +272,11 @@ def _read_entries(record: Record) -> None:
     record.best = read.get(BEST)
 
 
-def _entry(value: dict[str, Any], stem: str) -> Entry:
-    """The entry in a file of that stem; raises one of STRANGE for anything else."""
-    entry = Entry(**value)
-    digests = [entry.sha256, *([] if entry.weights_sha256 is None else [entry.weights_sha256])]
-    averages = {} if entry.averages is None else entry.averages
-    numbers = (entry.size, entry.step, entry.best_step, *averages.values())
-    own = (f"step-{entry.step}", *(Path(name).stem for name in (BEST, LAST)))
-    whole = all(type(number) is int for number in numbers) and stem in own
-    if not whole or any(len(digest) != 64 for digest in digests):
-        raise ValueError
-    if entry.file != f"step-{entry.step}.pt":  # never a path
-        raise ValueError
-    return entry
+def _is_whole(entry: Entry, value: dict[str, Any], name: str) -> bool:
+    """Whether a file of that name holds this entry and no more."""
+    own = f"step-{entry.step}"
+    known = value.keys() <= asdict(entry).keys()
+    return known and entry.file == f"{own}.pt" and name in (f"{own}.json", BEST, LAST)
 
 
 def _other_file(folder: Path, entry: Entry) -> str | None:

@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 from gptexp import console, plugins
 from gptexp.config import Config
@@ -97,14 +96,14 @@ def complete(directory: RunDirectory, config: Config, fill: Callable[[], Summary
     return Outcome(RunState.done, directory.path, best_val_loss(summary))
 
 
-def outcome_before(config: Config, overrides: list[str], outputs: Path = OUTPUTS) -> Outcome:
+def outcome_before(config: Config, overrides: list[str]) -> Outcome:
     """The outcome of a sweep's point before its turn; `not started` if it is to be trained.
 
     Shows the error of a point whose directory, corpus or init_from cannot be read.
     """
     path = None
     try:
-        identity = identify(config, outputs)
+        identity = identify(config, OUTPUTS)
         directory, path = identity.directory, identity.directory.path
         if not to_be_replaced(config, directory) and (over := standing_outcome(config, directory)):
             return over

@@ -190,11 +190,10 @@ def _made_again(
     begun = record.begun
     until = last if level is Level.full else min(last, begun + (steps or _default_steps(record)))
     with tempfile.TemporaryDirectory(prefix="gptexp-reproduce-") as folder:
-        kill = level is Level.full
-        half = (begun + until) // 2
-        killed = f", killed at step {half:,} and resumed" if kill else ""
+        half = (begun + until) // 2 if level is Level.full else None
+        killed = "" if half is None else f", killed at step {half:,} and resumed"
         yield Finding("made again", f"{until:,} of {last:,} steps{killed}")
-        again = rerun.run_again(record, restored.config, Path(folder), until, kill, list(modules))
+        again = rerun.run_again(record, restored.config, Path(folder), until, half, list(modules))
         yield from rerun.compare(record, restored.weights, again, claim)
 
 

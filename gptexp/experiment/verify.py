@@ -14,7 +14,7 @@ from gptexp.data.find import find_corpus
 from gptexp.data.load import LoadedCorpus, read_corpus, split_corpus
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, ReproduceError
 from gptexp.experiment.compatibility import other_shapes
-from gptexp.experiment.finish import Exact, TrainingResult, build_summary, count_ngrams
+from gptexp.experiment.finish import CURVES, Exact, TrainingResult, build_summary, count_ngrams
 from gptexp.experiment.identity import Start, start_of
 from gptexp.experiment.integrity import Record
 from gptexp.experiment.start import find_base
@@ -290,10 +290,7 @@ def _exact(record: Record, evaluator: Evaluator, best_step: int) -> Exact | None
         evaluator.model.load_state_dict(state["model"])
         last = evaluator.row()
     elif final["step"] != best_step:
-        names = {"val/loss": "val_loss", "val/bpb": "val_bpb", "train/eval_loss": "train_loss"}
-        if "val_accuracy" in final:
-            names["val/accuracy"] = "val_accuracy"
-        last = {name: final[key] for name, key in names.items()}
+        last = {curve: final[name] for name, curve in CURVES.items() if name in final}
         last |= {f"val/loss/{name}": part["loss"] for name, part in final.get("parts", {}).items()}
         last = {name: math.nan if value is None else value for name, value in last.items()}
     return Exact(best, last, judged(corpus, cap)["val"])
