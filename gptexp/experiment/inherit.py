@@ -108,7 +108,7 @@ def _read(path: Path, words: str, key: str = "init_from") -> Config:
 
 
 def _of_checkpoint(path: Path, init_from: str) -> Config:
-    from gptexp.inference.load import read_checkpoint  # torch
+    from gptexp.inference.weights import read_checkpoint  # torch
 
     with stored_config(f"init_from: {init_from}", "use the gptexp that wrote it"):
         return from_dict(read_checkpoint(path)["config"])

@@ -28,7 +28,7 @@ from gptexp.experiment.identity import Identity, Start, named_init_from, vocabul
 from gptexp.experiment.start import Base, find_base
 from gptexp.experiment.trial import try_own_code
 from gptexp.files import at_home
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.models.counts import flops_per_token, training_memory
 from gptexp.optim.decay import decay_problems
 from gptexp.runs import checkpoint
