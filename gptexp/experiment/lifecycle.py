@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from gptexp import console, plugins
+from gptexp import plugins
 from gptexp.config import Config
 from gptexp.errors import (
     ConfigError,
@@ -24,6 +24,7 @@ from gptexp.experiment.screen import show_summary
 from gptexp.runs import provenance
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.entries import Entries
+from gptexp.runs.log import logged_to, open_log
 from gptexp.runs.schema import Summary
 from gptexp.runs.seal import journal_digests
 from gptexp.runs.state import (
@@ -86,7 +87,7 @@ def complete(directory: RunDirectory, config: Config, fill: Callable[[], Summary
     from gptexp.runtime.device import cpu_threads  # torch
 
     threads = config.trainer.threads
-    with directory.locked(), console.logged_to(directory.log), cpu_threads(threads):
+    with directory.locked(), logged_to(directory.log), cpu_threads(threads):
         if (summary := directory.summary()) is None:
             with status_kept(directory):
                 summary = fill()
@@ -186,7 +187,7 @@ def _mistake(error: Exception) -> Problem | None:
 def ended(directory: RunDirectory, state: RunState, problem: Problem, trace: str = "") -> None:
     """Write down how the run ended, as far as the disk still lets it be written."""
     with contextlib.suppress(StorageError, OSError):
-        with console.open_log(directory.log) as file:
+        with open_log(directory.log) as file:
             file.write(f"{state}: {problem}\n{trace}")
         what = f"{problem.subject}: {problem.what}"
         directory.set_status(state, str(problem), what, journal_digests(directory.path))
