@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from gptexp.config import Config, check, config_hash, differences, flat, from_dict
 from gptexp.config.own import own_code
-from gptexp.data.corpus import Corpus, is_capped, judged
+from gptexp.data.corpus import is_capped, judged
 from gptexp.data.find import find_corpus
 from gptexp.data.load import LoadedCorpus, read_corpus, split_corpus
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, ReproduceError
@@ -205,7 +205,7 @@ def check_evaluation(restored: Restored, claim: Claim) -> Iterator[Finding]:
         yield _compare_evaluation(record, entry, again, claim)
         if record.summary is not None:
             sampler = build_sampler(model, text, config.trainer, config.seed)
-            yield from _compare_summary(restored, text, corpus, evaluator, sampler, claim)
+            yield from _compare_summary(restored, text, evaluator, sampler, claim)
 
 
 def _check_data(record: Record, text: LoadedCorpus) -> Finding:
@@ -241,7 +241,6 @@ def _compare_evaluation(
 def _compare_summary(
     restored: Restored,
     text: LoadedCorpus,
-    corpus: Corpus,
     evaluator: Evaluator,
     sampler: Sampler,
     claim: Claim,
@@ -253,7 +252,7 @@ def _compare_summary(
     step = -1 if summary["best"] is None else summary["best"]["step"]
     sample, probe = sampler.draw(max(step, 0))
     last = weights.get(final["step"], final["weights_sha256"])
-    test = evaluator.evaluate("test") if corpus.tokens_per_epoch("test") else None
+    test = evaluator.evaluate("test") if evaluator.corpus.tokens_per_epoch("test") else None
     result = TrainingResult(
         stop_reason=summary["stop_reason"],
         best_step=step,
