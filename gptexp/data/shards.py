@@ -18,13 +18,7 @@ from gptexp.data.shard import Shard, read_shard
 from gptexp.data.token_manifest import MANIFEST, TokenManifest, read_token_manifest
 from gptexp.data.token_manifest import Shard as Entry
 from gptexp.errors import DataError, GptexpError, Problem
-from gptexp.files import (
-    at_home,
-    json_sha256,
-    read_regular,
-    user_cache,
-    write_json,
-)
+from gptexp.files import at_home, json_sha256, read_regular, user_cache, write_json
 
 log = logging.getLogger(__name__)
 

@@ -17,23 +17,9 @@ from gptexp import console
 from gptexp.data.shard_writer import Array, Place, Tokens, write_shard
 from gptexp.data.sources import Piece, SourceFile, cut_into_pieces, open_source
 from gptexp.data.token_folder import PART, Asked, Options, Progress, begun, finished, locked
-from gptexp.data.token_manifest import (
-    Source,
-    TokenManifest,
-    write_token_manifest,
-)
-from gptexp.errors import (
-    ConfigError,
-    DataError,
-    InterruptedRunError,
-    Pause,
-    Problem,
-    StorageError,
-)
-from gptexp.files import (
-    storage_errors,
-    write_json,
-)
+from gptexp.data.token_manifest import Source, TokenManifest, write_token_manifest
+from gptexp.errors import ConfigError, DataError, InterruptedRunError, Pause, Problem, StorageError
+from gptexp.files import storage_errors, write_json
 from gptexp.runtime.interrupt import Interrupt
 from gptexp.runtime.pool import in_order
 from gptexp.text import plural

@@ -27,14 +27,7 @@ from gptexp.runs.entries import Entries
 from gptexp.runs.log import logged_to, open_log
 from gptexp.runs.schema import Summary
 from gptexp.runs.seal import journal_digests
-from gptexp.runs.state import (
-    NOT_STARTED,
-    RECORDED,
-    Outcome,
-    RunState,
-    ended_with,
-    state_after,
-)
+from gptexp.runs.state import NOT_STARTED, RECORDED, Outcome, RunState, ended_with, state_after
 from gptexp.runs.summary import best_val_loss
 from gptexp.text import listed
 

@@ -12,13 +12,7 @@ from gptexp.config import (
     note_long_warmup,
 )
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import (
-    LoadedCorpus,
-    characters_of,
-    load_corpus,
-    read_corpus,
-    split_corpus,
-)
+from gptexp.data.load import LoadedCorpus, characters_of, load_corpus, read_corpus, split_corpus
 from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment import parallel
