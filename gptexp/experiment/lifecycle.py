@@ -18,7 +18,7 @@ from gptexp.errors import (
     Problem,
     StorageError,
 )
-from gptexp.experiment.identity import identify, to_be_replaced
+from gptexp.experiment.identity import Identity, identify, to_be_replaced
 from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_summary
 from gptexp.runs import provenance
@@ -34,7 +34,17 @@ from gptexp.text import listed
 log = logging.getLogger(__name__)
 
 
-def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
+def what_stands(config: Config, identity: Identity, overrides: list[str]) -> Outcome | None:
+    """The outcome of a run that is over, here or in another folder; None if it is to be trained.
+
+    Raises DivergedError for one that diverged, and DamagedError.
+    """
+    directory = identity.directory
+    standing = None if to_be_replaced(config, directory) else _standing_outcome(config, directory)
+    return standing or reused(config, identity, overrides)
+
+
+def _standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
     """The outcome of a run that is over.
 
     Raises DivergedError for a run that diverged: being deterministic, it would again.
@@ -98,14 +108,11 @@ def outcome_before(config: Config, overrides: list[str]) -> Outcome:
     path = None
     try:
         identity = identify(config, OUTPUTS)
-        directory, path = identity.directory, identity.directory.path
-        if not to_be_replaced(config, directory) and (over := standing_outcome(config, directory)):
-            return over
-        if (over := reused(config, identity, overrides)) is not None:
-            return over
+        path = identity.directory.path
+        over = what_stands(config, identity, overrides)
     except GptexpError as error:
         return ended_with(error, path=path)
-    return replace(NOT_STARTED, path=path)
+    return over or replace(NOT_STARTED, path=path)
 
 
 def outcome_after(directory: RunDirectory) -> Outcome:
