@@ -129,7 +129,7 @@ def _compare(
     if record.damage:
         return
     yield _files(record)
-    from gptexp.experiment import verify  # torch
+    from gptexp.experiment import reevaluate, verify  # torch
 
     found = verify.claim(record)
     claim.reasons.extend(found.reasons)
@@ -146,7 +146,7 @@ def _compare(
         return
     if record.config().data.has_text:
         restored = verify.restore(record, weights)
-        yield from verify.check_evaluation(restored, claim)
+        yield from reevaluate.check_evaluation(restored, claim)
     else:
         yield Finding("evaluation", UNJUDGED)
     if level is not Level.verify:
