@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from gptexp import plugins
+from gptexp.config import retired
 from gptexp.config.schema import NAME_MAX, OWN_SECTIONS, SINGLE, VARIANTS, Config
 from gptexp.config.words import (
     PLAIN,
@@ -306,6 +307,8 @@ def _leaves(node: type) -> list[str]:
 
 
 def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
+    if gone := retired.problem_of(key, in_file):
+        return gone
     group, _, leaf = key.partition(".")
     having = [name for name, node in VARIANTS.get(group, {}).items() if leaf in _leaves(node)]
     if having and group != "model":  # whose choices are presets
