@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 
+from gptexp.config import retired
 from gptexp.config.names import CONF_DIR, choices, field_names, key_names, keys_of, section_of
 from gptexp.config.schema import NAME_MAX, OWN_SECTIONS, VARIANTS
 from gptexp.config.words import (
@@ -260,6 +261,8 @@ def _first_line(error: BaseException) -> str:
 
 
 def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
+    if gone := retired.problem_of(key, in_file):
+        return gone
     group, _, leaf = key.partition(".")
     having = [name for name, node in VARIANTS.get(group, {}).items() if leaf in field_names(node)]
     if having and group != "model":  # whose choices are presets

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import yaml
 
 from gptexp import plugins
+from gptexp.config import retired
 from gptexp.config.hydra_errors import explain
 from gptexp.config.schema import OWN_SECTIONS, SECTIONS, SINGLE, VARIANTS, Config, variant
 from gptexp.config.words import literal
-from gptexp.errors import ConfigError, OwnCodeError, Problem
+from gptexp.errors import ConfigError, OwnCodeError, Problem, RetiredKeyError
 from gptexp.text import shortened
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def from_dict(values: dict[str, Any]) -> Config:
 
     A key that is missing takes the dataclass's default, where it has one. So does `plugins`: what a
     file names may come from anybody, and is never imported: where a variant needs it, OwnCodeError
-    says so.
+    says so. So does RetiredKeyError of a key that was taken out, unless it is off.
     """
     from omegaconf.errors import OmegaConfBaseException
 
@@ -49,7 +50,8 @@ def from_dict(values: dict[str, Any]) -> Config:
     values = {key: value for key, value in values.items() if key != "plugins"}
     try:
         chosen = tuple(_node(group, values[group], modules) for group in VARIANTS)
-        merged = _merged(chosen, values)
+        nodes = {**SINGLE, **dict(zip(VARIANTS, chosen, strict=True))}
+        merged = _merged(chosen, retired.today(STORED, nodes, values))
     except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
         cause = explain(error)
         what = f"{cause.subject}: {cause.what}"
@@ -152,7 +154,7 @@ def stored_config(owner: str, fix: str) -> Iterator[None]:
     """Word what is wrong with a config that was read from a file; raises ConfigError."""
     try:
         yield
-    except OwnCodeError as error:
+    except (OwnCodeError, RetiredKeyError) as error:
         raise error.of(owner) from error
     except ConfigError as error:
         problem = error.problems[0]

@@ -14,7 +14,7 @@ import yaml
 
 from gptexp.config import Config, from_dict, parse_yaml, run_name
 from gptexp.config.own import own_code
-from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem
+from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem, RetiredKeyError
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import MOST_JSON, open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest, hashed_code
@@ -64,6 +64,7 @@ class Record:
     samples: list[dict[str, Any]] = field(default_factory=list)
     entries: dict[int, Entry] = field(default_factory=dict)  # of the checkpoints, by step
     best: Entry | None = None
+    retired: bool = False  # whether the code of today lacks a key of its config
 
     @property
     def path(self) -> Path:
@@ -86,7 +87,10 @@ class Record:
 
     def config(self) -> Config:
         """The config of config.yaml; raises ConfigError."""
-        return from_dict(self.values)
+        try:
+            return from_dict(self.values)
+        except RetiredKeyError as error:
+            raise error.of(self.path) from error
 
     def changed_own_code(self) -> list[str]:
         """The files of own variants that are not here as the run had them."""
@@ -124,7 +128,7 @@ def read_record(path: Path) -> Record:
     for name in JOURNALS:
         setattr(record, name.partition(".")[0], list(_read_journal(record, name)))
     _read_entries(record)
-    if not record.damage:
+    if not record.damage and not record.retired:
         try:
             _check_agreement(record)
         except STRANGE as error:
@@ -176,6 +180,8 @@ def _read_config(record: Record) -> None:
         record.config()
     except OwnCodeError as error:
         raise error.of(record.path) from error
+    except RetiredKeyError:
+        record.retired = True  # no damage: the code of its commit has it
     except ConfigError as error:
         record.differs("config.yaml", error.problems[0].what)
     except STRANGE as error:

@@ -14,7 +14,14 @@ from gptexp.config import Config, Dtype, from_dict
 from gptexp.data.corpus import Format, Ids
 from gptexp.data.load import LoadedCorpus, boundary_of, format_of, whole_corpus
 from gptexp.data.read import with_line_feeds
-from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError, Problem
+from gptexp.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    OwnCodeError,
+    Problem,
+    RetiredKeyError,
+)
 from gptexp.inference.dials import Sampling
 from gptexp.inference.evaluation import Evaluation, Evaluator
 from gptexp.inference.generate import draw
@@ -228,7 +235,8 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
 
     Of an average of the weights, ema or mean, that is the one with the lowest loss of its own.
     Needs nothing but the checkpoint, and the modules of own code in it, which are not imported for
-    it: OwnCodeError names them. Raises CheckpointError, and ConfigError for other `weights`.
+    it: OwnCodeError names them. Raises CheckpointError, and ConfigError for other `weights`
+    and for a key that was taken out.
     """
     state = read_checkpoint(run, weights)
     try:
@@ -240,7 +248,7 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
             model.double()
         model.load_state_dict(state["model"])
         model.boundary = boundary_of(config.data, tokenizer)
-    except OwnCodeError as error:
+    except (OwnCodeError, RetiredKeyError) as error:
         raise error.of(run) from error
     except CheckpointError as error:
         problems = (replace(p, subject=f"{run}: {p.subject}") for p in error.problems)
