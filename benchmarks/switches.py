@@ -35,9 +35,6 @@ SWITCHES = {  # each beside what is plain; a window is an eighth of the context
     "n_kv_head=1": ("model.n_kv_head=1",),
     "window=an eighth": ("window",),
     "qk_norm": ("model.qk_norm=true",),
-    "head_gate": ("model.head_gate=true",),
-    "value_residual": ("model.value_residual=true",),
-    "logit_softcap": ("model.logit_softcap=15",),
 }
 SETTINGS = {
     "laptop": ("experiment=nanogpt_laptop",),

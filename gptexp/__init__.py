@@ -10,6 +10,7 @@ gptexp.ensemble(runs, counts=True).loss
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,11 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 # Each function imports what it needs: `--cfg` and tab completion import this file, and no torch.
+
+# On a CPU torch's threads (GNU OpenMP) spin while they wait for each other, by default for
+# milliseconds, which the thread they wait for may need on a shared core: a step took ten times as
+# long. OpenMP reads this as torch is loaded; benchmarks/NOTES.md has the figures.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def train(config: "Sequence[str] | Config" = (), *, quiet: bool = False) -> "Outcome":

@@ -11,23 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from gptexp.config import AVERAGES
 from gptexp.errors import EXIT_OK, GptexpError, Pause, Problem, StorageError
-from gptexp.text import duration, printable, short
+from gptexp.text import printable, short
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 log = logging.getLogger(__name__)
-
-HEADER = (
-    f"{'step':>7} {'tokens':>8} {'epochs':>7} {'train':>8} {'val':>8} {'best':>8} "
-    f"{'lr':>8} {'tok/s':>7} {'left':>8}"
-)
 
 QUIET_SECONDS = 15  # a log without a bar shows a line at least this often
 
@@ -51,6 +44,11 @@ class Lead:
     details: bool = False  # whether the screen shows all that a single run says
     shared: bool = False  # whether other processes write to the same screen
     label: str = ""  # what tells it from the others, as `lr=0.003 s1`
+
+    @property
+    def name(self) -> str:
+        """These words, without what aligns them."""
+        return " ".join(self.words.split())
 
     def line(self, text: str) -> str:
         """The text behind these words."""
@@ -115,7 +113,7 @@ class _Screen(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text, stream = record.getMessage(), sys.stdout
         if record.levelno >= logging.WARNING:
-            whose = "" if _lead is None else f"{' '.join(_lead.words.split())}: "
+            whose = "" if _lead is None else f"{_lead.name}: "
             whose = whose if _rank is None else f"rank {_rank}: "
             level = "error" if record.levelno == logging.CRITICAL else record.levelname.lower()
             kind = "" if record.levelno == NOTE else f"{level}: "
@@ -154,45 +152,28 @@ def _bar() -> "type[tqdm]":  # type: ignore[type-arg]
     return Bar
 
 
+def open_bar(doing: str, total: int, done: int, **options: Any) -> "tqdm":  # type: ignore[type-arg]
+    """A bar, to be closed; its words are what it shows, or else those of the run.
+
+    It is not seen where the screen is no terminal, or is shared with others.
+    """
+    shared = _lead is not None and _lead.shared
+    return _bar()(
+        desc=doing or (None if _lead is None else _lead.name),
+        total=total,
+        initial=done,
+        disable=shared or _rank is not None or not _on_terminal(),
+        leave=False,
+        dynamic_ncols=True,
+        **options,
+    )
+
+
 def _on_terminal() -> bool:
     """Whether standard error is a terminal; one that is closed or missing is none."""
     with contextlib.suppress(ValueError):
         return sys.stderr is not None and sys.stderr.isatty()
     return False
-
-
-class _RunLog(logging.FileHandler):
-    """A file of messages that a full or broken disk keeps from nothing else: see metrics.jsonl."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether it is to be kept: what is brief stands there in full."""
-        return record.levelno != BRIEF
-
-    def _open(self) -> TextIOWrapper:
-        return open_log(Path(self.baseFilename))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with contextlib.suppress(OSError):  # it opens the file
-            super().emit(record)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        pass
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # it writes what is left
-            super().close()
-
-
-def open_log(path: Path) -> TextIOWrapper:
-    """Open a run.log to write at its end, waiting for nobody in the place of a file.
-
-    Raises OSError.
-    """
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
-
-    return open(path, "a", encoding="utf-8", errors="backslashreplace", opener=opener)
 
 
 def program(main: Callable[[], int]) -> NoReturn:
@@ -286,36 +267,12 @@ def shown(quiet: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def logged_to(path: Path) -> Iterator[None]:
-    """Write the package's messages to `path` too, with their times, for as long as this is open."""
-    handler = _RunLog(path, delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("gptexp")
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
 def counting(doing: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """A bar over so many bytes, of which some are done; what it gives is told how many more are.
 
     Without a terminal, a line now and then.
     """
-    bar = _bar()(
-        desc=doing,
-        total=total,
-        initial=done,
-        disable=not _on_terminal(),
-        leave=False,
-        unit="B",
-        unit_scale=True,
-        dynamic_ncols=True,
-    )
+    bar = open_bar(doing, total, done, unit="B", unit_scale=True)
     shown = time.monotonic()
 
     def count(more: int) -> None:
@@ -328,92 +285,3 @@ def counting(doing: str, total: int, done: int = 0) -> Iterator[Callable[[int], 
 
     with bar:
         yield count
-
-
-class Progress:
-    """The table of one run's training, and its bar."""
-
-    def __init__(self, max_steps: int) -> None:
-        self.max_steps = max_steps
-        self.bar: tqdm | None = None  # type: ignore[type-arg]
-        self.latest: dict[str, float] = {}  # the last line of the training loss
-        self.first_step = 0
-        self.started = self.shown = time.monotonic()
-
-    @contextmanager
-    def running(self, step: int) -> Iterator[None]:
-        """Show the head of the table, and the bar where standard error is a terminal."""
-        log.info("")
-        log.info(HEADER)
-        self.first_step = step
-        self.started = self.shown = time.monotonic()
-        shared = _lead is not None and _lead.shared
-        self.bar = _bar()(
-            desc=None if _lead is None else " ".join(_lead.words.split()),
-            total=self.max_steps,
-            initial=step,
-            disable=shared or _rank is not None or not _on_terminal(),
-            smoothing=0,  # the time left is that of the column: by the speed since the beginning
-            miniters=1,
-            leave=False,
-            unit="step",
-            dynamic_ncols=True,
-        )
-        try:
-            yield
-        finally:
-            self.bar.close()
-
-    def step(self) -> None:
-        """Move the bar by one update."""
-        if self.bar is not None:
-            self.bar.update()
-
-    def logged(self, step: int, values: dict[str, float]) -> None:
-        """A line of the training loss: on the bar, or now and then as a row."""
-        self.latest = values
-        if self.bar is not None and not self.bar.disable:
-            self.bar.set_postfix_str(f"loss {values['train/loss']:.4f}", refresh=False)
-        elif time.monotonic() - self.shown > QUIET_SECONDS:
-            self._row(step, values, train=values["train/loss"])
-
-    def evaluated(self, step: int, values: dict[str, float], best: float, improved: bool) -> None:
-        """A row of the table, with a star where the validation loss is the best so far."""
-        evaluation = f"{values['val/loss']:>8.4f} {best:>8.4f}"
-        averages = {kind: values.get(f"val/{kind}_loss") for kind in AVERAGES}
-        averages = {kind: loss for kind, loss in averages.items() if loss is not None}
-        self._row(step, values, values["train/eval_loss"], evaluation, "  *" if improved else "")
-        for kind, loss in averages.items():
-            log.info(f"{kind:>33} {loss:>8.4f}")  # below val
-        averaged = "".join(f"  {kind} {loss:.4f}" for kind, loss in averages.items())
-        if (accuracy := values.get("val/accuracy")) is not None:
-            log.info(f"{'answers':>33} {accuracy:>8.1%} right")
-            averaged += f"  {accuracy:.1%} right"
-        left = self._left(step)
-        brief(
-            f"step {step:>{len(f'{self.max_steps:,}')},} of {self.max_steps:,}  "
-            f"train {values['train/eval_loss']:.4f}  val {values['val/loss']:.4f}"
-            f"{' *' if improved else '  '}{averaged}{f'  {left} left' if left else ''}"
-        )
-
-    def _row(
-        self,
-        step: int,
-        values: dict[str, float],
-        train: float,
-        evaluation: str = " " * 17,
-        mark: str = "",
-    ) -> None:
-        lr, rate = self.latest.get("train/lr"), self.latest.get("train/tokens_per_second")
-        log.info(
-            f"{step:>7,} {short(values['tokens']):>8} {values['epoch']:>7.2f} {train:>8.4f} "
-            f"{evaluation} {'' if lr is None else f'{lr:.1e}':>8} "
-            f"{'' if rate is None else short(rate):>7} {self._left(step):>8}{mark}"
-        )
-        self.shown = time.monotonic()
-
-    def _left(self, step: int) -> str:
-        done = step - self.first_step
-        if done == 0 or step >= self.max_steps:
-            return ""
-        return duration((time.monotonic() - self.started) / done * (self.max_steps - step))

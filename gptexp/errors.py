@@ -84,6 +84,15 @@ class OwnCodeError(ConfigError):
         return OwnCodeError(problem, modules=self.modules)
 
 
+class RetiredKeyError(ConfigError):
+    """A stored config has a key on that this version of the code has no more."""
+
+    def of(self, owner: str | Path) -> "RetiredKeyError":
+        """The same of a file."""
+        [problem] = self.problems
+        return RetiredKeyError(Problem(owner, problem.what, problem.fix))
+
+
 class DataError(GptexpError):
     """A corpus, or a text to be read, cannot be used."""
 

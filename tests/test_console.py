@@ -7,9 +7,9 @@ import time
 import pytest
 
 from gptexp import console
-from gptexp.console import Progress
 from gptexp.errors import ConfigError, InterruptedRunError, Pause, Problem
 from gptexp.text import duration
+from gptexp.tracking.progress import Progress
 
 
 @pytest.fixture

@@ -56,6 +56,15 @@ def test_every_key_has_a_meaning():
                 assert row and "no comment" not in row[0], field.name
 
 
+@pytest.mark.parametrize("group", ["model", "data", "optim", "schedule", "experiment", "sweeps"])
+def test_every_choice_of_a_group_is_named(group):
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    row = next(line for line in page.splitlines() if line.startswith(f"| `{group}` |"))
+    named = set(re.findall(r"\w+", row))
+    shipped = {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")}
+    assert shipped and not sorted(shipped - named)
+
+
 def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, quick):
     """With a smaller model and text than it has, and no window."""
     monkeypatch.chdir(tmp_path)

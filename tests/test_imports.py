@@ -1,6 +1,7 @@
 """Who may import whom: one row a wing, as docs/architecture.md says; and what imports no torch."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +176,12 @@ def test_slow_libraries_are_imported_only_where_they_are_used():
     loaded = loaded_by(*(names for names, _ in STAGES.values()))
     for (stage, (_, allowed)), found in zip(STAGES.items(), loaded, strict=True):
         assert found == allowed, stage
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7")])
+def test_openmp_learns_how_to_wait_before_torch_is_loaded(given, found):
+    spoken = "import os, sys, gptexp; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    others = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    command = [sys.executable, "-c", spoken]
+    told = subprocess.check_output(command, cwd=ROOT, env=others | given, text=True)
+    assert told.split() == [found, "False"]

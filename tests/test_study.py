@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from benchmarks.study.certify import best, wanted
 from benchmarks.study.laws import points_of
 from benchmarks.study.lines import Cliff, Line, Loss, Machine
 from benchmarks.study.listing import listing, strangers
-from benchmarks.study.points import Study, study_of
+from benchmarks.study.points import Study, StudyPoint, study_of
 from gptexp.errors import ConfigError, DamagedError
 
 
@@ -246,6 +247,25 @@ def test_a_switch_asks_for_a_higher_rate_at_the_edge_and_for_seeds_where_nothing
     ]
     mine = [one for one in known.values() if changes.name_of(one.overrides) == "gpt2"]
     assert (found := changes.change("gpt2", mine)).lr == 1e-2 and not found.edge
+
+
+def test_a_switch_that_was_taken_out_keeps_its_lines_and_its_row(tmp_path, monkeypatch):
+    file, points = tmp_path / "lines.jsonl", []
+    for name, gain in (("modern", 0.0), ("head_gate", 0.1), ("of_before", 0.0)):
+        for seed in (0, 1):
+            words = [f"+sweeps/change={name}", f"seed={seed}"]
+            one = line(f"{name}{seed}", loss=2.0 - gain * seed, seed=seed, lr=1e-3, overrides=words)
+            lines.add(file, one)
+            points.append(StudyPoint("modernise", one.label, words, None, {}))
+            points[-1].__dict__["identity"] = SimpleNamespace(hash=one.hash)  # without a config
+    monkeypatch.setattr(page, "Study", lambda words: Study.__new__(Study))
+    monkeypatch.setattr(Study, "resolved", lambda self, known: points[:2])
+    found = page.section("modernise", file).text
+    assert found[0] == "From the lines of all 4 points, 4 done."
+    row = "| head_gate | modern | 0.001 (edge) | 1.9500 ± 0.6353 | -0.0500 ± 0.6353 |"
+    assert f"{row} not shown; taken out |" in found
+    assert found[-1] == "Note: 2 lines are of points that the study no longer has."
+    assert not changes.wanted({}, {one.hash: one for one in lines.read(file)})
 
 
 def test_the_effect_of_a_factor_is_that_between_runs_that_share_all_else():

@@ -17,6 +17,7 @@ BEYOND = (  # each on `modern`
     *("swiglu", "kv_heads", "window", "head_gate", "value_residual", "softcap", "untied"),
     "embd_norm",
 )
+TAKEN_OUT = ("head_gate", "value_residual", "softcap")  # no switches any more; their lines stay
 PARENTS = dict(zip(CHAIN[1:], CHAIN, strict=False)) | dict.fromkeys(BEYOND, "modern")
 GROUP = "+sweeps/change="
 NOT_SHOWN = "not shown"
@@ -39,6 +40,11 @@ class Change:
 def name_of(overrides: Sequence[str]) -> str:
     """The switch that a point's overrides name."""
     return next(w.removeprefix(GROUP) for w in overrides if w.startswith(GROUP)).strip("'\"")
+
+
+def of_taken_out(lines: Sequence[Line]) -> list[Line]:
+    """The lines of switches that no point can have any more."""
+    return [line for line in lines if name_of(line.overrides) in TAKEN_OUT]
 
 
 def change(name: str, lines: Sequence[Line]) -> Change:

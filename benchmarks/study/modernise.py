@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.study.changes import CHAIN, PARENTS, change, name_of, over, verdict
+from benchmarks.study.changes import CHAIN, PARENTS, TAKEN_OUT, change, name_of, over, verdict
 from benchmarks.study.lines import Line
 from benchmarks.study.tables import Section, counted, forest, table, told
 from gptexp.analysis.groups import Statistic
@@ -24,7 +24,7 @@ def section(lines: Sequence[Line], points: int) -> Section:
             f"{one.lr:g}{' (edge)' if one.edge else ''}",
             told(one.mean),
             told(steps.get(name), sign=True),
-            verdict(steps.get(name)),
+            verdict(steps.get(name)) + ("; taken out" if name in TAKEN_OUT else ""),
         )
         for name, one in changes.items()
     ]

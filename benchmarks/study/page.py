@@ -8,6 +8,7 @@ import msgspec
 
 from benchmarks import ROOT
 from benchmarks.study import flagship, lines, modernise, regularise
+from benchmarks.study.changes import of_taken_out
 from benchmarks.study.lines import Line
 from benchmarks.study.listing import codes
 from benchmarks.study.points import STUDIES, Study, StudyPoint, results
@@ -37,13 +38,17 @@ def write(page: Path = PAGE, pictures: Path = PICTURES) -> int:
 
 
 def section(study: str, file: Path | None = None) -> Section:
-    """The section of a study; lines of points that it no longer has are told of and left out."""
+    """The section of a study; lines of points that it no longer has are told of and left out.
+
+    But for those of switches that were taken out since, whose points no sweep can have.
+    """
     known = lines.read(file or results(study))
     points = Study([f"sweeps={study}"]).resolved(known)
-    asked = asked_for(points, known)
+    gone = of_taken_out(known) if study == "modernise" else []
+    asked, count = [*asked_for(points, known), *gone], len(points) + len(gone)
     if not asked:
-        return Section([f"No point of {len(points)} is trained yet."])
-    found = SECTIONS[study](asked, len(points))
+        return Section([f"No point of {count} is trained yet."])
+    found = SECTIONS[study](asked, count)
     notes = [f"Note: {note}." for note in codes(asked)]
     if others := len(known) - len({line.hash for line in asked}):
         notes.append(f"Note: {others} lines are of points that the study no longer has.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import BUDGETS, flat, is_hashed, parse_yaml
+from gptexp.config import BUDGETS, flat, is_hashed, parse_yaml, retired
 from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.files import read_regular, readable
 from gptexp.runs.directory import MOST_CONFIG, RunDirectory, code_digest
@@ -196,9 +196,16 @@ def differing(runs: Sequence[Run]) -> list[str]:
 def varying(runs: Sequence[Run], keys: Sequence[str]) -> list[str]:
     """The `keys` that say more than which variant a run has, as optim.beta1 of adam does not.
 
-    So the runs that have the key must differ in it.
+    So the runs that have the key must differ in it. Of one that was taken out, all others have it
+    off.
     """
-    return [key for key in keys if len({run.config[key] for run in runs if key in run.config}) > 1]
+
+    def values(key: str) -> set[Any]:
+        held = [run.config[key] for run in runs if key in run.config]
+        others = key in retired.RETIRED and len(held) < len(runs)
+        return {*held, *([retired.RETIRED[key].off] if others else [])}
+
+    return [key for key in keys if len(values(key)) > 1]
 
 
 def mixed(runs: Sequence[Run]) -> list[str]:

@@ -22,68 +22,82 @@ UNITS = ("nats", "bits")
 LOSSES = ("final", "best")
 
 
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="FOLDER...",
+        help="Runs, or folders of them; or one TABLE.csv (or .tsv) of runs from elsewhere.",
+        callback=home,
+    ),
+]
+# Columns of a table.
+N = Annotated[str | None, typer.Option("--n", help="Of a table: column of parameters.")]
+D = Annotated[str | None, typer.Option("--d", help="Of a table: of tokens seen.")]
+Loss = Annotated[
+    str | None,
+    typer.Option(help="Of a table: column of the loss. Of runs: final, after all tokens, or best."),
+]
+Unique = Annotated[
+    str | None,
+    typer.Option(help="Of a table: of tokens of the text; left out, none was seen twice."),
+]
+Flops = Annotated[
+    str | None, typer.Option(help="Of a table: of the FLOPs; left out, they are 6 N T.")
+]
+Rate = Annotated[
+    str | None, typer.Option("--lr", help="Of a table: of the learning rate, where it was varied.")
+]
+Batch = Annotated[
+    str | None, typer.Option(help="Of a table with --lr: of the batch, where it was varied.")
+]
+Name = Annotated[
+    str | None,
+    typer.Option(help="Of a table: of a run's name, where rows are lengths of one training."),
+]
+# What is fitted, and of which runs.
+Laws = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="This law; repeatable. Left out: all that suit."),
+]
+Target = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for fit.json; `fit` in that of the runs, TABLE.fit here.", callback=home
+    ),
+]
+Draws = Annotated[
+    int, typer.Option(help="Fits to data drawn anew, for intervals.", min=20, max=10_000)
+]
+Seed = Annotated[int, typer.Option(help="Of the draws.", min=0)]
+Counted = Annotated[str | None, typer.Option(help="What N of runs counts: all or non_embedding.")]
+Unit = Annotated[str | None, typer.Option(help="Of the loss: nats per token, or bits per byte.")]
+Where = Annotated[
+    list[str] | None, typer.Option(help="Only runs with dropout=0, as in table; repeatable.")
+]
+Edges = Annotated[
+    bool,
+    typer.Option("--keep-edges", help="Points whose best learning rate may lie beyond those."),
+]
+
+
 def fit(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FOLDER...",
-            help="Runs, or folders of them; or one TABLE.csv (or .tsv) of runs from elsewhere.",
-            callback=home,
-        ),
-    ],
-    n: Annotated[str | None, typer.Option("--n", help="Of a table: column of parameters.")] = None,
-    d: Annotated[str | None, typer.Option("--d", help="Of a table: of tokens seen.")] = None,
-    loss: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a table: column of the loss. Of runs: final, after all tokens, or best."
-        ),
-    ] = None,
-    unique: Annotated[
-        str | None,
-        typer.Option(help="Of a table: of tokens of the text; left out, none was seen twice."),
-    ] = None,
-    flops: Annotated[
-        str | None, typer.Option(help="Of a table: of the FLOPs; left out, they are 6 N T.")
-    ] = None,
-    lr: Annotated[
-        str | None,
-        typer.Option("--lr", help="Of a table: of the learning rate, where it was varied."),
-    ] = None,
-    batch: Annotated[
-        str | None, typer.Option(help="Of a table with --lr: of the batch, where it was varied.")
-    ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(help="Of a table: of a run's name, where rows are lengths of one training."),
-    ] = None,
-    law: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="This law; repeatable. Left out: all that suit."),
-    ] = None,
-    to: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for fit.json; `fit` in that of the runs, TABLE.fit here.", callback=home
-        ),
-    ] = None,
-    draws: Annotated[
-        int, typer.Option(help="Fits to data drawn anew, for intervals.", min=20, max=10_000)
-    ] = 200,
-    seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0,
-    params: Annotated[
-        str | None, typer.Option(help="What N of runs counts: all or non_embedding.")
-    ] = None,
-    unit: Annotated[
-        str | None, typer.Option(help="Of the loss: nats per token, or bits per byte.")
-    ] = None,
-    where: Annotated[
-        list[str] | None, typer.Option(help="Only runs with dropout=0, as in table; repeatable.")
-    ] = None,
-    keep_edges: Annotated[
-        bool,
-        typer.Option("--keep-edges", help="Points whose best learning rate may lie beyond those."),
-    ] = False,
+    paths: Folders,
+    n: N = None,
+    d: D = None,
+    loss: Loss = None,
+    unique: Unique = None,
+    flops: Flops = None,
+    lr: Rate = None,
+    batch: Batch = None,
+    run: Name = None,
+    law: Laws = None,
+    to: Target = None,
+    draws: Draws = 200,
+    seed: Seed = 0,
+    params: Counted = None,
+    unit: Unit = None,
+    where: Where = None,
+    keep_edges: Edges = False,
 ) -> None:
     """A law of the loss over model size and data, with intervals: from runs, or a table.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gptexp.cli.paths import RUN, Plugins, Weights, check_device, home, one_run, said
-from gptexp.config import check, choices, from_overrides
+from gptexp.config import choices
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import unknown_name
@@ -65,62 +65,10 @@ def params(
     ] = None,
 ) -> None:
     """Where the parameters of a config live, and what a token and its training cost."""
-    import torch
+    from gptexp.experiment.costs import describe_costs
 
-    from gptexp.experiment.inherit import inherited
-    from gptexp.experiment.prepare import (
-        budgeted,
-        fits,
-        load_text,
-        read_init,
-    )
-    from gptexp.experiment.speed import seconds_of
-    from gptexp.models.counts import (
-        count_parameters,
-        flops_per_token,
-        training_memory,
-        without_tables,
-    )
-    from gptexp.runtime.device import (
-        cpu_threads,
-        device_problems,
-        probe_hardware,
-        resolve_runtime,
-    )
-    from gptexp.text import duration
-
-    words = overrides or []
-    config = inherited(from_overrides(words), words)
-    check(config)
-    loaded = load_text(config, read_init(config))
-    hardware = probe_hardware()
-    runtime = resolve_runtime(config.trainer, hardware)
-    is_here = not device_problems(config.trainer, hardware)
-    where = runtime.device if is_here else torch.device("cpu")
-    corpus = loaded.corpus(config.trainer.rows, config.seed, where)
-    vocab_size = loaded.tokenizer.vocab_size
-    counts = count_parameters(config.model, vocab_size)
-    total, rest = sum(counts.values()), without_tables(counts)
-    rows = [*counts.items(), ("total", total), ("without tables", rest)]
-    show(f"{config.model.name}, {vocab_size:,} tokens in the vocabulary")
-    for name, count in rows:
-        show(f"  {name:16} {count:>14,} {count / total:>7.1%}")
-    trainer = budgeted(config, vocab_size, corpus)
-    tokens = corpus.tokens_seen(trainer.max_steps)
-    per_step = f"{tokens / trainer.max_steps:,.1f}".removesuffix(".0")
-    flops = flops_per_token(config.model, vocab_size)
-    sizes = vocab_size, trainer.batch_size
-    recomputes, masked = trainer.activation_checkpointing, config.data.mask_documents
-    memory = training_memory(config.model, *sizes, runtime, recomputes, masked)
-    show(f"FLOPs   {flops:,} a token; {flops * tokens:.3g} for the run's {tokens:,} tokens")
-    show(f"steps   {trainer.max_steps:,} of {per_step} tokens")
-    batch = f"{trainer.batch_size} sequences on {runtime.device}, in {runtime.arithmetic}"
-    show(f"memory  {memory / 1e9:.2f} GB at least, to train {batch}")
-    with cpu_threads(trainer.threads):
-        able = is_here and fits(config, vocab_size, runtime)
-        seconds = seconds_of(config, trainer.max_steps, vocab_size, corpus, runtime, able)
-        if seconds is not None:
-            show(f"time    about {duration(seconds)} on {runtime.describe()}")
+    for line in describe_costs(overrides or []):
+        show(line)
 
 
 def evaluate(

@@ -58,7 +58,7 @@ def tokenize(
         raise ConfigError(Problem("--val-fraction", what, "--val-fraction 0.1"))
     own = None if tokenizer in KINDS else _of_run(tokenizer)
     _check_vocab_size(tokenizer, vocab_size)
-    from gptexp.data.tokenize import Options
+    from gptexp.data.token_folder import Options
     from gptexp.data.tokenize import tokenize as write
     from gptexp.runtime.pool import cores
 

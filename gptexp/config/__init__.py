@@ -1,17 +1,6 @@
 """A run's config: its types, rules and identity, and how Hydra composes it. Torch-free."""
 
-from gptexp.config.compose import (
-    from_dict,
-    from_overrides,
-    from_yaml,
-    parse_yaml,
-    register,
-    retyped,
-    stored_config,
-    to_dict,
-    to_yaml,
-    typed,
-)
+from gptexp.config.compose import from_overrides, register, typed
 from gptexp.config.data import (
     UNITS,
     BPETokenizerConfig,
@@ -23,7 +12,6 @@ from gptexp.config.data import (
     TokenizerConfig,
     Windows,
 )
-from gptexp.config.hydra_errors import choices
 from gptexp.config.identity import (
     Difference,
     beginning_hash,
@@ -44,6 +32,7 @@ from gptexp.config.model import (
     Norm,
     Position,
 )
+from gptexp.config.names import choices
 from gptexp.config.optim import (
     AVERAGES,
     AdamConfig,
@@ -64,6 +53,15 @@ from gptexp.config.optim import (
     note_long_warmup,
 )
 from gptexp.config.schema import Config, check, fitted, problems
+from gptexp.config.stored import (
+    from_dict,
+    from_yaml,
+    parse_yaml,
+    retyped,
+    stored_config,
+    to_dict,
+    to_yaml,
+)
 from gptexp.config.trainer import (
     AUTO,
     BUDGETS,

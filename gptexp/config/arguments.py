@@ -7,7 +7,8 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
-from gptexp.config.hydra_errors import choices, no_such_choice
+from gptexp.config.hydra_errors import no_such_choice
+from gptexp.config.names import choices
 from gptexp.config.schema import SECTIONS
 from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
 from gptexp.errors import ConfigError, Problem, one_line

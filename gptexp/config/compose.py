@@ -1,26 +1,22 @@
-"""Between Hydra and the typed Config: schemas in, dataclasses out, and back to plain values.
+"""Between Hydra and the typed Config: schemas in, dataclasses out.
 
 Hydra and OmegaConf are imported where they are used: a table of runs needs neither.
 """
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from gptexp import plugins
 from gptexp.config import own
 from gptexp.config.arguments import checked
-from gptexp.config.hydra_errors import CONF_DIR, explain, is_config_error
-from gptexp.config.schema import OWN_SECTIONS, SECTIONS, SINGLE, VARIANTS, Config, fitted, variant
-from gptexp.config.words import as_typed, literal
-from gptexp.errors import ConfigError, OwnCodeError, Problem
-from gptexp.text import shortened
+from gptexp.config.hydra_errors import explain, is_config_error
+from gptexp.config.names import CONF_DIR
+from gptexp.config.schema import SINGLE, VARIANTS, Config, fitted
+from gptexp.config.stored import objects
+from gptexp.config.words import as_typed
+from gptexp.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -56,8 +52,6 @@ SWEEPERS: dict[str, dict[str, Any]] = {  # choices of groups below hydra/, by gr
         "n_warmup_steps": 0,  # of training
     },
 }
-
-STORED = "stored config"  # the subject of a problem until its owner is known
 
 
 @cache
@@ -97,41 +91,10 @@ def typed(cfg: "DictConfig", words: Sequence[str] = ()) -> Config:
 
     Raises ConfigError, worded by the overrides that gave its values.
     """
-    config = _objects(cfg, words)
+    config = objects(cfg, words)
     # Of another run warm-up and length are still to come, see experiment/inherit.py.
     starts = (config.init_from is None) != (config.branch_from is None)
     return config if starts else fitted(config)
-
-
-def _objects(cfg: "DictConfig", words: Sequence[str] = ()) -> Config:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        config = OmegaConf.to_object(cfg)
-    except (OmegaConfBaseException, AttributeError, TypeError) as error:
-        # AttributeError: `+model.typo=1` gets past composition and meets the dataclass's slots.
-        raise ConfigError(explain(error, words)) from error
-    if not isinstance(config, Config):
-        raise ConfigError(
-            Problem("config", "the schema is missing", "keep '/schema/config@_global_'")
-        )
-    ConfigError.raise_for(_mistyped_lists(config))
-    return config
-
-
-def _mistyped_lists(config: Config) -> Iterator[Problem]:
-    """What an interpolation put in the place of a list, or of an item: OmegaConf does not look."""
-    for owner in ("", *SECTIONS):
-        section = getattr(config, owner) if owner else config
-        for name, kind in get_type_hints(type(section)).items():
-            if get_origin(kind) is not list or not hasattr(section, name):
-                continue
-            key = f"{owner}.{name}" if owner else name
-            items, (wanted,) = getattr(section, name), get_args(kind)
-            if not isinstance(items, list) or any(type(item) is not wanted for item in items):
-                what = f"{shortened(repr(items), 40)} is no list of {wanted.__name__}"
-                yield Problem(key, what, f"'{key}=[]', or values of that type between the brackets")
 
 
 def from_overrides(overrides: list[str]) -> Config:
@@ -186,153 +149,3 @@ def without_hydra(cfg: "DictConfig") -> "DictConfig":
     with read_write(cfg), open_dict(cfg):
         del cfg["hydra"]
     return cfg
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Plain dicts, strings and numbers, for JSON, YAML and checkpoints."""
-    values: dict[str, Any] = _plain(dataclasses.asdict(config))
-    return values
-
-
-def to_yaml(config: Config) -> str:
-    """The plain values as YAML, in the order of the dataclasses."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False)
-
-
-def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of to_dict, checked against the types; raises ConfigError.
-
-    A key that is missing takes the dataclass's default, where it has one. So does `plugins`: what a
-    file names may come from anybody, and is never imported: where a variant needs it, OwnCodeError
-    says so.
-    """
-    from omegaconf.errors import OmegaConfBaseException
-
-    modules = values.get("plugins")
-    values = {key: value for key, value in values.items() if key != "plugins"}
-    try:
-        chosen = tuple(_node(group, values[group], modules) for group in VARIANTS)
-        merged = _merged(chosen, values)
-    except (OmegaConfBaseException, AttributeError, TypeError, ValueError) as error:
-        cause = explain(error)
-        what = f"{cause.subject}: {cause.what}"
-        raise ConfigError(Problem(STORED, what, "train it anew")) from error
-    except KeyError as error:
-        what = f"{error.args[0]}: no such key, or no such choice"
-        raise ConfigError(Problem(STORED, what, "train it anew")) from error
-    return _objects(merged)
-
-
-def _node(group: str, section: dict[str, Any], modules: Any) -> type:
-    """The dataclass of a stored section; raises KeyError, and OwnCodeError where it was own code.
-
-    `modules` is what stands under `plugins`.
-    """
-    name = variant(group, section)
-    names = [name for name in modules if plugins.is_module(name)] if type(modules) is list else []
-    if names and group in OWN_SECTIONS and name not in VARIANTS[group]:
-        listed = ",".join(names)
-        what = f"{group} {shortened(str(name), 40)} is own code, which no file of a run brings in"
-        fix = f"--plugins {listed}, or in Python plugins={names}, if you trust it"
-        raise OwnCodeError(Problem(STORED, what, fix), modules=names)
-    return VARIANTS[group][name]
-
-
-def _merged(chosen: tuple[type, ...], values: dict[str, Any]) -> "DictConfig":
-    """The values in the types of these variants, as OmegaConf takes them, who raises."""
-    from omegaconf import DictConfig, OmegaConf
-
-    merged = OmegaConf.merge(_schema(chosen), _literal(values))
-    assert isinstance(merged, DictConfig)
-    return merged
-
-
-@cache
-def _schema(chosen: tuple[type, ...]) -> "DictConfig":
-    """The types of a config with these variants, in the order of VARIANTS."""
-    from omegaconf import DictConfig, OmegaConf
-
-    schema = OmegaConf.structured(Config)
-    for group, node in SINGLE.items():
-        schema[group] = OmegaConf.structured(node)
-    for group, node in zip(VARIANTS, chosen, strict=True):
-        schema[group] = OmegaConf.structured(node)
-    assert isinstance(schema, DictConfig)
-    return schema
-
-
-def from_yaml(text: str) -> Config:
-    """The inverse of to_yaml; raises ConfigError."""
-    try:
-        values = parse_yaml(text)
-    except ValueError as error:
-        raise ConfigError(Problem(STORED, str(error), "correct it")) from error
-    if not isinstance(values, dict):
-        raise ConfigError(Problem(STORED, "no keys and values", "restore it"))
-    return from_dict(values)
-
-
-def parse_yaml(text: str) -> Any:
-    """Plain values from YAML of somebody else; raises ValueError, whose text is one line.
-
-    Aliases are refused: a few lines of them can expand without end.
-    """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # absent where PyYAML is not compiled
-    try:
-        if "*" in text and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(text, loader)):
-            raise ValueError("it has aliases")
-        return yaml.load(text, loader)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ValueError(f"{line}{error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ValueError("not YAML") from error  # a NUL, which its own words repeat
-
-
-def retyped(config: Config) -> Config:
-    """A config that was filled in Python, with values of the types that its keys have.
-
-    Raises ConfigError for what is none.
-    """
-    sections = {name: getattr(config, name) for name in SECTIONS}
-    ConfigError.raise_for(
-        Problem(name, f"{section!r} is no section", "take that of gptexp.config.from_overrides([])")
-        for name, section in sections.items()
-        if not dataclasses.is_dataclass(section)
-    )
-    modules = config.plugins
-    if not isinstance(modules, list) or not all(isinstance(name, str) for name in modules):
-        what = f"{modules!r} is no list of modules"
-        raise ConfigError(Problem("plugins", what, "a list, as ['my_metrics']"))
-    with stored_config("config", "set the key to a value of its type"):
-        return dataclasses.replace(from_dict(to_dict(config)), plugins=modules)
-
-
-@contextmanager
-def stored_config(owner: str, fix: str) -> Iterator[None]:
-    """Word what is wrong with a config that was read from a file; raises ConfigError."""
-    try:
-        yield
-    except OwnCodeError as error:
-        raise error.of(owner) from error
-    except ConfigError as error:
-        problem = error.problems[0]
-        what = problem.what if problem.subject == STORED else f"{problem.subject}: {problem.what}"
-        raise ConfigError(Problem(owner, what, fix)) from error
-
-
-def _literal(value: Any) -> Any:
-    """The value with its texts as they are: a stored config refers to nothing."""
-    if isinstance(value, dict):
-        return {key: _literal(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_literal(item) for item in value]
-    return literal(value) if isinstance(value, str) else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.value if isinstance(value, Enum) else value

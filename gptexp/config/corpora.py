@@ -1,8 +1,8 @@
 """The corpora that conf/data names, as the parts of a mix take them."""
 
-from gptexp.config.compose import parse_yaml
 from gptexp.config.data import DataConfig
-from gptexp.config.hydra_errors import CONF_DIR
+from gptexp.config.names import CONF_DIR
+from gptexp.config.stored import parse_yaml
 from gptexp.errors import ConfigError, Problem
 
 

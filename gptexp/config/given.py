@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from gptexp.config.compose import parse_yaml
-from gptexp.config.hydra_errors import CONF_DIR
+from gptexp.config.names import CONF_DIR
 from gptexp.config.schema import SECTIONS
+from gptexp.config.stored import parse_yaml
 from gptexp.config.words import OWN_GROUPS, unquoted
 
 

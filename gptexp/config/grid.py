@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gptexp.config.arguments import checked
 from gptexp.config.compose import SEARCH, composing, typed, without_hydra
-from gptexp.config.hydra_errors import choices
+from gptexp.config.names import choices
 from gptexp.config.schema import SINGLE, VARIANTS, Config
 from gptexp.config.words import as_typed
 from gptexp.errors import ConfigError, Problem

@@ -1,6 +1,5 @@
 """What Hydra, OmegaConf and YAML complain about, in one line: key or file, what is wrong, fix."""
 
-import dataclasses
 import errno
 import re
 import shlex
@@ -12,8 +11,9 @@ from typing import Any, get_args, get_origin
 
 import yaml
 
-from gptexp import plugins
-from gptexp.config.schema import NAME_MAX, OWN_SECTIONS, SINGLE, VARIANTS, Config
+from gptexp.config import retired
+from gptexp.config.names import CONF_DIR, choices, field_names, key_names, keys_of, section_of
+from gptexp.config.schema import NAME_MAX, OWN_SECTIONS, VARIANTS
 from gptexp.config.words import (
     PLAIN,
     TEXTS,
@@ -29,14 +29,12 @@ from gptexp.config.words import (
 from gptexp.errors import Problem
 from gptexp.text import nearest, shortened
 
-CONF_DIR = Path(__file__).resolve().parents[2] / "conf"
-
 ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
-# Choices that need another word beside them.
-NOT_ALONE = {"bigram", "chat", "count", "documents", "mix", "text"}
-
 # The numbers in a fix: 4 and 0.1 are in the range of all other keys.
 NUMBERS = {"tokenizer.vocab_size": "1024, a whole number"}
+
+# Choices that need another word beside them.
+NOT_ALONE = {"bigram", "chat", "count", "documents", "mix", "text"}
 
 LAUNCHERS = {  # which extra of ours brings it
     "joblib": "parallel",
@@ -44,12 +42,6 @@ LAUNCHERS = {  # which extra of ours brings it
     "submitit_slurm": "slurm",
     "ray": "ray",
 }
-
-
-def choices(group: str) -> list[str]:
-    """The choices of a group, by name: the files of its folder in conf/, and own variants."""
-    files = (path.stem for path in (CONF_DIR / group).glob("*.yaml"))
-    return sorted({*files, *plugins.Variants(group)})
 
 
 def is_config_error(error: BaseException) -> bool:
@@ -124,7 +116,7 @@ def _unreadable_word(error: BaseException, words: Sequence[str]) -> Problem:
     for word, quoted_word in zip(words, as_typed(words), strict=True):
         key, _, value = word.lstrip("+~").partition("=")
         if kind_of(key) is None and len(key) > NAME_MAX:  # it was looked for as a file
-            return _unknown_key(shortened(key), "", all_keys())
+            return _unknown_key(shortened(key), "", key_names())
         if is_group(key) and (not PLAIN.fullmatch(value) or len(value) > NAME_MAX):
             known = choices(key.partition("@")[0])
             fix = f"{key}={known[0]}, for one" if known else "leave it out"
@@ -165,12 +157,12 @@ def _wrong_value(
     subject = name + in_file
     if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
         group, _, leaf = name.partition(".")
-        if in_file and any(leaf in _leaves(node) for node in VARIANTS.get(group, {}).values()):
+        if in_file and any(leaf in field_names(node) for node in VARIANTS.get(group, {}).values()):
             what = f"is no key of the {group} that was chosen, and that file sets it"
             return Problem(subject, what, f"leave {group}=... out, or what chose the file")
-        return _unknown_key(name, in_file, _keys_of(unknown[2]))
+        return _unknown_key(name, in_file, keys_of(unknown[2]))
     if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
-        return _unknown_key(_section_of(unknown[1]) + unknown[2], in_file, _keys_of(unknown[1]))
+        return _unknown_key(section_of(unknown[1]) + unknown[2], in_file, keys_of(unknown[1]))
     if no_group := re.search(r"config group '([^']+)' does not exist", text):
         return Problem(no_group[1], "no such group of choices", "leave out the @ and what follows")
     if unlisted := re.search(r"Could not (?:override|delete) '(\S*?)'", text):
@@ -191,7 +183,7 @@ def _wrong_value(
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
     if absent := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
-        return _unknown_key(absent[1], "", all_keys())
+        return _unknown_key(absent[1], "", key_names())
     if left_out := re.search(r"The value of '(.+?)' is|keyword-only argument: '(\w+)'", text):
         name = left_out[1] or left_out[2]
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
@@ -250,11 +242,11 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
             fix = f"for a text: data=text {shlex.quote(f'data.path={override}')}"
             return Problem(override, "not of the form KEY=VALUE", fix)
         fix = f"{key}=VALUE" if kind_of(key) else "leave it out"
-        if kind_of(key) is None and (near := nearest(key, all_keys())):
+        if kind_of(key) is None and (near := nearest(key, key_names())):
             fix = f"did you mean {near}=VALUE?"
         return Problem(override or "''", "not of the form KEY=VALUE", fix)
     if kind_of(key) is None:
-        unknown = _unknown_key(key, "", all_keys())
+        unknown = _unknown_key(key, "", key_names())
         return Problem(override, "not of the form KEY=VALUE", unknown.fix)
     if key.startswith("data.parts.") and "/" in key:
         return _file_as_key(key, value)
@@ -278,46 +270,11 @@ def _first_line(error: BaseException) -> str:
     return line.partition(" expecting {")[0].strip('"')
 
 
-def _sections() -> dict[str, list[type]]:
-    """Group name -> its dataclasses."""
-    single = {group: [node] for group, node in SINGLE.items()}
-    return single | {group: list(variants.values()) for group, variants in VARIANTS.items()}
-
-
-def _section_of(class_name: str) -> str:
-    for group, nodes in _sections().items():
-        if class_name in [node.__name__ for node in nodes]:
-            return f"{group}."
-    return ""
-
-
-def _keys_of(class_name: str) -> list[str]:
-    """Full names of the keys of the dataclass called `class_name`, or of the root."""
-    for group, nodes in _sections().items():
-        for node in nodes:
-            if node.__name__ == class_name:
-                return [f"{group}.{field.name}" for field in dataclasses.fields(node)]
-    return [field.name for field in dataclasses.fields(Config)]
-
-
-def all_keys() -> list[str]:
-    """Full names of all keys, of all variants."""
-    keys = [
-        f"{group}.{leaf}"
-        for group, nodes in _sections().items()
-        for n in nodes
-        for leaf in _leaves(n)
-    ]
-    return list(dict.fromkeys([*(field.name for field in dataclasses.fields(Config)), *keys]))
-
-
-def _leaves(node: type) -> list[str]:
-    return [field.name for field in dataclasses.fields(node)]
-
-
 def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
+    if gone := retired.problem_of(key, in_file):
+        return gone
     group, _, leaf = key.partition(".")
-    having = [name for name, node in VARIANTS.get(group, {}).items() if leaf in _leaves(node)]
+    having = [name for name, node in VARIANTS.get(group, {}).items() if leaf in field_names(node)]
     if having and group != "model":  # whose choices are presets
         fix = f"leave it out, or {' or '.join(f'{group}={name}' for name in having)}, which has it"
         return Problem(f"{key}{in_file}", f"no such key among {', '.join(known)}", fix)

@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from gptexp import plugins
-from gptexp.config.compose import to_dict
+from gptexp.config import retired
 from gptexp.config.data import part_label
 from gptexp.config.own import own_code
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config, variant
+from gptexp.config.stored import to_dict
 from gptexp.config.trainer import BUDGETS
 
 HASHED = tuple(section for section in SECTIONS if section != "logger")
@@ -170,15 +171,13 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
     """The values of to_dict under dotted keys, as optim.lr; lists as typed, so all can be hashed.
 
     A key that an old run lacks takes its dataclass default, as in its hash, and stands behind the
-    others of its section, so that what was chosen for one (optim.name) comes first.
+    others of its section, so that what was chosen for one (optim.name) comes first. One that was
+    taken out since is left out where it is off.
     """
     flattened: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):
-            kind = variant(name, {"name": None, **value})
-            section = value | {
-                k: v for k, v in _stored_defaults(name, kind).items() if k not in value
-            }
+            section = _filled(name, variant(name, {"name": None, **value}), value)
             flattened |= {f"{name}.{key}": _plain(item) for key, item in _items(section)}
         else:
             flattened[name] = value
@@ -212,10 +211,13 @@ def _plain(value: Any) -> Any:
     return f"[{','.join(map(str, value))}]" if isinstance(value, list) else value
 
 
-def _stored_defaults(section: str, kind: str) -> dict[str, Any]:
-    """The defaults of a section's dataclass, as to_dict writes them; none of an unknown one."""
+def _filled(section: str, kind: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The plain values of a section with the keys that its dataclass has, where that is known."""
     node = SINGLE.get(section) or VARIANTS.get(section, {}).get(kind)
-    return {} if node is None else _plain_defaults(node)
+    if node is None:
+        return values
+    known = retired.without_off(section, node, values)
+    return known | {k: v for k, v in _plain_defaults(node).items() if k not in known}
 
 
 @cache

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import EnumMeta
 
-from gptexp.config.compose import from_overrides, to_dict
-from gptexp.config.hydra_errors import choices
+from gptexp.config.compose import from_overrides
 from gptexp.config.identity import flat
+from gptexp.config.names import choices
 from gptexp.config.schema import SECTIONS, SINGLE, VARIANTS, Config
+from gptexp.config.stored import to_dict
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import nearest, plain
 

@@ -71,9 +71,6 @@ class GPTConfig(ModelConfig):
     n_kv_head: int | None = None  # heads of keys and values, shared by groups of heads; null: all
     window: list[int] = field(default_factory=list)  # tokens a layer sees, in turn; 0: all
     qk_norm: bool = False  # an RMSNorm without gain on each query and key
-    head_gate: bool = False  # each head's result is scaled by a sigmoid of the layer's input
-    value_residual: bool = False  # later layers mix the first layer's values into their own
-    logit_softcap: float | None = None  # bound of the logits, reached smoothly; null for none
     mlp_width: int | None = None  # hidden units; null: 4 n_embd, with a gate 8/3 of it
     norm_eps: float = 1e-5  # added in the norms to the variance, or to the mean square
 
@@ -118,8 +115,6 @@ class GPTConfig(ModelConfig):
         yield from above_zero("model.init_std", self.init_std, "0.02")
         yield from above_zero("model.rope_base", self.rope_base, "10000")
         yield from above_zero("model.norm_eps", self.norm_eps, "1e-5")
-        if self.logit_softcap is not None:
-            yield from above_zero("model.logit_softcap", self.logit_softcap, "15")
         if self.mlp_width is not None:
             yield from positive("model.mlp_width", self.mlp_width)
         yield from self._attention_problems()
@@ -141,9 +136,6 @@ class GPTConfig(ModelConfig):
             what = f"rope turns pairs of numbers, and heads are {self.head_width} wide"
             fix = f"model.n_embd={self.n_embd + heads}, or model.position=learned"
             yield Problem("model.position", what, fix)
-        if self.value_residual and self.n_layer == 1:
-            what = "true, but a single layer has none before it whose values to mix in"
-            yield Problem("model.value_residual", what, "model.value_residual=false")
 
     def _nearest_groups(self) -> int:
         """The largest number of heads for keys and values up to n_kv_head that divides n_head."""

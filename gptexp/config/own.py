@@ -14,8 +14,8 @@ import yaml
 
 from gptexp import plugins
 from gptexp.config.data import TokenizerConfig
-from gptexp.config.hydra_errors import choices
 from gptexp.config.model import ModelConfig
+from gptexp.config.names import choices
 from gptexp.config.optim import OptimConfig
 from gptexp.config.schema import OWN_SECTIONS, VARIANTS, Config
 from gptexp.config.words import kind_of, unquoted

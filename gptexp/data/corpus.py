@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gptexp.config import DataConfig
 from gptexp.runtime.random import stream_seed
 from gptexp.tokenizers.base import Tokenizer
 
@@ -92,13 +93,11 @@ class Corpus(Protocol):
 class Format(Protocol):
     """How a text is read: as one stream of tokens, as documents or as conversations."""
 
+    cfg: DataConfig
     noun: ClassVar[str]  # what one row is called
 
     def normalise(self, text: str) -> str:
         """The text as the splits cut it."""
-
-    def characters(self, text: str) -> str:
-        """The characters of the vocabulary, in the order of their ids."""
 
     def training_text(self, text: str) -> str:
         """The part of a normalised text that is trained on at data.fraction=1."""
@@ -123,9 +122,11 @@ class Format(Protocol):
 
     def stop(self, tokenizer: Tokenizer) -> int | None:
         """The token that ends a sample, whether contexts cross it or not, if there is one."""
+        return self.end(tokenizer)
 
     def halves(self, ids: Tokens, tokenizer: Tokenizer, place: int) -> tuple[Tokens, Tokens]:
         """A split cut in two at `place`, or before it where rows are not to be cut."""
+        return ids[:place], ids[place:]
 
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Which of `ids` [tokens], of one split, an evaluation predicts."""
@@ -135,6 +136,7 @@ class Format(Protocol):
 
     def enclose(self, text: str) -> str:
         """A whole text of a reader as it would stand in the corpus; raises DataError."""
+        return text
 
     def excerpt(self, val: Tokens, tokenizer: Tokenizer, tokens: int) -> Tokens:
         """The first of a validation split that can be read by itself: a document, or `tokens`."""
@@ -147,9 +149,11 @@ class Format(Protocol):
 
         Those that the context holds; none but of conversations, where samples begin by themselves.
         """
+        return []
 
     def shown(self, text: str) -> str:
         """A text of the format as people read it."""
+        return text
 
     def corpus(
         self,

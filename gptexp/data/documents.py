@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from gptexp.config import DataConfig
-from gptexp.data.characters import characters
 from gptexp.data.corpus import (
     IGNORE_INDEX,
     SPLITS,
     Batch,
+    Format,
     Ids,
     Splits,
     Tokens,
@@ -37,7 +37,7 @@ ORDER_SEED = 0  # of every run: whatever its seed, a run is judged on the same d
 
 
 @dataclass(frozen=True)
-class Documents:
+class Documents(Format):
     """The format of a text as documents, one a line."""
 
     cfg: DataConfig
@@ -59,9 +59,6 @@ class Documents:
     def items(self, text: str) -> list[str]:
         """The documents of a normalised text."""
         return text[len(BOUNDARY) : -len(BOUNDARY)].split(BOUNDARY)
-
-    def characters(self, text: str) -> str:
-        return characters(self.cfg, text)
 
     def training_text(self, text: str) -> str:
         lines = self.items(text)
@@ -115,9 +112,6 @@ class Documents:
             raise self._bounded(f"makes {len(tokens)} tokens of a line break", tokenizer)
         return int(tokens[0])
 
-    def stop(self, tokenizer: Tokenizer) -> int:
-        return self.end(tokenizer)
-
     def halves(self, ids: Tokens, tokenizer: Tokenizer, place: int) -> tuple[Tokens, Tokens]:
         """Both are whole documents, and have the boundary between them."""
         edge = int(np.flatnonzero(ids[: place + 1] == self.end(tokenizer))[-1])
@@ -153,12 +147,6 @@ class Documents:
 
     def join(self, texts: list[str]) -> str:
         return "".join(text + BOUNDARY for text in texts)
-
-    def questions(self, val: Tokens, tokenizer: Tokenizer, block_size: int) -> list[Ids]:
-        return []
-
-    def shown(self, text: str) -> str:
-        return text
 
     def corpus(
         self,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from gptexp.config import DataConfig, TokenizerConfig
-from gptexp.data.characters import of_all
+from gptexp.data.characters import characters, of_all
 from gptexp.data.chat import Chats
 from gptexp.data.corpus import SPLITS, Corpus, Format, Ids, Splits
 from gptexp.data.documents import Documents
@@ -229,7 +229,7 @@ def load_corpus(
 
 def characters_of(data: DataConfig, content: str | dict[str, str]) -> str:
     """The characters of the vocabulary of a text or a mix, in the order of their ids."""
-    found = [format_of(part).characters(text) for part, text in _texts(data, content)]
+    found = [characters(part, text) for part, text in _texts(data, content)]
     return of_all(data, found) if data.parts else found[0]
 
 

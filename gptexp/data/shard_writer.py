@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from gptexp.data.shards import HEADER, MAGICS
+from gptexp.data.shard import HEADER, MAGICS
 from gptexp.data.sources import Piece, Split
 from gptexp.data.token_manifest import Shard
 from gptexp.files import sha256, write_atomic

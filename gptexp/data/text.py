@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gptexp.config import DataConfig, Windows
-from gptexp.data.characters import characters
 from gptexp.data.corpus import (
     SPLITS,
     Batch,
+    Format,
     Ids,
     Splits,
     Tokens,
@@ -30,7 +30,7 @@ from gptexp.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Format):
     """The format of a text as one stream: a context may begin anywhere."""
 
     cfg: DataConfig
@@ -38,9 +38,6 @@ class Text:
 
     def normalise(self, text: str) -> str:
         return text
-
-    def characters(self, text: str) -> str:
-        return characters(self.cfg, text)
 
     def training_text(self, text: str) -> str:
         return text[slice(*self._bounds(text)["train"])]
@@ -72,12 +69,6 @@ class Text:
     def end(self, tokenizer: Tokenizer) -> None:
         return None
 
-    def stop(self, tokenizer: Tokenizer) -> int | None:
-        return None
-
-    def halves(self, ids: Tokens, tokenizer: Tokenizer, place: int) -> tuple[Tokens, Tokens]:
-        return ids[:place], ids[place:]
-
     def target_mask(self, ids: Tokens, tokenizer: Tokenizer, block_size: int) -> NDArray[np.bool_]:
         """Every token but the first, which nothing precedes."""
         return np.arange(len(ids)) > 0
@@ -95,20 +86,11 @@ class Text:
                 raise
             return np.zeros(1, np.int64)
 
-    def enclose(self, text: str) -> str:
-        return text
-
     def excerpt(self, val: Tokens, tokenizer: Tokenizer, tokens: int) -> Tokens:
         return val[: tokens + 1]
 
     def join(self, texts: list[str]) -> str:
         return "".join(texts)
-
-    def questions(self, val: Tokens, tokenizer: Tokenizer, block_size: int) -> list[Ids]:
-        return []
-
-    def shown(self, text: str) -> str:
-        return text
 
     def corpus(
         self,

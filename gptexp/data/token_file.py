@@ -13,7 +13,8 @@ from torch import Tensor
 
 from gptexp.config import DataConfig, StoredTokenizerConfig, TokenizerConfig, Windows
 from gptexp.data.corpus import SPLITS, Ids, Splits, Tokens, to_device
-from gptexp.data.shards import Shard, TokenFiles
+from gptexp.data.shard import Shard
+from gptexp.data.shards import TokenFiles
 from gptexp.data.text import StreamCorpus, Text, check_lengths
 from gptexp.data.token_manifest import MANIFEST
 from gptexp.errors import CheckpointError, DataError, Problem

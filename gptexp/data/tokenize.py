@@ -1,15 +1,13 @@
 """`gptexp tokenize`: texts to a folder of token files, by several processes.
 
-The folder depends on the texts and the options alone. After each shard tokens.part.json says how
-far the work is, so that the same command goes on there; tokens.json is written last.
+The folder depends on the texts and the options alone, and the same command goes on behind the last
+shard that is whole.
 """
 
 import hashlib
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,34 +16,13 @@ import numpy as np
 from gptexp import console
 from gptexp.data.shard_writer import Array, Place, Tokens, write_shard
 from gptexp.data.sources import Piece, SourceFile, cut_into_pieces, open_source
-from gptexp.data.token_manifest import (
-    MANIFEST,
-    Source,
-    TokenManifest,
-    read_token_manifest,
-    write_token_manifest,
-)
-from gptexp.errors import (
-    ConfigError,
-    DamagedError,
-    DataError,
-    InterruptedRunError,
-    InUseError,
-    Pause,
-    Problem,
-    StorageError,
-)
-from gptexp.files import (
-    read_json,
-    readable,
-    sha256,
-    storage_errors,
-    sweep_temporaries,
-    write_json,
-)
+from gptexp.data.token_folder import PART, Asked, Options, Progress, begun, finished, locked
+from gptexp.data.token_manifest import Source, TokenManifest, write_token_manifest
+from gptexp.errors import ConfigError, DataError, InterruptedRunError, Pause, Problem, StorageError
+from gptexp.files import storage_errors, write_json
 from gptexp.runtime.interrupt import Interrupt
 from gptexp.runtime.pool import in_order
-from gptexp.text import listed, plain, plural
+from gptexp.text import plural
 from gptexp.tokenizers import merges
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.bpe import BytePairTokenizer, pieces
@@ -55,65 +32,11 @@ from gptexp.tokenizers.char import CharTokenizer
 
 log = logging.getLogger(__name__)
 
-PART = "tokens.part.json"
-
 SMALL = 2**16  # tokens of a vocabulary, of which each takes two bytes
 
 READ = 2**20  # bytes at once
 
-SHARD = re.compile(r"(train|val)_\d+\.(bin|npy)")
-OURS = "train_* and val_* files"
-
 BOUNDARY = "\n"  # after a document, of a tokenizer that has no token for the end of a text
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is made of the texts; all of it is in the manifest."""
-
-    tokenizer: str  # char, byte, bpe or gpt2
-    vocab_size: int | None  # of bpe
-    field: str  # of a line of JSON or a row of a parquet
-    end_of_text: bool  # after each document, where the tokenizer has such a token
-    val_fraction: float
-    shard_tokens: int
-
-
-@dataclass(frozen=True)
-class Asked:
-    """All that the tokens depend on."""
-
-    options: Options
-    sources: list[Source]
-    own: dict[str, Any] | None  # the tokenizer of a run
-
-    def manifest(self, tokenizer: Tokenizer) -> TokenManifest:
-        """The manifest before any shard."""
-        end = tokenizer.end_of_text if self.options.end_of_text else None
-        state, size = tokenizer.to_dict(), tokenizer.vocab_size
-        return TokenManifest(1, state, size, end, asdict(self.options), [], self.sources)
-
-    def difference(self, other: TokenManifest) -> str:
-        """What other tokens were made of, in words; empty where these are the same.
-
-        Where the texts are, and what they are called, does not count.
-        """
-        for name, value in asdict(self.options).items():
-            if other.options.get(name) != value:
-                option = f"--{name.replace('_', '-')}"
-                return f"{option} {plain(other.options.get(name))}, and not {plain(value)}"
-        if self.own is not None and self.own != other.tokenizer:
-            return "another tokenizer of that kind"
-        pairs = [[(text.bytes, text.sha256) for text in it] for it in (other.sources, self.sources)]
-        return "" if pairs[0] == pairs[1] else "other texts"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What tokens.part.json holds: what is there, and where the next shard begins."""
-
-    manifest: TokenManifest
-    at: Place
 
 
 def tokenize(
@@ -129,14 +52,14 @@ def tokenize(
     Raises DataError, ConfigError, DamagedError, StorageError, InUseError and, after a signal,
     InterruptedRunError.
     """
-    with Interrupt() as interrupt, _locked(folder):
+    with Interrupt() as interrupt, locked(folder):
         sources = [open_source(name, options.field) for name in names]
         read = _Reading(cut_into_pieces(sources, options.val_fraction), workers, interrupt)
         asked = Asked(options, _digests(names, sources, interrupt), own)
-        if (done := _finished(folder, asked)) is not None:
+        if (done := finished(folder, asked)) is not None:
             log.info("done    already: %s holds these tokens", folder)
             return done
-        progress = _begun(folder, asked)
+        progress = begun(folder, asked)
         if progress is None:
             tokenizer = tokenizer_from_dict(own) if own else _vocabulary(options, read)
             progress = Progress(asked.manifest(tokenizer), Place(0, 0))
@@ -279,70 +202,6 @@ def _digests(
                     _heed(interrupt)
             found.append(Source(name, source.length, digest.hexdigest()))
     return found
-
-
-def _finished(folder: Path, asked: Asked) -> TokenManifest | None:
-    """The manifest of a folder that is whole, and of these tokens; None of one that is not whole.
-
-    Raises ConfigError for other tokens, DamagedError.
-    """
-    if (manifest := read_token_manifest(folder)) is not None:
-        _check(folder, manifest, asked)
-    return manifest
-
-
-def _begun(folder: Path, asked: Asked) -> Progress | None:
-    """How far the work in a folder is; None where it is not begun.
-
-    Raises ConfigError for other tokens, DamagedError.
-    """
-    left = f"delete it and all {OURS} beside it"
-    progress = read_json(folder / PART, Progress, left)
-    # Where nothing is written yet, as of a text that was refused, there are no other tokens.
-    if progress and (progress.manifest.shards or not asked.difference(progress.manifest)):
-        _check(folder, progress.manifest, asked)
-        return progress
-    if others := sorted(path.name for path in folder.iterdir() if SHARD.fullmatch(path.name)):
-        what = f"holds {listed(others, 3)}, and no {MANIFEST}"
-        raise ConfigError(Problem(folder, what, "name another folder: --to FOLDER"))
-    return None
-
-
-def _check(folder: Path, manifest: TokenManifest, asked: Asked) -> None:
-    """That a folder holds what is asked for, whole as far as its manifest goes."""
-    if difference := asked.difference(manifest):
-        what = f"holds other tokens: {difference}"
-        raise ConfigError(Problem(folder, what, "name another folder: --to FOLDER"))
-    for shard in manifest.shards:
-        path, fix = folder / shard.file, f"delete tokens.* and all {OURS} in the folder"
-        try:
-            is_whole = path.stat().st_size == shard.bytes and sha256(path) == shard.sha256
-        except OSError as error:
-            what = f"cannot be read, {error.strerror}"
-            raise DamagedError(Problem(path, what, readable(error, fix))) from error
-        if not is_whole:
-            raise DamagedError(Problem(path, "changed since it was written", fix))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Make the folder, and be the only process that writes in it; raises InUseError."""
-    from filelock import FileLock, Timeout
-
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
-    with storage_errors(folder / ".lock"):
-        try:
-            lock.acquire()
-        except Timeout as error:
-            what, fix = "another process writes there", "wait for it, or stop it"
-            raise InUseError(Problem(folder, what, fix)) from error
-    try:
-        sweep_temporaries(folder)
-        yield
-    finally:
-        lock.release()
 
 
 def _heed(interrupt: Interrupt) -> None:

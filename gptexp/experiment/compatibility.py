@@ -13,7 +13,7 @@ from gptexp.config import (
 )
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment.identity import Identity
-from gptexp.inference import load
+from gptexp.inference import weights
 from gptexp.runs import checkpoint
 from gptexp.runs.directory import RunDirectory
 from gptexp.tokenizers.base import Tokenizer
@@ -141,7 +141,7 @@ def other_shapes(
             f"checkpoint {theirs}, config {ours}",
             f"use the gptexp that wrote it, or {fix}",
         )
-        for name, theirs, ours in load.other_shapes(
+        for name, theirs, ours in weights.other_shapes(
             config.model, tokenizer.vocab_size, state["model"]
         )
     ]

@@ -73,11 +73,6 @@ def evaluate_run(
     return "\n".join([first, *lines])
 
 
-def validation_text(loaded: LoadedRun) -> LoadedCorpus:
-    """A run's own corpus, with its validation split alone; raises ConfigError and DataError."""
-    return own_text(loaded, "val")
-
-
 def own_text(loaded: LoadedRun, *splits: str) -> LoadedCorpus:
     """A run's own corpus, with these splits alone; raises ConfigError and DataError."""
     check(loaded.config)

@@ -25,7 +25,6 @@ from gptexp.config import (
     config_hash,
     without_end,
 )
-from gptexp.console import logged_to
 from gptexp.errors import GptexpError
 from gptexp.experiment.beginning import Beginning, Line
 from gptexp.experiment.identity import Identity
@@ -36,6 +35,7 @@ from gptexp.runs.checkpoint import State, Store
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import Entries
 from gptexp.runs.journal import LOOK, curves, lowest
+from gptexp.runs.log import logged_to
 from gptexp.runs.schema import Manifest
 from gptexp.runs.state import RunState
 from gptexp.training.early_stopping import EarlyStopping

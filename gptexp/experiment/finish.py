@@ -36,6 +36,13 @@ UNJUDGED: dict[str, Any] = {
     **dict.fromkeys(("val/loss", "val/bpb", "train/eval_loss"), math.nan),
 }
 
+CURVES = {  # of an evaluation, by their names in a summary
+    "val_loss": "val/loss",
+    "val_bpb": "val/bpb",
+    "train_loss": "train/eval_loss",
+    "val_accuracy": "val/accuracy",  # of conversations
+}
+
 _KNOWN: dict[tuple[bytes, int, int | None], list[float]] = {}  # by what was counted
 
 
@@ -259,7 +266,4 @@ def _parts(row: dict[str, Any], judged: dict[str, Any]) -> dict[str, Part]:
 
 
 def _losses(row: dict[str, Any]) -> dict[str, float | None]:
-    names = {"val_loss": "val/loss", "val_bpb": "val/bpb", "train_loss": "train/eval_loss"}
-    if "val/accuracy" in row:  # of conversations
-        names["val_accuracy"] = "val/accuracy"
-    return {name: _finite(row[curve]) for name, curve in names.items()}
+    return {name: _finite(row[curve]) for name, curve in CURVES.items() if curve in row}

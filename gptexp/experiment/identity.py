@@ -128,7 +128,7 @@ def _is_earlier(plain: Identity, run: Path, start: Start, config: Config) -> boo
             return False
         vocabulary = start.vocabulary
         if isinstance(config.tokenizer, CharTokenizerConfig) and config.tokenizer.extend:
-            from gptexp.inference.load import read_checkpoint  # torch
+            from gptexp.inference.weights import read_checkpoint  # torch
             from gptexp.tokenizers.char import CharTokenizer
 
             theirs = CharTokenizer(read_checkpoint(run)["tokenizer"]["characters"])
@@ -161,7 +161,9 @@ def start_of(run: Path) -> Start:
         vocabulary = RunDirectory(folder).manifest().get("tokenizer", {}).get("sha256")
     if weights is not None and vocabulary is not None:
         return Start(weights, vocabulary)
-    from gptexp.inference.load import read_checkpoint  # torch: of an earlier gptexp, or a lone file
+    from gptexp.inference.weights import (
+        read_checkpoint,  # torch: of an earlier gptexp, or a lone file
+    )
     from gptexp.runs.checkpoint import digest
 
     state = read_checkpoint(run)

@@ -34,29 +34,22 @@ def inherited(config: Config, overrides: Sequence[str]) -> Config:
     plugins.load(config.plugins)
     given = given_keys(overrides)
     config = copy.deepcopy(config)
-    if config.branch_from is not None:
+    sections: Sequence[str] = tuple(VARIANTS)
+    left: AbstractSet[str] = UNHASHED | MACHINE
+    if config.branch_from is not None:  # all but name, logger and own code
         stored = _stored(config.branch_from, "branch_from")
-        return fitted(_branch(stored, config, given))
-    assert config.init_from is not None
-    stored = _stored(config.init_from, "init_from")
-    for section in VARIANTS:
+        sections, left = (*VARIANTS, "data"), {"retry_failed", "profile"}
+        if "seed" not in given:
+            config.seed = stored.seed
+    else:
+        assert config.init_from is not None
+        stored = _stored(config.init_from, "init_from")
+    for section in sections:
         if section not in given:
             setattr(config, section, _section(section, stored, config, given))
     if "trainer" not in given:
-        _take_recipe(stored, config, given, UNHASHED | MACHINE)
+        _take_recipe(stored, config, given, left)
     return fitted(config)
-
-
-def _branch(stored: Config, config: Config, given: set[str]) -> Config:
-    """All of the stored config but what is given; name, logger and own code are the command's."""
-    for section in (*VARIANTS, "data"):
-        if section not in given:
-            setattr(config, section, _section(section, stored, config, given))
-    if "trainer" not in given:
-        _take_recipe(stored, config, given, {"retry_failed", "profile"})
-    if "seed" not in given:
-        config.seed = stored.seed
-    return config
 
 
 def _section(section: str, stored: Config, config: Config, given: set[str]) -> object:
@@ -108,7 +101,7 @@ def _read(path: Path, words: str, key: str = "init_from") -> Config:
 
 
 def _of_checkpoint(path: Path, init_from: str) -> Config:
-    from gptexp.inference.load import read_checkpoint  # torch
+    from gptexp.inference.weights import read_checkpoint  # torch
 
     with stored_config(f"init_from: {init_from}", "use the gptexp that wrote it"):
         return from_dict(read_checkpoint(path)["config"])

@@ -6,7 +6,7 @@ what two files say must be the same. Files of before there were seals must have 
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,11 +14,11 @@ import yaml
 
 from gptexp.config import Config, from_dict, parse_yaml, run_name
 from gptexp.config.own import own_code
-from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem
+from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem, RetiredKeyError
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import MOST_JSON, open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest, hashed_code
-from gptexp.runs.entries import BEST, LAST, Entry
+from gptexp.runs.entries import BEST, LAST, Entry, read_entry
 from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
 from gptexp.runs.state import RunState
@@ -64,6 +64,7 @@ class Record:
     samples: list[dict[str, Any]] = field(default_factory=list)
     entries: dict[int, Entry] = field(default_factory=dict)  # of the checkpoints, by step
     best: Entry | None = None
+    retired: bool = False  # whether the code of today lacks a key of its config
 
     @property
     def path(self) -> Path:
@@ -86,7 +87,10 @@ class Record:
 
     def config(self) -> Config:
         """The config of config.yaml; raises ConfigError."""
-        return from_dict(self.values)
+        try:
+            return from_dict(self.values)
+        except RetiredKeyError as error:
+            raise error.of(self.path) from error
 
     def changed_own_code(self) -> list[str]:
         """The files of own variants that are not here as the run had them."""
@@ -124,7 +128,7 @@ def read_record(path: Path) -> Record:
     for name in JOURNALS:
         setattr(record, name.partition(".")[0], list(_read_journal(record, name)))
     _read_entries(record)
-    if not record.damage:
+    if not record.damage and not record.retired:
         try:
             _check_agreement(record)
         except STRANGE as error:
@@ -176,6 +180,8 @@ def _read_config(record: Record) -> None:
         record.config()
     except OwnCodeError as error:
         raise error.of(record.path) from error
+    except RetiredKeyError:
+        record.retired = True  # no damage: the code of its commit has it
     except ConfigError as error:
         record.differs("config.yaml", error.problems[0].what)
     except STRANGE as error:
@@ -248,9 +254,10 @@ def _read_entries(record: Record) -> None:
         name = f"checkpoints/{path.name}"
         if (value := _json(record, name)) is None:
             continue
-        try:
-            read[path.name] = _entry(value, path.stem)
-        except STRANGE:
+        entry = read_entry(path)
+        if entry is not None and _is_whole(entry, value, path.name):
+            read[path.name] = entry
+        else:
             record.differs(name, "damaged: not the entry of a checkpoint")
     pointers = [read[name] for name in (BEST, LAST) if name in read]
     for name, entry in read.items():
@@ -271,19 +278,11 @@ def _read_entries(record: Record) -> None:
     record.best = read.get(BEST)
 
 
-def _entry(value: dict[str, Any], stem: str) -> Entry:
-    """The entry in a file of that stem; raises one of STRANGE for anything else."""
-    entry = Entry(**value)
-    digests = [entry.sha256, *([] if entry.weights_sha256 is None else [entry.weights_sha256])]
-    averages = {} if entry.averages is None else entry.averages
-    numbers = (entry.size, entry.step, entry.best_step, *averages.values())
-    own = (f"step-{entry.step}", *(Path(name).stem for name in (BEST, LAST)))
-    whole = all(type(number) is int for number in numbers) and stem in own
-    if not whole or any(len(digest) != 64 for digest in digests):
-        raise ValueError
-    if entry.file != f"step-{entry.step}.pt":  # never a path
-        raise ValueError
-    return entry
+def _is_whole(entry: Entry, value: dict[str, Any], name: str) -> bool:
+    """Whether a file of that name holds this entry and no more."""
+    own = f"step-{entry.step}"
+    known = value.keys() <= asdict(entry).keys()
+    return known and entry.file == f"{own}.pt" and name in (f"{own}.json", BEST, LAST)
 
 
 def _other_file(folder: Path, entry: Entry) -> str | None:

@@ -6,9 +6,8 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
-from gptexp import console, plugins
+from gptexp import plugins
 from gptexp.config import Config
 from gptexp.errors import (
     ConfigError,
@@ -19,29 +18,33 @@ from gptexp.errors import (
     Problem,
     StorageError,
 )
-from gptexp.experiment.identity import identify, to_be_replaced
+from gptexp.experiment.identity import Identity, identify, to_be_replaced
 from gptexp.experiment.reuse import reused
 from gptexp.experiment.screen import show_summary
 from gptexp.runs import provenance
 from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.runs.entries import Entries
+from gptexp.runs.log import logged_to, open_log
 from gptexp.runs.schema import Summary
 from gptexp.runs.seal import journal_digests
-from gptexp.runs.state import (
-    NOT_STARTED,
-    RECORDED,
-    Outcome,
-    RunState,
-    ended_with,
-    state_after,
-)
+from gptexp.runs.state import NOT_STARTED, RECORDED, Outcome, RunState, ended_with, state_after
 from gptexp.runs.summary import best_val_loss
 from gptexp.text import listed
 
 log = logging.getLogger(__name__)
 
 
-def standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
+def what_stands(config: Config, identity: Identity, overrides: list[str]) -> Outcome | None:
+    """The outcome of a run that is over, here or in another folder; None if it is to be trained.
+
+    Raises DivergedError for one that diverged, and DamagedError.
+    """
+    directory = identity.directory
+    standing = None if to_be_replaced(config, directory) else _standing_outcome(config, directory)
+    return standing or reused(config, identity, overrides)
+
+
+def _standing_outcome(config: Config, directory: RunDirectory) -> Outcome | None:
     """The outcome of a run that is over.
 
     Raises DivergedError for a run that diverged: being deterministic, it would again.
@@ -87,7 +90,7 @@ def complete(directory: RunDirectory, config: Config, fill: Callable[[], Summary
     from gptexp.runtime.device import cpu_threads  # torch
 
     threads = config.trainer.threads
-    with directory.locked(), console.logged_to(directory.log), cpu_threads(threads):
+    with directory.locked(), logged_to(directory.log), cpu_threads(threads):
         if (summary := directory.summary()) is None:
             with status_kept(directory):
                 summary = fill()
@@ -97,22 +100,19 @@ def complete(directory: RunDirectory, config: Config, fill: Callable[[], Summary
     return Outcome(RunState.done, directory.path, best_val_loss(summary))
 
 
-def outcome_before(config: Config, overrides: list[str], outputs: Path = OUTPUTS) -> Outcome:
+def outcome_before(config: Config, overrides: list[str]) -> Outcome:
     """The outcome of a sweep's point before its turn; `not started` if it is to be trained.
 
     Shows the error of a point whose directory, corpus or init_from cannot be read.
     """
     path = None
     try:
-        identity = identify(config, outputs)
-        directory, path = identity.directory, identity.directory.path
-        if not to_be_replaced(config, directory) and (over := standing_outcome(config, directory)):
-            return over
-        if (over := reused(config, identity, overrides)) is not None:
-            return over
+        identity = identify(config, OUTPUTS)
+        path = identity.directory.path
+        over = what_stands(config, identity, overrides)
     except GptexpError as error:
         return ended_with(error, path=path)
-    return replace(NOT_STARTED, path=path)
+    return over or replace(NOT_STARTED, path=path)
 
 
 def outcome_after(directory: RunDirectory) -> Outcome:
@@ -187,7 +187,7 @@ def _mistake(error: Exception) -> Problem | None:
 def ended(directory: RunDirectory, state: RunState, problem: Problem, trace: str = "") -> None:
     """Write down how the run ended, as far as the disk still lets it be written."""
     with contextlib.suppress(StorageError, OSError):
-        with console.open_log(directory.log) as file:
+        with open_log(directory.log) as file:
             file.write(f"{state}: {problem}\n{trace}")
         what = f"{problem.subject}: {problem.what}"
         directory.set_status(state, str(problem), what, journal_digests(directory.path))

@@ -12,23 +12,17 @@ from gptexp.config import (
     note_long_warmup,
 )
 from gptexp.data.corpus import Corpus
-from gptexp.data.load import (
-    LoadedCorpus,
-    characters_of,
-    load_corpus,
-    read_corpus,
-    split_corpus,
-)
+from gptexp.data.load import LoadedCorpus, characters_of, load_corpus, read_corpus, split_corpus
 from gptexp.data.read import source
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.experiment import parallel
 from gptexp.experiment.auto_compile import compiles
 from gptexp.experiment.compatibility import check_init
 from gptexp.experiment.identity import Identity, Start, named_init_from, vocabulary_digest
-from gptexp.experiment.start import Base, find_base
+from gptexp.experiment.start import find_base
 from gptexp.experiment.trial import try_own_code
 from gptexp.files import at_home
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.models.counts import flops_per_token, training_memory
 from gptexp.optim.decay import decay_problems
 from gptexp.runs import checkpoint
@@ -75,13 +69,8 @@ def prepare(config: Config, identity: Identity, ranks: Ranks = ALONE) -> Inputs:
     ConfigError.raise_for(device_problems(config.trainer, hardware))
     runtime = resolve_runtime(config.trainer, hardware)
     init = read_init(config)
-    if config.init_from is not None and init is not None:
-        found = Start(checkpoint.digest(init["model"]), vocabulary_digest(init["tokenizer"]))
-        if found != identity.start:
-            what = f"{config.init_from} changed while the run was starting"
-            raise CheckpointError(Problem("init_from", what, "start it again"))
-    elif init is not None and identity.base is not None:
-        check_weights(config, init, identity.base)
+    if init is not None:
+        check_start(config, identity, init)
     text = latest_text(config, init, identity.data_sha256)
     check_memory(config, text.tokenizer.vocab_size, runtime)
     if config.init_from is not None and init is not None:
@@ -96,11 +85,16 @@ def prepare(config: Config, identity: Identity, ranks: Ranks = ALONE) -> Inputs:
     return inputs
 
 
-def check_weights(config: Config, state: checkpoint.State, base: Base) -> None:
-    """Raises CheckpointError where the run of branch_from is another than it was a moment ago."""
-    if checkpoint.digest(state["model"]) != base.weights_sha256:
-        what = f"{config.branch_from} changed while the run was starting"
-        raise CheckpointError(Problem("branch_from", what, "start it again"))
+def check_start(config: Config, identity: Identity, init: checkpoint.State) -> None:
+    """Raise CheckpointError where the run to start from is another than it was a moment ago."""
+    key, weights = "init_from", checkpoint.digest(init["model"])
+    if identity.base is not None:
+        key, is_same = "branch_from", weights == identity.base.weights_sha256
+    else:
+        is_same = identity.start == Start(weights, vocabulary_digest(init["tokenizer"]))
+    if not is_same:
+        what = f"{getattr(config, key)} changed while the run was starting"
+        raise CheckpointError(Problem(key, what, "start it again"))
 
 
 def latest_text(config: Config, init: checkpoint.State | None, sha256: str) -> LoadedCorpus:
@@ -210,14 +204,18 @@ def fits(config: Config, vocab_size: int, runtime: Runtime) -> bool:
     return True
 
 
-def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:
-    """The least that training takes, in bytes."""
-    cfg = config.trainer
+def least_memory(config: Config, vocab_size: int, runtime: Runtime) -> int:
+    """The least that training takes of the device beside its text, in bytes."""
+    cfg, masked = config.trainer, config.data.mask_documents
     sizes, recomputes = (vocab_size, cfg.batch_size), cfg.activation_checkpointing
-    masked = config.data.mask_documents
-    needed = training_memory(config.model, *sizes, runtime, recomputes, masked)
+    return training_memory(config.model, *sizes, runtime, recomputes, masked)
+
+
+def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:
+    """The least that training takes with the batches of an update, in bytes."""
     # Of all sequences of an update, where they begin; of a text each token, and its place.
-    return needed + cfg.rows * (8 if config.data.is_listed else 16 * (config.model.block_size + 1))
+    row = 8 if config.data.is_listed else 16 * (config.model.block_size + 1)
+    return least_memory(config, vocab_size, runtime) + config.trainer.rows * row
 
 
 def _what_to_lower(config: Config) -> str:

@@ -129,7 +129,7 @@ def _compare(
     if record.damage:
         return
     yield _files(record)
-    from gptexp.experiment import verify  # torch
+    from gptexp.experiment import reevaluate, verify  # torch
 
     found = verify.claim(record)
     claim.reasons.extend(found.reasons)
@@ -146,7 +146,7 @@ def _compare(
         return
     if record.config().data.has_text:
         restored = verify.restore(record, weights)
-        yield from verify.check_evaluation(restored, claim)
+        yield from reevaluate.check_evaluation(restored, claim)
     else:
         yield Finding("evaluation", UNJUDGED)
     if level is not Level.verify:
@@ -190,11 +190,10 @@ def _made_again(
     begun = record.begun
     until = last if level is Level.full else min(last, begun + (steps or _default_steps(record)))
     with tempfile.TemporaryDirectory(prefix="gptexp-reproduce-") as folder:
-        kill = level is Level.full
-        half = (begun + until) // 2
-        killed = f", killed at step {half:,} and resumed" if kill else ""
+        half = (begun + until) // 2 if level is Level.full else None
+        killed = "" if half is None else f", killed at step {half:,} and resumed"
         yield Finding("made again", f"{until:,} of {last:,} steps{killed}")
-        again = rerun.run_again(record, restored.config, Path(folder), until, kill, list(modules))
+        again = rerun.run_again(record, restored.config, Path(folder), until, half, list(modules))
         yield from rerun.compare(record, restored.weights, again, claim)
 
 

@@ -40,7 +40,7 @@ class Job:
 
     config: str  # file of the config
     outputs: str
-    kill_at: int | None  # updates done when it is killed; None lets it come to its end
+    kill_at: int  # updates done when it is killed, unless it ends before
     save_at: list[int]  # updates done when a checkpoint is written, beside the run's own
     plugins: list[str]  # modules that the user named, and no file
     compiled: bool | None  # what trainer.compile=auto came to in the run
@@ -52,16 +52,20 @@ class Again:
 
     path: Path
     until: int
-    killed_at: int | None  # the step of the forced kill, from which it was resumed
 
 
 def run_again(
-    record: Record, config: Config, folder: Path, until: int, kill: bool, modules: list[str]
+    record: Record,
+    config: Config,
+    folder: Path,
+    until: int,
+    kill_at: int | None,
+    modules: list[str],
 ) -> Again:
     """Make the run again in `folder`, up to the step `until` or its end.
 
-    Own variants come from these `modules`. Killed halfway, if `kill` says so, and resumed. Raises
-    ReproduceError where it ends otherwise.
+    Own variants come from these `modules`. Killed at `kill_at`, where that is a step, and resumed.
+    Raises ReproduceError where it ends otherwise.
     """
     quiet = LoggerConfig(name="none", tensorboard=False)
     trainer = replace(config.trainer, keep=Keep.all, retry_failed=False, profile=0)
@@ -72,22 +76,21 @@ def run_again(
         kept.path.mkdir(parents=True)
         kept.write_json("manifest.json", record.manifest)
     save_at = sorted(step for step in record.entries if step <= until)
-    half = (record.begun + until) // 2
     compiled = record.manifest["environment"].get("compiled")
     job = Job(
-        str(folder / "config.yaml"), str(folder / "outputs"), half, save_at, modules, compiled
+        str(folder / "config.yaml"), str(folder / "outputs"), until, save_at, modules, compiled
     )
-    if kill:
-        _expect(start(job), KILLED)
+    if kill_at is not None:
+        _expect(start(replace(job, kill_at=kill_at)), KILLED)
     # At `until` it is killed too, unless the run ends there by itself.
     ending = (0, DivergedError.exit_code, KILLED)
-    _expect(start(replace(job, kill_at=until)), *ending)
+    _expect(start(job), *ending)
     found = sorted((folder / "outputs").glob("*/*"))
     if [path.name for path in found] != [record.manifest["run"]]:
         names = ", ".join(path.name for path in found)
         what = f"made again, it is {names or 'nothing'}"
         raise ReproduceError(Problem(record.manifest["run"], what, "use the gptexp that made it"))
-    return Again(found[0], until, half if kill else None)
+    return Again(found[0], until)
 
 
 def start(job: Job) -> tuple[int, str]:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from gptexp.config import Config, is_hashed, to_dict, to_yaml
-from gptexp.console import logged_to
 from gptexp.errors import GptexpError
 from gptexp.experiment.identity import Identity
 from gptexp.experiment.integrity import Record, read_whole
@@ -20,6 +19,7 @@ from gptexp.experiment.screen import EVENTS
 from gptexp.files import copy_file, link_or_copy, made_aside
 from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory, code_digest
+from gptexp.runs.log import logged_to
 from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, sealed
 from gptexp.runs.secrets import masked

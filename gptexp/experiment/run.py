@@ -12,8 +12,7 @@ from gptexp.config import Config
 from gptexp.config.own import with_its_modules
 from gptexp.errors import GptexpError, PrunedError
 from gptexp.experiment.identity import Identity, identify, to_be_replaced
-from gptexp.experiment.lifecycle import standing_outcome
-from gptexp.experiment.reuse import reused
+from gptexp.experiment.lifecycle import what_stands
 from gptexp.experiment.screen import show_again
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import Outcome, RunState, ended_with
@@ -46,7 +45,7 @@ def run_experiment(
             config = with_its_modules(config)
             identity = ranks.of_main(lambda: identify(config, outputs))
             path = identity.directory.path
-            standing = ranks.of_main(lambda: what_stands(config, identity, overrides or []))
+            standing = ranks.of_main(lambda: shown_again(config, identity, overrides or []))
             if standing is not None:
                 return standing
             plugins.load(config.plugins)
@@ -70,18 +69,10 @@ def run_experiment(
         return _ended_by_bug(error, stage, path)
 
 
-def what_stands(config: Config, identity: Identity, overrides: list[str]) -> Outcome | None:
-    """The outcome of a run that is over, shown again; None where it is to be trained.
-
-    Raises DivergedError for one that diverged.
-    """
-    directory, outcome = identity.directory, None
-    if not to_be_replaced(config, directory):
-        outcome = standing_outcome(config, directory)
-    if outcome is None:
-        outcome = reused(config, identity, overrides)
-    if outcome is not None:
-        show_again(outcome, directory, config)
+def shown_again(config: Config, identity: Identity, overrides: list[str]) -> Outcome | None:
+    """The outcome of a run that is over, with its last lines; see what_stands."""
+    if (outcome := what_stands(config, identity, overrides)) is not None:
+        show_again(outcome, identity.directory, config)
     return outcome
 
 

@@ -26,55 +26,10 @@ EVENTS = "events.out.tfevents.*"  # of TensorBoard, in a run directory
 
 def show_summary(summary: Summary, folder: Path) -> None:
     """Show what came out of a run, where it is, and what to type next."""
-    best, final = summary["best"], summary["final"]
     log.info("")
-    log.info("done at step %s: %s", f"{final['step']:,}", summary["stop_reason"])
-    if best is not None:
-        log.info(
-            "best    %.4f nats per token%s at step %s, after %.2f epochs",
-            best["val_loss"],
-            _bits(best["val_bpb"]),
-            f"{best['step']:,}",
-            best["epochs"],
-        )
-        if (capped := best.get("capped")) is not None:
-            log.info(
-                "capped  chosen by evaluations of %s targets, at %.4f; best and final judge all",
-                f"{capped['targets']:,}",
-                _number(capped["val_loss"]),
-            )
-    if (accuracy := (best or final).get("val_accuracy")) is not None:
-        log.info(
-            "answers %.1f%% of validation right to the letter, by greedy decoding", 100 * accuracy
-        )
-    if parts := summary["final"].get("parts") or {}:
-        log.info("parts   %s", describe_parts((best or final).get("parts", parts)))
-    for kind, words in describe_averages(summary):
-        log.info("%-7s %s", kind, words)
-    if is_judged(summary):
-        log.info(
-            "final   %.4f at step %s; training text %.4f; %s in all",
-            _number(final["val_loss"]),
-            f"{final['step']:,}",
-            _number(final["train_loss"]),
-            duration(summary["seconds"]),
-        )
-    else:
-        log.info("judged  on no text: gptexp evaluate %s data=text data.path=FILE", folder)
-    if ngrams := summary.get("ngrams"):  # a run of an earlier gptexp has none
-        words = describe_ngrams(ngrams, summary.get("config", {}))
-        if (of := summary.get("ngrams_of")) is not None:
-            words += f", the first {of:,} of training and of validation at most"
-        log.info("n-grams %s", words)
-    if summary["cliff"] is not None:
-        log.info("cliff   %s", describe_cliff(summary["cliff"]))
-    if summary["test"] is not None:
-        loss, bpb = _number(summary["test"]["loss"]), summary["test"]["bpb"]
-        right = summary["test"].get("accuracy")
-        answers = "" if right is None else f", {100 * right:.1f}% of the answers right"
-        log.info("test    %.4f%s%s", loss, _bits(bpb), answers)
-    if "branched" in summary:
-        log.info("branch  %s", describe_branch(summary["branched"]))
+    log.info("done at step %s: %s", f"{summary['final']['step']:,}", summary["stop_reason"])
+    for name, words in describe_results(summary, folder):
+        log.info("%-7s %s", name, words)
     log.info("sample  from the best weights")
     for line in summary["sample"].strip("\n").split("\n"):
         log.info("    %s", line)
@@ -83,6 +38,43 @@ def show_summary(summary: Summary, folder: Path) -> None:
     log.info(f"next    gptexp {use}", folder)
     if any(folder.glob(EVENTS)):
         log.info("        gptexp tensorboard %s    (smoothing above 0 hides cliffs)", folder.parent)
+
+
+def describe_results(summary: Summary, folder: Path) -> Iterator[tuple[str, str]]:
+    """What a run came to: the word that each line begins with, and what follows it."""
+    best, final = summary["best"], summary["final"]
+    if best is not None:
+        at = f"at step {best['step']:,}, after {best['epochs']:.2f} epochs"
+        loss = _number(best["val_loss"])
+        yield "best", f"{loss:.4f} nats per token{_bits(best['val_bpb'])} {at}"
+        if (capped := best.get("capped")) is not None:
+            chosen = f"{capped['targets']:,} targets, at {_number(capped['val_loss']):.4f}"
+            yield "capped", f"chosen by evaluations of {chosen}; best and final judge all"
+    if (accuracy := (best or final).get("val_accuracy")) is not None:
+        right = f"{100 * accuracy:.1f}% of validation right to the letter"
+        yield "answers", f"{right}, by greedy decoding"
+    if parts := final.get("parts") or {}:
+        yield "parts", describe_parts((best or final).get("parts", parts))
+    yield from describe_averages(summary)
+    if is_judged(summary):
+        loss, train = _number(final["val_loss"]), _number(final["train_loss"])
+        took = f"{duration(summary['seconds'])} in all"
+        yield "final", f"{loss:.4f} at step {final['step']:,}; training text {train:.4f}; {took}"
+    else:
+        yield "judged", f"on no text: gptexp evaluate {folder} data=text data.path=FILE"
+    if ngrams := summary.get("ngrams"):  # a run of an earlier gptexp has none
+        words = describe_ngrams(ngrams, summary.get("config", {}))
+        if (of := summary.get("ngrams_of")) is not None:
+            words += f", the first {of:,} of training and of validation at most"
+        yield "n-grams", words
+    if summary["cliff"] is not None:
+        yield "cliff", describe_cliff(summary["cliff"])
+    if (test := summary["test"]) is not None:
+        share = test.get("accuracy")
+        answers = "" if share is None else f", {100 * share:.1f}% of the answers right"
+        yield "test", f"{_number(test['loss']):.4f}{_bits(test['bpb'])}{answers}"
+    if "branched" in summary:
+        yield "branch", describe_branch(summary["branched"])
 
 
 def describe_parts(parts: Mapping[str, Part]) -> str:

@@ -42,7 +42,8 @@ from gptexp.runtime.shards import shard
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tracking.tracker import NoTracker, Tracker, open_tracker
 from gptexp.training.moments import Moments, View
-from gptexp.training.trainer import ShouldPrune, Trainer, TrainerParts
+from gptexp.training.parts import ShouldPrune, TrainerParts
+from gptexp.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

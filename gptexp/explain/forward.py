@@ -191,12 +191,6 @@ def _attention_switches(trace: Trace, model: GPTConfig) -> Iterator[str]:
         yield "Queries and keys are scaled to an RMS of 1 first."
     if model.position is Position.rope:
         yield "Queries and keys are turned by their position: weights know how far apart they are."
-    for number, layer in ends(trace.layers):
-        if layer.value_mix is not None:
-            own, first = layer.value_mix
-            yield f"Values of layer {number} are {own:.2f} of its own and {first:.2f} of layer 1's."
-    if model.head_gate:
-        yield "A gate between 0 and 1 scales what each head adds."
 
 
 def _matrix(trace: Trace, weights: Tensor, sees: Tensor, title: str) -> list[str]:

@@ -44,7 +44,6 @@ class Layer:
 
     weights: Tensor  # [n_head, time, time]; rows attend to columns
     sees: Tensor  # where they may, [time, time]
-    value_mix: tuple[float, float] | None  # shares of its own values, and of the first layer's
     before: Tensor  # the stream that comes in
     attention: Tensor  # what attention adds
     between: Tensor  # the stream after that
@@ -169,14 +168,12 @@ def _layers(
         name, attention = f"blocks.{i}", block.attention
         hidden = outputs_of[f"{name}.mlp.activation"]
         gates = inputs_of[f"{name}.mlp.activation"].chunk(2, dim=-1)[0]
-        mix = attention.value_mix
         layers.append(
             Layer(
                 weights=attention.attention_weights(
                     inputs_of[f"{name}.attention"][None], documents
                 )[0],
                 sees=~attention.unseen(time, ids.device, documents).view(time, time),
-                value_mix=None if mix is None else (mix[0].item(), mix[1].item()),
                 before=inputs_of[name],
                 attention=outputs_of[f"{name}.attention"],
                 between=inputs_of[f"{name}.mlp_norm"],

@@ -37,11 +37,8 @@ def _probabilities(trace: Trace, model: ModelConfig) -> Stage:
             words = "The ln of the probabilities in the input token's row is"
         case _:
             words = "The head turns each vector into"
-    bound = ""
-    if isinstance(model, GPTConfig) and model.logit_softcap is not None:
-        bound = f", softly bounded by {model.logit_softcap:g}"
     words += (
-        f" one score for each of the {len(trace.vocabulary)} tokens, the logits{bound}; softmax "
+        f" one score for each of the {len(trace.vocabulary)} tokens, the logits; softmax "
         "makes them probabilities, which add up to 1. The loss of a position is -ln of the "
         "probability that the target got: 0 would be certain and right."
     )

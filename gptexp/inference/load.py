@@ -10,25 +10,31 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from gptexp.config import AVERAGES, Config, Dtype, ModelConfig, from_dict
+from gptexp.config import Config, Dtype, from_dict
 from gptexp.data.corpus import Format, Ids
 from gptexp.data.load import LoadedCorpus, boundary_of, format_of, whole_corpus
 from gptexp.data.read import with_line_feeds
-from gptexp.errors import CheckpointError, ConfigError, DataError, OwnCodeError, Problem
+from gptexp.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    OwnCodeError,
+    Problem,
+    RetiredKeyError,
+)
 from gptexp.inference.dials import Sampling
 from gptexp.inference.evaluation import Evaluation, Evaluator
 from gptexp.inference.generate import draw
 from gptexp.inference.mixed import build_evaluator
 from gptexp.inference.texts import GrowingText, Piece
+from gptexp.inference.weights import check_shapes, read_checkpoint, stored_tokenizer
 from gptexp.models.base import Model
 from gptexp.models.build import construct
 from gptexp.models.counts import total_parameters
-from gptexp.runs import checkpoint
 from gptexp.runs.journal import read_journal
 from gptexp.runs.schema import read_summary
 from gptexp.runtime.device import cpu_threads, probe_hardware, resolve_runtime
 from gptexp.tokenizers.base import Tokenizer
-from gptexp.tokenizers.build import tokenizer_from_dict
 
 
 @dataclass(frozen=True, repr=False)
@@ -229,7 +235,8 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
 
     Of an average of the weights, ema or mean, that is the one with the lowest loss of its own.
     Needs nothing but the checkpoint, and the modules of own code in it, which are not imported for
-    it: OwnCodeError names them. Raises CheckpointError, and ConfigError for other `weights`.
+    it: OwnCodeError names them. Raises CheckpointError, and ConfigError for other `weights`
+    and for a key that was taken out.
     """
     state = read_checkpoint(run, weights)
     try:
@@ -241,7 +248,7 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
             model.double()
         model.load_state_dict(state["model"])
         model.boundary = boundary_of(config.data, tokenizer)
-    except OwnCodeError as error:
+    except (OwnCodeError, RetiredKeyError) as error:
         raise error.of(run) from error
     except CheckpointError as error:
         problems = (replace(p, subject=f"{run}: {p.subject}") for p in error.problems)
@@ -255,84 +262,6 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
     return LoadedRun(model.to(device).eval(), tokenizer, config, state["step"], run)
 
 
-def stored_tokenizer(state: checkpoint.State) -> Tokenizer:
-    """The tokenizer of a checkpoint, with the token that ends its documents, where one does.
-
-    Raises CheckpointError.
-    """
-    tokenizer = tokenizer_from_dict(state["tokenizer"])
-    end = tokenizer.end_of_text = state.get("end_of_text", tokenizer.end_of_text)
-    if end is not None and not 0 <= end < tokenizer.vocab_size:
-        what = f"none of {tokenizer.describe()}"
-        raise CheckpointError(Problem("end_of_text", what, "use the gptexp that wrote it"))
-    return tokenizer
-
-
 def _in_float64(config: Config) -> bool:
     """Whether the weights are float64, and not float32 as those of every other dtype are."""
     return config.trainer.dtype is Dtype.float64
-
-
-def check_shapes(cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]) -> None:
-    """Check that the model of `cfg` has these weights, before any memory is taken for it.
-
-    Raises ConfigError for a config that no model has, CheckpointError for other shapes.
-    """
-    ConfigError.raise_for(cfg.problems())
-    wanted, given = total_parameters(cfg, vocab_size), sum(w.numel() for w in weights.values())
-    if wanted > given:  # so a model of so many layers is not even sketched
-        what = f"its config has {wanted:,} parameters, and it holds {given:,}"
-        raise CheckpointError(Problem("model", what, "use the gptexp that wrote it"))
-    CheckpointError.raise_for(
-        Problem(name, f"{theirs}, and its config makes it {ours}", "use the gptexp that wrote it")
-        for name, theirs, ours in other_shapes(cfg, vocab_size, weights)
-    )
-
-
-def other_shapes(
-    cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]
-) -> list[tuple[str, Any, Any]]:
-    """The name of each parameter whose shape differs, its shape in `weights`, and by `cfg`."""
-    with torch.device("meta"):
-        network = construct(cfg, vocab_size)
-    wanted = {name: list(value.shape) for name, value in network.state_dict().items()}
-    given = {name: list(value.shape) for name, value in weights.items()}
-    return [
-        (name, given.get(name, "none"), wanted.get(name, "none"))
-        for name in wanted | given
-        if given.get(name) != wanted.get(name)
-    ]
-
-
-def read_checkpoint(run: Path, weights: str = "raw") -> checkpoint.State:
-    """The verified state behind a run directory (its best) or a checkpoint file.
-
-    Its model is the average of the weights that is asked for. Raises CheckpointError, and
-    ConfigError for one that no run has.
-    """
-    if weights not in (known := ("raw", *AVERAGES)):
-        what = f"{weights!r} is not known"
-        raise ConfigError(Problem("weights", what, f"one of {', '.join(known)}"))
-    state = _read_state(run, weights)
-    if weights == "raw":
-        return state
-    if (average := state.get("averages", {}).get(weights)) is None:
-        what = f"holds no {weights} of the weights"
-        raise CheckpointError(Problem(run, what, "a later checkpoint, or the raw weights"))
-    return {**state, "model": average["model"]}
-
-
-def _read_state(run: Path, weights: str) -> checkpoint.State:
-    """The verified state of a checkpoint file, or of the best one by these weights."""
-    try:
-        if run.is_dir():
-            if not (run / "checkpoints").is_dir():
-                raise CheckpointError(
-                    Problem(run, "not a run directory", "name one, outputs/NAME/RUN")
-                )
-            return checkpoint.Store(run / "checkpoints").best(weights)
-        if run.exists():
-            return checkpoint.read(run)
-    except OSError as error:
-        raise CheckpointError(Problem(run, f"{error.strerror}", "make it readable")) from error
-    raise CheckpointError(Problem(run, "not there", "name a run directory, as in outputs/NAME/RUN"))

@@ -9,7 +9,7 @@ from gptexp.config import Config, GPTConfig, flat, from_dict, from_overrides, st
 from gptexp.data.read import BOUNDARY
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import read_regular, storage_errors, write_text
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.interchange import microgpt
 from gptexp.interchange.adopt import Foreign, adopt, checked_settings
 from gptexp.interchange.defects import SIZES, Defect

@@ -14,7 +14,7 @@ from gptexp.config import Config, GPTConfig, Position, from_dict, stored_config
 from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
-from gptexp.inference.load import check_shapes, read_checkpoint, stored_tokenizer
+from gptexp.inference.weights import check_shapes, read_checkpoint, stored_tokenizer
 from gptexp.interchange import gguf
 from gptexp.interchange.families import Family
 from gptexp.interchange.huggingface import CARD, KINDS

@@ -19,7 +19,6 @@ class Shared:
     """What the layers of one forward pass know of each other."""
 
     cache: KVCache | None = None  # advanced by the tokens that are read now
-    first_values: Tensor | None = None  # of the first layer, if others mix them in
     masks: dict[int | None, Tensor] = field(default_factory=dict)  # by window: document_masks
 
 
@@ -29,8 +28,7 @@ class Attention(nn.Module):
     Keys and values may have fewer heads, each for a group of query heads (Shazeer 2019, MQA;
     Ainslie et al. 2023, GQA). Queries and keys may be normed (Henry et al. 2020) and turned by
     their position (rope.py); a layer may see a window of the last tokens alone (Beltagy et al.
-    2020). Values may take up those of the first layer (Zhou et al. 2024, ResFormer), in shares that
-    are learned; a sigmoid of the layer's input may scale each head's result (Qiu et al. 2025).
+    2020).
     """
 
     def __init__(self, cfg: GPTConfig, layer: int = 0) -> None:
@@ -47,22 +45,15 @@ class Attention(nn.Module):
         self.rope = Rope(cfg.head_width, cfg.block_size, cfg.rope_base) if turns else None
         self.qkv = nn.Linear(cfg.n_embd, sum(self.sizes), bias=cfg.bias)
         self.proj = nn.Linear(cfg.n_embd, cfg.n_embd, bias=cfg.bias)
-        self.gate = nn.Linear(cfg.n_embd, cfg.n_head, bias=cfg.bias) if cfg.head_gate else None
-        mixes = cfg.value_residual and layer > 0
-        self.value_mix = nn.Parameter(torch.full((2,), 0.5)) if mixes else None  # own, first
-        self.gives_values = cfg.value_residual and layer == 0
 
     def forward(self, x: Tensor, shared: Shared | None = None) -> Tensor:
         shared = shared or Shared()
         cache = shared.cache
         q, k, v = self.heads(x, start=cache.length - x.shape[1] if cache is not None else 0)
-        v = self.mixed(v, shared)
         if cache is not None:
             k, v = cache.extend(self.layer, k, v)
         dropout = self.weight_dropout if self.training else 0.0
         y = causal_attention(q, k, v, dropout, self.window, shared.masks.get(self.window))
-        if self.gate is not None:
-            y = y * self.gate(x).sigmoid().transpose(1, 2)[..., None]  # [batch, head, time, 1]
         y = y.transpose(1, 2).reshape(x.shape)  # [batch, time, n_embd]
         return self.dropout(self.proj(y))
 
@@ -82,16 +73,6 @@ class Attention(nn.Module):
         heads = [size // self.head_width for size in self.sizes[:2]]
         q, k = both.split(heads, dim=2)
         return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-
-    def mixed(self, v: Tensor, shared: Shared) -> Tensor:
-        """Values with their share of the first layer's, where they take one."""
-        if self.gives_values:
-            shared.first_values = v
-        if self.value_mix is None:
-            return v
-        assert shared.first_values is not None, "the first layer is through"
-        own, first = self.value_mix
-        return own * v + first * shared.first_values
 
     def attention_weights(self, x: Tensor, documents: Tensor | None = None) -> Tensor:
         """The weights with which rows attend to columns, [batch, head, time, time].

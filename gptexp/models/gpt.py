@@ -77,12 +77,10 @@ class GPT(Model):
             x = x + self.position_table.weight[start : start + time]
         x = self.dropout(self.embd_norm(x))
         shared = Shared(cache, masks=self.masks(ids, x, cache))
-        for layer, block in enumerate(self.blocks):
-            keeps = cache is not None or (self.cfg.value_residual and layer == 0)
-            x = block(x, shared) if keeps else self.recomputed(block, x, shared)
-        logits = self.head(self.final_norm(x))
-        cap = self.cfg.logit_softcap
-        return logits if cap is None else cap * (logits / cap).tanh()
+        for block in self.blocks:
+            x = self.recomputed(block, x, shared) if cache is None else block(x, shared)
+        logits: Tensor = self.head(self.final_norm(x))
+        return logits
 
     def masks(self, ids: Tensor, x: Tensor, cache: KVCache | None) -> dict[int | None, Tensor]:
         """For each window of the layers what hides other documents; none where all see all.
@@ -109,11 +107,10 @@ class GPT(Model):
         | parameters                               | distribution                           |
         |------------------------------------------|----------------------------------------|
         | token table, position table, head        | N(0, init_std)                         |
-        | qkv, gate and up weights                 | N(0, init_std)                         |
+        | qkv and up weights                       | N(0, init_std)                         |
         | proj weights, which add to the residuals | N(0, init_std / sqrt(2 n_layer))       |
         | biases                                   | 0                                      |
         | gains of the norms                       | 1                                      |
-        | shares of own and of first values        | 1/2                                    |
 
         The scale of the proj weights keeps the variance of the residual stream, to which 2 n_layer
         branches add, independent of depth (Radford et al. 2019, GPT-2, section 2.3). Without
@@ -125,8 +122,6 @@ class GPT(Model):
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
-            elif name.endswith("value_mix"):
-                parameter.fill_(0.5)
             elif parameter.ndim == 1:
                 parameter.fill_(1.0)
             elif self.cfg.zero_init and name.endswith("proj.weight"):
@@ -147,13 +142,11 @@ class GPT(Model):
         bias = int(cfg.bias)
         norm = width * (int(cfg.norm_gain) + int(cfg.bias and cfg.norm is Norm.layernorm))
         norms = 2 * layers + int(cfg.embd_norm) + int(cfg.final_norm)
-        attention_bias = cls._qkv(cfg) + width + cfg.n_head * int(cfg.head_gate)
-        mixes = 2 * (layers - 1) * int(cfg.value_residual)
         units = cls._units(cfg)
         return {
             "token table": vocab_size * width,
             "position table": cfg.block_size * width if cfg.position is Position.learned else 0,
-            "attention": layers * (cls._attention(cfg) + bias * attention_bias) + mixes,
+            "attention": layers * (cls._attention(cfg) + bias * (cls._qkv(cfg) + width)),
             "mlp": layers * (cls._mlp(cfg) + bias * (units + width)),
             "norms": norms * norm,
             "head": 0 if cfg.tie_head else vocab_size * width,
@@ -181,7 +174,6 @@ class GPT(Model):
         width, qkv = cfg.n_embd, cls._qkv(cfg)
         values = (qkv - width) // 2
         attention = 3 * width + qkv + int(turned) * (qkv - values)
-        attention += int(cfg.head_gate) * (width + cfg.n_head) + int(cfg.value_residual) * values
         return cfg.n_layer * (attention + 2 * width + cls._saved_units(cfg)) + 12 * width
 
     @classmethod
@@ -218,12 +210,9 @@ class GPT(Model):
 
     @classmethod
     def _at_once(cls, cfg: GPTConfig) -> GPTConfig:
-        """The layers of which all is held at once while blocks are recomputed.
-
-        That is the one with the widest window, and the first where others take its values.
-        """
+        """The layer with the widest window: of one, all is held while blocks are recomputed."""
         seen = max(cfg.window_of(layer) or cfg.block_size for layer in range(cfg.n_layer))
-        return replace(cfg, n_layer=1 + int(cfg.value_residual), window=[seen])
+        return replace(cfg, n_layer=1, window=[seen])
 
     @classmethod
     def _qkv(cls, cfg: GPTConfig) -> int:
@@ -246,7 +235,7 @@ class GPT(Model):
     @classmethod
     def _attention(cls, cfg: GPTConfig) -> int:
         """Weights of the matrices in one layer's attention."""
-        return cfg.n_embd * (cls._qkv(cfg) + cfg.n_embd + cfg.n_head * int(cfg.head_gate))
+        return cfg.n_embd * (cls._qkv(cfg) + cfg.n_embd)
 
     @classmethod
     def _mlp(cls, cfg: GPTConfig) -> int:

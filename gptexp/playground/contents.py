@@ -8,7 +8,7 @@ from typing import Any
 
 from gptexp.config import Config
 from gptexp.errors import ConfigError, DataError, Problem
-from gptexp.experiment.evaluate import validation_text
+from gptexp.experiment.evaluate import own_text
 from gptexp.inference.load import LoadedRun, load_run
 from gptexp.models.counts import count_parameters, total_parameters
 from gptexp.playground.history import history
@@ -94,7 +94,7 @@ def contents(run: Path, name: str, kind: str, average: str = "raw") -> Contents:
 def _cost(loaded: LoadedRun, packed: Packed) -> Cost | None:
     """The exact loss of both models; None, with a warning, where the text cannot be read."""
     try:
-        text = validation_text(loaded)
+        text = own_text(loaded, "val")
     except DataError as error:
         log.warning("%s", error.problems[0].told())
         return None

@@ -97,8 +97,6 @@ class GPTEngine {
     this.mixed = new Float32Array(width);
     this.qkv = new Float32Array(width + 2 * stored);
     this.units = new Float32Array(spec.gated ? 2 * spec.hidden : spec.hidden);
-    this.gates = new Float32Array(spec.n_head);
-    this.first = new Float32Array(stored); // values of the first layer
     this.blocks = Array.from({ length: spec.n_layer }, (_, layer) => {
       const of = (part) => weights.get(`blocks.${layer}.${part}`);
       const norm = (part) => ({ gain: of(`${part}.weight`), bias: of(`${part}.bias`) });
@@ -107,8 +105,6 @@ class GPTEngine {
         attentionNorm: norm("attention_norm"),
         qkv: matrix("attention.qkv"),
         proj: matrix("attention.proj"),
-        gate: matrix("attention.gate"),
-        mix: of("attention.value_mix"),
         mlpNorm: norm("mlp_norm"),
         up: matrix("mlp.up"),
         down: matrix("mlp.proj"),
@@ -152,7 +148,7 @@ class GPTEngine {
     if (look) look(-1, x, []);
     this.blocks.forEach((block, layer) => {
       const seen = look ? [] : null;
-      add(x, this.attend(block, this.norm(block.attentionNorm, x), layer, seen));
+      add(x, this.attend(block, this.norm(block.attentionNorm, x), seen));
       add(x, this.perceive(block, this.norm(block.mlpNorm, x)));
       if (look) look(layer, x, seen);
     });
@@ -162,11 +158,8 @@ class GPTEngine {
 
   // What the head makes of a stream [n_embd], after any layer.
   logits(x) {
-    const cap = this.spec.logit_softcap;
     const normed = this.finalNorm ? this.norm(this.finalNorm, x) : x;
-    const y = linear(this.head, normed, undefined, new Float32Array(this.spec.vocab_size));
-    if (cap !== null) for (let i = 0; i < y.length; i++) y[i] = cap * Math.tanh(y[i] / cap);
-    return y;
+    return linear(this.head, normed, undefined, new Float32Array(this.spec.vocab_size));
   }
 
   norm({ gain, bias }, x) {
@@ -179,7 +172,7 @@ class GPTEngine {
   }
 
   // The attention branch of a layer for the newest token; weights of each head go to `seen`.
-  attend(block, x, layer, seen) {
+  attend(block, x, seen) {
     const { spec, qkv, mixed } = this;
     const { n_head: heads, kv_heads: stored, head_width: width } = spec;
     const kept = stored * width;
@@ -187,15 +180,8 @@ class GPTEngine {
     for (let head = 0; head < heads + stored; head++) {
       this.turn(qkv.subarray(head * width, (head + 1) * width));
     }
-    const own = qkv.subarray(heads * width + kept);
-    if (layer === 0) this.first.set(own);
-    else if (block.mix) {
-      const [ours, firsts] = block.mix;
-      for (let i = 0; i < kept; i++) own[i] = ours * own[i] + firsts * this.first[i];
-    }
     block.keys.set(qkv.subarray(heads * width, heads * width + kept), this.length * kept);
-    block.values.set(own, this.length * kept);
-    if (block.gate.W) linear(block.gate.W, x, block.gate.b, this.gates);
+    block.values.set(qkv.subarray(heads * width + kept), this.length * kept);
     const from = Math.max(0, this.length + 1 - block.window);
     const scale = 1 / Math.sqrt(width);
     const scores = new Float64Array(this.length + 1);
@@ -212,13 +198,11 @@ class GPTEngine {
       }
       let total = 0;
       for (let t = from; t <= this.length; t++) total += scores[t] = Math.exp(scores[t] - most);
-      const share = block.gate.W ? sigmoid(this.gates[head]) : 1;
       mixed.fill(0, q, q + width);
       for (let t = from; t <= this.length; t++) {
         scores[t] /= total;
-        const part = share * scores[t];
         const at = t * kept + shift;
-        for (let i = 0; i < width; i++) mixed[q + i] += part * block.values[at + i];
+        for (let i = 0; i < width; i++) mixed[q + i] += scores[t] * block.values[at + i];
       }
       if (seen) seen.push(Float32Array.from(scores));
     }

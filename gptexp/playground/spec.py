@@ -61,5 +61,4 @@ def _gpt(cfg: GPTConfig) -> dict[str, Any]:
         "rope_base": cfg.rope_base,
         "qk_norm": cfg.qk_norm,
         "tie_head": cfg.tie_head,
-        "logit_softcap": cfg.logit_softcap,
     }

@@ -24,7 +24,7 @@ VERSION = 1
 
 State = dict[str, Any]
 
-PARTS: dict[str, type | UnionType] = {  # of a state, as Trainer.state_dict makes it
+PARTS: dict[str, type | UnionType] = {  # of a state, as TrainState.state_dict makes it
     "step": int,
     "best_step": int,
     "model": dict,

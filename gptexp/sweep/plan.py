@@ -14,12 +14,13 @@ from gptexp.experiment.prepare import (
     TooLargeError,
     budgeted,
     check_memory,
+    least_memory,
     load_text,
     read_init,
 )
 from gptexp.experiment.reuse import others
 from gptexp.experiment.speed import speed_by_copy, speed_of
-from gptexp.models.counts import flops_per_token, total_parameters, training_memory
+from gptexp.models.counts import flops_per_token, total_parameters
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.entries import LAST, read_entry
 from gptexp.runs.state import RunState
@@ -120,14 +121,7 @@ class Planner:
         return Cost(
             **asdict(size),
             state=state,
-            memory=training_memory(
-                config.model,
-                vocab_size,
-                trainer.batch_size,
-                runtime,
-                trainer.activation_checkpointing,
-                config.data.mask_documents,
-            ),
+            memory=least_memory(config, vocab_size, runtime),
             seconds=throughput.seconds(trainer, corpus, speed, averages) if speed else math.nan,
             left=left,
             machine=machine,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gptexp.data.corpus import Batch
+from gptexp.errors import DivergedError, Problem
 from gptexp.inference.loss import token_losses
 from gptexp.models.base import Model
 from gptexp.optim import gradients
@@ -16,7 +17,7 @@ from gptexp.optim.groups import set_rates
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.distributed import ALONE, Ranks
 from gptexp.training.compiling import compiled
-from gptexp.training.loss_scale import LossScale
+from gptexp.training.loss_scale import LEAST, LossScale
 from gptexp.training.passes import passes
 
 Watch = AbstractContextManager[None]  # around an update
@@ -123,6 +124,18 @@ class UpdateStep:
             return None
         step, loss, grad_norm = self.latest.tolist()
         return NonFinite(int(step), loss, grad_norm)
+
+    def diverged(self, bad: NonFinite, remedy: str) -> DivergedError:
+        """The end of a run at that update, with what may mend it."""
+        at, fix = "", remedy
+        if self.scale.on:
+            at = f" at a loss scale of {LEAST:g}" if math.isfinite(bad.loss) else ""
+            fix += ", or trainer.dtype=float32"
+        what = (
+            f"loss {bad.loss:g} and gradient norm {bad.grad_norm:g} are not both finite{at}; the "
+            f"weights stay those of step {bad.step - 1}"
+        )
+        return DivergedError(Problem(f"step {bad.step}", what, fix))
 
     def _guard(self, step: int, loss: Tensor) -> None:
         """Note the first update that is not finite, on the device where it runs ahead."""

@@ -1,5 +1,6 @@
 """How long a run will take, from a pass or a few before its first step."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +8,17 @@ from dataclasses import dataclass
 import torch
 
 from gptexp.config import TrainerConfig
+from gptexp.console import brief
 from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus, is_capped, judged
+from gptexp.errors import Problem
 from gptexp.inference.evaluation import rows_at_once
 from gptexp.inference.loss import token_losses
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.random import rng_state, set_rng_state
+from gptexp.text import duration, plural
 from gptexp.training.step import UpdateStep
+
+log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 0.02  # more of them would be a part of the start that one waits for
 PROBE_TOKENS = 512  # enough to stand for a large batch on a CPU
@@ -41,9 +47,24 @@ def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed, averages: int = 0)
     return trained * speed.trained + evaluated * speed.evaluated
 
 
-def evaluation_seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed) -> float:
-    """The time that one evaluation in training takes, in seconds."""
-    return sum(judged(corpus, cfg.eval_tokens).values()) * speed.evaluated
+def announce(
+    cfg: TrainerConfig, corpus: Corpus, speed: Speed, averages: int, step: int, waits: bool
+) -> None:
+    """Say how long the rest of a run takes, of which `step` updates are done.
+
+    Warn of evaluations that last too long for other ranks, where any `waits` for the first.
+    """
+    steps = cfg.max_steps - step
+    left = seconds(cfg, corpus, speed, averages) * steps / cfg.max_steps
+    log.info("estimated time about %s for %d steps", duration(left), steps)
+    evaluation = sum(judged(corpus, cfg.eval_tokens).values()) * speed.evaluated
+    if waits and evaluation > cfg.rank_timeout:
+        what = f"{cfg.rank_timeout} seconds, and an evaluation takes rank 0 about "
+        what += duration(evaluation)
+        fix = f"trainer.rank_timeout={2 * round(evaluation)}, or a trainer.eval_tokens"
+        log.warning("%s", Problem("trainer.rank_timeout", what, fix))
+    start = f"goes on at step {step:,}" if step else "starts"
+    brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
 
 
 def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:

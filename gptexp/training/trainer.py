@@ -2,51 +2,31 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import torch
 from torch import nn
 
 from gptexp.config import OnOverfit, TrainerConfig
-from gptexp.console import Progress, brief
-from gptexp.data.corpus import Corpus
 from gptexp.data.mix import epochs_of_parts
-from gptexp.errors import (
-    CheckpointError,
-    DivergedError,
-    InterruptedRunError,
-    Pause,
-    Problem,
-    PrunedError,
-)
-from gptexp.inference.evaluation import Evaluator
-from gptexp.inference.generate import Sampler
-from gptexp.models.base import Model
-from gptexp.optim.averages import Averages
-from gptexp.optim.build import load_optimizer
+from gptexp.errors import InterruptedRunError, Pause, PrunedError
 from gptexp.optim.gradients import NormWatch
-from gptexp.optim.schedule import Schedule
-from gptexp.runs.checkpoint import State, Store
+from gptexp.runs.checkpoint import State
 from gptexp.runtime.clock import Clock
-from gptexp.runtime.device import Runtime
-from gptexp.runtime.distributed import ALONE, Ranks
 from gptexp.runtime.interrupt import Interrupt
-from gptexp.runtime.random import rng_state, seed_dropout, set_rng_state
 from gptexp.runtime.rate import matrix_rate
-from gptexp.runtime.shards import shards_of, shards_of_moments, whole
-from gptexp.text import duration, plural
 from gptexp.tracking.dashboard import Histograms
-from gptexp.tracking.tracker import Tracker
+from gptexp.tracking.progress import Progress
 from gptexp.training import throughput
 from gptexp.training.diagnostics import Diagnostics
 from gptexp.training.early_stopping import EarlyStopping
-from gptexp.training.loss_scale import LEAST
-from gptexp.training.moments import Moments
+from gptexp.training.parts import TrainerParts
 from gptexp.training.profile import traced
+from gptexp.training.state import TrainState
 from gptexp.training.step import UpdateStep
 
 log = logging.getLogger(__name__)
@@ -57,44 +37,15 @@ SAVE_SECONDS = 300  # the most training time that a kill can cost
 ASKED_STEPS, ASKED_SECONDS = 10, 1.0
 
 
-# Told of step and validation loss of an evaluation: whether the run is to be given up
-ShouldPrune = Callable[[int, float], bool]
-
-
-@dataclass(frozen=True)
-class TrainerParts:
-    """The parts of a trainer, each built by its owner."""
-
-    model: Model
-    corpus: Corpus
-    optimizer: torch.optim.Optimizer
-    schedule: Schedule  # of the learning rate, as a share of its peak
-    peak_lr: float
-    flops_per_token: int  # forward and backward
-    runtime: Runtime
-    evaluator: Evaluator
-    sampler: Sampler
-    store: Store
-    tracker: Tracker
-    identity: dict[str, Any]  # config, its hash and tokenizer: with them a checkpoint is sufficient
-    averages: Averages = field(default_factory=Averages)  # of the weights
-    moments: Moments = field(default_factory=Moments)  # own code
-    should_prune: ShouldPrune | None = None  # of the search that the run is a trial of
-    ranks: Ranks = ALONE
-    shards: Model | None = None  # what is trained, where ranks shard; `model` is then a copy
-
-
 class Trainer:
-    """Executes one run. `state_dict` holds all that a resume needs."""
+    """Executes one run. What of it a resume needs is in `state`."""
 
     def __init__(self, cfg: TrainerConfig, seed: int, parts: TrainerParts) -> None:
         self.cfg = cfg
-        self.seed = seed
         self.parts = parts
         self.ranks = parts.ranks
-        self.trained = parts.model if parts.shards is None else parts.shards
         self.update = UpdateStep(
-            self.trained,
+            parts.trained,
             parts.optimizer,
             parts.runtime,
             cfg.grad_clip,
@@ -110,15 +61,17 @@ class Trainer:
         )
         self.stop = EarlyStopping(cfg.patience, cfg.min_delta)
         self.clock = Clock()
+        self.state = TrainState(parts, seed, self.stop, self.update.scale, self.clock)
         self.progress = Progress(cfg.max_steps)
         self.norms = NormWatch(parts.peak_lr, cfg.grad_clip)
-        self.step = 0  # updates done
         self.lap_step = 0  # updates done at the last lap of the clock
         self.ask_interval = 1  # updates after which ranks ask each other whether to stop
-        runtime = parts.runtime
-        self.loss_sum = torch.zeros((), device=runtime.device, dtype=runtime.weights)  # since a log
-        self.loss_count = 0
         self.val_loss = math.nan  # of the newest evaluation
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return self.state.step
 
     def fit(self, resumed: State | None) -> str:
         """Train to the end, or until validation stops improving; returns which, in words.
@@ -149,28 +102,17 @@ class Trainer:
 
     def begin(self, resumed: State | None) -> None:
         """Take up the resumed state, or seed a new one; say how long the rest will take."""
-        seed_dropout(self.seed, *self.own_stream())
-        self.trained.train()  # whatever switches it off switches it back on
-        corpus = self.parts.corpus
+        self.state.seed_streams()
+        self.parts.trained.train()  # whatever switches it off switches it back on
+        corpus, averages = self.parts.corpus, len(self.parts.averages)
         speed = throughput.measure(self.cfg, self.update, corpus)
         if self.ranks.several:
             fit = int(ASKED_SECONDS / (corpus.tokens_seen(1) * speed.trained))
             [self.ask_interval] = self.ranks.most(max(1, min(fit, ASKED_STEPS)))
         if resumed is not None:
-            self.load_state_dict(resumed)
-        self.refresh()
-        steps = self.cfg.max_steps - self.step
-        whole = throughput.seconds(self.cfg, corpus, speed, len(self.parts.averages))
-        left = whole * steps / self.cfg.max_steps
-        log.info("estimated time about %s for %d steps", duration(left), steps)
-        evaluation = throughput.evaluation_seconds(self.cfg, corpus, speed)
-        if self.ranks.several and evaluation > self.cfg.rank_timeout:
-            what = f"{self.cfg.rank_timeout} seconds, and an evaluation takes rank 0 about "
-            what += duration(evaluation)
-            fix = f"trainer.rank_timeout={2 * round(evaluation)}, or a trainer.eval_tokens"
-            log.warning("%s", Problem("trainer.rank_timeout", what, fix))
-        start = f"goes on at step {self.step:,}" if self.step else "starts"
-        brief("%s: %s, about %s", start, plural(steps, "step"), duration(left))
+            self.state.load_state_dict(resumed)
+        self.state.refresh()
+        throughput.announce(self.cfg, corpus, speed, averages, self.step, self.ranks.several)
         log.debug("the device multiplies matrices at %.3g FLOP/s", self.matrix_rate)
         self.lap_step = self.step
         self.parts.moments.reached("start", self.step)
@@ -187,11 +129,11 @@ class Trainer:
         corpus, step, ranks = self.parts.corpus, self.step, self.ranks
         count = corpus.tokens_seen(step + 1) - corpus.tokens_seen(step)
         batch, lr = corpus.batch(step, ranks.rank, ranks.size), self.learning_rate(step)
-        self.step += 1
+        self.state.step += 1
         looks = ranks.is_main and self.is_due(self.cfg.diagnostics_interval)
         watch = self.watched() if looks else None
-        self.loss_sum += self.update(batch, self.cfg.batch_size, self.step, count, lr, watch)
-        self.loss_count += 1
+        self.state.loss_sum += self.update(batch, self.cfg.batch_size, self.step, count, lr, watch)
+        self.state.loss_count += 1
         self.parts.averages.update(self.step)
         if not self.update.runs_ahead:
             self.raise_if_diverged()
@@ -219,15 +161,7 @@ class Trainer:
             return
         values = {"train/loss": bad.loss, "train/grad_norm": bad.grad_norm}
         self.parts.tracker.scalars(bad.step, {**self.position(bad.step), **values})
-        at, fix = "", self.norms.remedy
-        if self.update.scale.on:
-            at = f" at a loss scale of {LEAST:g}" if math.isfinite(bad.loss) else ""
-            fix += ", or trainer.dtype=float32"
-        what = (
-            f"loss {bad.loss:g} and gradient norm {bad.grad_norm:g} are not both finite{at}; the "
-            f"weights stay those of step {bad.step - 1}"
-        )
-        raise DivergedError(Problem(f"step {bad.step}", what, fix))
+        raise self.update.diverged(bad, self.norms.remedy)
 
     def log_if_due(self) -> None:
         """A line of the training loss, at every log_interval and at the end."""
@@ -240,7 +174,7 @@ class Trainer:
         speed = trained / self.clock.lap()
         values = {
             **self.position(self.step),
-            "train/loss": self.loss_sum.item() / self.loss_count,
+            "train/loss": self.state.loss_sum.item() / self.state.loss_count,
             "train/lr": self.learning_rate(self.step - 1),
             "train/grad_norm": self.update.grad_norm.item(),
             **self.update.scale.metrics(),
@@ -248,8 +182,8 @@ class Trainer:
             "train/mfu": speed * self.parts.flops_per_token / self.matrix_rate / self.ranks.size,
         }
         if self.step % self.cfg.log_interval == 0:  # a longer run has no line that ends this one
-            self.loss_sum = torch.zeros_like(self.loss_sum)
-            self.loss_count = 0
+            self.state.loss_sum = torch.zeros_like(self.state.loss_sum)
+            self.state.loss_count = 0
         self.parts.tracker.scalars(self.step, values)
         self.progress.logged(self.step, values)
         if math.isfinite(norm := values["train/grad_norm"]):  # it is not of one that was skipped
@@ -261,7 +195,7 @@ class Trainer:
             return
         self.raise_if_diverged()
         with self.off_the_clock():
-            self.refresh()
+            self.state.refresh()
             if self.ranks.is_main:
                 self.judge()
             self.val_loss, stop = self.ranks.told((self.val_loss, self.stop.state_dict()))
@@ -289,7 +223,7 @@ class Trainer:
         """A sample, at every sample_interval."""
         if self.is_due(self.cfg.sample_interval):
             with self.off_the_clock():
-                self.refresh()
+                self.state.refresh()
                 if self.ranks.is_main:
                     self.parts.tracker.sample(*self.parts.sampler.draw(self.step))
 
@@ -343,7 +277,7 @@ class Trainer:
         """Write a checkpoint; raises DivergedError and StorageError."""
         self.raise_if_diverged()
         self.parts.tracker.flush()  # first, so that no checkpoint is ahead of its curves
-        state = self.state_dict()
+        state = self.state.state_dict()
         if self.ranks.is_main:
             self.parts.store.save(state, self.step, self.stop.best_step)
         self.clock.saved()
@@ -356,21 +290,6 @@ class Trainer:
     def evaluation_due(self) -> bool:
         """Whether the weights as they are get an evaluation."""
         return self.step % self.cfg.eval_interval == 0 or self.step >= self.cfg.max_steps
-
-    def refresh(self) -> None:
-        """Have the copy that rank 0 evaluates and samples the weights as they are, of shards."""
-        if self.parts.shards is not None:
-            weights = self.gathered(self.parts.shards.state_dict())
-            if self.ranks.is_main:
-                self.parts.model.load_state_dict(weights)
-
-    def gathered(self, state: State) -> State:
-        """A state of weights or moments, whole on rank 0 where each rank has shards of it."""
-        return state if self.parts.shards is None else whole(state, self.ranks.is_main)
-
-    def own_stream(self) -> tuple[int, ...]:
-        """What tells the random numbers of a rank from those of the first."""
-        return () if self.ranks.is_main else (self.ranks.rank, self.step)
 
     @cached_property
     def matrix_rate(self) -> float:
@@ -386,59 +305,3 @@ class Trainer:
         tokens = self.parts.corpus.tokens_seen(step)
         epoch = tokens / self.parts.corpus.tokens_per_epoch("train")
         return {"tokens": tokens, "epoch": epoch, "seconds": self.clock.seconds()}
-
-    def state_dict(self) -> State:
-        """All that a resume needs but config and corpus; batches are functions of the step."""
-        averages = self.parts.averages.state_dict(self.step)
-        rng, ranks = rng_state(self.parts.runtime.device), self.ranks
-        return {
-            **self.parts.identity,
-            **({"averages": averages} if averages else {}),
-            "step": self.step,
-            "seconds": self.clock.seconds(),
-            "model": self.gathered(self.trained.state_dict()),
-            "optimizer": self.gathered(self.parts.optimizer.state_dict()),
-            **({"loss_scale": self.update.scale.state_dict()} if self.update.scale.on else {}),
-            "stop": self.stop.state_dict(),
-            "rng": rng,
-            **({"rng_of_ranks": ranks.gather(rng)} if ranks.several else {}),
-            "loss_sum": self.loss_sum,
-            "loss_count": self.loss_count,
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        """The inverse of state_dict; raises CheckpointError, having changed nothing."""
-        device = self.parts.runtime.device
-        try:
-            optimizer, weights = state["optimizer"], state["model"]
-            if self.parts.shards is not None:
-                optimizer = shards_of_moments(optimizer, self.parts.optimizer)
-                weights = shards_of(weights, self.parts.shards)
-            load_optimizer(self.parts.optimizer, optimizer)
-            self.update.scale.load_state_dict(state.get("loss_scale", {}))  # an old one has none
-            self.step = state["step"]
-            self.clock.before = state["seconds"]
-            self.trained.load_state_dict(weights)
-            self.parts.averages.load_state_dict(state.get("averages", {}), self.step)
-            self.stop.load_state_dict(state["stop"])
-            self.take_up_streams(state)
-            self.loss_sum = state["loss_sum"].to(device, self.loss_sum.dtype)
-            self.loss_count = state["loss_count"]
-        except torch.OutOfMemoryError:
-            raise
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-            what = f"the parts of a checkpoint do not fit together: {reason}"
-            problem = Problem(self.parts.store.folder, what, "rerun=true to train anew")
-            raise CheckpointError(problem) from error
-
-    def take_up_streams(self, state: State) -> None:
-        """The random state of a checkpoint: of this rank, where there were as many, or the first.
-
-        Another one begins a stream of its own.
-        """
-        of_ranks = state.get("rng_of_ranks", [state["rng"]])
-        if len(of_ranks) == self.ranks.size or self.ranks.is_main:
-            set_rng_state(of_ranks[self.ranks.rank], self.parts.runtime.device)
-        else:
-            seed_dropout(self.seed, *self.own_stream())

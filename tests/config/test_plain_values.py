@@ -99,8 +99,7 @@ def test_every_key_is_given_a_value_by_a_file_and_none_by_a_dataclass():
     classes += [node for variants in VARIANTS.values() for node in variants.values()]
     fields = [field for node in classes for field in dataclasses.fields(node)]
     later = {"kind", "scale_residuals", "documents", "shuffle", "extend", "branch_from"}
-    later |= {"zero_init", "rope_base", "n_kv_head", "qk_norm", "head_gate", "value_residual"}
-    later |= {"logit_softcap", "mlp_width", "norm_eps"}
+    later |= {"zero_init", "rope_base", "n_kv_head", "qk_norm", "mlp_width", "norm_eps"}
     later |= {"cautious_decay", "decay_schedule", "decay_timescale", "scaling", "base_width"}
     later |= {"ema", "average_last", "sampling", "tokens", "vocab_size", "val_tokens", "chat"}
     later |= {"mask_documents"}

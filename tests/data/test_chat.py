@@ -10,6 +10,7 @@ from chats import CPU, answers_of, corpus, line, numbered, settings, split_chats
 
 from gptexp import dialogues
 from gptexp.config import BPETokenizerConfig
+from gptexp.data.characters import characters as characters_of_text
 from gptexp.data.chat import Chats
 from gptexp.data.conversations import Message
 from gptexp.data.corpus import IGNORE_INDEX
@@ -31,7 +32,7 @@ def tokenizers():
     learned = build_tokenizer(
         BPETokenizerConfig(name="bpe", vocab_size=262), text, "", chats.training_text(text)
     )
-    return [ByteTokenizer(), CharTokenizer(chats.characters(text)), learned]
+    return [ByteTokenizer(), CharTokenizer(characters_of_text(chats.cfg, text)), learned]
 
 
 def rows_of(made, split="train"):

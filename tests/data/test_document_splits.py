@@ -8,6 +8,7 @@ from text_files import data_problem
 from text_files import settings as text_settings
 
 from gptexp.config import ByteTokenizerConfig, CharTokenizerConfig
+from gptexp.data.characters import characters as characters_of_text
 from gptexp.data.documents import Documents
 from gptexp.data.load import load_corpus, read_corpus, split_corpus
 from gptexp.tokenizers.build import build_tokenizer
@@ -96,7 +97,7 @@ def test_without_shuffle_the_file_s_order_stays(read):
 def test_the_boundary_is_the_vocabulary_s_last_character():
     text, _ = tokenized(["ba", "a\tb", "é", " b a"])
     documents = Documents(settings())
-    characters = documents.characters(text)
+    characters = characters_of_text(documents.cfg, text)
     made = build_tokenizer(CharTokenizerConfig(name="char"), text, characters, text)
     assert made.characters == characters == "\t abé\n"
     assert documents.end(made) == made.vocab_size - 1

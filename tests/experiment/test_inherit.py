@@ -16,7 +16,7 @@ from gptexp.experiment.identity import identify
 from gptexp.experiment.inherit import inherited
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.train import build_trainer
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.models.build import build_model
 from gptexp.runs.checkpoint import Store
 from gptexp.runs.directory import RunDirectory

@@ -20,7 +20,7 @@ from gptexp.experiment.identity import identify, start_of
 from gptexp.experiment.inherit import inherited
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.runs.entries import weights_digest
 
 

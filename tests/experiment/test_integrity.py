@@ -56,6 +56,17 @@ def test_C2_so_is_one_in_a_checkpoint(finished: Path) -> None:
         assert lines[-1].startswith("DIFFERENT: checkpoints/step-12.pt: damaged: "), lines
 
 
+@pytest.mark.parametrize(("on", "verdict", "code"), [(False, "IDENTICAL", 0), (True, "CANNOT", 2)])
+def test_a_key_that_was_taken_out_is_no_damage(
+    finished: Path, judge: Judge, on: bool, verdict: str, code: int
+) -> None:
+    change(finished, "config.yaml", lambda values: values["model"].update(head_gate=on))
+    rewrite(finished / "summary.json", lambda value: value["config"]["model"].update(head_gate=on))
+    found, lines = judge(finished)
+    assert (found, lines[-1].partition(":")[0]) == (code, verdict), lines
+    assert ("model.head_gate is true, and the key was taken out" in lines[-1]) == on
+
+
 @pytest.mark.parametrize("name", [*FILES, *JOURNALS, *POINTERS, "checkpoints/step-12.pt"])
 def test_C1_a_file_that_is_torn_or_gone_is_one_line(finished: Path, name: str) -> None:
     path = finished / name

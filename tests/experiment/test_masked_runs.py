@@ -18,8 +18,9 @@ from gptexp.experiment.prepare import prepare
 from gptexp.experiment.reproduce import reproduce
 from gptexp.experiment.run import run_experiment
 from gptexp.explain.command import explain
-from gptexp.inference.load import LoadedRun, load_run, stored_tokenizer
+from gptexp.inference.load import LoadedRun, load_run
 from gptexp.inference.loss import token_losses
+from gptexp.inference.weights import stored_tokenizer
 from gptexp.runs import checkpoint
 from gptexp.runs.journal import read_journal
 

@@ -24,7 +24,6 @@ MORE = [  # switches that sizes are a part of
     "model.n_kv_head=4",
     "model.window=[128,0,512]",
     "model.mlp_width=2000",
-    "model.value_residual=true",
     "model.position=rope",
 ]
 

@@ -79,9 +79,6 @@ def test_each_switch_of_the_model_is_told_rightly(names, switches):
     assert ("turned by their position" in told) == (switches["position"].value == "rope")
     assert ("position row" in told) == (switches["position"].value == "learned")
     assert ("scaled to an RMS of 1 first" in told) == switches["qk_norm"]
-    assert ("A gate between 0 and 1" in told) == switches["head_gate"]
-    assert ("0.50 of its own and 0.50 of layer 1" in told) == switches["value_residual"]
-    assert ("softly bounded by 8" in told) == (switches["logit_softcap"] is not None)
     assert ("begins at zero" in told) == switches["zero_init"]
     assert ("times their gates" in told) == switches["activation"].gated
     windows = switches["window"]

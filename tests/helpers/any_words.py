@@ -6,9 +6,9 @@ from pathlib import Path
 from hypothesis import strategies as st
 from small_runs import CHOICES
 
-from gptexp.config.hydra_errors import all_keys
+from gptexp.config.names import key_names
 
-KEYS = all_keys()
+KEYS = key_names()
 
 ALPHABET = st.one_of(  # what Hydra, YAML, shells and terminals each take for their own
     st.sampled_from("""'"[](){}$,:=#%&*!|><?@`~^+-./\\ \t\n\r_;aeE0179"""),

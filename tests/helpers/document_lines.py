@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from gptexp.config import DataConfig
+from gptexp.data.characters import characters as characters_of_text
 from gptexp.data.corpus import IGNORE_INDEX, Batch, Splits
 from gptexp.data.documents import DocumentCorpus, Documents
 from gptexp.tokenizers.base import Tokenizer
@@ -29,7 +30,7 @@ def settings(path: Path | str = "lines.txt", **changes: float) -> DataConfig:
 def tokenized(lines: list[str]) -> tuple[str, Tokenizer]:
     documents = Documents(settings())
     text = documents.normalise("\n".join(lines))
-    return text, CharTokenizer(documents.characters(text))
+    return text, CharTokenizer(characters_of_text(documents.cfg, text))
 
 
 def split_lines(

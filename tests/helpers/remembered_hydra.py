@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from small_runs import CONF
 
 from gptexp import plugins
-from gptexp.config import compose as own_compose
+from gptexp.config import stored
 
 READ: dict[str, Any] = {}  # files with their headers, by path
 CHOSEN: dict[str, Any] = {}  # Hydra's lists of defaults, by what was chosen
@@ -30,7 +30,7 @@ MERGED: dict[tuple[tuple[type, ...], str], DictConfig] = {}  # by variants and v
 
 def remember(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the fixture ends."""
-    merge = own_compose._merged
+    merge = stored._merged
     read = ConfigRepository.load_config
     choose = hydra_loader.create_defaults_list
     compose = hydra_loader.ConfigLoaderImpl._compose_config_from_defaults_list
@@ -73,7 +73,7 @@ def remember(monkeypatch: pytest.MonkeyPatch) -> None:
             COMPOSED[key] = compose(loader, defaults, repo)
         return copy.deepcopy(COMPOSED[key])
 
-    monkeypatch.setattr(own_compose, "_merged", merged)
+    monkeypatch.setattr(stored, "_merged", merged)
     monkeypatch.setattr(ConfigRepository, "load_config", read_once)
     monkeypatch.setattr(hydra_loader, "create_defaults_list", chosen)
     monkeypatch.setattr(

@@ -75,7 +75,7 @@ MODELS = [
     *("model=micro", "model=bigram", "model=mlp", "model.n_layer=2 model.n_embd=32"),
     *("model.position=none model.n_kv_head=1", "model.position=rope model.n_kv_head=2"),
     "model=modern_laptop model.n_layer=2 model.n_embd=32 model.window=[4,0]",
-    "model.value_residual=true model.head_gate=true model.position=rope model.window=[3]",
+    "model.qk_norm=true model.position=rope model.window=[3]",
 ]
 
 

@@ -169,7 +169,8 @@ def test_what_the_folder_says_itself_is_not_to_be_given(words, error, tmp_path):
     assert not (tmp_path / "imported").exists()
 
 
-def test_an_unknown_kind_of_model_is_named(tmp_path):
-    folder = gpt2_folder(tmp_path / "model", model_type="mamba")
-    with pytest.raises(CheckpointError, match="model_type is 'mamba'"):
+@pytest.mark.parametrize("kind", ["mamba", "gemma2"])  # which has a softcap
+def test_an_unknown_kind_of_model_is_named(kind, tmp_path):
+    folder = gpt2_folder(tmp_path / "model", model_type=kind, final_logit_softcapping=30.0)
+    with pytest.raises(CheckpointError, match=f"model_type is '{kind}'"):
         import_folder(folder, WORDS, tmp_path)

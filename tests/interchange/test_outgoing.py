@@ -81,9 +81,6 @@ def test_a_folder_keeps_the_order_of_rows_that_it_had(tmp_path):
         for key, value in {
             "qk_norm": True,
             "window": [4],
-            "logit_softcap": 15.0,
-            "head_gate": True,
-            "value_residual": True,
             "embd_norm": True,
             "final_norm": False,
         }.items()

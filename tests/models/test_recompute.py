@@ -63,7 +63,7 @@ def test_they_are_the_same_bits_in_any_arithmetic(base, dtype, dropout):
 @pytest.mark.slow
 def test_they_are_the_same_bits_when_compiled_and_the_graph_is_one(base):
     pytest.importorskip("torch._dynamo")
-    cfg = replace(base, n_layer=2, value_residual=True)
+    cfg = replace(base, n_layer=2)
     torch._dynamo.utils.counters.clear()
     assert same(trained(cfg, True, compile=True), trained(cfg, False, compile=True))
     assert not torch._dynamo.utils.counters["graph_break"]
@@ -85,18 +85,12 @@ def test_a_block_is_passed_through_once_more(base, recomputes, times):
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-@pytest.mark.parametrize("value_residual", [False, True])
-def test_a_forward_pass_keeps_the_inputs_of_blocks_alone(
-    base, kept_by_autograd, dropout, value_residual
-):
-    cfg = replace(base, n_layer=6, block_size=64, dropout=dropout, value_residual=value_residual)
+def test_a_forward_pass_keeps_the_inputs_of_blocks_alone(base, kept_by_autograd, dropout):
+    cfg = replace(base, n_layer=6, block_size=64, dropout=dropout)
     kept = kept_by_autograd(cfg, recomputes=True)
     of_the_end = 2 * cfg.n_embd  # the final norm, and what goes into the head
     mask = cfg.n_embd if dropout else 0  # of the embedding
-    one, first = replace(cfg, n_layer=1, value_residual=False), 0.0
-    if value_residual:  # the others take its values: it stays
-        first = kept_by_autograd(one) - of_the_end - mask - cfg.n_embd
-    expected = cfg.n_layer * cfg.n_embd + of_the_end + mask + first
+    expected = cfg.n_layer * cfg.n_embd + of_the_end + mask
     assert kept == pytest.approx(expected, rel=0.02)
     at_once = GPT.recomputed_activations(cfg) + GPT.recomputed_by_dropout(cfg)
     whole = GPT.saved_activations(cfg) + GPT.saved_by_dropout(cfg)

@@ -130,19 +130,13 @@ def test_the_maps_of_attention_are_what_the_kernels_computed(base, switches):
         )
     with torch.no_grad():
         model(some_ids(2, 12))
-        first = None
         for attention, (given, before_projection) in seen.items():
             weights = attention.attention_weights(given)
             values = attention.heads(given)[2]
-            first = values if first is None else first
-            if attention.value_mix is not None:
-                values = attention.value_mix[0] * values + attention.value_mix[1] * first
             group = cfg.n_head // cfg.kv_heads
             mixed = torch.stack(
                 [weights[:, h] @ values[:, h // group] for h in range(cfg.n_head)], dim=1
             )
-            if cfg.head_gate:
-                mixed = mixed * attention.gate(given).sigmoid().mT[..., None]
             again = mixed.transpose(1, 2).flatten(2)
             torch.testing.assert_close(again, before_projection, rtol=0, atol=1e-9)
             rows, columns = torch.arange(12)[:, None], torch.arange(12)
@@ -253,7 +247,7 @@ def test_the_modern_presets_are_as_large_as_the_others(composed, name):
 
 @pytest.mark.parametrize("activation", Activation)
 @pytest.mark.parametrize("n_kv_head", [None, 1])
-@pytest.mark.parametrize("more", [{}, {"qk_norm": True, "head_gate": True, "window": [40, 0]}])
+@pytest.mark.parametrize("more", [{}, {"qk_norm": True, "window": [40, 0]}])
 def test_the_memory_of_the_estimate_is_what_autograd_keeps(
     composed, kept_by_autograd, activation, n_kv_head, more
 ):
@@ -272,12 +266,8 @@ REFUSED = {
     "model.window=[-1]": "model.window: -1 is no number of tokens. "
     "Fix: 'model.window=[64,0]', 0 for the whole context",
     "model.mlp_width=0": "model.mlp_width: 0 is below 1. Fix: model.mlp_width=1 or more",
-    "model.logit_softcap=0": "model.logit_softcap: 0.0 is not a finite number above 0. "
-    "Fix: model.logit_softcap=15",
     "model.position=rope model.n_embd=12": "model.position: rope turns pairs of numbers, and heads "
     "are 3 wide. Fix: model.n_embd=16, or model.position=learned",
-    "model.value_residual=true model.n_layer=1": "model.value_residual: true, but a single layer "
-    "has none before it whose values to mix in. Fix: model.value_residual=false",
 }
 
 

@@ -79,7 +79,7 @@ def test_a_lone_microgpt_stands_above_the_pairs_of_its_whole_text(page_of, train
     assert learner == {"run": 0, "optimizer": "adam", "lr": 0.01, "beta1": 0.85, "beta2": 0.99}
 
 
-@pytest.mark.parametrize("place", [(contents, "validation_text"), (ladders, "own_text")])
+@pytest.mark.parametrize("place", [(contents, "own_text"), (ladders, "own_text")])
 def test_without_its_text_a_microgpt_stands_alone(page_of, trained, monkeypatch, place):
     def gone(*_):
         raise DataError(Problem("documents.txt", "not there", "put it there"))

@@ -57,10 +57,10 @@ def test_a_lone_checkpoint_has_neither_curve_nor_text(gptexp, finished, tmp_path
     [checkpoint, *_] = sorted((finished / "checkpoints").glob("*.pt"))
     shutil.copy(checkpoint, tmp_path / "lone.pt")
 
-    def gone(loaded):
+    def gone(*_):
         raise DataError(Problem("text.txt", "not there", "put it there"))
 
-    monkeypatch.setattr(contents, "validation_text", gone)
+    monkeypatch.setattr(contents, "own_text", gone)
     result = gptexp("playground", tmp_path / "lone.pt", "--to", tmp_path / "new" / "p.html")
     assert result.code == 0, result.err
     [run] = runs_of((tmp_path / "new" / "p.html").read_text())

@@ -20,7 +20,7 @@ from gptexp.experiment.identity import identify
 from gptexp.experiment.prepare import prepare
 from gptexp.experiment.run import run_experiment
 from gptexp.inference.evaluation import Evaluator
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.training.trainer import Trainer
 
 

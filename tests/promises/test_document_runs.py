@@ -19,7 +19,7 @@ from gptexp.data.corpus import SPLITS
 from gptexp.data.load import load_corpus
 from gptexp.errors import DataError
 from gptexp.experiment.run import run_experiment
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.runs import checkpoint
 
 LINES = numbered(40)  # 36 to train on: with batches of four an epoch is nine steps

@@ -27,6 +27,7 @@ from switches import COMBINATIONS, overrides, words
 from gptexp.config import Config
 from gptexp.experiment.run import run_experiment
 from gptexp.training.early_stopping import EarlyStopping
+from gptexp.training.state import TrainState
 from gptexp.training.trainer import Trainer
 
 
@@ -112,7 +113,7 @@ def test_R2_a_resume_at_every_step_equals_the_straight_run(
         before(Trainer, "train_step", leave_copy, patch)
         assert finish(config, tmp_path / "source") == expected
     resumed = []
-    before(Trainer, "load_state_dict", lambda self, s: resumed.append(s["step"]), monkeypatch)
+    before(TrainState, "load_state_dict", lambda self, s: resumed.append(s["step"]), monkeypatch)
     for step in range(1, 12):
         assert finish(config, tmp_path / f"stopped-{step}") == expected, f"resumed at step {step}"
     assert resumed == list(range(1, 12))
@@ -140,23 +141,24 @@ def test_R4_a_finished_run_is_left_as_it_is(small: Small, tmp_path: Path) -> Non
     assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == was
 
 
-def forget_generator(self: Trainer, was: dict[str, Any]) -> None:
+def forget_generator(self: TrainState, was: dict[str, Any]) -> None:
     torch.set_rng_state(was["rng"])
 
 
-def forget_optimizer(self: Trainer, was: dict[str, Any]) -> None:
+def forget_optimizer(self: TrainState, was: dict[str, Any]) -> None:
     self.parts.optimizer.load_state_dict(was["optimizer"])
 
 
-def forget_stop(self: Trainer, was: dict[str, Any]) -> None:
-    self.stop = EarlyStopping(self.cfg.patience, self.cfg.min_delta)
+def forget_stop(self: TrainState, was: dict[str, Any]) -> None:
+    new = EarlyStopping(self.stop.patience, self.stop.min_delta)
+    self.stop.load_state_dict(new.state_dict())
 
 
-def forget_loss_sum(self: Trainer, was: dict[str, Any]) -> None:
+def forget_loss_sum(self: TrainState, was: dict[str, Any]) -> None:
     self.loss_sum, self.loss_count = torch.zeros(()), 0
 
 
-def forget_nothing(self: Trainer, was: dict[str, Any]) -> None:
+def forget_nothing(self: TrainState, was: dict[str, Any]) -> None:
     pass
 
 
@@ -181,15 +183,15 @@ def test_R9_what_is_not_restored_shows(
     config = small(*STOPS_AT_12)
     expected = straight(config)
     stop_before_step(config, tmp_path / "stopped", 5)
-    restore = Trainer.load_state_dict
+    restore = TrainState.load_state_dict
 
-    def load_state_dict(self: Trainer, state: dict[str, Any]) -> None:
+    def load_state_dict(self: TrainState, state: dict[str, Any]) -> None:
         was = {"rng": torch.get_rng_state()}
         was["optimizer"] = copy.deepcopy(self.parts.optimizer.state_dict())
         restore(self, state)
         forget(self, was)
 
-    monkeypatch.setattr(Trainer, "load_state_dict", load_state_dict)
+    monkeypatch.setattr(TrainState, "load_state_dict", load_state_dict)
     outcome = run_experiment(config, tmp_path / "stopped")
     assert (outcome.state == "done" and left(outcome.path) == expected) is equal
 

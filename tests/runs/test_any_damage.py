@@ -13,7 +13,7 @@ from mutations import VALUES
 from small_stores import filled, resume, same
 
 from gptexp.errors import CheckpointError
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State
 

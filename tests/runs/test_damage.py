@@ -6,7 +6,7 @@ import pytest
 from small_stores import damages, entry, files_of, filled, flipped, names, resume, same, state
 
 from gptexp.errors import CheckpointError
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.runs import checkpoint
 from gptexp.runs.checkpoint import State
 from gptexp.runs.directory import RunDirectory

@@ -12,7 +12,7 @@ from interruptions import before
 from small_stores import entry, filled, resume, state
 
 from gptexp.errors import CheckpointError
-from gptexp.inference.load import read_checkpoint
+from gptexp.inference.weights import read_checkpoint
 from gptexp.runs import checkpoint, entries
 from gptexp.runs.checkpoint import Store
 

@@ -11,6 +11,7 @@ from interruptions import before, die, forked, killed_after
 from small_runs import metrics
 from sweep_runs import run_name, run_py, small_grid, states, table
 
+from gptexp.training.state import TrainState
 from gptexp.training.trainer import Trainer
 
 
@@ -52,8 +53,8 @@ def test_P7_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_n
 
     def at(owner, name, seed, wanted):
         def kill(*arguments):
-            trainer = arguments[0]
-            if trainer.seed == seed and trainer.step == wanted:
+            state = getattr(arguments[0], "state", arguments[0])  # of a trainer, or itself
+            if (state.seed, state.step) == (seed, wanted):
                 die()
 
         return lambda: before(owner, name, kill)
@@ -63,7 +64,7 @@ def test_P7_G3_a_sweep_killed_anywhere_and_issued_again_ends_like_one_that_was_n
         at(Trainer, "train_step", 0, 6),
         at(Trainer, "save", 0, 12),
         at(Trainer, "evaluate_if_due", 1, 8),
-        at(Trainer, "state_dict", 2, 4),
+        at(TrainState, "state_dict", 2, 4),
     ]
 
     def child(arrange):

@@ -32,7 +32,7 @@ def test_G1_bad_relations_are_listed_before_the_first_job_and_the_others_run(run
 
 def test_G1_a_point_that_fails_in_training_leaves_the_others_running(runs, monkeypatch):
     def fail(trainer):
-        if trainer.seed == 1:
+        if trainer.state.seed == 1:
             raise ZeroDivisionError("oops")
 
     with monkeypatch.context() as patch:
@@ -135,7 +135,7 @@ def test_D1_D2_G8_a_signal_saves_the_current_point_and_starts_no_new_one(
     command_runs, trained, monkeypatch, number
 ):
     def press(trainer):
-        if trainer.seed == 1 and trainer.step == 6:
+        if trainer.state.seed == 1 and trainer.step == 6:
             os.kill(os.getpid(), number)
 
     with monkeypatch.context() as patch:

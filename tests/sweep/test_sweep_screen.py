@@ -97,7 +97,7 @@ def test_a_sweep_of_one_point_says_what_a_single_run_says(command_runs, command,
 
 def test_errors_and_warnings_of_a_point_are_on_the_screen_behind_its_label(runs, monkeypatch):
     def fail(trainer):
-        if trainer.seed == 1:
+        if trainer.state.seed == 1:
             sweep_points.log.warning("careful")
             raise ZeroDivisionError("oops")
 

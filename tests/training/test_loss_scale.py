@@ -121,7 +121,7 @@ def test_E4_an_update_that_overflows_is_skipped_at_half_the_scale(
     states: dict[int, Any] = {}
 
     def note(self: Trainer) -> None:
-        states[self.step] = copy.deepcopy((self.state_dict(), self.learning_rate(self.step)))
+        states[self.step] = copy.deepcopy((self.state.state_dict(), self.learning_rate(self.step)))
 
     config = small(*HALF)
     before(Trainer, "log_if_due", note, monkeypatch)
