@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 EXIT_OK = 0
 EXIT_BUG = 1
@@ -70,27 +71,26 @@ class ConfigError(GptexpError):
     exit_code = 2
 
 
-class OwnCodeError(ConfigError):
-    """A stored config has a variant of own code, whose modules have to be named to be imported."""
+class OtherCodeError(ConfigError):
+    """A stored config asks for code that is not here, whose `modules` may be known."""
 
     def __init__(self, *problems: Problem, modules: Sequence[str] = ()) -> None:
         super().__init__(*problems)
         self.modules = modules
 
-    def of(self, owner: str | Path, fix: str | None = None) -> "OwnCodeError":
+    def of(self, owner: str | Path, fix: str | None = None) -> Self:
         """The same of a file, with another fix where one is given."""
         [problem] = self.problems
         problem = Problem(owner, problem.what, fix or problem.fix)
-        return OwnCodeError(problem, modules=self.modules)
+        return type(self)(problem, modules=self.modules)
 
 
-class RetiredKeyError(ConfigError):
-    """A stored config has a key on that this version of the code has no more."""
+class OwnCodeError(OtherCodeError):
+    """It has a variant of own code, whose modules have to be named to be imported."""
 
-    def of(self, owner: str | Path) -> "RetiredKeyError":
-        """The same of a file."""
-        [problem] = self.problems
-        return RetiredKeyError(Problem(owner, problem.what, problem.fix))
+
+class RetiredKeyError(OtherCodeError):
+    """It has a key on that this version of the code has no more."""
 
 
 class DataError(GptexpError):

@@ -17,7 +17,7 @@ from gptexp.config import retired
 from gptexp.config.hydra_errors import explain
 from gptexp.config.schema import OWN_SECTIONS, SECTIONS, SINGLE, VARIANTS, Config, variant
 from gptexp.config.words import literal
-from gptexp.errors import ConfigError, OwnCodeError, Problem, RetiredKeyError
+from gptexp.errors import ConfigError, OtherCodeError, OwnCodeError, Problem
 from gptexp.text import shortened
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def stored_config(owner: str, fix: str) -> Iterator[None]:
     """Word what is wrong with a config that was read from a file; raises ConfigError."""
     try:
         yield
-    except (OwnCodeError, RetiredKeyError) as error:
+    except OtherCodeError as error:
         raise error.of(owner) from error
     except ConfigError as error:
         problem = error.problems[0]

@@ -14,7 +14,14 @@ import yaml
 
 from gptexp.config import Config, from_dict, parse_yaml, run_name
 from gptexp.config.own import own_code
-from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem, RetiredKeyError
+from gptexp.errors import (
+    ConfigError,
+    DamagedError,
+    OtherCodeError,
+    OwnCodeError,
+    Problem,
+    RetiredKeyError,
+)
 from gptexp.experiment.verdict import STRANGE, Finding, Verdict
 from gptexp.files import MOST_JSON, open_regular, read_regular, sha256
 from gptexp.runs.directory import RunDirectory, code_digest, hashed_code
@@ -89,7 +96,7 @@ class Record:
         """The config of config.yaml; raises ConfigError."""
         try:
             return from_dict(self.values)
-        except RetiredKeyError as error:
+        except OtherCodeError as error:
             raise error.of(self.path) from error
 
     def changed_own_code(self) -> list[str]:
@@ -178,8 +185,8 @@ def _read_config(record: Record) -> None:
     record.values = values
     try:
         record.config()
-    except OwnCodeError as error:
-        raise error.of(record.path) from error
+    except OwnCodeError:
+        raise
     except RetiredKeyError:
         record.retired = True  # no damage: the code of its commit has it
     except ConfigError as error:

@@ -18,9 +18,8 @@ from gptexp.errors import (
     CheckpointError,
     ConfigError,
     DataError,
-    OwnCodeError,
+    OtherCodeError,
     Problem,
-    RetiredKeyError,
 )
 from gptexp.inference.dials import Sampling
 from gptexp.inference.evaluation import Evaluation, Evaluator
@@ -248,7 +247,7 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
             model.double()
         model.load_state_dict(state["model"])
         model.boundary = boundary_of(config.data, tokenizer)
-    except (OwnCodeError, RetiredKeyError) as error:
+    except OtherCodeError as error:
         raise error.of(run) from error
     except CheckpointError as error:
         problems = (replace(p, subject=f"{run}: {p.subject}") for p in error.problems)

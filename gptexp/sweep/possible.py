@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gptexp.analysis.records import Run
 from gptexp.config import Config, differences, from_dict, grid
-from gptexp.errors import ConfigError, GptexpError, OwnCodeError, Problem, RetiredKeyError
+from gptexp.errors import ConfigError, GptexpError, OtherCodeError, OwnCodeError, Problem
 from gptexp.runs.schema import read_manifest
 from gptexp.sweep.neighbours import Neighbour, neighbours
 from gptexp.sweep.plan import Planner, Size
@@ -92,7 +92,7 @@ def _config_of(run: Run) -> Config:
         raise ConfigError(Problem(run.path, what, AGAIN))
     try:
         return from_dict(values)
-    except (OwnCodeError, RetiredKeyError) as error:
+    except OtherCodeError as error:
         raise error.of(run.path) from error
 
 
