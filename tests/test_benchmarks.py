@@ -100,6 +100,7 @@ def table(
     return call
 
 
+@pytest.mark.slow
 def test_a_step_is_set_beside_its_products_a_plain_loop_and_nanogpt(
     table: Any, checkout: Path
 ) -> None:
@@ -202,6 +203,7 @@ def grown(
     return words
 
 
+@pytest.mark.slow
 def test_the_growth_of_a_step_is_measured_kept_and_drawn_again(
     grown: Any, tmp_path: Path, text_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +227,7 @@ def test_the_growth_of_a_step_is_measured_kept_and_drawn_again(
     assert row["runs"] == 2 and row["low"] <= row["median"] <= row["high"]
 
 
+@pytest.mark.slow
 def test_a_quick_look_at_growth_is_not_kept(grown: Any, tmp_path: Path) -> None:
     growth.main(grown("--quick"))
     assert not list(tmp_path.glob("growth.*"))

@@ -65,6 +65,7 @@ def test_every_choice_of_a_group_is_named(group):
     assert shipped and not sorted(shipped - named)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, quick):
     """With a smaller model and text than it has, and no window."""
     monkeypatch.chdir(tmp_path)
@@ -85,6 +86,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch
     assert space["outcomes"][0].state == "already done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_of_a_page_is_taken(page, tmp_path, monkeypatch):
     """Without being carried out. What is Hydra's alone (options, launchers) is left out.

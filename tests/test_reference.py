@@ -187,6 +187,7 @@ def test_the_learning_rate_falls_in_a_line_to_0(monkeypatch):
     assert rates == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_takes_the_documents_in_turn():
     model = small_model()
     encoded = [reference.encode(document, CHARS) for document in DOCUMENTS]

@@ -25,6 +25,7 @@ def shown(capsys, *arguments):
     return capsys.readouterr().out.splitlines()
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_samples(names, capsys):
     lines = shown(capsys, names, "--steps", 3, "--samples", 4)
     assert lines[0] == "3 documents, 8 tokens, 3584 parameters"

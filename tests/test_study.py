@@ -57,6 +57,7 @@ def small(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     return [*words, *SMALL, f"data.path={text_file}", "trainer.threads=1"]
 
 
+@pytest.mark.slow
 def test_a_point_is_trained_once_and_its_line_holds_what_it_came_to(small, tmp_path, capsys):
     file = tmp_path / "lines.jsonl"
     assert main([*small, "--json", str(file)]) == 0
@@ -136,6 +137,7 @@ def test_only_a_study_is_taken():
             study_of(words)
 
 
+@pytest.mark.slow
 def test_the_flagship_waits_for_its_rates_and_takes_them_between_the_ends_in_logarithms(text_file):
     words = ["sweeps=flagship", "model.n_embd=8", "data=text", f"data.path={text_file}", "seed=0"]
     study = Study([*words, "optim.lr=1e-3,1e-2", "optim.weight_decay=0.01,1.0"])

@@ -93,6 +93,7 @@ def overrides() -> list[list[str]]:
     ]
 
 
+@pytest.mark.slow
 def test_the_first_command_and_the_file_are_one_config(tmp_path, monkeypatch):
     shutil.copytree(CONF, tmp_path / "conf")
     (tmp_path / FILE).write_text(FILES[FILE])
@@ -102,6 +103,7 @@ def test_the_first_command_and_the_file_are_one_config(tmp_path, monkeypatch):
     assert from_overrides(typed) == from_overrides(filed)
 
 
+@pytest.mark.slow
 def test_every_config_composes():
     first, *others = overrides()
     for words in others:

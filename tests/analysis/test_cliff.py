@@ -115,6 +115,7 @@ def test_I6_a_long_curve_is_thinned_while_it_is_read(monkeypatch, count):
     assert count <= 10 or max(gaps) <= 10 * 2 * count / 10
 
 
+@pytest.mark.slow
 def test_I6_the_memory_of_a_curve_does_not_grow_with_it(monkeypatch, tmp_path):
     monkeypatch.setattr(cliff, "MOST_POINTS", 100)
     path = tmp_path / "metrics.jsonl"
@@ -130,6 +131,7 @@ def test_I6_the_memory_of_a_curve_does_not_grow_with_it(monkeypatch, tmp_path):
     assert peak < 300_000 < path.stat().st_size
 
 
+@pytest.mark.slow
 def test_a_run_that_memorises_its_text_shows_its_cliff(small, tmp_path, quick):
     """A hundred characters learned by heart while the validation text stays unknown."""
     text = tmp_path / "little.txt"

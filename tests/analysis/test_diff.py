@@ -150,6 +150,7 @@ def test_runs_without_a_common_step_are_said_to_have_none(tmp_path):
     assert "a ends at step 50, b nowhere" in shown
 
 
+@pytest.mark.slow
 def test_real_runs_are_equal_bit_for_bit_and_part_by_a_seed(small, tmp_path, quick):
     runs = [run_experiment(small(f"name={name}"), tmp_path).path for name in ("a", "b")]
     other = run_experiment(small("seed=1"), tmp_path).path

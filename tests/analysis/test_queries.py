@@ -162,6 +162,7 @@ def test_a_short_name_of_several_keys_is_that_which_differs_or_refused(gptexp, t
     assert "--columns: lr may be model.lr or schedule.lr. Fix: name it in full, as model.lr" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [[], ["--by", "lr"]])
 def test_every_option_takes_every_column_shown_as_it_is_shown(gptexp, folder, by):
     head = gptexp("table", folder, *by)[1].splitlines()[0].split()

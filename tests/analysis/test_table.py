@@ -216,6 +216,7 @@ def test_unknown_keys_are_named_together(gptexp, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_real_runs_make_a_table(small, tmp_path, quick, rows):
     outputs = tmp_path / "outputs"
     for seed in (0, 1):

@@ -41,6 +41,7 @@ def answered(chat_run):
     return call
 
 
+@pytest.mark.slow
 def test_each_line_has_its_answer_on_a_line(typed, answered):
     result = typed("a", "", "c")
     assert (result.code, result.err) == (0, "")

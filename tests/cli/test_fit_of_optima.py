@@ -32,6 +32,7 @@ def test_a_folder_with_budgets_tells_the_best_size_by_exact_flops(gptexp, tmp_pa
     assert "isoflop: N = k C^a and T = l C^b are best for C FLOPs" in out
 
 
+@pytest.mark.slow
 def test_a_table_with_learning_rates_gives_the_loss_of_the_best(gptexp, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = ["size,seen,rate,width,loss"]

@@ -104,6 +104,7 @@ def test_a_dial_out_of_its_range_is_one_line(finished, gptexp, words, error):
     assert error in line
 
 
+@pytest.mark.slow
 def test_the_dials_reach_the_draws(finished, gptexp):
     words = ["--top-k", 5, "--top-p", 0.9, "--min-p", 0.8, "--repetition-penalty", 1.3]
     shown = gptexp("sample", finished, "--prompt", "to", "--stop", "z", "--stop", "o n", *words)

@@ -3,6 +3,7 @@
 import codecs
 from pathlib import Path
 
+import pytest
 from document_lines import settings as documents
 from fuzzing import assert_one_line_each, examples
 from hypothesis import example, given
@@ -54,6 +55,7 @@ def expected(raw: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+@pytest.mark.slow
 @example(b"")
 @example(b"\xef\xbb\xbf\xef\xbb\xbfa\r\r\nb")
 @example("e\u0301\r\n🙂\u2028b\x85c".encode())

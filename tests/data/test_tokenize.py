@@ -91,6 +91,7 @@ def test_a_large_vocabulary_is_of_four_bytes_a_token(gptexp, monkeypatch):
     assert text("out") == WORDS * 36
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_writes_the_same_bytes(gptexp, monkeypatch):
     monkeypatch.setattr(sources, "PIECE", 1000)
     for workers in (1, 2):
@@ -99,6 +100,7 @@ def test_any_number_of_processes_writes_the_same_bytes(gptexp, monkeypatch):
     assert len(digests("1")) > 3 and digests("1") == digests("2")
 
 
+@pytest.mark.slow
 def test_an_error_of_another_process_is_the_same_line(gptexp):
     Path("b.jsonl").write_text('{"text": "a"}\n' * 99 + "{}\n")
     words = ["b.jsonl", "--tokenizer", "byte", "--to", "out", "--workers", 2, "--val-fraction", 0]
@@ -267,6 +269,7 @@ def test_a_folder_that_another_process_writes_in_is_refused(gptexp):
     assert result.code == 6 and "another process writes there" in result.errors[0]
 
 
+@pytest.mark.slow
 def test_pieces_of_gpt2_have_the_tokens_of_the_whole_text(gptexp, monkeypatch):
     if not (assets.cache_folder() / merges.GPT2.filename).exists():
         pytest.skip("GPT-2's merges are not in the cache")

@@ -62,6 +62,7 @@ def test_on_a_cpu_nothing_is_compiled_or_timed(auto, small, tmp_path, compiled, 
     assert left(run)[1:3] == left(plain)[1:3]
 
 
+@pytest.mark.slow
 def test_where_it_pays_the_run_is_compiled_and_says_so(auto, tmp_path, compiled, paying, caplog):
     caplog.set_level("INFO", "gptexp")
     run = run_experiment(auto(), tmp_path).path
@@ -70,6 +71,7 @@ def test_where_it_pays_the_run_is_compiled_and_says_so(auto, tmp_path, compiled,
     assert "on cpu, float32, 1 thread, compiled" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pays", [True, False])
 def test_a_resume_keeps_what_was_decided(auto, tmp_path, compiled: Models, paying, pays) -> None:
     paying(pays)
@@ -84,6 +86,7 @@ def test_a_resume_keeps_what_was_decided(auto, tmp_path, compiled: Models, payin
     assert left(resumed) == straight
 
 
+@pytest.mark.slow
 def test_rerun_decides_anew(auto, tmp_path, compiled: Models, paying) -> None:
     run_experiment(auto(), tmp_path)
     paying(False)
@@ -112,6 +115,7 @@ def test_what_is_too_large_to_be_timed_is_left_to_the_first_step(
     assert prepare(auto(), identify(auto(), tmp_path)).trainer.compile is False
 
 
+@pytest.mark.slow
 def test_a_run_made_again_is_compiled_as_the_run_was(
     auto, tmp_path, compiled, paying, judge: Judge
 ) -> None:
@@ -127,6 +131,7 @@ def test_a_run_made_again_is_compiled_as_the_run_was(
     assert not any("kernels" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_shorter_run_that_was_not_compiled_is_not_extended(
     auto, tmp_path, compiled: Models, paying, caplog
 ) -> None:
@@ -143,6 +148,7 @@ def test_a_shorter_run_that_was_not_compiled_is_not_extended(
     assert json.loads((again / "manifest.json").read_text())["extended"]["step"] == 16
 
 
+@pytest.mark.slow
 def test_a_branch_is_decided_for_itself(auto, small, tmp_path, compiled, paying, monkeypatch):
     monkeypatch.chdir(tmp_path)
     base = run_experiment(small("trainer.compile=false"), Path("outputs")).path

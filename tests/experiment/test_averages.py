@@ -89,6 +89,7 @@ def test_P2_killed_and_resumed_they_equal_uninterrupted_ones(
     assert finished(config, tmp_path / "killed") == expected
 
 
+@pytest.mark.slow
 def test_each_is_used_where_its_own_loss_was_lowest(small: Small, tmp_path: Path) -> None:
     """At a learning rate far too high these are other steps."""
     words = ["optim.lr=0.1", "schedule=constant", "trainer.on_overfit=observe"]
@@ -111,6 +112,7 @@ def test_each_is_used_where_its_own_loss_was_lowest(small: Small, tmp_path: Path
     assert read_record(run).damage == []
 
 
+@pytest.mark.slow
 def test_the_verbs_take_them_by_their_name(small: Small, once, tmp_path: Path) -> None:
     run = once(small(*BOTH), tmp_path)
     texts = {}

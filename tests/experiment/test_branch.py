@@ -96,6 +96,7 @@ def by_hand(base: Path, config: Config, step: int, outputs: Path) -> str:
     return checkpoint.digest(model.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -132,6 +133,7 @@ def test_its_curve_is_that_of_the_base_and_goes_on(base: Path, tmp_path: Path) -
     assert len(set(tokens)) == 1
 
 
+@pytest.mark.slow
 def test_it_goes_on_being_looked_into_as_its_base_was(small, tmp_path: Path) -> None:
     config = small(f"trainer.max_steps={FROM}", "trainer.diagnostics_interval=5")
     run = trained(branched(trained(config, tmp_path / "outputs")), tmp_path / "outputs")
@@ -156,6 +158,7 @@ def test_it_says_in_all_places_what_differs(base: Path, tmp_path: Path, caplog) 
     assert line in (run / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_it_is_a_run_of_its_own_by_what_it_goes_on_from(
     base: Path, small, tmp_path: Path, began: list[int]
 ) -> None:
@@ -170,6 +173,7 @@ def test_it_is_a_run_of_its_own_by_what_it_goes_on_from(
     assert began == [FROM, 0]
 
 
+@pytest.mark.slow
 def test_it_is_taken_up_by_the_same_command_as_any_run(base: Path, tmp_path: Path) -> None:
     straight = left_by(trained(branched(base), tmp_path / "straight"))
     kill_before_step(branched(base), tmp_path / "killed", 17)
@@ -178,6 +182,7 @@ def test_it_is_taken_up_by_the_same_command_as_any_run(base: Path, tmp_path: Pat
     assert json.loads((run / "manifest.json").read_text())["branched"]["step"] == FROM
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["prefix", "full"])
 def test_made_again_from_its_base_it_is_identical(
     base: Path, tmp_path: Path, judge: Judge, level: str
@@ -260,6 +265,7 @@ def test_two_runs_to_start_from_are_a_line(base: Path, tmp_path: Path) -> None:
     assert line.startswith("init_from: branch_from is given too")
 
 
+@pytest.mark.slow
 def test_a_run_that_may_go_on_is_named_by_its_checkpoint(small, tmp_path: Path, began) -> None:
     outputs = tmp_path / "outputs"
     stop_before_step(small("trainer.max_steps=12"), outputs, 10)
@@ -276,6 +282,7 @@ def test_a_run_that_may_go_on_is_named_by_its_checkpoint(small, tmp_path: Path, 
     assert began == [8]
 
 
+@pytest.mark.slow
 def test_a_run_that_kept_no_last_checkpoint_says_which_it_has(small, tmp_path: Path) -> None:
     worse = ["optim.lr=0.3", "trainer.on_overfit=observe", "schedule.final_fraction=1"]
     run = trained(small("trainer.max_steps=20", *worse), tmp_path / "outputs")
@@ -291,6 +298,7 @@ def test_a_run_that_kept_no_last_checkpoint_says_which_it_has(small, tmp_path: P
     assert json.loads((after / "manifest.json").read_text())["branched"]["step"] == best
 
 
+@pytest.mark.slow
 def test_of_a_run_that_kept_each_checkpoint_any_can_be_branched_from(small, tmp_path, began):
     outputs = tmp_path / "outputs"
     run = trained(small("trainer.max_steps=12", "trainer.keep=all"), outputs)
@@ -301,6 +309,7 @@ def test_of_a_run_that_kept_each_checkpoint_any_can_be_branched_from(small, tmp_
     assert [line["step"] for line in metrics(made[0]) if "val/loss" in line][:3] == [0, 4, 8]
 
 
+@pytest.mark.slow
 def test_patience_is_counted_anew(small, tmp_path: Path, began) -> None:
     impatient = ["trainer.patience=2", "trainer.min_delta=1.0", "schedule=linear"]
     run = trained(small("trainer.max_steps=20", *impatient), tmp_path / "outputs")
@@ -312,6 +321,7 @@ def test_patience_is_counted_anew(small, tmp_path: Path, began) -> None:
     assert told.endswith("it had stopped: validation has not improved for 2 evaluations")
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_goes_on_from_what_was_good(small, tmp_path: Path, monkeypatch) -> None:
     outputs = tmp_path / "outputs"
     with monkeypatch.context() as patch:
@@ -325,6 +335,7 @@ def test_a_run_that_diverged_goes_on_from_what_was_good(small, tmp_path: Path, m
     assert all(line["val/loss"] > 0 for line in metrics(made) if "val/loss" in line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["differs", "copy_file"])
 def test_D3_a_kill_while_it_is_branched_leaves_nothing_half(base, tmp_path, name) -> None:
     straight = left_by(trained(branched(base), tmp_path / "straight"))
@@ -349,6 +360,7 @@ def test_a_branch_whose_checkpoints_are_gone_does_not_begin_anew(base, tmp_path:
     assert "its checkpoints are gone. Fix: rerun=true to train anew" in outcome.error
 
 
+@pytest.mark.slow
 def test_under_a_constant_rate_a_branch_is_extended(small, tmp_path: Path, began) -> None:
     impatient = ["trainer.min_delta=1", "trainer.patience=4"]  # counted anew from the branch on
     base = trained(small(f"trainer.max_steps={FROM}", *impatient), tmp_path / "outputs")
@@ -362,6 +374,7 @@ def test_under_a_constant_rate_a_branch_is_extended(small, tmp_path: Path, began
     assert {**summary(run), "branched": 0} == {**summary(straight), "branched": 0}
 
 
+@pytest.mark.slow
 def test_a_branch_can_be_branched_from(base, tmp_path: Path, began) -> None:
     first = trained(branched(base), tmp_path / "outputs")
     second = trained(branched(first, steps=30), tmp_path / "outputs")
@@ -387,6 +400,7 @@ def test_python_branches_as_the_command_does(base, tmp_path: Path, monkeypatch) 
     assert summary(outcome.path)["branched"]["step"] == FROM
 
 
+@pytest.mark.slow
 def test_a_grid_branches_at_each_of_its_points(base, tmp_path: Path, monkeypatch, began) -> None:
     monkeypatch.chdir(tmp_path)
     words = [f"branch_from={base}", "trainer.max_steps=12,14", "logger=none", "name=mine"]
@@ -395,6 +409,7 @@ def test_a_grid_branches_at_each_of_its_points(base, tmp_path: Path, monkeypatch
     assert began == [FROM] * 4
 
 
+@pytest.mark.slow
 def test_it_goes_by_the_hash_of_its_base_where_runs_are_told_apart(small, tmp_path, gptexp) -> None:
     base = trained(small("trainer.keep=all"), tmp_path / "outputs")
     run = trained(branched(base), tmp_path / "outputs")
@@ -421,6 +436,7 @@ def test_a_branch_in_float64_sums_its_losses_in_it(base, tmp_path: Path) -> None
     assert state["loss_sum"].dtype == state["model"]["head.weight"].dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_a_branch_in_float16_begins_with_the_first_loss_scale(base, tmp_path: Path) -> None:
     run = trained(branched(base, "trainer.dtype=float16"), tmp_path / "outputs")
     state = checkpoint.read(run / f"checkpoints/step-{TO}.pt")

@@ -36,6 +36,7 @@ def trained(small: Small, tmp_path: Path) -> Path:
     return run_experiment(small(*BPE, "trainer.max_steps=2"), tmp_path / "first").path
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(small: Small, tmp_path: Path) -> None:
     config = small(*BPE)
     stop_before_step(config, tmp_path, 6)

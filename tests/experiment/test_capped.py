@@ -79,12 +79,14 @@ def test_a_run_says_what_its_evaluations_judge(small, tmp_path, caplog):
     assert manifest["data"]["judged"] == {"train": 40, "val": 40}
 
 
+@pytest.mark.slow
 def test_a_capped_run_that_was_interrupted_equals_one_that_was_not(small, tmp_path):
     straight = uninterrupted(small(CAP), tmp_path / "straight")
     stop_before_step(small(CAP), tmp_path / "outputs", 6)
     assert left(run_experiment(small(CAP), tmp_path / "outputs").path) == straight
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", ["trainer.keep=best", "trainer.keep=all"])
 def test_reproduce_judges_the_best_weights_both_ways(small, tmp_path, judge, kept):
     falling = ["optim=sgd", "optim.lr=3.0", "trainer.on_overfit=observe"]

@@ -62,6 +62,7 @@ def test_its_first_steps_are_the_same_when_made_again(chat_run):
     assert lines[-1].startswith("IDENTICAL")
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_run_of_a_text(chat_config, small, tmp_path):
     """By bytes as it is; by characters with new rows for the marks."""
     base = trained(small("tokenizer=byte", "model.block_size=24"), tmp_path / "outputs")

@@ -48,6 +48,7 @@ def loss_of(probabilities, ids):
     return -probabilities.gather(1, targets).log().mean().item()
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_all_probabilities_run_after_run(runs):
     paths = [runs(f"seed={seed}") for seed in range(3)]
     ids = text_of(paths[0]).splits.val
@@ -71,6 +72,7 @@ def test_an_ensemble_is_the_mean_of_all_probabilities_run_after_run(runs):
     assert made.bpb == pytest.approx(made.loss * made.bits)
 
 
+@pytest.mark.slow
 def test_the_error_of_a_gain_is_that_over_paired_windows(runs):
     paths = [runs("seed=0"), runs("seed=1", "model.block_size=16")]
     ids = text_of(paths[0]).splits.val
@@ -96,6 +98,7 @@ def test_checkpoints_of_one_run_may_be_averaged(runs):
     assert [part.name for part in made.parts] == [f"{digits}/step-8", f"{digits}/step-12"]
 
 
+@pytest.mark.slow
 def test_documents_are_averaged_over_the_targets_of_their_evaluation(train, words, tmp_path):
     paths = [train(tmp_path / "outputs", *words, f"seed={seed}") for seed in (0, 1)]
     made = ensemble(paths, counts=True)
@@ -147,6 +150,7 @@ def test_the_weight_of_counts_does_not_depend_on_what_is_judged(runs, warnings):
     assert "has changed" in only(warnings())
 
 
+@pytest.mark.slow
 def test_counts_are_weighed_on_the_test_split_where_there_is_one(runs):
     run = runs("data.test_fraction=0.2")
     val, test = ensemble([run], counts=True), ensemble([run], "test", counts=True)
@@ -156,6 +160,7 @@ def test_counts_are_weighed_on_the_test_split_where_there_is_one(runs):
     assert test.parts[0].alone == pytest.approx(summary(run)["test"]["loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_counts_are_of_the_largest_training_split(runs):
     large, few = runs("seed=0"), runs("seed=0", "data.fraction=0.5")
     counts = [ensemble(paths, counts=True).parts[-1].alone for paths in ([few, large], [large])]
@@ -192,6 +197,7 @@ def test_a_text_too_short_to_hold_any_out_is_refused(runs):
         ensembles._to_weigh(short)
 
 
+@pytest.mark.slow
 def test_each_run_that_does_not_fit_the_first_is_a_line(runs, trained, tmp_path):
     first = runs("seed=0")
     others = {
@@ -211,6 +217,7 @@ def test_each_run_that_does_not_fit_the_first_is_a_line(runs, trained, tmp_path)
     assert lines[3].startswith(str(bare)) and lines[4].startswith(f"{linked}: there twice")
 
 
+@pytest.mark.slow
 def test_contexts_that_cut_documents_elsewhere_are_refused(train, words, tmp_path):
     folder = tmp_path / "outputs"
     first = train(folder, *words)

@@ -64,6 +64,7 @@ def without_fields(left: tuple) -> tuple:
     return left[:3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("steps", "overrides"),
     [
@@ -111,6 +112,7 @@ def test_what_it_keeps_is_what_the_longer_run_keeps(constant, short_run, tmp_pat
     assert left_by(run_experiment(constant(LONG), outputs).path) == straight
 
 
+@pytest.mark.slow
 def test_made_again_in_full_it_is_identical(
     constant, short_run, tmp_path: Path, judge: Judge
 ) -> None:
@@ -119,6 +121,7 @@ def test_made_again_in_full_it_is_identical(
     assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
 
 
+@pytest.mark.slow
 def test_a_run_is_extended_again_and_again_from_the_farthest(constant, tmp_path, began) -> None:
     straight = uninterrupted(constant(LONG), tmp_path / "straight")
     began.clear()
@@ -214,6 +217,7 @@ def test_a_journal_that_lacks_a_line_which_is_due_is_not_gone_on_with(
     assert "its journals are not those of trainer.log_interval=3" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("first", "then"), [(0, 2), (2, 0), (3, 2)])
 def test_nor_with_one_that_was_looked_into_at_other_updates(
     constant, tmp_path, began, caplog, first, then
@@ -289,6 +293,7 @@ def test_a_run_that_may_be_extended_keeps_its_last_checkpoint(
         assert (best.step in steps, last.step, steps <= kept) == (True, 10, True)
 
 
+@pytest.mark.slow
 def test_a_best_that_only_the_end_looked_at_is_none_of_the_longer_run(constant, tmp_path) -> None:
     noisy = ["optim.lr=0.1", "seed=1", "trainer.on_overfit=observe", "trainer.eval_interval=8"]
     straight = uninterrupted(constant(LONG, *noisy), tmp_path / "straight")
@@ -300,6 +305,7 @@ def test_a_best_that_only_the_end_looked_at_is_none_of_the_longer_run(constant, 
     assert left_by(extended) == straight
 
 
+@pytest.mark.slow
 def test_own_metrics_are_those_of_the_shorter_run_or_it_is_trained_anew(
     constant, tmp_path, monkeypatch, began, caplog
 ) -> None:
@@ -324,6 +330,7 @@ def test_own_metrics_are_those_of_the_shorter_run_or_it_is_trained_anew(
     assert beginnings(config(30, "extended_by"), tmp_path, 30) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("less", "more"),
     [
@@ -346,6 +353,7 @@ def test_a_larger_budget_is_a_longer_run(
     assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
 
 
+@pytest.mark.slow
 def test_a_warm_up_that_a_budget_shortened_is_no_beginning(small, tmp_path: Path, began) -> None:
     for budget in (320, 768):
         words = ["schedule=constant", "schedule.warmup_steps=15", f"trainer.max_tokens={budget}"]
@@ -373,6 +381,7 @@ def test_a_manifest_is_read_once_for_all_points_of_a_grid(
     assert len(read) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("override", ["schedule=cosine", "schedule=linear"])
 def test_where_a_longer_run_is_trained_anew_it_says_how_to_branch(
     small, tmp_path: Path, began, caplog, override: str

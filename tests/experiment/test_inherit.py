@@ -140,6 +140,7 @@ def test_every_choice_has_keys_and_one_elsewhere_may_give_all():
     assert given_keys(["experiment=null", "+seed=1"]) == {"seed"}
 
 
+@pytest.mark.slow
 def test_a_sweep_over_runs_takes_the_recipe_of_each(command, base, other, text_file):
     words = [word for word in SMALL if not word.startswith("model.n_embd")]
     assert command(*words, f"data.path={text_file}", "model.n_embd=8", "name=wide").code == 0
@@ -161,6 +162,7 @@ def test_a_point_whose_run_is_damaged_is_refused_alone(base, other):
     assert str(base / "config.yaml") in str(point.config)
 
 
+@pytest.mark.slow
 def test_a_stored_config_refers_to_nothing(base, other, monkeypatch):
     monkeypatch.setenv("SECRET", "told")
     values = yaml.safe_load((base / "config.yaml").read_text())
@@ -186,6 +188,7 @@ def test_a_fine_tuned_run_goes_on_bit_for_bit(base, other, tmp_path):
     assert finish(config, tmp_path / "stopped") == expected
 
 
+@pytest.mark.slow
 def test_the_verbs_read_a_fine_tuned_run(command, gptexp, base, other):
     assert command(*words_for(base, other), "name=tuned", "logger=none").code == 0
     [run] = runs_of("tuned")
@@ -200,6 +203,7 @@ def test_the_verbs_read_a_fine_tuned_run(command, gptexp, base, other):
     assert shown.startswith("laptop, 16 tokens in the vocabulary"), "those of the run"
 
 
+@pytest.mark.slow
 def test_a_config_of_ones_own_takes_weights_and_tokenizer_alone(command, base, other, small):
     config = small(*ITS_OWN, "optim=adamw", "trainer.max_steps=2")
     config.init_from, config.data.path = str(base), str(other)
@@ -211,6 +215,7 @@ def test_a_config_of_ones_own_takes_weights_and_tokenizer_alone(command, base, o
     assert RunDirectory(package.train(words, quiet=True).path).config().optim.name == "sgd"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [[], ["model.tie_head=false"]])
 def test_an_extended_vocabulary_keeps_its_rows_and_draws_those_of_new_characters(
     command, gptexp, text_file, other, tmp_path, shape

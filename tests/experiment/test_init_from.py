@@ -37,6 +37,7 @@ def trained(small: Small, once: Callable[..., Path], tmp_path: Path) -> Path:
     return once(small("trainer.max_steps=2"), tmp_path / "first")
 
 
+@pytest.mark.slow
 def test_init_from_starts_from_the_best_weights_of_a_run(small: Small, tmp_path: Path) -> None:
     first = run_experiment(small("optim.lr=0.1"), tmp_path).path
     config = small("optim.lr=1e-4")
@@ -73,6 +74,7 @@ def test_init_from_may_be_the_folder_one_is_in(
     assert "holds no runs" in only(refusal(put(small("seed=1"), "init_from", ""), tmp_path))
 
 
+@pytest.mark.slow
 def test_init_from_is_resumed_as_any_run(small: Small, tmp_path: Path) -> None:
     config = small()
     config.init_from = str(run_experiment(config, tmp_path / "first").path)
@@ -286,6 +288,7 @@ def test_the_hash_of_a_start_is_what_it_was(composed: Callable[..., Config]) -> 
     assert found == "486fac294707e2c613e5e151a4362fe693eaa738ce785270130357e65ec4b02e"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extend", ["false", "true"])
 def test_a_run_that_an_earlier_gptexp_hashed_by_the_weights_alone_is_found_again(
     tuned, alike, by_weights, tmp_path: Path, judge: Judge, extend: str
@@ -306,6 +309,7 @@ def test_a_run_that_an_earlier_gptexp_hashed_by_the_weights_alone_is_found_again
         assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
 
 
+@pytest.mark.slow
 def test_a_run_with_the_vocabulary_in_its_hash_is_reproduced(
     tuned, alike, tmp_path: Path, judge: Judge
 ) -> None:

@@ -82,6 +82,7 @@ def test_C1_a_file_that_is_torn_or_gone_is_one_line(finished: Path, name: str) -
         assert name in lines[-1] or name == "summary.json", lines
 
 
+@pytest.mark.slow
 def test_what_two_files_say_of_one_thing_must_be_the_same(finished: Path, judge: Judge) -> None:
     """Whoever makes the seals anew has still to change all that agrees."""
     cases = [

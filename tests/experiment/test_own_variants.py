@@ -71,6 +71,7 @@ def equal(one: dict, two: dict) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOICES)
 def test_the_examples_of_the_page_train_and_are_looked_at(words, command, gptexp, name):
     done = command(*words(name))
@@ -94,6 +95,7 @@ def test_the_examples_of_the_page_train_and_are_looked_at(words, command, gptexp
     assert name not in sys.modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHOICES)
 def test_a_run_of_own_code_that_is_killed_and_resumed_is_the_same_bit_for_bit(words, name):
     whole = trained(words(name), "whole")
@@ -133,6 +135,7 @@ WIDTH = ["optim.scaling=mup", "optim.base_width=8"]
 DECAY = ["optim.decay_timescale=0.5", "optim.decay_schedule=follow_lr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("also", [[], WIDTH, DECAY], ids=["plain", "width", "decay"])
 def test_what_is_derived_from_ours_trains_the_same_weights_bit_for_bit(words, also):
     Path("same.py").write_text(SAME)
@@ -175,6 +178,7 @@ def own(config, groups):
 """
 
 
+@pytest.mark.slow
 def test_a_state_of_any_shape_and_counters_in_its_groups_are_resumed_bit_for_bit(words):
     Path("rows.py").write_text(ROWS)
     given = [word for word in words("my_lion") if "lion" not in word]
@@ -194,6 +198,7 @@ def test_a_run_of_own_code_made_again_is_equal_to_the_bit(words, gptexp):
     assert "own metrics are not compared: my/one" in shown.out
 
 
+@pytest.mark.slow
 def test_a_run_whose_own_code_was_edited_is_verified_and_not_made_again(words, gptexp):
     run = trained(words("my_lion"))
     Path("my_lion.py").write_text(EXAMPLES["my_lion"] + "\n")
@@ -205,6 +210,7 @@ def test_a_run_whose_own_code_was_edited_is_verified_and_not_made_again(words, g
     assert "my_lion.py" in gptexp("diff", run, trained(words("my_lion"))).out
 
 
+@pytest.mark.slow
 def test_a_file_of_ones_own_and_an_experiment_bring_values_and_module(words, command):
     assert set(FILES) == {"my_conf/optim/lion.yaml", "my_conf/experiment/mine.yaml"}
     for name, text in FILES.items():
@@ -221,6 +227,7 @@ def test_a_file_of_ones_own_and_an_experiment_bring_values_and_module(words, com
     assert missing.code == 2 and "optim=lion: the module that registers it is not" in missing.err
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_own_variants_beside_others(words, command):
     done = command("-m", *words("my_lion")[:-1], "optim=adamw,lion", "optim.lr=1e-3,1e-4")
     assert done.code == 0 and "4 points: 4 done" in done.out
@@ -228,6 +235,7 @@ def test_a_sweep_trains_own_variants_beside_others(words, command):
     assert sum("files" in entry for [entry] in kinds) == 4, "the module is named by all"
 
 
+@pytest.mark.slow
 def test_keys_are_known_by_meaning_completed_and_corrected(words, command, gptexp):
     shown = gptexp("config", "optim.beta1", "--plugins", "my_lion").out
     assert "meaning  share of the momentum in the sign" in shown
@@ -260,6 +268,7 @@ def test_a_model_whose_parts_take_and_give_anything_has_its_pictures_drawn(words
     assert trained(words("my_gru")).is_dir()
 
 
+@pytest.mark.slow
 def test_an_edit_gives_another_directory_and_a_metric_does_not(words):
     first = trained(words("my_lion"))
     [entry] = json.loads((first / "manifest.json").read_text())["plugins"]
@@ -294,6 +303,7 @@ def test_the_digest_is_that_of_the_whole_package_and_nothing_is_imported_for_it(
     assert not Path("it-ran").exists() and "my_package" not in sys.modules
 
 
+@pytest.mark.slow
 def test_a_run_that_starts_from_own_code_asks_for_it_and_brings_its_model_along(words, text_file):
     run = trained(words("my_gru"))
     forget()
@@ -306,6 +316,7 @@ def test_a_run_that_starts_from_own_code_asks_for_it_and_brings_its_model_along(
     assert to_dict(package.load(outcome.path).config)["model"]["kind"] == "gru"
 
 
+@pytest.mark.slow
 def test_from_python_a_run_is_loaded_with_its_modules_and_trained_again(words):
     run = trained(words("my_gru"))
     forget()
@@ -493,6 +504,7 @@ def test_an_own_optimizer_that_is_derived_from_a_fused_one_is_looked_at_by_the_h
         assert step.runs_ahead == ahead
 
 
+@pytest.mark.slow
 def test_own_code_is_tried_in_the_dtype_of_the_weights(words, command):
     source = EXAMPLES["my_gru"].replace("self.head(states)", "self.head(states.float())")
     Path("my_gru.py").write_text(source)

@@ -25,6 +25,7 @@ def recomputing(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_run_with_it_has_the_hash_and_the_bits_of_one_without(small, tmp_path, recomputing):
     config = small(SWITCH)
     assert config_hash(config, "sha") == config_hash(small(), "sha")

@@ -124,6 +124,7 @@ def edit(run: Path, key: str, value: str) -> None:
     path.write_text(changed)
 
 
+@pytest.mark.slow
 def test_C8_an_edited_config_yaml_is_refused_with_the_keys_until_it_is_restored(
     small: Small, stopped: Path, tmp_path: Path, refused_run: Callable[[Config], list[str]]
 ) -> None:

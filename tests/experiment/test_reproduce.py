@@ -41,6 +41,7 @@ def shift(step: int, name: str, by: float) -> Callable[[list[dict]], None]:
     return alter
 
 
+@pytest.mark.slow
 def test_R1_R4_a_run_made_again_with_a_kill_and_a_resume_is_identical_and_left_alone(
     finished: Path, judge: Judge
 ) -> None:
@@ -53,6 +54,7 @@ def test_R1_R4_a_run_made_again_with_a_kill_and_a_resume_is_identical_and_left_a
     assert line.endswith("of step 12: to the bit")
 
 
+@pytest.mark.slow
 def test_what_was_seen_inside_the_model_is_made_again_too(small, tmp_path: Path, judge: Judge):
     run = run_experiment(small("trainer.diagnostics_interval=2"), tmp_path / "outputs").path
     code, lines = judge(run, "full")
@@ -69,6 +71,7 @@ def test_a_run_in_float64_is_judged_in_float64(small, tmp_path: Path, judge: Jud
     assert (code, verdict(lines)) == (0, "IDENTICAL"), lines
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_before_there_was_mfu_is_compared_to_its_last_line(
     small, tmp_path: Path, judge: Judge
 ) -> None:
@@ -101,6 +104,7 @@ def test_P8_a_copy_elsewhere_finds_its_corpus_by_its_digest(
         hidden.rename(own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train/loss", "train/grad_norm"])
 def test_only_a_rerun_finds_a_training_loss_that_was_changed_with_its_seals(
     finished: Path, judge: Judge, name: str
@@ -114,6 +118,7 @@ def test_only_a_rerun_finds_a_training_loss_that_was_changed_with_its_seals(
     assert ", by 1e-09 at step 3" in lines[-1]
 
 
+@pytest.mark.slow
 def test_only_a_rerun_finds_a_sample_or_a_line_that_was_changed_with_its_seals(
     finished: Path, judge: Judge
 ) -> None:
@@ -128,6 +133,7 @@ def test_only_a_rerun_finds_a_sample_or_a_line_that_was_changed_with_its_seals(
     assert lines[-1].startswith("DIFFERENT at step 3: metrics.jsonl: the run lacks ")
 
 
+@pytest.mark.slow
 def test_R8_another_environment_is_said_and_allows_a_tolerance(
     finished: Path, judge: Judge
 ) -> None:
@@ -144,6 +150,7 @@ def test_R8_another_environment_is_said_and_allows_a_tolerance(
     assert lines[-1].endswith("(the environment differs: threads 64 -> 1)")
 
 
+@pytest.mark.slow
 def test_R8_where_all_bits_are_equal_another_environment_is_no_more_than_a_word(
     finished: Path, judge: Judge
 ) -> None:
@@ -172,6 +179,7 @@ def test_R8_each_part_of_the_environment_that_can_change_bits_is_named() -> None
     assert provenance.differences(now, now) == []
 
 
+@pytest.mark.slow
 def test_other_code_is_said_and_compared_all_the_same(finished: Path, judge: Judge) -> None:
     change(finished, "manifest.json", lambda value: value["sources"].update({"models/gpt.py": "0"}))
     code_of = code_digest(RunDirectory(finished).manifest())
@@ -181,6 +189,7 @@ def test_other_code_is_said_and_compared_all_the_same(finished: Path, judge: Jud
     assert lines[-1].endswith("though the code differs: models/gpt.py")
 
 
+@pytest.mark.slow
 def test_R4_a_run_that_was_resumed_is_compared_as_one_that_was_not(
     small: Small, tmp_path: Path, judge: Judge
 ) -> None:
@@ -193,6 +202,7 @@ def test_R4_a_run_that_was_resumed_is_compared_as_one_that_was_not(
     assert (code, verdict(lines)) == (0, "IDENTICAL"), lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [True, False], ids=["killed", "interrupted"])
 def test_a_run_that_has_not_ended_is_compared_as_far_as_it_came(
     small: Small, tmp_path: Path, judge: Judge, killed: bool
@@ -212,6 +222,7 @@ def test_a_run_that_has_not_ended_is_compared_as_far_as_it_came(
     assert code == 5 and "metrics.jsonl" in lines[-1], lines
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_diverges_again(
     small: Small, tmp_path: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +237,7 @@ def test_a_run_that_diverged_diverges_again(
     assert (code, verdict(lines)) == (5, "DIFFERENT at step 6")
 
 
+@pytest.mark.slow
 def test_documents_and_bigrams_are_made_again(
     trained: Path, composed: Callable, documents: Path, tmp_path: Path, judge: Judge
 ) -> None:
@@ -251,6 +263,7 @@ def test_an_import_is_verified_and_cannot_be_trained_again(
     assert "imported, and not trained here" in lines[-1]
 
 
+@pytest.mark.slow
 def test_a_run_from_the_weights_of_another_needs_them(
     finished: Path, small: Small, tmp_path: Path, judge: Judge
 ) -> None:

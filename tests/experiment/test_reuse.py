@@ -46,6 +46,7 @@ def inodes(run: Path) -> dict[str, int]:
     return {path.name: path.stat().st_ino for path in run.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_same_run_under_another_name_is_whole_and_not_trained(
     again, finished: Path, fits, judge: Judge, caplog
 ) -> None:
@@ -160,6 +161,7 @@ def test_wandb_is_told_of_a_run_while_it_trains(small, finished: Path) -> None:
     assert list(reuse.others(config, identify(config, finished.parents[1]))) == []
 
 
+@pytest.mark.slow
 def test_event_files_come_with_it_where_they_are_wanted(small, tmp_path: Path, fits) -> None:
     outputs = tmp_path / "outputs"
     first = run_experiment(small("logger=tensorboard"), outputs).path

@@ -67,6 +67,7 @@ def told(path: Path, text: bytes) -> None:
     write_token_manifest(path, TokenManifest(1, state, 256, None, {}, shards, []))
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_bit_for_bit(on_tokens: Small, tmp_path: Path) -> None:
     config = on_tokens()
     stop_before_step(config, tmp_path / "outputs", 6)

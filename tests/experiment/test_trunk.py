@@ -79,6 +79,7 @@ def by_hand(config: Config, outputs: Path) -> str:
     return checkpoint.digest(model.state_dict())
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_where_the_decay_of_a_shorter_one_began(
     wsd, tmp_path: Path, began, judge: Judge
 ) -> None:
@@ -95,6 +96,7 @@ def test_a_longer_run_goes_on_from_where_the_decay_of_a_shorter_one_began(
     assert (code, lines[-1][:9]) == (0, "IDENTICAL"), lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "step"),
     [
@@ -118,6 +120,7 @@ def test_all_decays_begin_with_one_trunk(
     assert left_by(run)[:3] == straight[:3]
 
 
+@pytest.mark.slow
 def test_a_constant_run_is_a_trunk_and_goes_on_with_one(small, wsd, tmp_path: Path, began) -> None:
     constant = small("schedule=constant", "trainer.max_steps=12")
     longer = small("schedule=constant", "trainer.max_steps=30")
@@ -159,6 +162,7 @@ def test_what_patience_stops_in_the_decay_is_a_trunk_all_the_same(wsd, tmp_path,
     assert began == [0, 7]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_gives_the_end_of_its_trunk(wsd, tmp_path: Path, began) -> None:
     straight = uninterrupted(wsd(LONG), tmp_path / "straight")
     began.clear()
@@ -177,6 +181,7 @@ def test_when_it_is_done_the_end_of_the_trunk_stays_with_the_best(wsd, tmp_path:
     assert read_entry(run / "checkpoints" / LAST) is None
 
 
+@pytest.mark.slow
 def test_a_branch_decays_from_the_trunk_by_its_checkpoint(wsd, tmp_path: Path) -> None:
     run = run_experiment(wsd(LONG), tmp_path).path
     words = [
@@ -190,6 +195,7 @@ def test_a_branch_decays_from_the_trunk_by_its_checkpoint(wsd, tmp_path: Path) -
     assert final["weights_sha256"] == straight[0]["final"]["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_several_lengths_of_one_sweep_train_the_trunk_once(
     wsd, tmp_path: Path, monkeypatch, began
 ) -> None:
@@ -214,6 +220,7 @@ def test_the_plan_says_what_would_be_extended(wsd, tmp_path: Path, monkeypatch, 
     assert f"extends {short.name[-8:]} from step 7" in plan_sweep([*words, "name=default"])
 
 
+@pytest.mark.slow
 def test_a_budget_is_a_length_too(small, tmp_path: Path, began) -> None:
     words = ["schedule=wsd", "schedule.decay_fraction=0.3"]
     straight = uninterrupted(small(*words, "trainer.max_tokens=640"), tmp_path / "straight")
@@ -233,6 +240,7 @@ def test_the_beginnings_of_constant_runs_are_called_as_they_were(small, wsd) -> 
     assert beginning_hash(small(), "text") != beginning_hash(constant, "text")
 
 
+@pytest.mark.slow
 def test_an_average_that_has_begun_is_that_of_its_own_end(small, tmp_path: Path, began) -> None:
     """So no longer run goes on from there, though its learning rate is still at its peak."""
     words = ["schedule=constant", "optim.average_last=0.5"]
@@ -248,6 +256,7 @@ def test_an_average_that_has_begun_is_that_of_its_own_end(small, tmp_path: Path,
     assert all(torch.isfinite(weight).all() for weight in weights.values())
 
 
+@pytest.mark.slow
 def test_the_event_files_of_a_longer_run_lack_the_decay_of_the_shorter_one(wsd, tmp_path) -> None:
     words = ["logger=tensorboard", "trainer.log_interval=1"]
     run_experiment(wsd(SHORT, *words), tmp_path)

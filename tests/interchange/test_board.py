@@ -209,6 +209,7 @@ def serve(folder: Path, fast: bool) -> Server:
     return Server([*command, *options], XDG_CACHE_HOME=str(cache), PYTHONPATH=str(ROOT))
 
 
+@pytest.mark.slow
 def test_runs_are_served_by_their_labels(server: Server, fast: bool) -> None:
     assert {*RUNS[fast]} < {*server.json("runs")}
     assert {group["name"] for group in server.session_groups()} == {*RUNS[fast]}
@@ -234,6 +235,7 @@ def test_every_column_sorts_and_filters_though_some_runs_have_none(server: Serve
     assert len(lacking) == 3, "a null is no value"
 
 
+@pytest.mark.slow
 def test_a_server_that_runs_follows_what_comes_and_goes_until_ctrl_c(
     server: Server, fast: bool
 ) -> None:

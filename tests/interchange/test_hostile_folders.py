@@ -187,6 +187,7 @@ def test_more_than_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch
     assert "GB of memory" in one_line(import_folder, folder, WORDS, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_verb_ends_with_2(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     calls = {"huggingface": import_folder, "llama": import_llama, "nanogpt": import_checkpoint}
@@ -195,6 +196,7 @@ def test_the_verb_ends_with_2(tmp_path, monkeypatch):
         one_line(call, tmp_path / "none", WORDS)
 
 
+@pytest.mark.slow
 def test_pickles_are_not_run(tmp_path):
     trap = tmp_path / "trap"
     folder = gpt2_folder(tmp_path / "model")

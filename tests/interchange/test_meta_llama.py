@@ -26,6 +26,7 @@ def test_it_is_the_model_that_hugging_faces_layout_has(tmp_path):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_rows_of_queries_and_keys_are_in_an_order_of_their_own(tmp_path):
     """What the test above shows is not the same for any order."""
     tensors = meta_tensors(llama_tensors())

@@ -60,6 +60,7 @@ def test_steps_and_tokens_are_those_of_the_file(tmp_path, meta):
     assert gptexp.load(run).step == 30
 
 
+@pytest.mark.slow
 def test_characters_come_from_beside_the_file_or_from_a_text(tmp_path, meta):
     file = nanogpt_file(tmp_path / "ckpt.pt")
     text = tmp_path / "text.txt"

@@ -101,6 +101,7 @@ def test_no_points_at_all_are_too_few_for_any_law():
 SIZES = st.lists(st.floats(1e-30, 1e30), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(data=st.data(), rows=st.integers(1, 20), sizes=st.tuples(SIZES, SIZES, SIZES, SIZES))
 def test_whatever_the_points_a_law_is_judged_by_finite_numbers_or_says_what_it_needs(

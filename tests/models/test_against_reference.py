@@ -125,6 +125,7 @@ def test_the_loss_and_every_gradient_are_those_of_the_scalar_engine(shape, lengt
     assert max(p.grad.abs().max() for p in twins.gpt.parameters()) > 0.01  # not all zero
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("num_steps", [1, 3])
 def test_steps_of_adam_are_those_of_the_scalar_engine(shape, num_steps):

@@ -95,6 +95,7 @@ def test_logits_and_losses_are_those_of_each_document_by_itself(base, switches):
 CUTS = st.sets(st.integers(0, TIME - 1), max_size=TIME)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

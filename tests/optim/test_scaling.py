@@ -49,6 +49,7 @@ def growth(config: Config, scaling: Scaling) -> dict[str, float]:
     return {name: sizes[-1][name] / sizes[0][name] for name in WATCHED}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_coordinate_check_is_flat_under_mup_and_grows_without(

@@ -31,6 +31,7 @@ def opened(browser, gptexp, finished, tmp_path):
     page.close()
 
 
+@pytest.mark.slow
 def test_a_page_from_the_disk_has_the_logits_of_python(opened, finished, tmp_path):
     page, heard = opened
     page.fill("#prompt", PROMPT)

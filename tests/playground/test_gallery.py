@@ -28,6 +28,7 @@ def losses(gptexp, sweep):
     return [line.split(",") for line in rows.splitlines()[1:]]
 
 
+@pytest.mark.slow
 def test_the_best_run_of_each_group_is_played_the_best_first(gptexp, sweep):
     result = gptexp("report", sweep, "--playground")
     assert result.code == 0, result.err

@@ -55,6 +55,7 @@ def seeds(trained, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_lone_microgpt_stands_above_the_pairs_of_its_whole_text(page_of, trained):
     _, found, _ = page_of(trained)
     counted, own = found["stages"]

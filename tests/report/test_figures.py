@@ -13,6 +13,7 @@ from gptexp.report import charts, figures, interactive, results, style
 from gptexp.report.page import write_report
 
 
+@pytest.mark.slow
 def test_the_numbers_behind_the_figures_lie_beside_the_page(written):
     numbers = json.loads((written / "report.json").read_text())
     first = numbers["points"][0]

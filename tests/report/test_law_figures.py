@@ -96,6 +96,7 @@ def test_errors_of_the_worst_law_do_not_flatten_those_of_the_best():
     assert axes_of(cliff()["law_residuals"]).get_yscale() == "linear"
 
 
+@pytest.mark.slow
 def test_a_law_of_what_hardly_varies_is_drawn_too():
     """A single size, losses that are all but equal, two points: axes without a range."""
     points, [law] = once()
@@ -106,6 +107,7 @@ def test_a_law_of_what_hardly_varies_is_drawn_too():
                 axes_of(figure)
 
 
+@pytest.mark.slow
 def test_figures_are_saved_beside_the_fit_and_those_of_an_earlier_one_go(tmp_path, monkeypatch):
     points, judged = once()
     for name in ("law_frontier_data.svg", "mine.png"):

@@ -35,6 +35,7 @@ def test_runs_of_two_sizes_have_no_section_and_wait_for_nothing(tmp_path, undraw
     assert HEAD not in page_of(write_report(grid(tmp_path / "a", seeds=(0,)))[0].parent)
 
 
+@pytest.mark.slow
 def test_a_law_stands_on_the_page_with_what_is_not_known_before_its_parameters(
     tmp_path, undrawn, unplotted
 ):
@@ -52,6 +53,7 @@ def test_a_law_stands_on_the_page_with_what_is_not_known_before_its_parameters(
     assert places == sorted(places)
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_law_lie_beside_the_page_and_in_its_numbers(tmp_path, undrawn):
     folder = write_grid(tmp_path / "scaling")
     write_report(folder)
@@ -84,6 +86,7 @@ def test_the_best_size_of_each_budget_stands_after_what_is_not_known_of_it(
     assert (folder / "report" / "law_isoflop.png").exists()
 
 
+@pytest.mark.slow
 def test_the_band_is_by_all_draws_and_other_laws_are_compared_by_few(monkeypatch):
     monkeypatch.setattr(bootstrap, "DRAWS", 30)
     laws = [forms.LAWS["chinchilla"], forms.LAWS["overfitting"]]

@@ -155,6 +155,7 @@ def test_more_than_two_keys_of_few_values_have_a_word(tmp_path, undrawn):
     assert "vary, none of them over 3 numbers or more: gptexp plot with --by" in text
 
 
+@pytest.mark.slow
 def test_foreign_keys_and_values_stay_words(tmp_path):
     for number in range(3):
         keys = {"model__../a/<b>$x$": f"</svg>$y$ {number}" + "z" * 99}

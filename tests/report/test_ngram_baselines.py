@@ -170,6 +170,7 @@ def test_the_page_its_alt_text_and_the_numbers_say_it(tmp_path, undrawn):
     assert numbers == {"losses": COUNTED, "unit": "characters", "tokens": 500, "largest": True}
 
 
+@pytest.mark.slow
 def test_a_report_without_them_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(figures.ReportFigure, "png", lambda self: b"")
     add(tmp_path / "a", old=True)
@@ -178,6 +179,7 @@ def test_a_report_without_them_says_nothing(tmp_path, monkeypatch):
     assert json.loads((page.parent / "report.json").read_text())["ngrams"] is None
 
 
+@pytest.mark.slow
 def test_each_order_is_a_line_with_its_name_in_every_shape(tmp_path):
     add(tmp_path / "a")
     page, _ = write_report(tmp_path / "a")

@@ -117,6 +117,7 @@ def test_a_group_without_a_finished_run_shows_its_last_sample_by_the_best(tmp_pa
 # Runs that say little
 
 
+@pytest.mark.slow
 def test_one_run_alone_is_a_report(tmp_path):
     run = add(tmp_path / "a", 32, 0.1, 0, 1.5)
     page = page_of(write_report(run, tmp_path / "to")[0].parent)
@@ -126,6 +127,7 @@ def test_one_run_alone_is_a_report(tmp_path):
     assert [cells[0] for _, cells in table_of(page, 0)] == ["1"]
 
 
+@pytest.mark.slow
 def test_losses_that_are_not_finite_are_left_out_and_named(tmp_path):
     add(tmp_path / "a", 32, 0.1, 0, 1.0)
     nothing = [{**row, "val/loss": None, "train/eval_loss": None} for row in valley(1.0, 9)]
@@ -173,6 +175,7 @@ def test_an_identifier_stands_for_one_thing(written):
     assert set(re.findall(r'(?:href="|url\()#([^")]*)', page_of(written))) <= set(found)
 
 
+@pytest.mark.slow
 def test_the_same_runs_are_the_same_bytes(written, tmp_path):
     write_report(written.parent, tmp_path / "again")
     names = sorted(path.name for path in written.iterdir())

@@ -122,6 +122,7 @@ def resumed(store: checkpoint.Store) -> State | None:
         return None
 
 
+@pytest.mark.slow
 @example([("cut", 0.0, 0.0, b"x")])
 @example([("flip", 0.5, 0.0, b"\0")])
 @examples(40)
@@ -135,6 +136,7 @@ def test_C1_C2_any_change_to_the_bytes_of_a_checkpoint_is_found(folder, whole, c
     assert same(store.best(), state_of(whole, 4, folder))
 
 
+@pytest.mark.slow
 @examples(300)
 @given(CHANGES)
 def test_C1_C2_of_a_copy_without_its_entry_it_is_found_or_changes_nothing(folder, whole, changes):

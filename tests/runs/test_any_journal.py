@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import pytest
 from fuzzing import examples
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -89,6 +90,7 @@ def could_be_a_line(noise: bytes) -> bool:
     return False
 
 
+@pytest.mark.slow
 @example([b"", b"\n\n", b"\xff\0", b'{"step": 3', b'{"step": 31, "val/'])
 @examples(100)
 @given(PLACES)
@@ -105,6 +107,7 @@ def test_I6_D10_noise_between_lines_is_none_of_them(tmp_path, noise):
         assert path.read_bytes().endswith(b"\n")
 
 
+@pytest.mark.slow
 @examples(100)
 @given(PLACES)
 def test_I6_lines_that_somebody_else_wrote_hold_numbers_or_are_left_out(tmp_path, noise):

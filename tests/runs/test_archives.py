@@ -46,6 +46,7 @@ def refused(path: Path) -> str:
     return str(problem)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_I4_compressed_members_are_refused(finished, compression):
     path = saved(finished, padding=torch.zeros(50_000_000, dtype=torch.uint8))
@@ -111,6 +112,7 @@ def test_I5_a_part_of_another_kind_is_refused(finished, part, value):
         assert (part, value) in [("config_hash", "x")]
 
 
+@pytest.mark.slow
 def test_I5_a_section_of_another_kind_is_refused(finished):
     state = checkpoint.read(next(finished.glob("checkpoints/*.pt")))
     for section in state["config"]:

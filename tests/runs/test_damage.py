@@ -64,6 +64,7 @@ def test_C2_one_flipped_bit_anywhere_is_found(folder: Path) -> None:
             checkpoint.read(path)
 
 
+@pytest.mark.slow
 def test_C2_one_flipped_bit_in_a_copy_without_its_entry_is_found_or_changes_nothing(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -81,6 +82,7 @@ def test_C2_one_flipped_bit_in_a_copy_without_its_entry_is_found_or_changes_noth
     assert found > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["last.json", "best.json", "step-12.json", "step-8.json"])
 def test_C2_one_flipped_bit_in_an_entry_is_found_or_changes_nothing(
     folder: Path, name: str

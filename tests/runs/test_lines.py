@@ -145,6 +145,7 @@ def test_lines_from_the_end_are_those_from_the_beginning(
     assert found == (shown[:-1] if shown[-1] == b"" else shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["at the end", "in the middle"])
 def test_I6_a_file_without_line_breaks_is_never_in_memory(tmp_path: Path, place: str) -> None:
     path = written(tmp_path / "metrics.jsonl")

@@ -139,6 +139,7 @@ def test_G2_a_worker_is_killed_and_the_same_command_finishes(tmp_path, training)
     assert "goes on at step " in again.stdout
 
 
+@pytest.mark.slow
 def test_G8_a_terminated_sweep_leaves_no_worker_behind(tmp_path, training):
     program, _ = training
     directory, _ = of_the_long_point(tmp_path)

@@ -33,6 +33,7 @@ def test_the_exit_code_of_a_sweep(codes, expected):
     )
 
 
+@pytest.mark.slow
 def test_P7_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch):
     """As when a worker is killed: one point done, one killed in training, one not started."""
     monkeypatch.chdir(tmp_path)
@@ -56,6 +57,7 @@ def test_P7_what_a_launcher_loses_is_read_from_disk(small, tmp_path, monkeypatch
     assert [point.outcome.state for point in again] == ["already done", "done", "done"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rerun", [False, True])
 def test_what_an_earlier_command_left_is_not_the_outcome_of_a_point_never_started(
     small, tmp_path, monkeypatch, rerun

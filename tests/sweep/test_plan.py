@@ -87,6 +87,7 @@ def test_what_is_done_costs_nothing_more_and_what_is_begun_only_the_rest(small, 
     assert f"{whole * (1 + 1 / 3):.2e} FLOPs" in total
 
 
+@pytest.mark.slow
 def test_what_would_start_anew_costs_all_of_it_and_what_diverged_nothing(small, words, tmp_path):
     run_experiment(small("seed=3"), tmp_path / "outputs")
     diverging = ["optim.lr=1e30", "schedule.warmup_steps=0", "trainer.grad_clip=0"]

@@ -19,6 +19,7 @@ NO_DATA = "0" * 64
 SHIPPED = sorted(path.stem for path in (ROOT / "sweeps").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_point_of_a_shipped_sweep_is_legal_and_a_run_of_its_own(name):
     found = [config for _, config in grid.of_command([f"sweeps={name}"])]
@@ -40,6 +41,7 @@ def test_sweeps_is_a_group_of_conf_by_a_link():
     assert (ROOT / "conf" / "sweeps").readlink().as_posix() == "../sweeps"
 
 
+@pytest.mark.slow
 def test_the_command_line_narrows_a_shipped_sweep(points):
     """And `gptexp plan` finds the points that run.py trains."""
     words = ["sweeps=layers_heads", "model.n_layer=2", "optim.lr=0.5", "name=mine"]
@@ -54,6 +56,7 @@ def test_the_command_line_narrows_a_shipped_sweep(points):
     assert {(point.config.optim.lr, point.config.name) for point in part} == {(0.5, "mine")}
 
 
+@pytest.mark.slow
 def test_a_shipped_sweep_runs(command, text_file):
     small = [item for item in SMALL if not item.startswith(("model.n_layer", "model.n_head"))]
     result = command(
@@ -63,6 +66,7 @@ def test_a_shipped_sweep_runs(command, text_file):
     assert states(result.out) == ["done"]
 
 
+@pytest.mark.slow
 def test_the_points_are_what_hydra_would_compose(points):
     given = ["model=tiny,laptop", "optim=sgd,adamw", "optim.lr=1e-3,0.5", "seed=1,2"]
     given += ["logger.tags=[a,b]", "trainer.sample_top_k=null,3"]
@@ -73,6 +77,7 @@ def test_the_points_are_what_hydra_would_compose(points):
         assert point.config == compose.from_overrides(point.overrides)
 
 
+@pytest.mark.slow
 def test_hydra_composes_once_for_each_combination_of_choices(points, monkeypatch):
     composed = []
     before(ConfigLoaderImpl, "load_sweep_config", lambda *_: composed.append(1), monkeypatch)
@@ -94,6 +99,7 @@ def test_a_wrong_key_type_or_choice_of_one_point_refuses_the_whole_sweep(refused
     assert only(refused("-m", *arguments)).startswith(named)
 
 
+@pytest.mark.slow
 def test_a_value_that_is_missing_in_one_point_is_a_bad_point(command_runs, text_file):
     result = command_runs("data.path=???," + str(text_file), "seed=1")
     assert (result.code, states(result.out)) == (1, ["refused", "done"])

@@ -52,6 +52,7 @@ def path_of(shown: str, number: int) -> Path:
     return Path("outputs/default", re.search(r"\S+-s0-[0-9a-f]{8}", rest)[0])
 
 
+@pytest.mark.slow
 def test_each_trial_is_a_run_and_the_best_is_what_its_overrides_train_alone(
     search, command, text_file, trained
 ):
@@ -71,6 +72,7 @@ def test_each_trial_is_a_run_and_the_best_is_what_its_overrides_train_alone(
     assert len(trained) == 4
 
 
+@pytest.mark.slow
 def test_the_same_command_trains_nothing_again_and_more_trials_go_on(search, trained):
     first = search(3)
     again = search(3)
@@ -87,6 +89,7 @@ def test_the_same_command_trains_nothing_again_and_more_trials_go_on(search, tra
     )
 
 
+@pytest.mark.slow
 def test_a_trial_that_was_interrupted_goes_on_first_with_its_values(search, trained, monkeypatch):
     def interrupt(trainer):
         if len(trained) == 2 and trainer.step == 6:
@@ -104,6 +107,7 @@ def test_a_trial_that_was_interrupted_goes_on_first_with_its_values(search, trai
     assert trained[1] == trained[2] != trained[3]
 
 
+@pytest.mark.slow
 def test_a_trial_that_ended_before_its_values_were_drawn_draws_them(search, monkeypatch):
     from gptexp.sweep.study import Study
 
@@ -116,6 +120,7 @@ def test_a_trial_that_ended_before_its_values_were_drawn_draws_them(search, monk
     assert states(search(2).out) == ["done", "done"]
 
 
+@pytest.mark.slow
 def test_trials_that_diverge_or_are_refused_count_and_are_survived(search, trained):
     words = ["model.n_head=2,3", "optim.lr=1e-2,1e30", "trainer.grad_clip=0", "optim=sgd"]
     result = search(6, *words)
@@ -129,6 +134,7 @@ def test_trials_that_diverge_or_are_refused_count_and_are_survived(search, train
     assert whys[0] == whys[1]
 
 
+@pytest.mark.slow
 def test_where_every_trial_diverged_there_is_the_table_and_exit_code_1(search, trained):
     words = ["optim=sgd", "optim.lr=interval(1e30,1e31)", "trainer.grad_clip=0"]
     for _ in range(2):
@@ -138,6 +144,7 @@ def test_where_every_trial_diverged_there_is_the_table_and_exit_code_1(search, t
     assert len(trained) == 3
 
 
+@pytest.mark.slow
 def test_a_pruned_trial_is_no_result_and_is_over_but_its_own_command_goes_on(
     search, command, text_file, trained, monkeypatch
 ):
@@ -159,6 +166,7 @@ def test_a_pruned_trial_is_no_result_and_is_over_but_its_own_command_goes_on(
     assert (own.code, status(run)["state"]) == (0, "done")
 
 
+@pytest.mark.slow
 def test_the_median_pruner_is_told_of_every_evaluation_but_the_first_and_the_last(
     search, monkeypatch
 ):
@@ -172,6 +180,7 @@ def test_the_median_pruner_is_told_of_every_evaluation_but_the_first_and_the_las
     assert reported == [(trial, step) for trial in (0, 1) for step in (4, 8, 12)]
 
 
+@pytest.mark.slow
 def test_a_trial_that_another_process_trains_is_left_to_it(search, monkeypatch):
     def stop(trainer):
         if trainer.step == 6:
@@ -205,6 +214,7 @@ def test_trials_of_one_batch_that_drew_the_same_values_are_trained_once(small):
     assert [told[n].best_val_loss for n in range(3)] == [0, 1, 0]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_search_and_leaves_its_trial_open(search, monkeypatch):
     def refuse(trainer):
         raise StorageError(Problem("disk", "full", "free some space"))
@@ -216,6 +226,7 @@ def test_a_full_disk_ends_the_search_and_leaves_its_trial_open(search, monkeypat
     assert states(search(3).out) == ["done"] * 3
 
 
+@pytest.mark.slow
 def test_a_study_of_another_config_or_other_choices_is_refused(search, trained):
     search(1)
     other = search(2, "trainer.max_steps=16", "trainer.keep=all")
@@ -233,6 +244,7 @@ def test_a_study_of_another_config_or_other_choices_is_refused(search, trained):
     assert search(2, "optim.lr=tag(log,interval(1e-3,1e-1))", "logger=none").code == 0
 
 
+@pytest.mark.slow
 def test_a_study_of_before_a_key_was_there_goes_on(search, trained):
     """What its identity lacks has the default, as in the hash of a run."""
     search(1)
@@ -245,6 +257,7 @@ def test_a_study_of_before_a_key_was_there_goes_on(search, trained):
     assert len(trained) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["no JSON at all", "[1]\n", '{"a": 1}\n', '{"op_code": 4}\n{"op_code": 0}\n', "\0\n"]
 )
@@ -262,6 +275,7 @@ def test_a_study_that_is_damaged_is_one_line(search, text):
     assert len(collect([JOURNAL.parent])[0]) == 1, "a table looks at runs alone"
 
 
+@pytest.mark.slow
 def test_the_end_of_a_line_that_was_cut_short_is_taken_out(search):
     search(1)
     whole = JOURNAL.read_text()
@@ -271,6 +285,7 @@ def test_the_end_of_a_line_that_was_cut_short_is_taken_out(search):
     assert all(map(json.loads, JOURNAL.read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_gone_is_said_to_be(search, trained):
     import shutil
 

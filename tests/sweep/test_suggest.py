@@ -100,6 +100,7 @@ def test_each_suggestion_is_a_command_of_the_run_in_its_row(swept):
     assert "3 points, 0 done; to train 3: " in text
 
 
+@pytest.mark.slow
 def test_a_sweep_of_other_code_is_said_to_be_one(swept):
     said = "the code has changed since: "
     assert said in plan_suggestions(swept, num=1)[0]
@@ -113,6 +114,7 @@ def composed(width: int, steps: int) -> Config:
     return from_overrides([*COMMON, f"model.n_embd={width}", f"trainer.max_steps={steps}"])
 
 
+@pytest.mark.slow
 def test_a_seed_that_is_none_in_a_file_is_passed_over(swept):
     file = min(swept.rglob("summary.json"))
     config = json.loads(file.read_text())["config"]
@@ -122,6 +124,7 @@ def test_a_seed_that_is_none_in_a_file_is_passed_over(swept):
     assert "seed=0" in words or "seed=1" in words
 
 
+@pytest.mark.slow
 def test_with_a_target_the_interval_there_is_what_narrows(swept):
     target = target_of("N=1e7, t=1e8")
     text, _ = plan_suggestions(swept, target=target, num=2)
@@ -134,6 +137,7 @@ def test_with_a_target_the_interval_there_is_what_narrows(swept):
     assert float(found[3]) / 100 == pytest.approx(together, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("columns", "without"), [(80, []), (60, ["FLOPs", "epochs"])])
 def test_no_line_but_a_command_is_wider_than_the_terminal(swept, monkeypatch, columns, without):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -151,6 +155,7 @@ def split_at_table(folder: Path) -> list[str]:
     return text.split("\n\n")
 
 
+@pytest.mark.slow
 def test_of_two_texts_the_hint_chooses_one(swept, gptexp):
     for run in swept.iterdir():
         copy = shutil.copytree(run, swept.parent / "other" / run.name)
@@ -167,6 +172,7 @@ def test_of_two_texts_the_hint_chooses_one(swept, gptexp):
     assert "--where: it is about what --suggest" in only(gptexp("plan", *hint).errors)
 
 
+@pytest.mark.slow
 def test_overrides_of_a_file_bring_in_no_code_and_what_they_lack_is_added(swept, monkeypatch):
     Path("evil.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(str(Path.cwd()))
@@ -187,6 +193,7 @@ def test_overrides_of_several_points_are_no_run():
         possible._composed([*COMMON, "model.n_embd=64,128"])
 
 
+@pytest.mark.slow
 def test_runs_of_own_code_ask_for_its_modules(swept):
     for run in swept.iterdir():
         config = json.loads((run / "summary.json").read_text())["config"]
@@ -197,6 +204,7 @@ def test_runs_of_own_code_ask_for_its_modules(swept):
     assert "--plugins my_optimizers" in said
 
 
+@pytest.mark.slow
 def test_where_no_law_holds_or_no_point_is_in_reach_a_line_says_so(swept, monkeypatch):
     def refuse(words: list[str]) -> None:
         raise ConfigError(Problem("name", "too odd", "another"))

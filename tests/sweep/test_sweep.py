@@ -30,6 +30,7 @@ def test_G1_bad_relations_are_listed_before_the_first_job_and_the_others_run(run
     assert all("model.n_embd: 16 is not a multiple of model.n_head=" in row for row in bad)
 
 
+@pytest.mark.slow
 def test_G1_a_point_that_fails_in_training_leaves_the_others_running(runs, monkeypatch):
     def fail(trainer):
         if trainer.state.seed == 1:
@@ -60,6 +61,7 @@ def test_a_diverged_point_is_kept_and_listed_unless_it_is_to_be_retried(runs, tr
     assert len(trained) == 3
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_again_is_one_line_and_the_table_and_starts_no_job(command_runs, trained):
     first = command_runs("seed=0,1")
     second = command_runs("seed=0,1")
@@ -70,6 +72,7 @@ def test_a_finished_sweep_again_is_one_line_and_the_table_and_starts_no_job(comm
     assert [row[1:] for row in table(first.out)] == [row[1:] for row in table(second.out)]
 
 
+@pytest.mark.slow
 def test_G4_a_grid_extended_or_reordered_keeps_its_finished_points(runs, trained):
     runs("seed=0,1")
     first = list(trained)
@@ -95,6 +98,7 @@ def test_G5_a_point_in_use_is_reported_and_the_same_command_finishes_it(runs, tr
     assert (again.code, states(again.out)) == (0, ["already done", "done", "already done"])
 
 
+@pytest.mark.slow
 def test_I8_a_damaged_point_stops_neither_its_sweep_nor_the_points_beside_it(runs, trained):
     runs("seed=0,1,2")
     damaged = only_path("*-s1-*") / "summary.json"
@@ -121,6 +125,7 @@ def test_G6_code_that_changed_is_named_in_the_table(runs):
     assert [row.rest.endswith(changed) for row in table(again.out)] == [False, True]
 
 
+@pytest.mark.slow
 def test_G6_a_text_that_changed_makes_new_points_and_is_named(runs, trained, text_file):
     runs("seed=0")
     text_file.write_text(text_file.read_text() + "more\n")
@@ -130,6 +135,7 @@ def test_G6_a_text_that_changed_makes_new_points_and_is_named(runs, trained, tex
     assert again.err.count("has changed since") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_D1_D2_G8_a_signal_saves_the_current_point_and_starts_no_new_one(
     command_runs, trained, monkeypatch, number
@@ -174,6 +180,7 @@ def test_G8_a_signal_between_two_points_ends_the_sweep_with_its_table(
     assert states(result.out) == ["done", "not started", "not started"]
 
 
+@pytest.mark.slow
 def test_a_search_sweeper_gets_the_best_validation_loss(command_runs, monkeypatch):
     classes = Plugins.instance().class_name_to_class  # Hydra imports its plugins a second time
     basic = classes["hydra._internal.core_plugins.basic_sweeper.BasicSweeper"]
@@ -191,6 +198,7 @@ def test_a_search_sweeper_gets_the_best_validation_loss(command_runs, monkeypatc
     assert losses == [summary["best"]["val_loss"] for summary in best]
 
 
+@pytest.mark.slow
 def test_points_of_more_steps_extend_those_of_fewer_whatever_their_order(runs):
     given = ["schedule=constant", "trainer.max_steps=14,10,12"]
     result = runs(*given)
@@ -200,6 +208,7 @@ def test_points_of_more_steps_extend_those_of_fewer_whatever_their_order(runs):
     assert "1/3  max_steps=14  goes on at step 12: 2 steps, " in result.out
 
 
+@pytest.mark.slow
 def test_the_points_of_a_sweep_read_once_what_they_have_in_common(runs, text_file, monkeypatch):
     read = []
     load = prepare.load_text

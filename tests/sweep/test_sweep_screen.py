@@ -38,6 +38,7 @@ def numbered(small):
     return call
 
 
+@pytest.mark.slow
 def test_a_point_is_a_few_lines_that_begin_with_its_number_and_label(runs):
     shown = runs("seed=0,1", "model.n_layer=1,2").out
     second = [line for line in shown.splitlines() if line.startswith("2/4  n_layer=2 s0  ")]
@@ -56,6 +57,7 @@ def test_what_holds_for_all_is_said_by_the_first_point_alone(runs):
     assert only(re.findall(r"(.+)  \S+/text.txt: [\d,]+ characters", shown)) == "1/2  s0"
 
 
+@pytest.mark.slow
 def test_details_are_in_the_run_s_log_and_with_v_on_the_screen(runs, monkeypatch):
     log = "sample  from the best weights", "   step   tokens  epochs"
     shown = runs("seed=0,1").out
@@ -72,6 +74,7 @@ def test_details_are_in_the_run_s_log_and_with_v_on_the_screen(runs, monkeypatch
     assert "starts: " not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["-v", "--verbose"])
 def test_v_is_taken_from_the_command_line_before_hydra_reads_it(command_runs, monkeypatch, flag):
     monkeypatch.setenv(VERBOSE, "")
@@ -85,6 +88,7 @@ def test_help_names_v(command):
     assert " -v " in command("--help").out
 
 
+@pytest.mark.slow
 def test_a_sweep_of_one_point_says_what_a_single_run_says(command_runs, command, text_file):
     swept = command_runs("seed=0").out
     shutil.rmtree("outputs")
@@ -110,6 +114,7 @@ def test_errors_and_warnings_of_a_point_are_on_the_screen_behind_its_label(runs,
     assert "2/2  s1  failed; 2 of 2 points over\n" in result.out
 
 
+@pytest.mark.slow
 def test_the_table_has_the_best_first_and_what_to_type_is_below_it(runs):
     result = runs("model.n_head=3,1", "optim.lr=1e-9,1e-2", "logger=none,tensorboard")
     shown = rows(result.out)
@@ -147,6 +152,7 @@ def test_a_sweep_without_a_result_ends_with_its_table(runs):
     assert "best " not in result.out.partition("state")[2].partition("\n")[2]
 
 
+@pytest.mark.slow
 def test_one_config_under_two_names_is_trained_once_and_says_so(runs, trained):
     shown = runs("name=a,b", "seed=0,1").out
     assert len(trained) == 2
@@ -210,6 +216,7 @@ def test_on_a_screen_that_processes_share_each_line_has_its_lead(
     assert shown[-1] == f"1/2  s0  done, best {outcome.best_val_loss:.4f}"
 
 
+@pytest.mark.slow
 def test_a_search_sweeper_leaves_each_run_as_a_single_one(command_runs):
     result = command_runs("seed=0,1", "hydra/sweeper=basic")
     assert result.out.count("sample  from the best weights") == 2
@@ -221,6 +228,7 @@ def test_the_lead_is_json_of_plain_values(numbered):
     assert json.loads(json.loads(lead))["words"] == "1/2  s0"
 
 
+@pytest.mark.slow
 def test_a_dashboard_is_told_what_the_sweep_varies_and_not_what_all_points_share(
     command_runs, monkeypatch
 ):

@@ -372,6 +372,7 @@ def test_gpt2_has_the_tokens_that_its_users_know(gpt2):
     assert gpt2.decode([50_256]) == bpe.END_OF_TEXT
 
 
+@pytest.mark.slow
 def test_gpt2_cuts_tiny_shakespeare_as_nanogpt_says(gpt2):
     cached("tinyshakespeare", "python run.py")
     data = from_overrides([]).data

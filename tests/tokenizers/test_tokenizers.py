@@ -92,6 +92,7 @@ def test_ids_are_int64_below_the_vocabulary_size():
             assert ids.max() < tokenizer.vocab_size
 
 
+@pytest.mark.slow
 def test_a_tokenizer_survives_its_trip_through_json():
     for text in TEXTS:
         for tokenizer in each(text):

@@ -124,6 +124,7 @@ def test_a_long_label_leaves_room_for_the_name_of_the_directory(tmp_path: Path) 
     assert len(long) == 128 and long.endswith(f"x {info.folder.name}")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
     small: Small, tmp_path: Path
@@ -151,6 +152,7 @@ def test_F5_over_an_interruption_no_step_is_missing_or_doubled_and_the_id_stays(
     assert len(offline_folders(run)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 def test_a_run_that_goes_on_from_another_is_told_of_from_its_first_step(
     small: Small, tmp_path: Path

@@ -64,6 +64,7 @@ def test_a_cache_folder_that_cannot_be_made_is_no_obstacle(monkeypatch, tmp_path
     assert os.environ[compiling.KERNELS] == "/tmp/torchinductor_somebody"
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compiled_is_one_line(small, tmp_path, monkeypatch, compiled):
     def broken(*_: object) -> None:
         raise RuntimeError("no\ncompiler")

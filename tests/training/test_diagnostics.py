@@ -87,6 +87,7 @@ def test_a_look_moves_no_arithmetic_or_optimizer(small, tmp_path, words):
             assert math.hypot(*parts) == pytest.approx(logged[line["step"]], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [5, 6, 9])
 def test_a_resumed_run_has_each_look_once_and_as_it_would_have_been(small, tmp_path, step):
     config = small(EVERY_2)
@@ -304,6 +305,7 @@ def test_an_update_that_is_not_finite_tells_where(small, tmp_path, monkeypatch):
     assert (look["step"], last["step"]) == (4, 4)
 
 
+@pytest.mark.slow
 def test_histograms_are_in_tensorboard_alone_and_stay_over_a_kill(small, tmp_path):
     config = small(EVERY_2, "logger=tensorboard")
     whole = run_experiment(config, tmp_path / "whole").path

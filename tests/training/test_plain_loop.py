@@ -25,6 +25,7 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-10)])
 def test_losses_over_200_steps_are_those_of_a_plain_eager_loop(small, tmp_path, dtype, tolerance):
     config = small(*SETTINGS, f"trainer.dtype={dtype}")

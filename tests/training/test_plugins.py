@@ -86,6 +86,7 @@ def trained(config, outputs="outputs") -> Path:
     return outcome.path
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_page_do_what_it_says(command, text_file, gptexp):
     for name in ("my_metrics", "my_callbacks"):
         Path(f"{name}.py").write_text(EXAMPLES[name])
@@ -320,6 +321,7 @@ def test_no_verb_imports_what_a_run_directory_names(foreign, gptexp, words):
         assert "IDENTICAL" in shown.out
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_by_a_resume_a_start_or_a_loaded_config(foreign, small):
     (foreign / "summary.json").unlink()
     trained(small())

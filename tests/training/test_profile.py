@@ -49,6 +49,7 @@ def test_of_a_run_that_is_shorter_the_steps_that_come_are_traced(
     assert list(traces(run)) == expected
 
 
+@pytest.mark.slow
 def test_a_resumed_run_traces_steps_of_its_own(small, tmp_path) -> None:
     config = small("trainer.profile=2")
     kill_before_step(config, tmp_path, 6)
