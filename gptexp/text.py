@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 
 from gptexp.errors import Problem
@@ -78,6 +79,11 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> list[s
         ).rstrip()
         for row in rows
     ]
+
+
+def in_shell(word: object) -> str:
+    """A path, or another word, as one types it in a shell, where it may hold spaces."""
+    return shlex.quote(str(word))
 
 
 def plain(value: object) -> str:

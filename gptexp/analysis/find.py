@@ -17,7 +17,7 @@ from gptexp.errors import ConfigError, Problem
 from gptexp.files import at_home
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import RunState
-from gptexp.text import listed, nearest, plural
+from gptexp.text import in_shell, listed, nearest, plural
 
 CHOICES = ("latest", "best")  # of the runs in a folder, as in best:FOLDER
 
@@ -202,7 +202,7 @@ def _missing(words: str | Path) -> Problem:
     elif near:
         fix = f"did you mean {next(run for run in known if run.name == near)}?"
     elif known:
-        fix = f"one of those that gptexp table {known[0].parent} lists"
+        fix = f"one of those that gptexp table {in_shell(known[0].parent)} lists"
     else:
         fix = "name a run directory, as in outputs/NAME/RUN"
     return Problem(words, "not there, and no run goes by that", fix)

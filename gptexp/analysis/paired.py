@@ -16,7 +16,7 @@ from gptexp.analysis.labels import telling, words_of
 from gptexp.analysis.records import Run
 from gptexp.analysis.units import BITS, NATS, in_bits, unit
 from gptexp.errors import ConfigError, Problem
-from gptexp.text import aligned, listed
+from gptexp.text import aligned, in_shell, listed
 
 Point = tuple[Any, ...]  # the values of the keys that runs are paired by
 
@@ -60,7 +60,7 @@ def pair(a: Path, b: Path) -> Paired:
         first, second = [*map(in_bits, first)], [*map(in_bits, second)]
     told = dict.fromkeys([*telling(first), *telling(second)])
     keys = [key for key in told if _values(first, key) & _values(second, key)] + ["seed"]
-    best_of_each = f"gptexp diff best:{a} best:{b}"
+    best_of_each = f"gptexp diff {in_shell(f'best:{a}')} {in_shell(f'best:{b}')}"
     left = _by_point(a, first, keys, best_of_each)
     right = _by_point(b, second, keys, best_of_each)
     pairs, unpaired = [], []

@@ -10,7 +10,7 @@ from gptexp.cli.paths import home
 from gptexp.console import show
 from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.files import output_folder
-from gptexp.text import plural, unknown_name
+from gptexp.text import in_shell, plural, unknown_name
 
 if TYPE_CHECKING:
     from gptexp.analysis.records import Run
@@ -117,7 +117,11 @@ def fit(
         target = to or Path(f"{paths[0].stem}.fit")
     else:
         ConfigError.raise_for(
-            Problem(path, "a table among several paths", f"fit it by itself: gptexp fit {path}")
+            Problem(
+                path,
+                "a table among several paths",
+                f"fit it by itself: gptexp fit {in_shell(path)}",
+            )
             for path in paths
             if path.is_file()
         )
@@ -187,7 +191,7 @@ def _table(
     needed = {"--n": given["n"], "--d": given["tokens"], "--loss": given["loss"]}
     missing = [option for option, name in needed.items() if name is None]
     if missing:
-        fix = f"gptexp fit {path} --n COLUMN --d COLUMN --loss COLUMN"
+        fix = f"gptexp fit {in_shell(path)} --n COLUMN --d COLUMN --loss COLUMN"
         raise ConfigError(Problem(path, f"which column is {', '.join(missing)} of a table?", fix))
     if given["batch"] is not None and given["lr"] is None:
         what = "goes with the best learning rate, and --lr names no column of it"

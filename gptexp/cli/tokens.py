@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gptexp.cli.paths import home, said
+from gptexp.config.words import quoted
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
 from gptexp.text import plural
@@ -103,4 +104,4 @@ def _show(folder: Path, manifest: "TokenManifest") -> None:
     if manifest.end_of_text is not None:
         about += f", {manifest.end_of_text} ends a document"
     show(f"vocab   {about}")
-    show(f"next    python run.py data=tokens data.path={folder}")
+    show(f"next    python run.py data=tokens {quoted('data.path', str(folder))}")

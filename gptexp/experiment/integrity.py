@@ -29,6 +29,7 @@ from gptexp.runs.entries import BEST, LAST, Entry, read_entry
 from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
 from gptexp.runs.state import RunState
+from gptexp.text import in_shell
 
 UNSEALED = {  # the keys of before there were seals
     "manifest.json": {
@@ -150,7 +151,9 @@ def read_whole(path: Path) -> Record:
     """
     record = read_record(path)
     if record.damage:
-        raise DamagedError(Problem(path, str(record.damage[0]), f"gptexp reproduce {path}"))
+        raise DamagedError(
+            Problem(path, str(record.damage[0]), f"gptexp reproduce {in_shell(path)}")
+        )
     return record
 
 

@@ -25,7 +25,7 @@ from gptexp.runs.seal import JOURNALS, SEAL, sealed
 from gptexp.runs.secrets import masked
 from gptexp.runs.state import Outcome, RunState
 from gptexp.runs.summary import best_val_loss
-from gptexp.text import listed
+from gptexp.text import in_shell, listed
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,8 @@ def _unlike(source: Path, config: Config, identity: Identity) -> str | None:
     if config.logger.wandb:
         return "W&B is told of a run while it trains"
     if config.logger.tensorboard and not any(source.glob(EVENTS)):
-        return f"TensorBoard has none of it; gptexp export {source} --to tensorboard mends that"
+        fix = f"gptexp export {in_shell(source)} --to tensorboard"
+        return f"TensorBoard has none of it; {fix} mends that"
     return None
 
 

@@ -13,7 +13,7 @@ from gptexp.runs.lines import Lines
 from gptexp.runs.schema import Averaged, Branch, Fall, Part, Summary
 from gptexp.runs.state import Outcome, RunState
 from gptexp.runs.summary import is_chat, is_judged
-from gptexp.text import duration
+from gptexp.text import duration, in_shell
 
 if TYPE_CHECKING:
     from gptexp.data.corpus import Corpus
@@ -35,9 +35,12 @@ def show_summary(summary: Summary, folder: Path) -> None:
         log.info("    %s", line)
     log.info("run     %s", folder)
     use = "chat %s" if is_chat(summary) else "sample %s --num 3 --temperature 0.8"
-    log.info(f"next    gptexp {use}", folder)
+    log.info(f"next    gptexp {use}", in_shell(folder))
     if any(folder.glob(EVENTS)):
-        log.info("        gptexp tensorboard %s    (smoothing above 0 hides cliffs)", folder.parent)
+        log.info(
+            "        gptexp tensorboard %s    (smoothing above 0 hides cliffs)",
+            in_shell(folder.parent),
+        )
 
 
 def describe_results(summary: Summary, folder: Path) -> Iterator[tuple[str, str]]:
@@ -61,7 +64,7 @@ def describe_results(summary: Summary, folder: Path) -> Iterator[tuple[str, str]
         took = f"{duration(summary['seconds'])} in all"
         yield "final", f"{loss:.4f} at step {final['step']:,}; training text {train:.4f}; {took}"
     else:
-        yield "judged", f"on no text: gptexp evaluate {folder} data=text data.path=FILE"
+        yield "judged", f"on no text: gptexp evaluate {in_shell(folder)} data=text data.path=FILE"
     if ngrams := summary.get("ngrams"):  # a run of an earlier gptexp has none
         words = describe_ngrams(ngrams, summary.get("config", {}))
         if (of := summary.get("ngrams_of")) is not None:
@@ -178,7 +181,7 @@ def without_dashboards(run: Path, logger: LoggerConfig) -> list[str]:
 def export_line(dashboard: str, run: Path) -> str:
     """What to type for a dashboard to have a run that is done."""
     title = {"tensorboard": "TensorBoard", "wandb": "W&B"}[dashboard]
-    return f"gptexp export {run} --to {dashboard}    ({title} has none of it)"
+    return f"gptexp export {in_shell(run)} --to {dashboard}    ({title} has none of it)"
 
 
 def describe_evaluations(corpus: "Corpus", cap: int | None) -> str | None:

@@ -20,7 +20,7 @@ from gptexp.optim.scaling import scale_weights
 from gptexp.optim.schedule import build_schedule
 from gptexp.runtime.device import cpu_threads
 from gptexp.runtime.random import stream_seed
-from gptexp.text import nearest
+from gptexp.text import in_shell, nearest
 from gptexp.tokenizers.base import Tokenizer
 
 MOST_PARAMETERS = 100_000_000  # of an untrained model, whose numbers nobody could follow
@@ -76,7 +76,7 @@ def _untrained(what: str, overrides: list[str]) -> Subject:
     check(config)
     for key in ("init_from", "branch_from"):
         if (file := getattr(config, key)) is not None:
-            fix = f"gptexp explain {file}"
+            fix = f"gptexp explain {in_shell(file)}"
             raise ConfigError(Problem(key, f"{file} is no untrained model", fix))
     loaded = load_corpus(config.data, config.tokenizer, config.model.block_size)
     if (count := total_parameters(config.model, loaded.tokenizer.vocab_size)) > MOST_PARAMETERS:

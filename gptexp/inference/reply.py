@@ -9,6 +9,7 @@ from gptexp.errors import ConfigError, Problem
 from gptexp.inference.dials import Sampling
 from gptexp.inference.load import LoadedRun
 from gptexp.inference.texts import Piece
+from gptexp.text import in_shell
 
 ROOM = 4  # of the context, a quarter is left for an answer
 
@@ -17,7 +18,7 @@ def chats_of(run: LoadedRun) -> Chats:
     """The format of a run's conversations; raises ConfigError where it is of another kind."""
     if not isinstance(run.format, Chats):
         what = f"was trained on data={run.config.data.name}, whose texts it continues"
-        fix = f"gptexp sample {Path(run.path)} --interactive, or a run of data=chat"
+        fix = f"gptexp sample {in_shell(Path(run.path))} --interactive, or a run of data=chat"
         raise ConfigError(Problem(run.path, what, fix))
     return run.format
 

@@ -13,6 +13,7 @@ from gptexp.playground.contents import Contents
 from gptexp.playground.page import each_contents, written
 from gptexp.playground.room import MOST_RUNS
 from gptexp.report.page import Playable
+from gptexp.text import in_shell
 
 PAGE = "playground.html"
 
@@ -37,7 +38,9 @@ def write_gallery(folder: Path, to: Path, is_chosen: bool) -> Playable:
             break
     if not made:
         what = "none of its runs can be played" if best else "none of its runs is done"
-        fix = "see the lines about each" if best else f"see why with gptexp table {folder}"
+        fix = (
+            "see the lines about each" if best else f"see why with gptexp table {in_shell(folder)}"
+        )
         return Playable(None, [], [*notes, Problem(folder, what, fix)])
     page = written(made, output_folder(to, is_chosen) / PAGE, KIND)
     return Playable(PAGE, [each.name for each in made], [*notes, *page.damage])

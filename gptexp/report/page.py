@@ -33,7 +33,7 @@ from gptexp.report.results import (
 )
 from gptexp.runs.lines import Lines
 from gptexp.runs.state import RunState
-from gptexp.text import listed
+from gptexp.text import in_shell, listed
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
 
@@ -132,7 +132,7 @@ def _require_something(results: Results, folder: Path) -> None:
     records = results.records.values()
     if not any(record.run.done or record.curve for record in records):
         why = listed([f"{record.run.path.name} {record.run.state}" for record in records])
-        fix = f"see why with gptexp table {folder}, and run their commands again"
+        fix = f"see why with gptexp table {in_shell(folder)}, and run their commands again"
         what = f"no run is done or has an evaluation, of {len(records)} ({why})"
         raise ConfigError(Problem(folder, what, fix))
 

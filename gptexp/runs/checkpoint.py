@@ -16,6 +16,7 @@ from torch import Tensor
 from gptexp.errors import CheckpointError, Problem
 from gptexp.files import storage_errors, write_bytes
 from gptexp.runs.entries import Entries, Entry, read_entry, verified_bytes
+from gptexp.text import in_shell
 
 log = logging.getLogger(__name__)
 
@@ -238,5 +239,5 @@ def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
 def _foreign(path: Path, data: bytes) -> CheckpointError:
     fix = "name a file that gptexp wrote"
     if data[:1] == b"{" and b'"state_dict"' in data:
-        fix = f"gptexp import {path} --from microgpt"
+        fix = f"gptexp import {in_shell(path)} --from microgpt"
     return CheckpointError(Problem(path, "not a gptexp checkpoint", fix))

@@ -12,7 +12,7 @@ from gptexp.experiment.screen import export_line, without_dashboards
 from gptexp.runs.directory import OUTPUTS
 from gptexp.runs.state import Outcome, RunState
 from gptexp.sweep.points import SweepPoint
-from gptexp.text import aligned, listed
+from gptexp.text import aligned, in_shell, listed
 
 log = logging.getLogger(__name__)
 
@@ -92,11 +92,11 @@ def _next(points: Sequence[SweepPoint], best: Path | None) -> list[str]:
     configs = [point.config for point in points if isinstance(point.config, Config)]
     names = {config.name for config in configs}
     folder = OUTPUTS / names.pop() if len(names) == 1 else OUTPUTS
-    sampled = best or f"best:{folder}"
+    typed, sampled = in_shell(folder), in_shell(best or f"best:{folder}")
     verb = "chat" if configs and all(config.data.chat for config in configs) else "sample"
-    lines = [f"gptexp table {folder}", f"gptexp report {folder}", f"gptexp {verb} {sampled}"]
+    lines = [f"gptexp table {typed}", f"gptexp report {typed}", f"gptexp {verb} {sampled}"]
     if any(config.logger.tensorboard for config in configs):
-        lines.append(f"gptexp tensorboard {folder}")
+        lines.append(f"gptexp tensorboard {typed}")
     if any(_to_sync(point) for point in points):
         runs = folder / "*" if folder != OUTPUTS else folder / "*" / "*"
         lines.append(f"wandb sync {runs}/wandb/offline-run-*")

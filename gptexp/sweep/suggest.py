@@ -28,7 +28,7 @@ from gptexp.runs.provenance import sources
 from gptexp.sweep.neighbours import Neighbour
 from gptexp.sweep.plan import Cost, Planner, Size, total
 from gptexp.sweep.possible import Possible, command_of, in_a_shell, possible_runs
-from gptexp.text import aligned, duration, listed, plural, short, unknown_name
+from gptexp.text import aligned, duration, in_shell, listed, plural, short, unknown_name
 
 DRAWS = 20  # of each law: its intervals are not shown here
 NUMBERS = ("", "params", "tokens", "epochs", "FLOPs", "time", "loss")
@@ -120,7 +120,8 @@ def _law(observed: Observations, folder: Path, name: str | None) -> JudgedLaw:
     if not judged:
         left_out = f"; {len(observed.rejected):,} are left out" if observed.rejected else ""
         what = f"{plural(len(points), 'run')} cannot tell a law{left_out}"
-        raise ConfigError(Problem(folder, what, f"train more sizes; gptexp fit {folder} says why"))
+        fix = f"train more sizes; gptexp fit {in_shell(folder)} says why"
+        raise ConfigError(Problem(folder, what, fix))
     for one in judged:
         if name is not None or not why_not(one, points):
             return one
