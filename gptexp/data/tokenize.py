@@ -55,7 +55,10 @@ def tokenize(
     with Interrupt() as interrupt, locked(folder):
         sources = [open_source(name, options.field) for name in names]
         read = _Reading(cut_into_pieces(sources, options.val_fraction), workers, interrupt)
-        asked = Asked(options, _digests(names, sources, interrupt), own)
+        texts = _digests(names, sources, interrupt)
+        if options.val_fraction:
+            _check_held_out(texts)
+        asked = Asked(options, texts, own)
         if (done := finished(folder, asked)) is not None:
             log.info("done    already: %s holds these tokens", folder)
             return done
@@ -202,6 +205,16 @@ def _digests(
                     _heed(interrupt)
             found.append(Source(name, source.length, digest.hexdigest()))
     return found
+
+
+def _check_held_out(texts: Sequence[Source]) -> None:
+    """Raise DataError where a text comes twice: what is judged at the end would be trained on."""
+    first: dict[str, str] = {}
+    for text in texts:
+        if (same := first.get(text.sha256)) is not None:
+            what = f"the same text as {same}, so validation would hold what is trained on"
+            raise DataError(Problem(text.name, what, "name it once, or --val-fraction 0"))
+        first[text.sha256] = text.name
 
 
 def _heed(interrupt: Interrupt) -> None:
