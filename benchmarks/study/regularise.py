@@ -89,13 +89,14 @@ def section(lines: Sequence[Line], points: int) -> Section:
     text += [
         "",
         "Differences are taken between runs that share all else, averaged within a seed, and the "
-        "intervals are over the three seeds. The height is what the last loss is above the best.",
+        "intervals are over seeds, where there are several. The height is what the last loss is "
+        "above the best.",
     ]
     if not drawn:
         return Section(text)
     figure, axes = style.canvas((8.0, 0.6 + 0.28 * len(drawn)))
     forest(axes, list(drawn), list(drawn.values()), "difference of the best loss, nats")
-    alt = f"{len(drawn)} differences of the best loss with 95% intervals"
+    alt = f"{len(drawn)} differences of the best loss"
     text += ["", f"![{alt}](../results/study_regularise.png)"]
     return Section(text, {"study_regularise.png": figure})
 
