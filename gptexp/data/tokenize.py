@@ -6,6 +6,7 @@ shard that is whole.
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def tokenize(
         read = _Reading(cut_into_pieces(sources, options.val_fraction), workers, interrupt)
         texts = _digests(names, sources, interrupt)
         if options.val_fraction:
-            _check_held_out(texts)
+            _warn_of_copies(texts)
         asked = Asked(options, texts, own)
         if (done := finished(folder, asked)) is not None:
             log.info("done    already: %s holds these tokens", folder)
@@ -207,14 +208,13 @@ def _digests(
     return found
 
 
-def _check_held_out(texts: Sequence[Source]) -> None:
-    """Raise DataError where a text comes twice: what is judged at the end would be trained on."""
-    first: dict[str, str] = {}
-    for text in texts:
-        if (same := first.get(text.sha256)) is not None:
-            what = f"the same text as {same}, so validation would hold what is trained on"
-            raise DataError(Problem(text.name, what, "name it once, or --val-fraction 0"))
-        first[text.sha256] = text.name
+def _warn_of_copies(texts: Sequence[Source]) -> None:
+    """Say where texts come again, of which the part for validation may then be trained on."""
+    times = Counter(text.sha256 for text in texts if text.bytes)
+    if again := sum(times.values()) - len(times):
+        name = next(text.name for text in texts if times[text.sha256] > 1)
+        what = f"comes again, {plural(again, 'repeat')} in all: validation may hold training text"
+        log.warning("%s", Problem(name, what, "name each text once, or --val-fraction 0"))
 
 
 def _heed(interrupt: Interrupt) -> None:
