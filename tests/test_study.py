@@ -286,11 +286,28 @@ def test_the_effect_of_a_factor_is_that_between_runs_that_share_all_else():
         for dropout in (0.0, 0.1)
         for seed in (0, 1, 2)
     ]
-    rows = regularise.section(known, 216).text
+    rows = regularise.section(known, 228).text
     words = "| 16,000 | weight decay 1 against 0.01 | +0.0000 ± 0.0000 | -70% (-70% to -70%) |"
     assert words in rows
     assert any("dropout 0.1 against none | +0.1000 ± 0.0000 | +0% (+0% to +0%)" in r for r in rows)
     assert any("the average against the weights | -0.0200 ± 0.0000" in row for row in rows)
+
+
+def test_the_overfitting_term_is_what_a_repeated_text_costs_beside_the_whole_one():
+    def run(decay: float, seed: int, whole: bool, last: float, **more: object) -> Line:
+        stage, fraction = ("regularise_whole", 1.0) if whole else ("regularise", 0.016)
+        of = {"weight_decay": decay, "seed": seed, "fraction": fraction, **more}
+        key = f"{decay}{seed}{fraction}{more}"
+        return line(key, stage, loss=last, height=0.0, **of)
+
+    known = [run(decay, seed, True, 1.5 + decay) for decay in (0.1, 1.0) for seed in (0, 1)]
+    known += [run(0.1, seed, False, 2.6 + seed) for seed in (0, 1)]
+    known += [run(1.0, seed, False, 2.5 + 0.3 + 0.3 * seed) for seed in (0, 1)]
+    known += [run(1.0, 0, False, 9.0, dropout=0.1), run(1.0, 0, False, 9.0, sampling="epoch")]
+    known += [run(1.0, 2, False, 9.0)]  # without a run on the whole text
+    rows = regularise.section(known, 228).text
+    assert "| 16,000 | weight decay 0.1 | 1.500 ± 6.353 |  |  |" in rows
+    assert "| 16,000 | weight decay 1 | 0.450 ± 1.906 |  | -70% (-70% to -70%) |" in rows
 
 
 def test_the_cells_and_the_laws_of_the_flagship_come_from_its_lines():

@@ -16,6 +16,7 @@ from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.sweep.points import labels, points_of
 
 RATES = {"flagship": "flagship_rates"}  # the sweep that finds a study's learning rates
+BESIDE = {"regularise": "regularise_whole"}  # a sweep that a study trains as well
 STUDIES = ("modernise", "regularise", "flagship")
 
 
@@ -64,7 +65,8 @@ class Study:
     def __init__(self, words: Sequence[str]) -> None:
         self.name = study_of(words)
         others = [word for word in words if not word.startswith("sweeps=")]
-        self.points = _composed(self.name, others)
+        sweeps = [self.name, *([BESIDE[self.name]] if self.name in BESIDE else [])]
+        self.points = [point for sweep in sweeps for point in _composed(sweep, others)]
         self.rates = _composed(RATES[self.name], others) if self.name in RATES else []
 
     def resolved(self, lines: Sequence[Line]) -> list[StudyPoint]:

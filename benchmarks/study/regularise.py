@@ -1,10 +1,10 @@
 """What weight decay, dropout, an average and the order of windows do to the cliff."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.study.certify import DECAY, FRACTION, value_of
+from benchmarks.study.certify import DECAY, value_of
 from benchmarks.study.changes import seed_of
 from benchmarks.study.lines import Line
 from benchmarks.study.tables import Section, counted, forest, table, told
@@ -12,6 +12,19 @@ from gptexp.analysis.groups import Statistic, gathered, statistic
 from gptexp.report import style
 
 DROPOUT, SAMPLING = "model.dropout", "data.sampling"
+WHOLE = "regularise_whole"  # the sweep over the whole text
+AGAINST = (0.01, 0.1)  # weight decays beside which the overfitting term of larger ones is told
+LEAST = 1e-3  # nats: what logarithms take anything smaller for
+
+READ = (
+    "Differences are taken between runs that share all else, averaged within a seed, and the "
+    "intervals are over seeds, where there are several. The height is what the last loss is above "
+    "the best."
+)
+READ_TERMS = (
+    "The overfitting term is what the last loss is above that on the whole text after as many "
+    "steps, without dropout and with windows at random; its changes are taken within a seed."
+)
 
 
 @dataclass(frozen=True)
@@ -67,31 +80,25 @@ CONTRASTS = (
 
 def section(lines: Sequence[Line], points: int) -> Section:
     """The section of the page."""
-    text = [counted(lines, points), ""]
-    texts = gathered([line for line in lines if line.done], lambda line: value_of(line, FRACTION))
-    rows, drawn = [], {}
-    for _, mine in sorted(texts.items()):
-        size = f"{mine[0].unique:,.0f}"
+    done = [line for line in lines if line.done]
+    whole = [line for line in done if line.stage == WHOLE]
+    texts = gathered([line for line in done if line.stage != WHOLE], text_of)
+    rows, drawn, terms = [], {}, []
+    for size, mine in sorted(texts.items()):
         for contrast in CONTRASTS:
             best, height = effects(contrast, mine)
-            if best is None:
-                continue
-            rows.append((size, contrast.words, told(best, sign=True), as_share(height)))
-            drawn[f"{contrast.words}, {size}"] = best
-        averaged = statistic(by_seed(mine, lambda a: a.average.loss - a.best.loss))
-        heights = statistic(by_seed(mine, height_of_average))
-        words = "the average against the weights"
-        rows.append((size, words, told(averaged, sign=True), as_share(heights)))
-    if not rows:
-        return Section(text)
-    head = ("characters", "", "best loss, difference", "height of the cliff, change")
-    text += table(head, rows, words=2)
-    text += [
-        "",
-        "Differences are taken between runs that share all else, averaged within a seed, and the "
-        "intervals are over seeds, where there are several. The height is what the last loss is "
-        "above the best.",
-    ]
+            if best is not None:
+                rows.append((f"{size:,.0f}", contrast.words, told(best, sign=True), share(height)))
+                drawn[f"{contrast.words}, {size:,.0f}"] = best
+        rows.append((f"{size:,.0f}", *of_average(mine)))
+        terms += [(f"{size:,.0f}", *row) for row in terms_of(mine, whole)]
+    text = [counted(lines, points)]
+    if rows:
+        head = ("characters", "", "best loss, difference", "height of the cliff, change")
+        text += ["", *table(head, rows, words=2), "", READ]
+    if terms:
+        head = ("characters", "", "overfitting term", *(f"against {one:g}" for one in AGAINST))
+        text += ["", *table(head, terms, words=2), "", READ_TERMS]
     if not drawn:
         return Section(text)
     figure, axes = style.canvas((8.0, 0.6 + 0.28 * len(drawn)))
@@ -99,6 +106,12 @@ def section(lines: Sequence[Line], points: int) -> Section:
     alt = f"{len(drawn)} differences of the best loss"
     text += ["", f"![{alt}](../results/study_regularise.png)"]
     return Section(text, {"study_regularise.png": figure})
+
+
+def text_of(line: Line) -> float:
+    """The size of a line's training text, in characters."""
+    assert line.unique is not None, "a line that is done has it"
+    return line.unique
 
 
 def effects(contrast: Contrast, lines: Sequence[Line]) -> tuple[Statistic | None, Statistic | None]:
@@ -115,6 +128,50 @@ def effects(contrast: Contrast, lines: Sequence[Line]) -> tuple[Statistic | None
     return statistic(best), statistic(height)
 
 
+def of_average(lines: Sequence[Line]) -> tuple[str, str, str]:
+    """The row of the average beside the weights of the same run."""
+    best = statistic(by_seed(lines, lambda a: a.average.loss - a.best.loss))
+    height = statistic(by_seed(lines, height_of_average))
+    return "the average against the weights", told(best, sign=True), share(height)
+
+
+def terms_of(lines: Sequence[Line], whole: Sequence[Line]) -> list[tuple[str, ...]]:
+    """A row for each weight decay: its overfitting term, and the change against others."""
+    once = {(Cell.of(line), seed_of(line)): line for line in whole}
+    found: dict[float, dict[int, float]] = {}  # by decay and seed
+    for line in lines:
+        cell, seed = Cell.of(line), seed_of(line)
+        if (cell, seed) in once and (term := overfitting(line, once[cell, seed])) is not None:
+            found.setdefault(cell.decay, {})[seed] = term
+    rows = []
+    for decay, terms in sorted(found.items()):
+        of_others = (log_ratio(terms, found.get(other, {})) for other in AGAINST if other < decay)
+        changes = [share(change) for change in of_others]
+        changes += [""] * (len(AGAINST) - len(changes))
+        term = told(statistic(terms.values()), digits=3)
+        rows.append((f"weight decay {decay:g}", term, *changes))
+    return rows
+
+
+def overfitting(line: Line, whole: Line) -> float | None:
+    """What the last loss is above that on the whole text after as many steps.
+
+    The term P (R - 1)^delta (N/U)^kappa of the law `overfitting`, without a form: the other terms
+    are the same in both runs. Its R of the whole text is small, and taken for 1.
+    """
+    assert line.final is not None
+    for step, _, loss, _ in whole.curve:
+        if step == line.final.step and loss is not None and line.final.loss is not None:
+            return line.final.loss - loss
+    return None
+
+
+def log_ratio(terms: Mapping[int, float], others: Mapping[int, float]) -> Statistic | None:
+    """The logarithm of terms over others of the same seeds, each of LEAST at least."""
+    seeds = terms.keys() & others.keys()
+    return statistic(math.log(max(terms[s], LEAST) / max(others[s], LEAST)) for s in seeds)
+
+
 def by_seed(items: Sequence[object], value: Callable[..., float]) -> list[float]:
     """The mean of a value over the items of each seed: lines, or pairs of them."""
     pairs = [item if isinstance(item, tuple) else (item,) for item in items]
@@ -124,17 +181,17 @@ def by_seed(items: Sequence[object], value: Callable[..., float]) -> list[float]
 
 
 def log_height(line: Line) -> float:
-    """The logarithm of the height of the cliff, of one of a thousandth of a nat at least."""
-    return math.log(max(line.cliff.height if line.cliff else 0.0, 1e-3))
+    """The logarithm of the height of the cliff, of one of LEAST at least."""
+    return math.log(max(line.cliff.height if line.cliff else 0.0, LEAST))
 
 
 def height_of_average(line: Line) -> float:
     """The log height of the average's cliff over that of the weights."""
     curve = [loss for loss in line.average_curve if loss is not None]
-    return math.log(max(curve[-1] - min(curve), 1e-3)) - log_height(line) if curve else 0.0
+    return math.log(max(curve[-1] - min(curve), LEAST)) - log_height(line) if curve else 0.0
 
 
-def as_share(mean: Statistic | None) -> str:
+def share(mean: Statistic | None) -> str:
     """A mean difference of logarithms as a change in percent, with its interval."""
     if mean is None:
         return ""
