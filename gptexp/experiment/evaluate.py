@@ -7,9 +7,10 @@ from pathlib import Path
 
 from gptexp.config import DataConfig, check, from_overrides
 from gptexp.data.corpus import SPLITS
+from gptexp.data.find import find_corpus
 from gptexp.data.load import Content, LoadedCorpus, read_corpus, split_corpus, whole_corpus
 from gptexp.data.read import corpus_digest, source
-from gptexp.errors import ConfigError, Problem
+from gptexp.errors import ConfigError, DataError, Problem
 from gptexp.inference.answers import Answered
 from gptexp.inference.load import LoadedRun, load_run
 from gptexp.inference.mixed import Mixed
@@ -40,14 +41,16 @@ def evaluate_run(
         raise ConfigError(Problem("--split", what, fix))
     loaded = load_run(run, device, weights)
     own = loaded.config
-    config = replace(own, data=_data(overrides)) if overrides else own
+    config = replace(own, data=_data(overrides)) if overrides else replace(own)
     if own.data.has_text or not overrides:
         check(own)
     check_part(split, config.data)
     if config.data.mask_documents and not own.data.mask_documents:
         what = "true, and the run was trained without, which holds wherever it is judged"
         raise ConfigError(Problem("data.mask_documents", what, "leave it out"))
-    sha256 = corpus_digest(config.data) if overrides else own_digest(run, config.data)
+    sha256 = None
+    if not overrides:
+        config.data, sha256 = own_corpus(run, own.data)
     text = read_corpus(config.data, sha256)
     if split is None and overrides:
         cut = whole_corpus(config.data, text, loaded.tokenizer, config.model.block_size)
@@ -76,8 +79,8 @@ def evaluate_run(
 def own_text(loaded: LoadedRun, *splits: str) -> LoadedCorpus:
     """A run's own corpus, with these splits alone; raises ConfigError and DataError."""
     check(loaded.config)
-    data = loaded.config.data
-    text = read_corpus(data, own_digest(loaded.path, data))
+    data, sha256 = own_corpus(loaded.path, loaded.config.data)
+    text = read_corpus(data, sha256)
     return _part(loaded, data, text, *splits)
 
 
@@ -93,13 +96,22 @@ def check_part(split: str | None, data: DataConfig) -> None:
         raise ConfigError(Problem("--split", "the text has no test part", "--split val"))
 
 
-def own_digest(run: Path, data: DataConfig) -> str:
-    """The digest of a run's own text, with a warning where that has changed since its training."""
-    sha256 = corpus_digest(data)
-    trained = RunDirectory(run).manifest().get("data", {}) if run.is_dir() else {}
-    if trained and trained.get("sha256") != sha256:
+def own_corpus(run: Path, data: DataConfig) -> tuple[DataConfig, str]:
+    """A run's own corpus and its digest, wherever it is now; raises DataError.
+
+    With a warning where it has changed since the run's training.
+    """
+    manifest = RunDirectory(run).manifest() if run.is_dir() else {}
+    trained = manifest.get("data", {}).get("sha256")
+    try:
+        sha256 = corpus_digest(data)
+    except DataError:
+        if trained is None:
+            raise
+        return find_corpus(data, trained, run), trained
+    if trained not in (None, sha256):
         log.warning("%s has changed since the run was trained on it", source(data))
-    return sha256
+    return data, sha256
 
 
 def _data(overrides: list[str]) -> DataConfig:

@@ -13,7 +13,7 @@ from gptexp.config import Config, check
 from gptexp.data.corpus import SPLITS
 from gptexp.data.load import LoadedCorpus, read_corpus, split_corpus
 from gptexp.errors import ConfigError, GptexpError, Problem
-from gptexp.experiment.evaluate import check_part, own_digest
+from gptexp.experiment.evaluate import check_part, own_corpus
 from gptexp.inference.load import load_run
 from gptexp.text import plain
 from gptexp.tokenizers.base import Tokenizer
@@ -126,8 +126,8 @@ def _read(path: Path, name: str, split: str) -> Member:
     if loaded.config.data.parts:
         what = "is of a mix, whose loss is a mean of its parts' and not one of tokens"
         raise ConfigError(Problem(path, what, "leave it out"))
-    sha256 = own_digest(path, loaded.config.data)
-    return Member(path, name, loaded.config, loaded.tokenizer, sha256)
+    data, sha256 = own_corpus(path, loaded.config.data)
+    return Member(path, name, replace(loaded.config, data=data), loaded.tokenizer, sha256)
 
 
 def _unlike(first: Member, other: Member) -> str | None:

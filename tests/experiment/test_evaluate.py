@@ -1,11 +1,14 @@
 """`gptexp evaluate`: a run's best weights, on its own text or on another one."""
 
+from pathlib import Path
+
 import pytest
 from small_runs import only, refusal
 
 import gptexp
 from gptexp.analysis import records
 from gptexp.errors import DataError
+from gptexp.experiment.ensemble import ensemble
 from gptexp.experiment.evaluate import evaluate_run
 
 
@@ -88,6 +91,21 @@ def test_a_text_that_has_changed_is_said_to_have(train, words, documents, tmp_pa
     documents.write_text(documents.read_text() + "\nabel\n")
     evaluate_run(trained, "val", [])
     assert "has changed" in only(warnings())
+
+
+def test_a_text_is_found_by_its_digest_where_it_has_moved(
+    train, words, documents, tmp_path, monkeypatch, warnings
+):
+    runs = [train(tmp_path / "outputs", *words, f"seed={seed}") for seed in (0, 1)]
+    before, together = evaluate_run(runs[0], "val", []), ensemble(runs).loss
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    documents.rename("data/another_name.txt")
+    assert evaluate_run(runs[0], "val", []).partition(" tokens of ")[0] in before
+    assert ensemble(runs).loss == together and not warnings()
+    Path("data/another_name.txt").write_text("other\n" * 100)
+    with pytest.raises(DataError, match=r"is not to be had\. Fix: put it into"):
+        evaluate_run(runs[0], "val", [])
 
 
 def test_B6_characters_that_the_run_does_not_know_are_refused(trained, tmp_path):
