@@ -56,6 +56,11 @@ class OptimConfig:
         decays = {"ema": self.ema, "mean": None if self.average_last is None else 1.0}
         return {kind: decay for kind, decay in decays.items() if decay is not None}
 
+    @property
+    def moments(self) -> int:
+        """How many numbers an update remembers of each weight, at least."""
+        return 2
+
     def averaged_steps(self, max_steps: int) -> int:
         """How many updates, at the end of a run of `max_steps`, are in its even average."""
         if self.average_last is None:
@@ -106,6 +111,10 @@ class MuonConfig(AdamWConfig):
     ns_steps: int  # polynomials in a row
     normuon: bool  # rows of each update to one size, by their mean square over time (beta2)
 
+    @property
+    def moments(self) -> int:
+        return 1  # of hidden matrices; what AdamW takes has two
+
     def problems(self) -> Iterator[Problem]:
         yield from AdamWConfig.problems(self)
         if self.adam_lr is not None:
@@ -125,6 +134,10 @@ class SGDConfig(OptimConfig):
 
     momentum: float  # share of the last update carried over; 0 is plain SGD
 
+    @property
+    def moments(self) -> int:
+        return 1 if self.momentum else 0
+
     def problems(self) -> Iterator[Problem]:
         yield from OptimConfig.problems(self)
         yield from share("optim.momentum", self.momentum, "0.9")
@@ -133,6 +146,10 @@ class SGDConfig(OptimConfig):
 @dataclass(kw_only=True, slots=True)
 class CountConfig(OptimConfig):
     """No descent: each pair of tokens adds 1 to its count, whatever the schedule says."""
+
+    @property
+    def moments(self) -> int:
+        return 0
 
     def problems(self) -> Iterator[Problem]:
         for key, only in (("lr", 1), ("weight_decay", 0), ("ema", None), ("average_last", None)):

@@ -208,7 +208,8 @@ def least_memory(config: Config, vocab_size: int, runtime: Runtime) -> int:
     """The least that training takes of the device beside its text, in bytes."""
     cfg, masked = config.trainer, config.data.mask_documents
     sizes, recomputes = (vocab_size, cfg.batch_size), cfg.activation_checkpointing
-    return training_memory(config.model, *sizes, runtime, recomputes, masked)
+    copies = 2 + config.optim.moments + len(config.optim.averages)
+    return training_memory(config.model, *sizes, runtime, recomputes, masked, copies)
 
 
 def _needed(config: Config, vocab_size: int, runtime: Runtime) -> int:

@@ -35,14 +35,15 @@ def training_memory(
     runtime: Runtime,
     recomputes: bool = False,
     mask_documents: bool = False,
+    copies: int = 4,
 ) -> int:
     """Bytes that training needs at least, in the run's arithmetic on its device, an estimate.
 
-    Weights, gradients and two moments; per token what the backward pass reads again, or what is
-    left of it where it `recomputes`; logits, the logarithms of their probabilities, and the
-    gradients of both. With 16 bits what is read again is
-    as it was multiplied, the matrices among it. `python -m benchmarks.speed --parts memory` sets it
-    beside what a run takes.
+    Of the weights so many `copies`: themselves, gradients, Adam's two moments. Per token what the
+    backward pass reads again, or what is left of it where it `recomputes`; logits, the logarithms
+    of their probabilities, and the gradients of both. With 16 bits what is read again is as it was
+    multiplied, the matrices among it. `python -m benchmarks.speed --parts memory` sets it beside
+    what a run takes.
     """
     counts, kind = count_parameters(cfg, vocab_size), model_class(cfg)
     wide, narrow = runtime.weights.itemsize, runtime.dtype.itemsize
@@ -55,7 +56,7 @@ def training_memory(
     per_token = narrow * saved + (3 * wide + narrow) * vocab_size
     if runtime.device.type == "cpu":
         per_token += wide * masks
-    weights = 4 * wide * sum(counts.values())
+    weights = copies * wide * sum(counts.values())
     if narrow < wide:
         weights += narrow * without_tables(counts)
     return weights + batch_size * cfg.block_size * per_token

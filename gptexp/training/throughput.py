@@ -13,6 +13,7 @@ from gptexp.data.corpus import IGNORE_INDEX, Batch, Corpus, is_capped, judged
 from gptexp.errors import Problem
 from gptexp.inference.evaluation import rows_at_once
 from gptexp.inference.loss import token_losses
+from gptexp.optim.build import is_own
 from gptexp.runtime.device import Runtime
 from gptexp.runtime.random import rng_state, set_rng_state
 from gptexp.text import duration, plural
@@ -27,10 +28,11 @@ MOST_PASSES = 20
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that a token takes."""
+    """Seconds that a token takes, and an update."""
 
-    trained: float  # in a training step
-    evaluated: float  # in an evaluation, which needs the forward pass alone
+    trained: float  # of a token, in the passes of a training step
+    evaluated: float  # of a token in an evaluation, which needs the forward pass alone
+    updated: float = 0.0  # of an optimizer's step, whatever the batch
 
 
 def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed, averages: int = 0) -> float:
@@ -44,7 +46,8 @@ def seconds(cfg: TrainerConfig, corpus: Corpus, speed: Speed, averages: int = 0)
     evaluated = evaluations * (sum(targets.values()) + averages * targets["val"])
     if is_capped(corpus, cfg.eval_tokens):  # the best and the last weights are judged exactly
         evaluated += 2 * sum(judged(corpus, None).values())
-    return trained * speed.trained + evaluated * speed.evaluated
+    passes = trained * speed.trained + evaluated * speed.evaluated
+    return passes + cfg.max_steps * speed.updated
 
 
 def announce(
@@ -101,10 +104,29 @@ def measure(cfg: TrainerConfig, update: UpdateStep, corpus: Corpus) -> Speed:
     speed = Speed(
         trained=_mean(train, runtime, enough) / usual / ranks.size,
         evaluated=_mean(evaluate, runtime, enough / 10) / evaluated,
+        updated=_of_update(update, enough / 10),
     )
     update.clear()
     set_rng_state(random, runtime.device)
     return speed
+
+
+def _of_update(update: UpdateStep, enough: float) -> float:
+    """Seconds of a step of an optimizer that has made none, which is taken back.
+
+    Of shared weights, and of own code, whose state nobody knows, it is left out.
+    """
+    optimizer = update.optimizer
+    if update.ranks.several or is_own(optimizer):
+        return 0.0
+    kept = [parameter.detach().clone() for parameter in update.parameters]
+    optimizer.step()  # the first one makes its state
+    seconds = _mean(optimizer.step, update.runtime, enough)
+    optimizer.state.clear()
+    with torch.no_grad():
+        for parameter, before in zip(update.parameters, kept, strict=True):
+            parameter.copy_(before)
+    return seconds
 
 
 def _mean(work: Callable[[], None], runtime: Runtime, enough: float) -> float:

@@ -10,7 +10,7 @@ from gptexp.cli.models import params
 from gptexp.config import Config, check
 from gptexp.errors import ConfigError
 from gptexp.experiment import speed as speeds
-from gptexp.experiment.prepare import check_memory
+from gptexp.experiment.prepare import check_memory, least_memory
 from gptexp.experiment.speed import small_copy, speed_of
 from gptexp.models.counts import flops_per_token, total_parameters
 from gptexp.runtime.device import Runtime
@@ -128,6 +128,22 @@ def test_what_is_too_large_is_answered_with_what_can_be_lowered(composed, monkey
     check_memory(composed("model=gpt2", "trainer.activation_checkpointing=true"), VOCAB, FLOAT32)
     bigram = composed("model=bigram", "optim=count", "trainer.batch_size=1")
     assert refused(bigram, monkeypatch, 1e3) == "lower model.block_size, now 16"
+
+
+@pytest.mark.parametrize(
+    ("words", "copies"),
+    [
+        (["optim=adamw"], 0),
+        (["optim=adamw", "optim.ema=0.99", "optim.average_last=0.1"], 2),
+        (["optim=muon"], -1),
+        (["optim=sgd"], -1),
+        (["optim=sgd", "optim.momentum=0"], -2),
+    ],
+)
+def test_memory_is_that_of_the_optimizer_and_of_the_averages(composed, words, copies):
+    plain, config = composed("model=tiny", "optim=adam"), composed("model=tiny", *words)
+    more = least_memory(config, VOCAB, FLOAT32) - least_memory(plain, VOCAB, FLOAT32)
+    assert more == copies * 4 * total_parameters(config.model, VOCAB)
 
 
 def test_a_copy_has_the_switch_of_its_run(composed, monkeypatch):
