@@ -4,7 +4,7 @@ python -m benchmarks.study sweeps=flagship --minutes 60   # trains, and goes on 
 python -m benchmarks.study sweeps=flagship --list         # what is done, and how long for the rest
 python -m benchmarks.study --write                        # docs/study.md and figures, of the lines
 
-Studies are modernise, regularise and flagship; a point that is over is a line of
+Studies are modernise, regularise, flagship and records; a point that is over is a line of
 results/STUDY.jsonl, and no such point is trained again. Other words narrow a study, as seed=0.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from benchmarks.study import lines
 from benchmarks.study.listing import codes, listing
 from benchmarks.study.points import Study, results
+from benchmarks.study.together import RECORDS, judge_together
 from benchmarks.study.work import train
 from gptexp.errors import GptexpError
 
@@ -50,6 +51,8 @@ def main(words: list[str] | None = None) -> int:
             print("\n".join(listing(study, lines.read(file))))
             return 0
         code = train(study, file, args.minutes)
+        if study.name == RECORDS:
+            judge_together(study, file)
         print("\n".join(summed_up(study, file)))
         return code
     except GptexpError as error:

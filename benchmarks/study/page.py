@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks import ROOT
-from benchmarks.study import flagship, lines, modernise, regularise
+from benchmarks.study import flagship, lines, modernise, records, regularise
 from benchmarks.study.changes import of_taken_out
 from benchmarks.study.lines import Line
 from benchmarks.study.listing import codes
@@ -22,6 +22,7 @@ SECTIONS = {
     "modernise": modernise.section,
     "regularise": regularise.section,
     "flagship": flagship.section,
+    "records": records.section,
 }
 
 

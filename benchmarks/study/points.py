@@ -16,8 +16,11 @@ from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.sweep.points import labels, points_of
 
 RATES = {"flagship": "flagship_rates"}  # the sweep that finds a study's learning rates
-BESIDE = {"regularise": "regularise_whole"}  # a sweep that a study trains as well
-STUDIES = ("modernise", "regularise", "flagship")
+BESIDE = {  # a sweep that a study trains as well
+    "regularise": "regularise_whole",
+    "records": "records_trials",
+}
+STUDIES = ("modernise", "regularise", "flagship", "records")
 
 
 @dataclass(frozen=True)

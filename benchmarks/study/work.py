@@ -151,7 +151,7 @@ def measured(line: Line, directory: RunDirectory, cpu_seconds: float | None) -> 
 def machine(directory: RunDirectory) -> Machine:
     """Where this process trains, and by which code."""
     manifest = directory.manifest() if directory.path.exists() else {}
-    where, found = manifest.get("environment", {}), git()
+    where, found = manifest.get("environment", {}), manifest.get("git") or git()
     return Machine(
         cpu=where.get("cpu", cpu()),
         device=where.get("device", "cpu"),

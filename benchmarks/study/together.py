@@ -1,0 +1,60 @@
+"""The runs of sweeps=records judged as one model, and what counts of characters add."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import ROOT
+from benchmarks.study import lines
+from benchmarks.study.lines import Machine
+from benchmarks.study.points import Study
+from benchmarks.study.work import machine
+from gptexp.experiment.ensemble import ensemble
+from gptexp.files import read_json, write_json
+
+RECORDS = "records"  # the study, and its sweep of the runs
+TOGETHER = ROOT / "results" / "records_together.json"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A run, or counts, among what is judged together."""
+
+    name: str
+    alone: float  # nats per token
+    together: float  # with all before it
+
+
+class Together(msgspec.Struct, frozen=True):
+    """Runs as one model, judged exactly over all targets of validation."""
+
+    taken: str  # when, UTC
+    members: list[str]  # the runs' hashes
+    tokens: int
+    parts: list[Part]
+    notes: list[str]
+    machine: Machine = Machine()
+
+
+def judge_together(study: Study, file: Path, to: Path = TOGETHER) -> None:
+    """Judge the study's runs together and write that, where all are there and it is not written.
+
+    Raises GptexpError.
+    """
+    known = {line.hash for line in lines.read(file) if line.done}
+    runs = [point for point in study.points if point.stage == RECORDS]
+    hashes, before = [point.hash for point in runs], read_together(to)
+    if before is not None and before.members == hashes:
+        return
+    if not all(point.hash in known and point.directory.path.exists() for point in runs):
+        return
+    made = ensemble([point.directory.path for point in runs], counts=True)
+    parts = [Part(part.name, part.alone, part.together) for part in made.parts]
+    where, now = machine(runs[0].directory), datetime.now(UTC).isoformat(timespec="seconds")
+    found = Together(now, hashes, made.tokens, parts, made.notes, where)
+    write_json(to, msgspec.to_builtins(found))
+
+
+def read_together(file: Path = TOGETHER) -> Together | None:
+    """What is written; None where nothing is. Raises DamagedError."""
+    return read_json(file, Together, "restore it from git, or delete it and run the study again")
