@@ -9,7 +9,17 @@ import msgspec
 import pytest
 from small_runs import SMALL
 
-from benchmarks.study import changes, flagship, lines, modernise, page, regularise, work
+from benchmarks.study import (
+    changes,
+    flagship,
+    lines,
+    modernise,
+    page,
+    records,
+    regularise,
+    together,
+    work,
+)
 from benchmarks.study.__main__ import main
 from benchmarks.study.certify import best, wanted
 from benchmarks.study.laws import points_of
@@ -324,6 +334,29 @@ def test_the_cells_and_the_laws_of_the_flagship_come_from_its_lines():
     points = points_of(known)
     assert len(points) == 4 * len(known)
     assert sorted({*points.tokens}) == [1e6, 2e6, 4e6, 8e6]
+
+
+@pytest.mark.slow
+def test_the_runs_of_the_records_are_judged_together_once(small, tmp_path, monkeypatch):
+    words = ["sweeps=records", "+sweeps/trial=plain", *small[4:], "schedule.warmup_steps=1"]
+    words += ["model.window=[0]", "model.mlp_width=null", "model.position=learned"]
+    study, file, to = Study(words), tmp_path / "lines.jsonl", tmp_path / "together.json"
+    together.judge_together(study, file, to)
+    assert together.read_together(to) is None, "nothing is trained"
+    assert work.train(study, file) == 0
+    together.judge_together(study, file, to)
+    found = together.read_together(to)
+    assert [part.alone for part in found.parts[:3]] == [
+        pytest.approx(one.best.loss, abs=1e-5) for one in lines.read(file)[:3]
+    ]
+    assert found.members == [point.hash for point in study.points[:3]] and len(found.parts) == 4
+    monkeypatch.setattr(together, "ensemble", None)
+    together.judge_together(study, file, to)
+    monkeypatch.setattr(records, "read_together", lambda: found)
+    text = records.section(page.asked_for(study.points, lines.read(file)), 4).text
+    assert "| together | alone | with those above |" in text
+    last = found.parts[2]
+    assert f"| {last.name} | {last.alone:.4f} | {last.together:.4f} |" in text
 
 
 def test_the_page_is_made_of_the_lines_and_its_other_words_stay(tmp_path, small, monkeypatch):
