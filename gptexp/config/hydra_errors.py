@@ -1,6 +1,7 @@
 """What Hydra, OmegaConf and YAML complain about, in one line: key or file, what is wrong, fix."""
 
 import errno
+import os
 import re
 import shlex
 import traceback
@@ -238,6 +239,9 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
     key, override = key.strip("+ "), shortened(override)
     if not equals:
         is_none = kind_of(key) is None or ("/" in key and not key.startswith("hydra/"))
+        if is_none and os.path.isfile(f"{key}/manifest.json"):  # noqa: PTH113  # any name
+            fix = f"{quoted('init_from', key)} starts from its weights"
+            return Problem(override, "a run, whose own command is in its manifest.json", fix)
         if is_none and {"/", ".", "~"} & set(key):
             fix = f"for a text: data=text {shlex.quote(f'data.path={override}')}"
             return Problem(override, "not of the form KEY=VALUE", fix)

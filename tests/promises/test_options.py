@@ -69,6 +69,13 @@ def test_J3_each_is_one_line_and_exit_code_2(refused, monkeypatch, words, line, 
     assert line in only(list(dict.fromkeys(refused(*words))))
 
 
+def test_J3_a_run_among_overrides_is_no_text(refused, tmp_path):
+    (run := tmp_path / "a run").mkdir()
+    run.joinpath("manifest.json").write_text("{}")
+    [said] = dict.fromkeys(refused(str(run)))
+    assert f"Fix: 'init_from=\"{run}\"' starts from its weights" in said
+
+
 def test_P3_the_option_of_hydra_s_that_reads_a_pickle_is_refused(refused, tmp_path):
     class Bomb:
         def __reduce__(self):
