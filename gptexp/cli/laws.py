@@ -176,7 +176,7 @@ def _fit(
         raise ConfigError(Problem(of, "no law can be fitted", fix))
     output_folder(target, is_chosen)
     written = write_result(target, observed, judged, draws, seed, fitted)
-    drawn = draw_law(observed, judged, target)
+    drawn = draw_law(observed, judged, target, fitted)
     beside = f", and beside it {plural(len(drawn) // 2, 'figure')}" if drawn else ""
     show(f"\nwrote {written}{beside}")
     return judged, drawn

@@ -15,6 +15,7 @@ from gptexp.laws.power_law import (
     LawOfOptima,
     NoLaw,
     Optimum,
+    Profile,
     columns,
     fit_power,
     hold_out_largest,
@@ -41,17 +42,19 @@ def isoflop(
     `flops` [row] is what each run cost; without it, 6 N T (Kaplan et al. 2020, arXiv 2001.08361).
     """
     cost = 6 * points.n * points.tokens if flops is None else flops
+    profiles: list[Profile] = []
     optima: list[Optimum] = []
     rejected = Rejections()
     alone = 0  # runs of costs that fewer than three sizes have
     for here in members(nearly_one(cost, NEAR)):
-        found = _best_size(points.take(here), cost[here])
+        found = _profile(points.take(here), cost[here])
         if found is None:
             alone += len(here)
         elif isinstance(found, str):
             rejected.add(Rejected(f"{geometric_mean(cost[here]):.3g} FLOPs", found))
         else:
-            optima.append(found)
+            profiles.append(found)
+            optima.append(_optimum(points.take(here), found))
     if alone:
         why = "no budget: fewer than 3 sizes cost as much"
         rejected.add(Rejected(plural(alone, "point"), why))
@@ -71,20 +74,25 @@ def isoflop(
         held_out={} if largest is None else {"budgets": largest},
         optima=optima,
         rejected=rejected,
+        profiles=profiles,
     )
 
 
-def _best_size(points: Points, cost: Array) -> Optimum | str | None:
-    """What is best for a budget, or why that is not known; None of fewer than three sizes."""
+def _profile(points: Points, cost: Array) -> Profile | str | None:
+    """The losses of a budget, or why none is best; None of fewer than three sizes."""
     sizes = curve(points.n, points.loss, nearly_one(points.unique))
     if len(sizes) < 3:
         return None
     if cost.max() > cost.min() * (1 + WIDEST):
         return f"no budget: its runs cost {cost.min():.3g} to {cost.max():.3g}, without a gap"
     found = valley(sizes)
-    if isinstance(found, str):
-        return found
+    return found if isinstance(found, str) else Profile(geometric_mean(cost), sizes, found)
+
+
+def _optimum(points: Points, profile: Profile) -> Optimum:
+    """What is best for a budget."""
+    place, loss = profile.valley.place, profile.valley.loss
     # Tokens go with parameters as the budget has it, whatever a FLOP of this model is.
-    log_tokens = np.polyfit(points.log_n - found.place, points.log_tokens, 1)[1]
-    n, tokens = float(np.exp(found.place)), float(np.exp(log_tokens))
-    return {"flops": geometric_mean(cost), "n": n, "tokens": tokens, "loss": found.loss}
+    log_tokens = np.polyfit(points.log_n - place, points.log_tokens, 1)[1]
+    n, tokens = float(np.exp(place)), float(np.exp(log_tokens))
+    return {"flops": profile.flops, "n": n, "tokens": tokens, "loss": loss}

@@ -1,7 +1,7 @@
 """Laws of what is best: how the best size, or learning rate, goes with compute, size and data."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from gptexp.laws.judge import Interval
 from gptexp.laws.law import Parameter
 from gptexp.laws.observed import Rejections
 from gptexp.laws.points import Array
+from gptexp.laws.valley import Curve, Valley
 
 DRAWS = 2000  # of a straight line they cost nothing
 Optimum = dict[str, float]  # what is best, and what for, by name
@@ -68,6 +69,15 @@ class PowerLaw:
 
 
 @dataclass(frozen=True)
+class Profile:
+    """The losses of a budget over the size of its models."""
+
+    flops: float
+    sizes: Curve
+    valley: Valley
+
+
+@dataclass(frozen=True)
 class LawOfOptima:
     """A law of what is best, with what is known of it."""
 
@@ -80,6 +90,7 @@ class LawOfOptima:
     held_out: dict[str, HeldOut]  # by what was left out, of the first fit: budgets, models
     optima: list[Optimum]  # that were fitted
     rejected: Rejections  # curves without an optimum that is known
+    profiles: list[Profile] = field(default_factory=list)  # of the budgets among the optima
 
     @property
     def error(self) -> float | None:

@@ -23,6 +23,11 @@ class Valley:
 
     place: float  # as its points have it: a logarithm
     loss: float
+    bend: float  # of the parabola that it is the vertex of
+
+    def loss_at(self, places: Array) -> Array:
+        """The losses of that parabola."""
+        return self.loss + self.bend * (places - self.place) ** 2
 
 
 def nearly_one(values: Array, share: float = SAME) -> Labels:
@@ -83,4 +88,4 @@ def valley(points: Sequence[tuple[float, float]], width: float = np.inf) -> Vall
     vertex = -slope / (2 * bend)
     if not at[0] < vertex < at[-1]:
         return f"no lowest place between others: the parabola's is beyond all {len(at)}"
-    return Valley(float(places[lowest] + vertex), float(height + slope * vertex / 2))
+    return Valley(float(places[lowest] + vertex), float(height + slope * vertex / 2), float(bend))

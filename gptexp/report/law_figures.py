@@ -17,12 +17,14 @@ from gptexp.laws.frontier import Frontier, compute_frontier, data_frontier
 from gptexp.laws.judge import JudgedLaw
 from gptexp.laws.observed import Observations
 from gptexp.laws.points import Array
-from gptexp.report import law_charts, law_views, style
+from gptexp.laws.power_law import LawOfOptima
+from gptexp.report import law_charts, law_views, optima_figures, style
 from gptexp.report.figures import ReportFigure, legend_rows
 from gptexp.report.style import WIDE
 from gptexp.text import plural
 
 NAMES = ("curves", "map", "frontier_compute", "frontier_data", "held_out", "residuals")
+OF_OPTIMA = ("isoflop_profiles", "isoflop", "step_law")  # by optima_figures
 
 FORMS = ("png", "svg")
 
@@ -57,28 +59,38 @@ def drawn(seen: Observations, judged: Sequence[JudgedLaw]) -> list[ReportFigure]
     return [figure for figure in made if figure is not None]
 
 
-def draw_law(seen: Observations, judged: Sequence[JudgedLaw], folder: Path) -> list[Path]:
+def draw_law(
+    seen: Observations,
+    judged: Sequence[JudgedLaw],
+    folder: Path,
+    best: Sequence[LawOfOptima] = (),
+) -> list[Path]:
     """Save the figures of laws in a folder that is there, as PNG and SVG; raises StorageError.
 
     Those of an earlier fit are replaced.
     """
-    for name, form in product(NAMES, FORMS):
+    for name, form in product((*NAMES, *OF_OPTIMA), FORMS):
         stale = folder / f"law_{name}.{form}"
         with storage_errors(stale):
             stale.unlink(missing_ok=True)
     written = []
-    for name, picture in pictures(seen, judged).items():
+    for name, picture in pictures(seen, judged, best).items():
         for form in FORMS:
             written.append(folder / f"{name}.{form}")
             write_atomic(written[-1], partial(picture.savefig, format=form))
     return written
 
 
-def pictures(seen: Observations, judged: Sequence[JudgedLaw]) -> dict[str, Figure]:
+def pictures(
+    seen: Observations, judged: Sequence[JudgedLaw], best: Sequence[LawOfOptima] = ()
+) -> dict[str, Figure]:
     """The figures by name, to stand alone: what their captions say first is in their headline."""
+    every = [(before_all(seen, judged[0]), figure) for figure in drawn(seen, judged)]
+    for law in best:
+        first = optima_figures.before_all(law)
+        every += [(first, figure) for figure in optima_figures.drawn(law, seen.unit)]
     found = {}
-    for figure in drawn(seen, judged):
-        first = before_all(seen, judged[0])
+    for first, figure in every:
         words = [*textwrap.wrap(first if figure.caption.startswith(first) else "", LINE)]
         found[figure.name] = picture = figure.draw(WIDE, True)
         picture.axes[0].set_title("\n".join([*words, figure.title]), loc="left", fontsize=8)

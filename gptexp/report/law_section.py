@@ -33,7 +33,7 @@ class BestSection:
     errors: str
     parameters: Cells
     optima: Cells
-    figure: ReportFigure
+    figures: list[ReportFigure]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class LawSection:
     parameters: Cells | None = None  # of the best
     figures: list[ReportFigure] = field(default_factory=list)
     best: list[BestSection] = field(default_factory=list)
+
+    @property
+    def every_figure(self) -> list[ReportFigure]:
+        """Its figures, and those of the laws of what is best."""
+        return [*self.figures, *(figure for one in self.best for figure in one.figures)]
 
 
 def section(runs: Sequence[Run]) -> LawSection | None:
@@ -90,7 +95,7 @@ def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
     from gptexp.report import law_figures
 
     best = laws_of_optima(seen)
-    sections = [_best(one) for one in best if isinstance(one, LawOfOptima)]
+    sections = [_best(one, seen.unit) for one in best if isinstance(one, LawOfOptima)]
     missing = lacking(forms.suited(seen.points), seen.points)
     # Of the laws but the best no parameters are shown, so what is not known of them is left out.
     known = screen.known(seen, judged[:1], best, missing)
@@ -110,7 +115,7 @@ def told(seen: "Observations", judged: Sequence["JudgedLaw"]) -> LawSection:
     )
 
 
-def _best(law: "LawOfOptima") -> BestSection:
+def _best(law: "LawOfOptima", unit: str) -> BestSection:
     from gptexp.laws import screen
     from gptexp.report import optima_figures
 
@@ -119,5 +124,5 @@ def _best(law: "LawOfOptima") -> BestSection:
         errors=screen.errors_of_best(law),
         parameters=screen.parameters_of_best(law),
         optima=screen.optima(law),
-        figure=optima_figures.drawn(law),
+        figures=optima_figures.drawn(law, unit),
     )

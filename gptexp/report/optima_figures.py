@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from gptexp.laws.bootstrap import ENDS, LEVEL
 from gptexp.laws.isoflop import NAME as ISOFLOP
 from gptexp.laws.points import Array
-from gptexp.laws.power_law import LawOfOptima, columns
+from gptexp.laws.power_law import LawOfOptima, Profile, columns
 from gptexp.laws.valley import members, nearly_one
 from gptexp.laws.verdict import why_no_optimum
 from gptexp.report import law_charts, style
 from gptexp.report.figures import ReportFigure, legend_rows
-from gptexp.text import short
+from gptexp.text import plural, short
 
 MOST_LINES = 8  # that one figure can tell apart
 
@@ -44,14 +44,73 @@ class Line:
     high: Array
 
 
-def drawn(law: LawOfOptima) -> ReportFigure:
+def drawn(law: LawOfOptima, unit: str) -> list[ReportFigure]:
+    """The figures of the law: the losses that its optima come from, and what it says of these.
+
+    `unit` is that of the losses; only of budgets are they drawn.
+    """
+    return [*([_profiles(law, unit)] if law.profiles else []), _optima(law)]
+
+
+def before_all(law: LawOfOptima) -> str:
+    """What stands before everything that the law says: that it does not hold."""
+    why = why_no_optimum(law)
+    return f"This law does not hold: {why}. " if why else ""
+
+
+def _profiles(law: LawOfOptima, unit: str) -> ReportFigure:
+    """Losses over sizes for each budget, with the parabolas."""
+    budgets = [law.profiles[i] for i in spread(len(law.profiles))]
+    labels = [f"{law_charts.power(one.flops)} FLOPs" for one in budgets]
+    some = f" Drawn are {len(budgets)} of {len(law.profiles)} budgets."
+    return ReportFigure(
+        name=f"law_{law.name}_profiles",
+        title="The loss over sizes that cost the same",
+        alt=f"Loss over parameters for {plural(len(budgets), 'budget')}, from {labels[0]} to "
+        f"{labels[-1]}, each with a parabola and its lowest place",
+        caption=f"{before_all(law)}Points are measured losses, the mean over seeds; a line is the "
+        "parabola through those of one budget, and a star its lowest place."
+        + (some if len(budgets) < len(law.profiles) else ""),
+        legend=legend_rows(labels, style.styles([(one.flops,) for one in budgets])),
+        draw=lambda size, legend: profile_chart(budgets, labels, unit, size, legend),
+    )
+
+
+def profile_chart(
+    budgets: Sequence[Profile],
+    labels: Sequence[str],
+    unit: str,
+    size: tuple[float, float],
+    legend: bool,
+) -> Figure:
+    """Losses as points over sizes, the parabola of each budget, and a star where it is lowest."""
+    figure, axes = style.canvas(size)
+    styled = style.styles([(one.flops,) for one in budgets])
+    for one, look in zip(budgets, styled, strict=True):
+        color, _ = look
+        places, losses = np.array(one.sizes).T
+        x = np.linspace(places.min(), places.max(), PLACES)
+        axes.plot(np.exp(x), one.valley.loss_at(x), color=color, linewidth=1.4)
+        law_charts.draw_points(axes, np.exp(places), losses, look)
+        vertex = np.exp(one.valley.place), one.valley.loss
+        axes.plot(*vertex, marker="*", color=color, markersize=10, markeredgecolor="white")
+    law_charts.log_axis(axes, "x", law_charts.PARAMETERS)
+    axes.set_ylabel(f"loss, {unit}")
+    if legend:
+        style.legend(figure, labels, styled)
+    return figure
+
+
+def spread(count: int) -> list[int]:
+    """At most MOST_LINES of so many numbers, evenly, with both ends."""
+    return np.linspace(0, count - 1, min(count, MOST_LINES)).round().astype(int).tolist()
+
+
+def _optima(law: LawOfOptima) -> ReportFigure:
     """The first fit of the law: the best size over a budget, or learning rate over size."""
     over, best, other = _names(law)
     every = _lines(law, over, best, other)
-    chosen = np.linspace(0, len(every) - 1, min(len(every), MOST_LINES)).round().astype(int)
-    lines = [every[i] for i in chosen]
-    why = why_no_optimum(law)
-    first = f"This law does not hold: {why}. " if why else ""
+    lines = [every[i] for i in spread(len(every))]
     what = f"the best {AXES[best]} over {AXES[over]}"
     apart = f", for each number of {AXES[other]}" if other else ""
     some = f" Drawn are {len(lines)} of {len(every)} such lines." if len(lines) < len(every) else ""
@@ -62,7 +121,7 @@ def drawn(law: LawOfOptima) -> ReportFigure:
         alt=f"{what} by the law {law.name}{apart}: {count} optima as found, from "
         f"{style.tick(min(line.best.min() for line in lines))} to "
         f"{style.tick(max(line.best.max() for line in lines))}",
-        caption=f"{first}Points are the lowest places of curves of measured losses. The "
+        caption=f"{before_all(law)}Points are the lowest places of curves of measured losses. The "
         f"line{'s are' if other else ' is'} the law{apart}, and the shade is its {LEVEL:.0%} "
         f"interval.{some}",
         legend=legend_rows([line.label for line in lines], _styles(lines)) if other else [],

@@ -108,8 +108,7 @@ def write_report(
         runs=_rows(by_run, [row["state"] != RunState.done for row in by_run.rows]),
         notes=[*by_group.notes, *map(str, results.damaged), *results.notes, *_notes(playable)],
     )
-    drawn_law = [] if law is None else [*law.figures, *(one.figure for one in law.best)]
-    drawn_all = (*cliffs, *parts, *others, *drawn_law)
+    drawn_all = (*cliffs, *parts, *others, *([] if law is None else law.every_figure))
     pictures = {f"{figure.name}.png": figure.png() for figure in drawn_all}
     beside = [*pictures, *([playable.page] if playable and playable.page else [])]
     _remove_stale(target, beside)
@@ -195,7 +194,7 @@ def _law(section: LawSection) -> dict[str, Any]:
                 "errors": one.errors,
                 "parameters": _cells(one.parameters),
                 "optima": _cells(one.optima),
-                "figure": _figure(one.figure),
+                "figures": [_figure(figure) for figure in one.figures],
             }
             for one in section.best
         ],

@@ -8,6 +8,7 @@ import numpy as np
 from gptexp.laws.forms import LAWS
 from gptexp.laws.judge import JudgedLaw, judge_laws
 from gptexp.laws.observed import Observations, Rejections
+from gptexp.laws.optima import laws_of_optima
 from gptexp.laws.points import Points
 
 OVERFITTING = {"E": 1.2, "A": 30.0, "B": 500.0, "P": 0.02}
@@ -43,3 +44,14 @@ def once() -> tuple[Points, list[JudgedLaw]]:
     """Points of new tokens alone, and the law that they follow."""
     points = grid("chinchilla", CHINCHILLA, texts=(4e6,))
     return points, judge_laws([LAWS["chinchilla"]], points, draws=20)
+
+
+def budgets(noise=0.1):
+    """The law of sizes that are best at the root of a budget, but for some noise."""
+    random = np.random.default_rng(0)
+    rows = []
+    for cost in (1e12, 1e13, 1e14):
+        best = np.sqrt(cost) * np.exp(noise * random.normal())
+        rows += [(best * x, cost / (6 * best * x), 3 + np.log(x) ** 2) for x in (0.3, 1, 3)]
+    [law] = laws_of_optima(observed(Points.of(*np.array(rows).T)))
+    return law

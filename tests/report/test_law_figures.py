@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from judged_laws import observed, once, repeated
+from judged_laws import budgets, observed, once, repeated
 
 from gptexp.errors import StorageError
 from gptexp.laws.points import Points
@@ -118,6 +118,14 @@ def test_figures_are_saved_beside_the_fit_and_those_of_an_earlier_one_go(tmp_pat
     assert [path.name for path in written] == ["law_residuals.png", "law_residuals.svg"]
     assert {path.name for path in tmp_path.iterdir()} == {"mine.png", *(p.name for p in written)}
     assert written[0].read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_of_optima_lie_beside_the_fit_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(law_figures, "FORMS", ("svg",))
+    (tmp_path / "law_step_law.svg").touch()
+    written = law_figures.draw_law(observed(once()[0]), [], tmp_path, [budgets()])
+    assert [path.stem for path in written] == [f"law_{name}" for name in law_figures.OF_OPTIMA[:2]]
+    assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
 def test_what_is_in_the_place_of_a_figure_is_named(tmp_path):
