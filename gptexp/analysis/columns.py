@@ -84,8 +84,8 @@ def _averaged(kind: str) -> Callable[[Facts], float | None]:
     def of(facts: Facts) -> float | None:
         if not facts.run.done:
             return _newest(facts, f"val/{kind}_loss")
-        found: float | None = _of_summary(facts, f"averages.{kind}.val_loss")
-        return found
+        loss: float | None = _of_summary(facts, f"averages.{kind}.val_loss")
+        return loss
 
     return of
 
@@ -186,18 +186,18 @@ def from_journal(name: str) -> bool:
     return "/" in name
 
 
-def sortable(found: Any) -> Any:
+def sortable(cell: Any) -> Any:
     """The value of a cell as one thing to compare: of a statistic the mean, of a count the runs."""
-    match found:
+    match cell:
         case Statistic():
-            return found.mean
+            return cell.mean
         case Count():
-            return found.runs
+            return cell.runs
         case Steps():
-            return found.step
+            return cell.step
         case list():
-            return ", ".join(map(str, found))
-    return found
+            return ", ".join(map(str, cell))
+    return cell
 
 
 class Names:

@@ -82,17 +82,17 @@ def part(
     pairs: list[Pair] = []
     ends: list[int | None] = [None, None]
     rows = heapq.merge(_values(a, 0, names), _values(b, 1, names), key=itemgetter(0))
-    for here, together in groupby(rows, key=itemgetter(0)):
+    for row_step, together in groupby(rows, key=itemgetter(0)):
         values: tuple[Losses, Losses] = ({}, {})
         for _, side, losses in together:
             values[side].update(losses)
-            ends[side] = here
+            ends[side] = row_step
         left, right = values
         if step is None:
             common = [key for key in left if key in right]
             points += len(common)
             pairs = [(k[0], left[k], right[k]) for k in common if left[k] != right[k]]
-            step = here if pairs else None
+            step = row_step if pairs else None
     return Parting(step, pairs, points, (ends[0], ends[1]))
 
 

@@ -35,10 +35,10 @@ class Found:
 
 def find_run(words: str | Path) -> Found:
     """The run that is meant; raises ConfigError for none, or for several, with those there are."""
-    found = look_up(words)
-    if found is None:
+    run = look_up(words)
+    if run is None:
         raise ConfigError(_missing(words))
-    return found
+    return run
 
 
 def look_up(words: str | Path) -> Found | None:
@@ -64,11 +64,11 @@ def find_all(words: Sequence[str | Path]) -> tuple[list[Found], list[Problem]]:
 
     Raises ConfigError, as find_run does, and for a folder in which none is done.
     """
-    found: list[Found] = []
+    meant: list[Found] = []
     damaged: list[Problem] = []
     for word in words:
         if not _is_folder(at_home(word)):
-            found.append(find_run(word))
+            meant.append(find_run(word))
             continue
         runs, notes = collect([at_home(word)])
         done = [run for run in runs if run.done]
@@ -76,9 +76,9 @@ def find_all(words: Sequence[str | Path]) -> tuple[list[Found], list[Problem]]:
             raise ConfigError(*notes, Problem(word, "holds no run that is done", "name its runs"))
         others = [run for run in runs if run.state not in (RunState.done, RunState.damaged)]
         left_out = [Problem(run.path, f"{run.state}, so left out", "name it too") for run in others]
-        found += [Found(run.path, notes=tuple(left_out if run is done[0] else ())) for run in done]
+        meant += [Found(run.path, notes=tuple(left_out if run is done[0] else ())) for run in done]
         damaged += notes
-    return found, damaged
+    return meant, damaged
 
 
 def _is_folder(path: Path) -> bool:

@@ -132,8 +132,8 @@ def notes(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
         lines += [f"{name}: seed {seed} is missing" for seed in group.missing]
     keys = dict.fromkeys(key for group in groups for key in mixed(group.runs))
     if keys:
-        them = "it" if len(keys) == 1 else "them"
-        lines.append(f"groups mix values of {', '.join(keys)}: add {them} to --by")
+        pronoun = "it" if len(keys) == 1 else "them"
+        lines.append(f"groups mix values of {', '.join(keys)}: add {pronoun} to --by")
     for group in groups:
         if (twice := group.repeated()) and not mixed(group.runs):
             same = [run.path for run in group.runs if run.seed in twice]
@@ -173,11 +173,11 @@ def strangers(runs: Sequence[Run]) -> tuple[dict[Path, list[str]], list[str]]:
 
 def capped(runs: Sequence[Run]) -> list[str]:
     """A note of the runs whose evaluations in training are capped, and of what that concerns."""
-    some = sorted({run.judged for run in runs if run.judged is not None})
-    if not some:
+    caps = sorted({run.judged for run in runs if run.judged is not None})
+    if not caps:
         return []
     count = sum(run.judged is not None for run in runs)
-    targets = listed([f"{targets:,}" for targets in some])
+    targets = listed([f"{cap:,}" for cap in caps])
     return [
         f"capped: evaluations in training judge {targets} validation targets, in {count} of "
         f"{plural(len(runs), 'run')}: by these are curves, best_step, and the losses of runs that "

@@ -28,7 +28,7 @@ def label_runs(runs: Sequence[Run]) -> dict[Path, str]:
 
 def label_paths(paths: Sequence[Path]) -> list[str]:
     """What tells run directories apart, read from them; a lone checkpoint goes by its own name."""
-    known = [found.run for path in paths if path.is_dir() and (found := look(path)).run is not None]
+    known = [run for path in paths if path.is_dir() and (run := look(path).run) is not None]
     labels = label_runs(known)
     return [labels.get(path) or short_start(path.absolute()) for path in paths]
 

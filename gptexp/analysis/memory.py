@@ -17,7 +17,7 @@ Stamp = tuple[tuple[int, int, int] | None, ...]  # of files: another one after e
 
 class _Known(NamedTuple):
     stamp: Stamp
-    found: Found
+    entry: Found
 
 
 class _Came(NamedTuple):
@@ -47,12 +47,12 @@ class Memory:
         """As records.look. A run that is running may end without a word, so its lock is tried."""
         stamp = _stamp(path, "summary.json", "status.json")
         known = self._known.get(path)
-        if known is not None and known.stamp == stamp and not _may_have_ended(known.found.run):
-            return known.found
-        found = records.look(path)
-        if found.run or found.note:
-            self._known[path] = _Known(stamp, found)
-        return found
+        if known is not None and known.stamp == stamp and not _may_have_ended(known.entry.run):
+            return known.entry
+        entry = records.look(path)
+        if entry.run or entry.note:
+            self._known[path] = _Known(stamp, entry)
+        return entry
 
     def progress(self, run: Run) -> Progress | None:
         """Where the run stands by its journal; None where that cannot be told, see `damage`."""
@@ -83,7 +83,7 @@ def _stamp(folder: Path, *names: str) -> Stamp:
 
 def _stamp_of(path: str) -> tuple[int, int, int] | None:
     try:
-        found = os.stat(path)  # noqa: PTH116  # a thousand of them a second
+        stat = os.stat(path)  # noqa: PTH116  # a thousand of them a second
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -51,10 +51,10 @@ def _weighed(first: LogProbs, second: LogProbs) -> tuple[float, float]:
     """
     from scipy.optimize import minimize_scalar  # half a second to import
 
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda weight: -mixture(first, second, weight).mean(),
         bounds=(0, 1),
         method="bounded",
         options={"xatol": PRECISION},
     )
-    return float(found.x), float(found.fun)
+    return float(minimum.x), float(minimum.fun)

@@ -105,10 +105,10 @@ def beneath(path: Path, reader: Reader) -> tuple[list[Run], list[Problem]]:
     """
     if path.exists() and not path.is_dir():
         raise ConfigError(Problem(path, "not a folder", FIX))
-    here = reader(path)
-    found = [here] if here.run or here.note else list(_below(path, reader, []))
-    notes = [item.note for item in found if item.note is not None]
-    return [item.run for item in found if item.run is not None], notes
+    entry = reader(path)
+    entries = [entry] if entry.run or entry.note else list(_below(path, reader, []))
+    notes = [entry.note for entry in entries if entry.note is not None]
+    return [entry.run for entry in entries if entry.run is not None], notes
 
 
 def distinct(runs: Sequence[Run]) -> list[Run]:
@@ -116,10 +116,10 @@ def distinct(runs: Sequence[Run]) -> list[Run]:
     once: dict[Any, Run] = {}
     for run in runs:
         try:
-            found = os.stat(run.path)  # noqa: PTH116  # as fast as a watch needs
+            stat = os.stat(run.path)  # noqa: PTH116  # as fast as a watch needs
         except OSError:  # it has gone since
             continue
-        once.setdefault((found.st_dev, found.st_ino), run)
+        once.setdefault((stat.st_dev, stat.st_ino), run)
     return list(once.values())
 
 
@@ -138,8 +138,8 @@ def inner_folders(folder: Path) -> list[tuple[bool, Path]]:
     left out.
     """
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  # no loop
-        inner = sorted((entry.is_symlink(), entry.name) for entry in found)
+        folders = [entry for entry in entries if os.path.isdir(entry)]  # noqa: PTH112  # no loop
+        inner = sorted((entry.is_symlink(), entry.name) for entry in folders)
     return [
         (is_link, folder / name)
         for is_link, name in inner
@@ -234,9 +234,9 @@ def _below(folder: Path, reader: Reader, seen: list[str]) -> Iterator[Found]:
     except OSError as error:
         raise ConfigError(Problem(folder, f"{error.strerror}", "make it readable")) from error
     for is_link, path in inner:
-        here = reader(path)
-        if here.run or here.note:
-            yield here
+        entry = reader(path)
+        if entry.run or entry.note:
+            yield entry
         elif not (is_link and _around(os.path.realpath(path), seen)):
             yield from _below(path, reader, seen)
 

@@ -204,13 +204,13 @@ class View:
 
     def _sorted(self, items: Sequence[T], read: Callable[[T, str], Any]) -> list[T]:
         """The items by each column of `sort`; those without a value come last either way."""
-        found = list(items)
+        ordered = list(items)
         for name, from_largest in reversed(self.sort):
-            values = [groups.sort_key(sortable(read(item, name))) for item in found]
-            order = sorted(range(len(found)), key=values.__getitem__, reverse=from_largest)
-            nothing = [i for i in order if values[i][0] == 2]
-            found = [found[i] for i in order if values[i][0] != 2] + [found[i] for i in nothing]
-        return found
+            values = [groups.sort_key(sortable(read(item, name))) for item in ordered]
+            order = sorted(range(len(ordered)), key=values.__getitem__, reverse=from_largest)
+            order.sort(key=lambda i: values[i][0] == 2)
+            ordered = [ordered[i] for i in order]
+        return ordered
 
     def _conditions(self, query: Query) -> list[Condition]:
         parsed = [parse(text) for text in query.where]
@@ -290,8 +290,8 @@ def _compared(item: Facts, condition: Condition) -> Any:
     """The value that a condition is about; a run goes by its path and by its name alone."""
     if condition.name == "run":
         return [str(item.run.path), item.run.path.name]
-    found = value(item, condition.name)
-    return found if isinstance(found, list) else sortable(found)
+    cell = value(item, condition.name)
+    return cell if isinstance(cell, list) else sortable(cell)
 
 
 def _folders(runs: Sequence[Run]) -> dict[Path, str]:

@@ -33,17 +33,17 @@ class Condition:
                 return self._is(value)
             case "!=":
                 return not self._is(value)
-        found, limit = _number(value), _number(self.wanted)
-        if found is None or limit is None:
+        number, limit = _number(value), _number(self.wanted)
+        if number is None or limit is None:
             return False
         match self.operator:
             case "<":
-                return found < limit
+                return number < limit
             case "<=":
-                return found <= limit
+                return number <= limit
             case ">":
-                return found > limit
-        return found >= limit
+                return number > limit
+        return number >= limit
 
     def _is(self, value: Any) -> bool:
         """Whether the value is what is wanted, or one of several with commas between them."""
@@ -53,11 +53,11 @@ class Condition:
 
 def parse(text: str) -> Condition:
     """The condition in words; raises ConfigError."""
-    found = CONDITION.fullmatch(text)
-    if found is None:
+    parsed = CONDITION.fullmatch(text)
+    if parsed is None:
         fix = "write KEY=VALUE, or with < <= > >= !=, as 'best<2' or lr=1e-3..3e-3"
         raise ConfigError(Problem("--where", f"{text or 'an empty word'} compares nothing", fix))
-    name, operator, wanted = found[1], found[2].replace("==", "="), found[3].strip()
+    name, operator, wanted = parsed[1], parsed[2].replace("==", "="), parsed[3].strip()
     if operator in ("<", "<=", ">", ">=") and _number(wanted) is None:
         what = f"{text}: {wanted or 'nothing'} is no number"
         raise ConfigError(Problem("--where", what, f"a number, as {name}{operator}2"))
@@ -78,10 +78,10 @@ def _equal(value: Any, wanted: str) -> bool:
 
 
 def _within(value: float, wanted: str) -> bool:
-    if (found := RANGE.fullmatch(wanted)) is None or wanted == "..":
+    if (ends := RANGE.fullmatch(wanted)) is None or wanted == "..":
         return False
-    low, high = (_number(end) for end in found.groups())
-    if (low is None and found[1]) or (high is None and found[2]):
+    low, high = (_number(end) for end in ends.groups())
+    if (low is None and ends[1]) or (high is None and ends[2]):
         return False
     return (low is None or low <= value) and (high is None or value <= high)
 

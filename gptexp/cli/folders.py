@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptexp.cli.paths import RUN, Plugins, check_device, home, run_or_folder, said
+from gptexp.cli.paths import RUN, Plugins, announced, check_device, home, run_or_folder
 from gptexp.console import show
 from gptexp.errors import ConfigError, DamagedError, Problem
 from gptexp.files import at_home
@@ -152,10 +152,10 @@ def playground(
     """
     from gptexp.analysis.find import find_all
 
-    found, damaged = find_all(runs)
+    meant, damaged = find_all(runs)
     from gptexp.playground.page import write_playground
 
-    made = write_playground([said(one) for one in found], to, weights, average)
+    made = write_playground([announced(run) for run in meant], to, weights, average)
     for line in made.lines:
         show(line)
     show(f"wrote {made.path} ({made.size / 1e6:.2f} MB)")
@@ -252,10 +252,10 @@ def ensemble(
 
     render.check_format(form)
     check_device(device)
-    found, damaged = find_all(runs)
+    meant, damaged = find_all(runs)
     from gptexp.experiment import ensemble as together
 
-    made = together.ensemble([said(one) for one in found], split, counts=counts, device=device)
+    made = together.ensemble([announced(run) for run in meant], split, counts=counts, device=device)
     _show_table(made.table(), form)
     DamagedError.raise_for(damaged)
 

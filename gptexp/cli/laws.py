@@ -168,7 +168,7 @@ def _fit(
     laws = laws if names else suited(observed.points)
     judged = judge_laws(laws, observed.points, draws, seed)
     best = laws_of_optima(observed, names or None, seed)
-    fitted = [one for one in best if isinstance(one, LawOfOptima)]
+    fitted = [law for law in best if isinstance(law, LawOfOptima)]
     missing = lacking(laws, observed.points)
     show(told(observed, judged, of, best, missing))
     if not judged and not fitted:
@@ -183,20 +183,20 @@ def _fit(
 
 
 def _table(
-    path: Path, given: dict[str, str | None], unit: str | None, keep_edges: bool
+    path: Path, columns: dict[str, str | None], unit: str | None, keep_edges: bool
 ) -> "Observations":
     from gptexp.analysis.units import BITS, NATS
     from gptexp.laws.table import Columns, read_table
 
-    needed = {"--n": given["n"], "--d": given["tokens"], "--loss": given["loss"]}
+    needed = {"--n": columns["n"], "--d": columns["tokens"], "--loss": columns["loss"]}
     missing = [option for option, name in needed.items() if name is None]
     if missing:
         fix = f"gptexp fit {in_shell(path)} --n COLUMN --d COLUMN --loss COLUMN"
         raise ConfigError(Problem(path, f"which column is {', '.join(missing)} of a table?", fix))
-    if given["batch"] is not None and given["lr"] is None:
+    if columns["batch"] is not None and columns["lr"] is None:
         what = "goes with the best learning rate, and --lr names no column of it"
         raise ConfigError(Problem("--batch", what, "add --lr COLUMN"))
-    named = {name: column for name, column in given.items() if column is not None}
+    named = {name: column for name, column in columns.items() if column is not None}
     return read_table(path, Columns(**named), BITS if unit == "bits" else NATS, keep_edges)
 
 
@@ -221,8 +221,8 @@ def _runs(
         unit=None if unit is None else BITS if unit == "bits" else NATS,
         keep_edges=keep_edges,
     )
-    some = meeting(runs, where)
-    return admit(some, convention), some, damaged
+    chosen = meeting(runs, where)
+    return admit(chosen, convention), chosen, damaged
 
 
 def _beside(paths: Sequence[Path]) -> Path:

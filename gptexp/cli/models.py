@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gptexp.cli.paths import RUN, Plugins, Weights, check_device, home, one_run, said
+from gptexp.cli.paths import RUN, Plugins, Weights, announced, check_device, home, one_run
 from gptexp.config import choices
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
@@ -42,8 +42,8 @@ def explain(
     from gptexp.analysis.find import look_up
     from gptexp.explain.command import explain
 
-    if what not in choices("data") and (found := look_up(what)) is not None:
-        what = str(said(found))
+    if what not in choices("data") and (run := look_up(what)) is not None:
+        what = str(announced(run))
     show(explain(what, overrides or [], text))
 
 

@@ -62,7 +62,7 @@ def one_run(context: typer.Context, value: Path) -> Path:
         return value
     from gptexp.analysis.find import find_run
 
-    return said(find_run(value))
+    return announced(find_run(value))
 
 
 def run_or_folder(context: typer.Context, value: Path) -> Path:
@@ -70,13 +70,13 @@ def run_or_folder(context: typer.Context, value: Path) -> Path:
     return at_home(value) if at_home(value).is_dir() else one_run(context, value)
 
 
-def said(found: "Found") -> Path:
+def announced(run: "Found") -> Path:
     """The path of what was found, shown where it is not what was typed; standard output is free."""
-    for note in found.notes:
+    for note in run.notes:
         log.warning("%s", note)
-    if found.why:
-        typer.echo(printable(f"run     {found.path} ({found.why})"), err=True)
-    return found.path
+    if run.why:
+        typer.echo(printable(f"run     {run.path} ({run.why})"), err=True)
+    return run.path
 
 
 def check_device(device: str) -> None:

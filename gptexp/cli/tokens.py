@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gptexp.cli.paths import home, said
+from gptexp.cli.paths import announced, home
 from gptexp.config.words import quoted
 from gptexp.console import show
 from gptexp.errors import ConfigError, Problem
@@ -83,12 +83,12 @@ def _of_run(words: str) -> dict[str, Any]:
     from gptexp.analysis.find import find_run
 
     try:
-        found = find_run(Path(words))
+        run = find_run(Path(words))
     except ConfigError as error:
         what = f"{words!r:.60} is neither a tokenizer nor a run"
         fix = f"one of {', '.join(KINDS)}, or a run's directory"
         raise ConfigError(Problem("--tokenizer", what, fix)) from error
-    state = gptexp.load(said(found)).tokenizer.to_dict()
+    state = gptexp.load(announced(run)).tokenizer.to_dict()
     if state["name"] not in KINDS:
         what = f"{state['name']} is own code, which other processes do not have"
         raise ConfigError(Problem("--tokenizer", what, f"one of {', '.join(KINDS)}"))

@@ -26,12 +26,12 @@ class Stage:
     lines: list[str]
 
 
-def code(*things: Any) -> str:
+def code(*definitions: Any) -> str:
     """The files of classes or functions below gptexp/, each with their names, in one line."""
     files: dict[str, list[str]] = {}
-    for thing in things:
-        file = "/".join(thing.__module__.split(".")[1:]) + ".py"
-        files.setdefault(file, []).append(thing.__qualname__)
+    for definition in definitions:
+        file = "/".join(definition.__module__.split(".")[1:]) + ".py"
+        files.setdefault(file, []).append(definition.__qualname__)
     return ", ".join(f"{file}: {', '.join(names)}" for file, names in files.items())
 
 

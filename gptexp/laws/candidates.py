@@ -103,9 +103,9 @@ def comparable(runs: Sequence[Run], convention: Convention) -> Sorted:
     told_in = convention.unit or unit(runs)
     kept, rejected = _measured(runs, convention, told_in)
     rules: list[Callable[[list[Candidate]], Sorted]] = [
-        lambda some: _like_most(some, "text", lambda one: one.run.data_sha256, TEXT),
-        lambda some: _like_most(some, "code", lambda one: one.run.code, ["code"]),
-        lambda some: _same_settings(some, told_in),
+        lambda rest: _like_most(rest, "text", lambda one: one.run.data_sha256, TEXT),
+        lambda rest: _like_most(rest, "code", lambda one: one.run.code, ["code"]),
+        lambda rest: _same_settings(rest, told_in),
         _once,
         _same_ending,
     ]
@@ -132,14 +132,14 @@ def _measured(runs: Sequence[Run], convention: Convention, told_in: str) -> Sort
     return kept, rejected
 
 
-def _candidate(run: Run, label: str, how: Convention, told_in: str) -> Candidate | str:
+def _candidate(run: Run, label: str, convention: Convention, told_in: str) -> Candidate | str:
     """The run as a candidate, or why it is none."""
     summary = run.summary
     if summary is None:
         return f"{run.state}: {run.reason}" if run.reason else str(run.state)
     told = in_bits(run) if told_in == BITS else run
-    loss = told.best if how.best else told.final
-    at = summary["best"] if how.best else summary["final"]
+    loss = told.best if convention.best else told.final
+    at = summary["best"] if convention.best else summary["final"]
     if at is None or loss is None or loss <= 0:
         return "no finite validation loss"
     tokens = at["tokens"]
@@ -148,34 +148,39 @@ def _candidate(run: Run, label: str, how: Convention, told_in: str) -> Candidate
         return "no tokens seen"
     if summary["flops"] <= 0:
         return "no FLOPs counted"
-    n = summary["params"]["non_embedding" if how.non_embedding else "total"]
+    n = summary["params"]["non_embedding" if convention.non_embedding else "total"]
     if n <= 0:
         return "no parameters to count"
     flops = summary["flops"] * tokens / summary["tokens"]
-    at_end = not how.best and not summary["stop_reason"].startswith(EARLY)
+    at_end = not convention.best and not summary["stop_reason"].startswith(EARLY)
     return Candidate(run, label, n, tokens, unique, at_end, loss, flops)
 
 
 def _like_most(
-    some: list[Candidate], name: str, digest: Callable[[Candidate], Any], columns: Sequence[str]
+    candidates: list[Candidate],
+    name: str,
+    digest: Callable[[Candidate], Any],
+    columns: Sequence[str],
 ) -> Sorted:
     """Those with the digest that most have; one that says none is taken to be like them."""
-    known = [one for one in some if digest(one)]
+    known = [one for one in candidates if digest(one)]
     most = _largest(known, digest, name, columns)
-    kept = [one for one in some if not digest(one) or digest(one) == most]
+    kept = [one for one in candidates if not digest(one) or digest(one) == most]
     others = [one for one in known if digest(one) != most]
     return kept, [Rejected(one.label, f"other {name} than most") for one in others]
 
 
-def _same_settings(some: list[Candidate], told_in: str) -> Sorted:
+def _same_settings(candidates: list[Candidate], told_in: str) -> Sorted:
     """Those with the values that most have of keys which no law is over."""
-    keys = [key for key in mixed([one.run for one in some]) if key not in VARIED | INDIFFERENT]
+    keys = [
+        key for key in mixed([one.run for one in candidates]) if key not in VARIED | INDIFFERENT
+    ]
     if told_in == BITS:
         keys = [key for key in keys if not key.startswith("tokenizer.")]
-    most = _largest(some, lambda one: _values(one, keys), listed(leaves(keys), most=3), keys)
-    kept = [one for one in some if _values(one, keys) == most]
+    most = _largest(candidates, lambda one: _values(one, keys), listed(leaves(keys), most=3), keys)
+    kept = [one for one in candidates if _values(one, keys) == most]
     rejected = []
-    for one in some:
+    for one in candidates:
         differs = [i for i, value in enumerate(_values(one, keys)) if most and value != most[i]]
         if differs:
             words = words_of([keys[i] for i in differs], [_values(one, keys)[i] for i in differs])
@@ -190,7 +195,7 @@ def _values(one: Candidate, keys: Sequence[str]) -> tuple[Any, ...]:
 
 
 def _largest(
-    some: Sequence[Candidate],
+    candidates: Sequence[Candidate],
     kind: Callable[[Candidate], Any],
     words: str,
     columns: Sequence[str],
@@ -199,7 +204,7 @@ def _largest(
 
     `columns` are those of a table that tell the kinds apart.
     """
-    kinds = sorted(gathered(some, kind).items(), key=lambda item: -len(item[1]))
+    kinds = sorted(gathered(candidates, kind).items(), key=lambda item: -len(item[1]))
     if not kinds:
         return None
     (first, most), *others = kinds
@@ -218,10 +223,10 @@ def _conditions(kinds: Sequence[Sequence[Candidate]], columns: Sequence[str]) ->
     first, *others = kinds
     options: list[str] = []
     for name in columns:
-        here = {_value(one, name) for one in first}
-        left = [kind for kind in others if here & {_value(one, name) for one in kind}]
-        if len(here) == 1 and len(left) < len(others) and name not in LISTS:
-            options += ["--where", shlex.quote(f"{name}={here.pop()}")]
+        values = {_value(one, name) for one in first}
+        left = [kind for kind in others if values & {_value(one, name) for one in kind}]
+        if len(values) == 1 and len(left) < len(others) and name not in LISTS:
+            options += ["--where", shlex.quote(f"{name}={values.pop()}")]
             others = left
     return " ".join(options)
 
@@ -232,9 +237,9 @@ def _value(one: Candidate, column: str) -> str:
     return plain(own[column] if column in own else one.run.config.get(column))
 
 
-def _once(some: list[Candidate]) -> Sorted:
+def _once(candidates: list[Candidate]) -> Sorted:
     """Each run once: another folder may hold it too."""
-    together = gathered(some, lambda one: (one.run.seed, identity(one.run, INDIFFERENT)))
+    together = gathered(candidates, lambda one: (one.run.seed, identity(one.run, INDIFFERENT)))
     kept, rejected = [], []
     for first, *others in together.values():
         kept.append(first)
@@ -243,10 +248,10 @@ def _once(some: list[Candidate]) -> Sorted:
     return kept, rejected
 
 
-def _same_ending(some: list[Candidate]) -> Sorted:
+def _same_ending(candidates: list[Candidate]) -> Sorted:
     """Those that ended as most did: one that stopped early kept a high learning rate."""
-    early = [one for one in some if not one.at_end]
-    whole = [one for one in some if one.at_end]
+    early = [one for one in candidates if not one.at_end]
+    whole = [one for one in candidates if one.at_end]
     if len(whole) >= len(early):
         reason = "stopped early: most used their whole budget (by --loss best both are points)"
         return whole, [Rejected(one.label, reason) for one in early]

@@ -150,8 +150,8 @@ def _lowest(log_loss: LogLoss, low: Array, high: Array) -> Array:
         at_new = log_loss(new)
         c, d = np.where(is_left, new, d), np.where(is_left, c, new)
         at_c, at_d = np.where(is_left, at_new, at_d), np.where(is_left, at_c, at_new)
-    found = (a + b) / 2
-    return np.where(found < low + NEAR, low, np.where(found > high - NEAR, high, found))
+    middle = (a + b) / 2
+    return np.where(middle < low + NEAR, low, np.where(middle > high - NEAR, high, middle))
 
 
 def _unless(is_far: Mask, log: Array) -> Array:

@@ -25,19 +25,21 @@ def unidentified(fit: Fit, points: Points, edges: Array) -> dict[str, str]:
         at[i] = coordinate
         return bool(np.abs(fit.law.log_loss(at, points) - fitted).max() > unseen)
 
-    def why_not(i: int, one: Parameter) -> str:
-        low, high = one.coordinate(one.low), one.coordinate(one.high)
-        if one.is_term and not moves(i, float(low)):
+    def why_not(i: int, parameter: Parameter) -> str:
+        low, high = parameter.coordinate(parameter.low), parameter.coordinate(parameter.high)
+        if parameter.is_term and not moves(i, float(low)):
             return "its term is not needed: without it the law says the same"
         if not EDGE < (fit.at[i] - low) / (high - low) < 1 - EDGE:
-            return f"at the edge of what was tried, {one.value(fit.at[i]):g}"
-        near = one.coordinate(one.value(fit.at[i]) * one.vague ** np.array([-0.5, 0.5]))
+            return f"at the edge of what was tried, {parameter.value(fit.at[i]):g}"
+        near = parameter.coordinate(
+            parameter.value(fit.at[i]) * parameter.vague ** np.array([-0.5, 0.5])
+        )
         if not any(moves(i, x) for x in np.clip(near, low, high)):
             return "no loss tells it"
-        least, most = (one.value(x) for x in edges[i])
-        if most > one.vague * least:
+        least, most = (parameter.value(x) for x in edges[i])
+        if most > parameter.vague * least:
             return f"anything from {least:.2g} to {most:.2g} says much the same"
         return ""
 
-    found = {one.name: why_not(i, one) for i, one in enumerate(fit.law.parameters)}
-    return {name: reason for name, reason in found.items() if reason}
+    reasons = {one.name: why_not(i, one) for i, one in enumerate(fit.law.parameters)}
+    return {name: reason for name, reason in reasons.items() if reason}

@@ -46,15 +46,15 @@ def isoflop(
     optima: list[Optimum] = []
     rejected = Rejections()
     alone = 0  # runs of costs that fewer than three sizes have
-    for here in members(nearly_one(cost, NEAR)):
-        found = _profile(points.take(here), cost[here])
-        if found is None:
-            alone += len(here)
-        elif isinstance(found, str):
-            rejected.add(Rejected(f"{geometric_mean(cost[here]):.3g} FLOPs", found))
+    for rows in members(nearly_one(cost, NEAR)):
+        profile = _profile(points.take(rows), cost[rows])
+        if profile is None:
+            alone += len(rows)
+        elif isinstance(profile, str):
+            rejected.add(Rejected(f"{geometric_mean(cost[rows]):.3g} FLOPs", profile))
         else:
-            profiles.append(found)
-            optima.append(_optimum(points.take(here), found))
+            profiles.append(profile)
+            optima.append(_optimum(points.take(rows), profile))
     if alone:
         why = "no budget: fewer than 3 sizes cost as much"
         rejected.add(Rejected(plural(alone, "point"), why))
@@ -85,8 +85,8 @@ def _profile(points: Points, cost: Array) -> Profile | str | None:
         return None
     if cost.max() > cost.min() * (1 + WIDEST):
         return f"no budget: its runs cost {cost.min():.3g} to {cost.max():.3g}, without a gap"
-    found = valley(sizes)
-    return found if isinstance(found, str) else Profile(geometric_mean(cost), sizes, found)
+    lowest = valley(sizes)
+    return lowest if isinstance(lowest, str) else Profile(geometric_mean(cost), sizes, lowest)
 
 
 def _optimum(points: Points, profile: Profile) -> Optimum:

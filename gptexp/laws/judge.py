@@ -37,13 +37,13 @@ class JudgedLaw:
     @property
     def error(self) -> float | None:
         """The largest held-out error: what laws are compared by; None where there is none."""
-        return max((one.error for one in self.held_out.values()), default=None)
+        return max((held.error for held in self.held_out.values()), default=None)
 
 
 def lacking(laws: Sequence[Law], points: Points) -> dict[str, str]:
     """Why a law cannot be fitted to the points, by its name: `needs 3 sizes of model, ...`."""
-    found = {law.name: law.lacks(points) for law in laws}
-    return {name: reason for name, reason in found.items() if reason}
+    missing = {law.name: law.lacks(points) for law in laws}
+    return {name: reason for name, reason in missing.items() if reason}
 
 
 def judge_laws(
@@ -55,7 +55,7 @@ def judge_laws(
     """
     with one_thread():
         judged = [judge(law, points, draws, seed) for law in laws if not law.lacks(points)]
-    return sorted(judged, key=lambda one: np.inf if one.error is None else one.error)
+    return sorted(judged, key=lambda law: np.inf if law.error is None else law.error)
 
 
 def judge(law: Law, points: Points, draws: int, seed: int) -> JudgedLaw:
@@ -73,8 +73,8 @@ def judge(law: Law, points: Points, draws: int, seed: int) -> JudgedLaw:
             for one, (low, high) in zip(law.parameters, edges, strict=True)
         },
         unidentified=unidentified(fit, points, edges),
-        held_out={name: one for name, one in tried.items() if isinstance(one, HeldOut)},
-        not_held_out={name: one for name, one in tried.items() if isinstance(one, str)},
+        held_out={name: result for name, result in tried.items() if isinstance(result, HeldOut)},
+        not_held_out={name: result for name, result in tried.items() if isinstance(result, str)},
         scatter=str(scatter(fit, points)),
     )
 

@@ -120,14 +120,14 @@ class Law(ABC):
         """
         searched = [one for one in self.parameters if one.grid]
         scales = [one.name for one in self.parameters if not one.grid]
-        found = []
+        starts = []
         for chosen in product(*(one.grid for one in searched)):
             at = {one.name: value for one, value in zip(searched, chosen, strict=True)}
             logs = dict(zip(scales, factors(*self.log_terms(at, points)), strict=True))
             begin = {one.name: float(one.coordinate(at[one.name])) for one in searched}
-            found.append(self.from_terms(begin | logs, at, points))
+            starts.append(self.from_terms(begin | logs, at, points))
         order = [one.name for one in self.parameters]
-        return np.clip([[one[name] for name in order] for one in found], *self.bounds())
+        return np.clip([[start[name] for name in order] for start in starts], *self.bounds())
 
     def bounds(self) -> tuple[Array, Array]:
         """The lowest and the highest coordinates."""
@@ -151,8 +151,8 @@ def factors(terms: Array, total: Array) -> list[float]:
     relative = terms - total
     largest = relative.max(axis=1)
     rows = np.exp(relative - largest[:, None]).T
-    found, _ = nnls(rows, np.ones(len(rows)))
-    return list(np.log(np.maximum(found, LEAST * max(found.max(), LEAST))) - largest)
+    solution, _ = nnls(rows, np.ones(len(rows)))
+    return list(np.log(np.maximum(solution, LEAST * max(solution.max(), LEAST))) - largest)
 
 
 def _are(number: int) -> str:

@@ -32,21 +32,21 @@ class Rejections:
     def __init__(self, rejected: Iterable[Rejected] = ()) -> None:
         self.first: list[Rejected] = []
         self.counts: Counter[str] = Counter()
-        for one in rejected:
-            self.add(one)
+        for rejection in rejected:
+            self.add(rejection)
 
-    def add(self, one: Rejected) -> None:
+    def add(self, rejection: Rejected) -> None:
         """Count it; keep it where it is one of the first of its kind."""
-        self.counts[one.kind] += 1
-        if self.counts[one.kind] <= LISTED:
-            self.first.append(one)
+        self.counts[rejection.kind] += 1
+        if self.counts[rejection.kind] <= LISTED:
+            self.first.append(rejection)
 
     def plus(self, others: Iterable[Rejected]) -> "Rejections":
         """These, and others."""
         made = Rejections(self.first)
         made.counts = self.counts.copy()
-        for one in others:
-            made.add(one)
+        for rejection in others:
+            made.add(rejection)
         return made
 
     def __len__(self) -> int:

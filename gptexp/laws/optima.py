@@ -16,12 +16,12 @@ def laws_of_optima(
     observed: Observations, names: Collection[str] | None = None, seed: int = 0
 ) -> list[LawOfOptima | NoLaw]:
     """The laws of these names; of None, those that can be fitted."""
-    found: list[LawOfOptima | NoLaw] = []
+    laws: list[LawOfOptima | NoLaw] = []
     if names is None or ISOFLOP in names:
-        found.append(isoflop(observed.points, observed.flops, seed=seed))
+        laws.append(isoflop(observed.points, observed.flops, seed=seed))
     if names is None or STEP_LAW in names:
         if observed.trials is None:
-            found.append(NoLaw(STEP_LAW, "no two learning rates are known", Rejections()))
+            laws.append(NoLaw(STEP_LAW, "no two learning rates are known", Rejections()))
         else:
-            found.append(step_law(observed.trials, seed=seed))
-    return [one for one in found if names is not None or isinstance(one, LawOfOptima)]
+            laws.append(step_law(observed.trials, seed=seed))
+    return [law for law in laws if names is not None or isinstance(law, LawOfOptima)]

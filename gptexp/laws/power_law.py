@@ -57,15 +57,15 @@ class PowerLaw:
     @property
     def values(self) -> dict[str, float]:
         """The parameters by name."""
-        found = zip(self.parameters, self.at, strict=True)
-        return {one.name: float(one.value(at)) for one, at in found}
+        pairs = zip(self.parameters, self.at, strict=True)
+        return {one.name: float(one.value(at)) for one, at in pairs}
 
     @property
     def intervals(self) -> dict[str, Interval]:
         """Between what values each parameter lies, with the probability bootstrap.LEVEL."""
         low, high = np.percentile(self.draws, ENDS, axis=0)
-        found = zip(self.parameters, low, high, strict=True)
-        return {p.name: Interval(float(p.value(a)), float(p.value(b))) for p, a, b in found}
+        ends = zip(self.parameters, low, high, strict=True)
+        return {p.name: Interval(float(p.value(a)), float(p.value(b))) for p, a, b in ends}
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,12 @@ def told(
 def left_out(rejected: Rejections) -> list[str]:
     """What is no point, by kinds of reason."""
     lines = []
-    for kind, some in gathered(rejected.first, lambda one: one.kind).items():
+    for kind, alike in gathered(rejected.first, lambda one: one.kind).items():
         count = rejected.counts[kind]
         if count == 1:
-            lines.append(f"left out, {some[0].reason} ({some[0].label})")
+            lines.append(f"left out, {alike[0].reason} ({alike[0].label})")
         else:
-            labels = ", ".join(one.label for one in some[:MOST_LABELS])
+            labels = ", ".join(one.label for one in alike[:MOST_LABELS])
             more = f" and {count - MOST_LABELS:,} more" if count > MOST_LABELS else ""
             lines.append(f"left out, {kind} ({count:,}): {labels}{more}")
     return lines

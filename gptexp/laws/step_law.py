@@ -46,11 +46,11 @@ def step_law(trials: Trials, draws: int = DRAWS, seed: int = 0) -> LawOfOptima |
         others = beside(trials, trials.lr)
         of_batch, unknown = _optima("batch", trials.points, trials.batch, others)
         seen, wide = columns(of_batch, "tokens"), columns(of_batch, "batch")[:, 0]
-        found = fit_power(BATCH, seen, wide, draws, seed)
-        if isinstance(found, str):
-            unidentified |= {one.name: found for one in BATCH}
+        batch = fit_power(BATCH, seen, wide, draws, seed)
+        if isinstance(batch, str):
+            unidentified |= {parameter.name: batch for parameter in BATCH}
         else:
-            fits.append(found)
+            fits.append(batch)
         optima, rejected = optima + of_batch, rejected + unknown
     return LawOfOptima(
         name=NAME,
@@ -72,11 +72,11 @@ def _optima(
     """The best value for each N, T and U, and the cells where it is not known."""
     optima: list[Optimum] = []
     rejected = []
-    for here in members(points.cell):
-        n, tokens = float(points.n[here].mean()), float(points.tokens[here].mean())
-        found = valley(curve(values[here], points.loss[here], others[here]), HALF_DECADE)
-        if isinstance(found, str):
-            rejected.append(Rejected(f"N={n:.3g} T={tokens:.3g}, best {name}", found))
+    for rows in members(points.cell):
+        n, tokens = float(points.n[rows].mean()), float(points.tokens[rows].mean())
+        lowest = valley(curve(values[rows], points.loss[rows], others[rows]), HALF_DECADE)
+        if isinstance(lowest, str):
+            rejected.append(Rejected(f"N={n:.3g} T={tokens:.3g}, best {name}", lowest))
         else:
-            optima.append({"n": n, "tokens": tokens, name: float(np.exp(found.place))})
+            optima.append({"n": n, "tokens": tokens, name: float(np.exp(lowest.place))})
     return optima, rejected

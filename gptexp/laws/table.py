@@ -71,10 +71,10 @@ def read_table(
         if len(cells) != len(header):
             what = f"line {line} has {plural(len(cells), 'cell')}, and the header {len(header)}"
             raise DataError(Problem(path, what, 'put "quotes" around cells with separators'))
-        given = {name: cells[places[name]] for name in numbers.values()}
-        values = {name: _number(path, line, name, cell) for name, cell in given.items()}
+        words = {name: cells[places[name]] for name in numbers.values()}
+        values = {name: _number(path, line, name, cell) for name, cell in words.items()}
         if wrong := [name for name, value in values.items() if not LEAST <= value <= MOST]:
-            told = ", ".join(f"{name}={shortened(given[name])}" for name in wrong)
+            told = ", ".join(f"{name}={shortened(words[name])}" for name in wrong)
             reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {told}"
             rejected.add(Rejected(label, reason))
             continue

@@ -16,9 +16,9 @@ from gptexp.laws.valley import Labels, members, nearly_one
 BATCH = ("trainer.batch_size", "trainer.grad_accum", "model.block_size")  # their product, in tokens
 
 
-def trials_of(some: Sequence[Candidate]) -> Trials | None:
+def trials_of(candidates: Sequence[Candidate]) -> Trials | None:
     """The runs that have a learning rate; None where no two of them differ."""
-    rated = [one for one in some if is_number(one.run.config.get("optim.lr"))]
+    rated = [one for one in candidates if is_number(one.run.config.get("optim.lr"))]
     lr = np.array([one.run.config["optim.lr"] for one in rated], dtype=np.float64)
     if len(np.unique(lr)) < 2 or lr.min() <= 0:
         return None

@@ -18,7 +18,7 @@ FRONTIER = "a law of small models holds on the tuned frontier only (arXiv 2608.1
 
 
 def tuned(
-    some: Sequence[Candidate], runs: Sequence[Run], keep_edges: bool = False
+    candidates: Sequence[Candidate], runs: Sequence[Run], keep_edges: bool = False
 ) -> tuple[list[Candidate], list[Rejected], list[str]]:
     """The best of each cell, what is left out, and what a reader must know of the tuning.
 
@@ -32,7 +32,7 @@ def tuned(
     untried: list[str] = []
     diverged = [run for run in runs if run.state is RunState.diverged]
     failed = gathered(diverged, lambda run: identity(run, TUNED))
-    cells = gathered(some, lambda one: one.cell)
+    cells = gathered(candidates, lambda one: one.cell)
     for members in cells.values():
         best, worse = _best_of(members)
         alike = {identity(one.run, TUNED) for one in members} if failed else set()
@@ -53,15 +53,15 @@ def _best_of(members: Sequence[Candidate]) -> tuple[list[Candidate], list[Reject
     """The runs of the settings with the lowest mean loss, and the others."""
     together = gathered(members, lambda one: _settings(one.run))
     losses = {
-        values: sum(one.loss for one in them) / len(them) for values, them in together.items()
+        values: sum(one.loss for one in alike) / len(alike) for values, alike in together.items()
     }
     best = min(losses, key=lambda values: losses[values])
     rejected = []
-    for values, them in together.items():
+    for values, alike in together.items():
         keys = [key for i, key in enumerate(SETTINGS) if values[i] != best[i]]
         words = " ".join(words_of(keys, [dict(zip(SETTINGS, best, strict=True))[k] for k in keys]))
         reason = f"not the best of its point: {words} reaches {losses[best]:.4f}"
-        rejected += [Rejected(one.label, reason) for one in them if values != best]
+        rejected += [Rejected(one.label, reason) for one in alike if values != best]
     return together[best], rejected
 
 

@@ -58,11 +58,11 @@ def curve(places: Array, losses: Array, others: Labels | None = None) -> Curve:
     """
     place = nearly_one(places)
     other = np.zeros(len(places), np.intp) if others is None else others
-    found = []
-    for here in members(place):
-        means = [losses[here[some]].mean() for some in members(other[here])]
-        found.append((float(np.log(places[here]).mean()), float(min(means))))
-    return found
+    points = []
+    for rows in members(place):
+        means = [losses[rows[same]].mean() for same in members(other[rows])]
+        points.append((float(np.log(places[rows]).mean()), float(min(means))))
+    return points
 
 
 def valley(points: Sequence[tuple[float, float]], width: float = np.inf) -> Valley | str:
@@ -72,11 +72,11 @@ def valley(points: Sequence[tuple[float, float]], width: float = np.inf) -> Vall
     neighbours in any case. Points of a fine grid lie so near each other that the parabola through
     the lowest three follows their noise.
     """
-    found = optimum(points)
-    if found is None:
+    best = optimum(points)
+    if best is None:
         return f"too few: {plural(len(points), 'value')}, and 3 are the least"
-    if found.edge:
-        return f"no lowest place between others: the {found.edge} end of {len(points)} is the best"
+    if best.edge:
+        return f"no lowest place between others: the {best.edge} end of {len(points)} is the best"
     places, losses = np.array(points).T
     lowest = int(losses.argmin())
     near = np.abs(places - places[lowest]) <= width

@@ -29,11 +29,11 @@ def write_gallery(folder: Path, to: Path, is_chosen: bool) -> Playable:
     best = _best_of_groups(collect([folder])[0])
     made: list[Contents] = []
     notes: list[Problem] = []
-    for each in each_contents([run.path for run in best], KIND):
-        if isinstance(each, Contents):
-            made.append(each)
+    for outcome in each_contents([run.path for run in best], KIND):
+        if isinstance(outcome, Contents):
+            made.append(outcome)
         else:
-            notes += each.problems
+            notes += outcome.problems
         if len(made) == MOST_RUNS:
             break
     if not made:
@@ -43,15 +43,15 @@ def write_gallery(folder: Path, to: Path, is_chosen: bool) -> Playable:
         )
         return Playable(None, [], [*notes, Problem(folder, what, fix)])
     page = written(made, output_folder(to, is_chosen) / PAGE, KIND)
-    return Playable(PAGE, [each.name for each in made], [*notes, *page.damage])
+    return Playable(PAGE, [run.name for run in made], [*notes, *page.damage])
 
 
 def _best_of_groups(runs: Sequence[Run]) -> list[Run]:
     """The run with the lowest best loss of each group, the lowest first."""
     compared = [in_bits(run) for run in runs] if unit(runs) == BITS else runs
     groups = group(compared, telling(compared))
-    done = [[run for run in each.done if run.best is not None] for each in groups]
-    best = [min(each, key=_loss) for each in done if each]
+    done = [[run for run in members.done if run.best is not None] for members in groups]
+    best = [min(members, key=_loss) for members in done if members]
     return sorted(best, key=_loss)
 
 

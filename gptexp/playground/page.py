@@ -67,13 +67,13 @@ def write_playground(
     shown = with_room(runs)
     made: list[Contents] = []
     problems: list[Problem] = []
-    for each in each_contents([*shown], kind, average or "raw"):
-        if isinstance(each, Contents):
-            made.append(replace(each, losses=shown[each.run]))
+    for outcome in each_contents([*shown], kind, average or "raw"):
+        if isinstance(outcome, Contents):
+            made.append(replace(outcome, losses=shown[outcome.run]))
         elif len(shown) == 1:
-            raise each
+            raise outcome
         else:
-            problems += each.problems
+            problems += outcome.problems
     ConfigError.raise_for(problems)
     playground = written(made, to, kind)
     if len(shown) == len(runs):
@@ -92,16 +92,16 @@ def each_contents(
     room = MOST_PARAMETERS
     for run, name in zip(runs, label_paths(runs), strict=True):
         try:
-            each = contents(run, name, kind, average)
+            made = contents(run, name, kind, average)
         except GptexpError as error:
             yield error
             continue
-        if (size := each.facts["parameters"]) > room:
+        if (size := made.facts["parameters"]) > room:
             what = f"{size:,} parameters, and the page has room for {room:,} more"
             yield ConfigError(Problem(run, what, "a page of its own"))
             continue
         room -= size
-        yield each
+        yield made
 
 
 def written(made: Sequence[Contents], to: Path, kind: str) -> Playground:
@@ -109,8 +109,8 @@ def written(made: Sequence[Contents], to: Path, kind: str) -> Playground:
     text = page(made, kind)
     output_folder(to.parent, is_chosen=True)
     write_text(to, text)
-    lines = [each.describe(kind) for each in made]
-    return Playground(to, lines, len(text.encode()), [p for each in made for p in each.damage])
+    lines = [run.describe(kind) for run in made]
+    return Playground(to, lines, len(text.encode()), [p for run in made for p in run.damage])
 
 
 def page(runs: Sequence[Contents], kind: str) -> str:
@@ -128,10 +128,10 @@ def page(runs: Sequence[Contents], kind: str) -> str:
         policy=_policy(style, script),
         style=Markup(style),
         script=Markup(script),
-        runs=[each.facts for each in runs],
+        runs=[run.facts for run in runs],
         sliders=SLIDERS,
-        facts=Markup(_json({"kind": kind, "runs": [each.facts for each in runs]})),
-        weights=[base64.b64encode(each.data).decode() for each in runs],
+        facts=Markup(_json({"kind": kind, "runs": [run.facts for run in runs]})),
+        weights=[base64.b64encode(run.data).decode() for run in runs],
         kind=kind,
         lessons=Markup(lessons),
     )

@@ -68,8 +68,8 @@ def experiment(
         api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=name)
         for tag, name in METRICS.items()
     ]
-    found = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
-    return _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=found))
+    page = api_pb2.Experiment(hparam_infos=infos, metric_infos=metrics)
+    return _summary(metadata.EXPERIMENT_TAG, plugin_data_pb2.HParamsPluginData(experiment=page))
 
 
 def _column(key: str, values: Sequence[Any]) -> Any:

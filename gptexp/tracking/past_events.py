@@ -57,6 +57,6 @@ class PastEvents:
 
 def _sorted(steps: "array[int]", times: "array[float]") -> tuple[np.ndarray, np.ndarray]:
     """Both in the order of the steps; equal ones stay in theirs."""
-    found = np.array(steps, dtype=np.int64)
-    order = np.argsort(found, kind="stable")
-    return found[order], np.array(times)[order]
+    unsorted = np.array(steps, dtype=np.int64)
+    order = np.argsort(unsorted, kind="stable")
+    return unsorted[order], np.array(times)[order]

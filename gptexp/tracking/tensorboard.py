@@ -69,8 +69,8 @@ class TensorBoard:
 
     def values(self, step: int, values: dict[str, float]) -> None:
         """One event with all of the values by their tags."""
-        found = [Summary.Value(tag=tag, simple_value=values[tag]) for tag in values]
-        self.summary(step, Summary(value=found))
+        entries = [Summary.Value(tag=tag, simple_value=values[tag]) for tag in values]
+        self.summary(step, Summary(value=entries))
 
     def sample(self, sample: Sample) -> None:
         self.summary(sample.step, text(SAMPLE, sample.prompt + sample.text))
@@ -82,15 +82,15 @@ class TensorBoard:
             self.summary(probe.step, Summary(value=[value]))
 
     def histograms(self, histograms: Histograms) -> None:
-        for name, found in histograms.by_name.items():
-            histogram = HistogramProto(
-                min=found.lowest,
-                max=found.highest,
-                num=sum(found.counts),
-                bucket_limit=found.edges()[1:],
-                bucket=found.counts,
+        for name, histogram in histograms.by_name.items():
+            proto = HistogramProto(
+                min=histogram.lowest,
+                max=histogram.highest,
+                num=sum(histogram.counts),
+                bucket_limit=histogram.edges()[1:],
+                bucket=histogram.counts,
             )
-            value = Summary.Value(tag=name, histo=histogram)
+            value = Summary.Value(tag=name, histo=proto)
             self.summary(histograms.step, Summary(value=[value]))
 
     def final(self, final: FinalResult) -> None:
@@ -123,7 +123,7 @@ def points(line: dict[str, Any]) -> dict[int, dict[str, float]]:
         for tag, name in LOSSES.items():
             if tag in values and field in line:
                 placed[round(line[field] * scale)][f"{axis}/{name}"] = values[tag]
-    return {place: found for place, found in placed.items() if found}
+    return {place: by_tag for place, by_tag in placed.items() if by_tag}
 
 
 def layout() -> Summary:

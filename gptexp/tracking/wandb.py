@@ -77,8 +77,8 @@ class WandB:
 
     def histograms(self, histograms: Histograms) -> None:
         logged = {
-            name: wandb.Histogram(np_histogram=(np.array(found.counts), np.array(found.edges())))
-            for name, found in histograms.by_name.items()
+            name: wandb.Histogram(np_histogram=(np.array(drawn.counts), np.array(drawn.edges())))
+            for name, drawn in histograms.by_name.items()
         }
         self.run.log({**logged, "step": histograms.step})
 
