@@ -233,10 +233,9 @@ class View:
         """A note that no run meets the conditions, and what there is instead."""
         everyone = [self._facts(run) for run in self.runs]
         for condition in self.conditions:
-            values = [_compared(item, condition) for item in everyone]
-            if not any(map(condition.holds, values)):
-                there = dict.fromkeys(sorted(values, key=groups.sort_key))
-                what = listed([plain(value) for value in there])
+            if not any(condition.holds(_compared(item, condition)) for item in everyone):
+                cells = {sortable(value(item, condition.name)) for item in everyone}
+                what = listed([plain(c) or "empty" for c in sorted(cells, key=groups.sort_key)])
                 return f"no run of {len(self.runs)} has {condition}: {condition.name} is {what}"
         return f"no run of {len(self.runs)} meets {' and '.join(map(str, self.conditions))}"
 

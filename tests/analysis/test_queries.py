@@ -100,6 +100,19 @@ def test_where_no_run_meets_them_a_note_says_what_there_is(gptexp, folder, form)
     assert out == "no run of 7 meets optim.lr=0.1 and state=failed\n"
 
 
+@pytest.mark.parametrize(
+    ("condition", "there"),
+    [
+        ("run=nothing", "run is "),
+        ("flags=nothing", "flags is empty"),
+        ("flags<2", "flags is empty"),
+    ],
+)
+def test_a_column_of_several_words_that_no_run_meets_is_told_too(gptexp, folder, condition, there):
+    code, out, _ = gptexp("table", folder, "--where", condition)
+    assert code == 0 and f"no run of 7 has {condition}: {there}" in out
+
+
 def test_runs_are_filtered_before_they_are_grouped(rows, folder):
     found = rows(folder, "--by", "lr", "--where", "seed<2")["rows"]
     assert [(row["optim.lr"], row["runs"], row["expected"]) for row in found] == [
