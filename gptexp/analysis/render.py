@@ -122,7 +122,7 @@ def _parts(table: Table, column: str) -> list[str]:
 
 
 def _exact(table: Table, column: str, row: Row) -> list[Any]:
-    """The cells of a row in a column of CSV."""
+    """The cells of a row in a column of CSV, as many as it has heads."""
     match row[column]:
         case Statistic() as statistic:
             return [statistic.mean, statistic.ci95]
@@ -131,8 +131,10 @@ def _exact(table: Table, column: str, row: Row) -> list[Any]:
         case Steps() as steps:
             return [steps.step, steps.max_steps]
         case list() as words:
-            return ["; ".join(map(str, words))]
-    return [row[column], *[None] * (len(_parts(table, column)) - 1)]
+            cell: Any = "; ".join(map(str, words))
+        case value:
+            cell = value
+    return [cell, *[None] * (len(_parts(table, column)) - 1)]
 
 
 def _harmless(cell: Any) -> Any:
@@ -142,8 +144,10 @@ def _harmless(cell: Any) -> Any:
 
 def _named(table: Table) -> Table:
     """The table with runs by their names alone, where those, or their folders, tell them apart."""
-    shown = [(row.get("folder"), Path(row["run"]).name) for row in table.rows if "run" in row]
-    if not shown or len(set(shown)) < len(shown):
+    if not all(isinstance(row.get("run"), str) for row in table.rows):  # a group has several
+        return table
+    shown = [(row.get("folder"), Path(row["run"]).name) for row in table.rows]
+    if len(set(shown)) < len(shown):
         return table
     rows = [{**row, "run": name} for row, (_, name) in zip(table.rows, shown, strict=True)]
     return replace(table, rows=rows)

@@ -1,9 +1,11 @@
 """`gptexp table --by`: means over seeds, what is left out of them, and what is marked."""
 
+import csv
+import io
 import math
 
 import pytest
-from run_directories import SOURCES, write_run
+from run_directories import SOURCES, curve, write_run
 from table_runs import grid
 
 from gptexp.runs.directory import RunDirectory
@@ -251,3 +253,26 @@ def test_groups_that_mix_texts_on_purpose_say_so(table, tmp_path):
     assert note == "groups mix values of data.path: add it to --by"
     lines, notes = table(tmp_path / "a", "--by", "data.path")
     assert len(lines) == 3 and not notes and not any("mixed" in line for line in lines)
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "csv", "json"])
+def test_groups_may_show_the_runs_in_them(gptexp, tmp_path, form):
+    grid(tmp_path / "a", [0.1, 0.2], [0, 1])
+    code, out, _ = gptexp(
+        "table", tmp_path / "a", "--by", "lr", "--columns", "run", "--format", form
+    )
+    assert code == 0 and out.count("laptop-text") == 4
+
+
+def test_rows_of_csv_are_as_wide_as_its_head_whatever_a_group_holds(gptexp, tmp_path):
+    """Of runs that are not done a cell has their values, beside means of those that are."""
+    grid(tmp_path / "a", [0.1], [0, 1])
+    for seed in (0, 1):
+        rows = curve(2.0)[: 3 + 2 * seed]
+        write_run(tmp_path / "a", seed, state="failed", optim__lr=0.2, metrics=rows)
+    for columns in ("step,val,best", "val,runs,step"):
+        for folders in (["--where", "lr=0.2"], []):
+            words = [tmp_path / "a", "--by", "lr", "--columns", columns, *folders]
+            _, out, _ = gptexp("table", *words, "--format", "csv")
+            assert ";" in out
+            assert len({len(row) for row in csv.reader(io.StringIO(out))}) == 1, out
