@@ -120,6 +120,9 @@ def _chosen(choice: str, folder: Path) -> Found:
         told = unit(done)
         if told == BITS:
             done = [run for run in map(in_bits, done) if run.best is not None]
+            if not done:
+                what = "the runs' tokens differ, and none has bits per byte to compare by"
+                raise ConfigError(Problem(f"best:{folder}", what, "name a folder of one tokenizer"))
         run = min(done, key=lambda run: (run.best, run.path))
         why = f"the best of {len(done):,} at {run.best:.4f}"
         why += f" {BITS}, which compares their tokens" if told == BITS else ""
@@ -154,7 +157,8 @@ def _near(path: Path) -> list[Path]:
 
 
 def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
-    with contextlib.suppress(OSError):  # of a folder that cannot be read, nothing is meant
+    # Of a folder that cannot be read, or whose name none can have, nothing is meant.
+    with contextlib.suppress(OSError, ValueError):
         for _, inner in inner_folders(folder):
             if is_run(inner):
                 yield inner

@@ -273,3 +273,14 @@ def test_a_config_alone_is_no_run_and_a_folder_is_not_searched_to_its_bottom(tmp
     shutil.move(run, deep)
     with pytest.raises(ConfigError, match="holds no runs"):
         find_run("outputs")
+
+
+def test_the_best_of_runs_that_nothing_compares_is_one_line(tmp_path):
+    """Bare ids have no bytes, so runs with other tokens have no loss in common."""
+    for name in ("ids", "byte"):
+        write_run(tmp_path, bpb=None, tokenizer__name=name)
+    assert "tokens differ, and none has bits per byte" in refused(f"best:{tmp_path}")
+
+
+def test_no_run_goes_by_a_name_that_no_folder_can_have():
+    assert "no run goes by that" in refused("a\0b/run")

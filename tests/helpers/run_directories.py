@@ -32,7 +32,7 @@ def write_run(
     metrics: list[dict[str, Any]] | None = None,
     resumes: list[dict[str, Any]] | None = None,
     test: float | None = None,
-    bpb: float = 3.0,  # of every loss
+    bpb: float | None = 3.0,  # of every loss
     params: int = 809856,
     train_tokens: int = 900,
     sample: str = "to be or not to be " * 25,
@@ -105,7 +105,9 @@ def put(path: Path, name: str, text: str) -> None:
     (path / name).write_text(text, encoding="utf-8")
 
 
-def result(seed: int, best: float | None, test: float | None, bpb: float = 3.0) -> dict[str, Any]:
+def result(
+    seed: int, best: float | None, test: float | None, bpb: float | None = 3.0
+) -> dict[str, Any]:
     """The rest of summary.json: best at step 1000 + seed, ended 0.5 higher."""
 
     def evaluation(step: int, loss: float | None, name: str) -> dict[str, Any]:
