@@ -140,9 +140,11 @@ def _counts(key: str) -> bool:
 
 
 def _read_run(path: Path) -> Run:
-    """The run at `path`; raises DamagedError."""
+    """The run at `path`; raises DamagedError, and ConfigError for one without a config yet."""
     run = records.read(path)
-    assert run is not None, "is_run was asked"
+    if run is None:
+        what = "has just begun, and has no config yet"
+        raise ConfigError(Problem(path, what, "compare it once it trains"))
     return run
 
 

@@ -13,6 +13,7 @@ from gptexp.analysis.diff import part, report
 from gptexp.cli.app import app
 from gptexp.errors import ConfigError, DamagedError
 from gptexp.experiment.run import run_experiment
+from gptexp.runs.directory import RunDirectory
 
 
 def lines(a, b):
@@ -183,3 +184,12 @@ def test_what_cannot_be_compared_is_one_line(tmp_path):
     (run / "summary.json").unlink()
     (run / "config.yaml").unlink()
     assert refuse(run, run).startswith(f"{run}/config.yaml: No such file")
+
+
+def test_a_run_that_has_just_begun_is_not_compared_yet(tmp_path):
+    """Its process writes the status first, and then the config."""
+    run = write_run(tmp_path / "a")
+    begun = write_run(tmp_path / "b", state="running")
+    (begun / "config.yaml").unlink()
+    with RunDirectory(begun).locked():
+        assert refuse(run, begun).startswith(f"{begun}: has just begun")
