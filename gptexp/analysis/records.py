@@ -286,8 +286,9 @@ def _flat(values: Any, file: Path, fix: str) -> dict[str, Any]:
     """`values` with dotted keys; raises DamagedError for those that could not be compared."""
     try:
         config = flat(values)
-        hash(tuple(config.values()))
-        for value in config.values():
+        for key, value in config.items():
+            if not (isinstance(key, str) and isinstance(value, str | int | float | None)):
+                raise TypeError(key)
             if isinstance(value, int):
                 float(value)  # no number of a config is beyond it
     except (AttributeError, TypeError, OverflowError, RecursionError) as error:

@@ -292,3 +292,14 @@ def test_what_only_one_variant_has_is_no_difference_unless_its_runs_differ_in_it
     assert "optim.momentum" not in records.varying(some, records.differing(some))
     assert "optim.name" in records.varying(some, records.differing(some))
     assert "optim.momentum" in records.varying(found, records.differing(found))
+
+
+@pytest.mark.parametrize(
+    "line", ["when: 2024-01-01", "word: !!binary aGVsbG8=", "1: 2", "all: [1]"]
+)
+def test_a_config_with_what_no_config_holds_is_damaged(tmp_path, line):
+    """JSON has no word for a date, and no key of ours is a number."""
+    path = write_run(tmp_path / "a", state="failed")
+    with (path / "config.yaml").open("a") as file:
+        file.write(f"{line}\n")
+    assert problem(path).startswith(f"{path / 'config.yaml'}: damaged: its config is no config")
