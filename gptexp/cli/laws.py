@@ -191,6 +191,8 @@ def _table(
     needed = {"--n": columns["n"], "--d": columns["tokens"], "--loss": columns["loss"]}
     missing = [option for option, name in needed.items() if name is None]
     if missing:
+        if not path.exists():
+            raise ConfigError(Problem(path, "not there", "name a folder of runs, or a table"))
         fix = f"gptexp fit {in_shell(path)} --n COLUMN --d COLUMN --loss COLUMN"
         raise ConfigError(Problem(path, f"which column is {', '.join(missing)} of a table?", fix))
     if columns["batch"] is not None and columns["lr"] is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ def trials_of(candidates: Sequence[Candidate]) -> Trials | None:
         loss=[one.loss for one in rated],
         unique=[one.unique for one in rated],
     )
-    sizes = [[one.run.config.get(key) or 1 for key in BATCH] for one in rated]
+    sizes = [[_positive(one.run.config.get(key)) for key in BATCH] for one in rated]
     batch = np.prod(np.array(sizes, dtype=np.float64), axis=1)
     keys = [key for key in SETTINGS if key not in ("optim.lr", *BATCH)]
     return Trials(
@@ -37,6 +38,11 @@ def trials_of(candidates: Sequence[Candidate]) -> Trials | None:
         batch=batch if len(np.unique(batch)) > 1 else None,
         setting=numbered([tuple(one.run.config.get(key) for key in keys) for one in rated]),
     )
+
+
+def _positive(value: Any) -> float:
+    """The value of a config; 1 for what is no number above 0."""
+    return float(value) if is_number(value) and value > 0 else 1.0
 
 
 def beside(trials: Trials, values: Array | None) -> Labels:

@@ -71,7 +71,7 @@ def test_a_table_is_fitted_into_a_folder_of_its_name_and_again_alike(gptexp, tab
         (("scaling", "runs.csv"), "runs.csv: a table among several paths"),
         (("scaling", "--draws", "100000"), "gptexp fit: Invalid value for '--draws'"),
         (("scaling",), "scaling: 1 point of a law, and 2 are the least. Fix"),
-        (("nowhere",), "nowhere: which column is --n, --d, --loss of a table?"),
+        (("nowhere",), "nowhere: not there"),
         (
             ("scaling", "--where", "dropout=0.5"),
             "scaling: 0 points of a law, and 2 are",

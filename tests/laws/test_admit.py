@@ -209,3 +209,12 @@ def test_what_has_a_trunk_is_what_the_schedules_say(composed):
 def test_no_runs_are_no_points(admitted, tmp_path):
     write_point(tmp_path, state="failed")
     assert len(admitted().points) == 0
+
+
+def test_a_batch_that_is_no_number_counts_as_one(tmp_path, admitted):
+    """As in a run of somebody else's."""
+    for rate, batch in ((0.1, 8), (0.2, "many"), (0.4, -8)):
+        keys = {"optim__lr": rate, "trainer__batch_size": batch, "trainer__grad_accum": 1}
+        write_point(tmp_path / "a", model__block_size=4, **keys)
+    trials = admitted().trials
+    assert trials.batch.tolist() == [32, 4, 4]
