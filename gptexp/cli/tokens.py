@@ -80,14 +80,13 @@ def _check_vocab_size(tokenizer: str, vocab_size: int | None) -> None:
 def _of_run(words: str) -> dict[str, Any]:
     """The tokenizer of a run, as checkpoints hold it; raises ConfigError and what load raises."""
     import gptexp
-    from gptexp.analysis.find import find_run
+    from gptexp.analysis.find import look_up
 
-    try:
-        run = find_run(Path(words))
-    except ConfigError as error:
+    run = look_up(words)
+    if run is None:
         what = f"{words!r:.60} is neither a tokenizer nor a run"
         fix = f"one of {', '.join(KINDS)}, or a run's directory"
-        raise ConfigError(Problem("--tokenizer", what, fix)) from error
+        raise ConfigError(Problem("--tokenizer", what, fix))
     state = gptexp.load(announced(run)).tokenizer.to_dict()
     if state["name"] not in KINDS:
         what = f"{state['name']} is own code, which other processes do not have"

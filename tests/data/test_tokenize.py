@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from run_directories import write_run
 from small_runs import cached
 
 from gptexp import assets
@@ -292,3 +293,10 @@ def test_pieces_of_gpt2_have_the_tokens_of_the_whole_text(gptexp, monkeypatch):
     assert found[:2].tolist() == [15496, 995]
     tokenizer = tokenizer_from_dict(read_token_manifest(Path("out")).tokenizer)
     assert np.array_equal(found, tokenizer.encode(whole))
+
+
+def test_the_tokenizer_of_one_of_several_runs_asks_which(gptexp, tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path / "runs", seed)
+    result = gptexp("tokenize", "a.txt", "--to", "out", "--tokenizer", tmp_path / "runs")
+    assert result.code == 2 and "holds 2 runs" in result.errors[0]
