@@ -36,7 +36,5 @@ def optimum(points: Sequence[tuple[float, float]]) -> Optimum | None:
     (a, f_a), (b, f_b), (c, f_c) = points[lowest - 1 : lowest + 2]
     f_ab, f_bc = (f_b - f_a) / (b - a), (f_c - f_b) / (c - b)
     f_abc = (f_bc - f_ab) / (c - a)
-    if f_abc == 0:  # three equal losses
-        return Optimum(b, f_b, edge="")
     place = (a + b) / 2 - f_ab / (2 * f_abc)
     return Optimum(place, f_a + f_ab * (place - a) + f_abc * (place - a) * (place - b), edge="")
