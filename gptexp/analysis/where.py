@@ -1,7 +1,9 @@
 """`--where`: conditions such as lr=1e-3..3e-3, best<2 or state!=done, which the rows shown meet."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import ge, gt, le, lt
 from typing import Any
 
 from gptexp.errors import ConfigError, Problem
@@ -11,6 +13,8 @@ CONDITION = re.compile(r"\s*([^!<>=]+?)\s*(!=|<=|>=|==|=|<|>)(.*)", re.DOTALL)
 RANGE = re.compile(r"(.*?)\.\.(.*)")  # both ends are in it, and either may be left out
 
 COMMA = re.compile(r",(?![^\[]*\])")  # between values, not within a list
+
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 NOTHING = ("null", "none")  # words for a value that there is not
 
@@ -28,22 +32,10 @@ class Condition:
 
     def holds(self, value: Any) -> bool:
         """Whether a value meets it; one that there is not is neither above nor below anything."""
-        match self.operator:
-            case "=":
-                return self._is(value)
-            case "!=":
-                return not self._is(value)
+        if self.operator not in ORDERS:
+            return self._is(value) == (self.operator == "=")
         number, limit = _number(value), _number(self.wanted)
-        if number is None or limit is None:
-            return False
-        match self.operator:
-            case "<":
-                return number < limit
-            case "<=":
-                return number <= limit
-            case ">":
-                return number > limit
-        return number >= limit
+        return None not in (number, limit) and ORDERS[self.operator](number, limit)
 
     def _is(self, value: Any) -> bool:
         """Whether the value is what is wanted, or one of several with commas between them."""
@@ -58,7 +50,7 @@ def parse(text: str) -> Condition:
         fix = "write KEY=VALUE, or with < <= > >= !=, as 'best<2' or lr=1e-3..3e-3"
         raise ConfigError(Problem("--where", f"{text or 'an empty word'} compares nothing", fix))
     name, operator, wanted = parsed[1], parsed[2].replace("==", "="), parsed[3].strip()
-    if operator in ("<", "<=", ">", ">=") and _number(wanted) is None:
+    if operator in ORDERS and _number(wanted) is None:
         what = f"{text}: {wanted or 'nothing'} is no number"
         raise ConfigError(Problem("--where", what, f"a number, as {name}{operator}2"))
     return Condition(name, operator, wanted)
