@@ -240,8 +240,7 @@ def _named(names: Sequence[str]) -> list[str]:
 
     known = [*LAWS, *OPTIMA]
     words = [word.strip() for name in names for word in name.split(",")]
-    problems = [unknown_name("--law", word, known) for word in words if word not in known]
-    ConfigError.raise_for(problems)
+    ConfigError.raise_for(unknown_name("--law", word, known) for word in words if word not in known)
     return list(dict.fromkeys(words))
 
 

@@ -10,9 +10,8 @@ from threadpoolctl import threadpool_limits
 from gptexp.laws.law import Law
 from gptexp.laws.points import Array, Points
 
-DELTA = (
-    1e-3  # of Huber's loss, in logarithms of the loss: beyond a tenth of a percent, it is linear
-)
+# Of Huber's loss, in logarithms of the loss: beyond a tenth of a percent, it is linear.
+DELTA = 1e-3
 STARTS = 16  # of the grid's best, from which a fit begins
 STEP = 1e-6  # of derivatives by differences: what is left out and what is rounded, both below 1e-9
 AT_ONCE = 60_000  # numbers that a step of fits side by side works on: more leave the cache
@@ -59,9 +58,8 @@ def fit_draws(fit: Fit, points: Points, log_losses: Array) -> Array:
     """Coordinates [draw, parameter] of fits to other losses [draw, row], which begin at `fit`."""
     at_once = max(1, AT_ONCE // (len(points) * len(fit.at)))
     parts = [log_losses[i : i + at_once] for i in range(0, len(log_losses), at_once)]
-    begin = [np.tile(fit.at, (len(part), 1)) for part in parts]
     return np.concatenate(
-        [descend(fit.law, points, *both)[0] for both in zip(begin, parts, strict=True)]
+        [descend(fit.law, points, np.tile(fit.at, (len(part), 1)), part)[0] for part in parts]
     )
 
 

@@ -41,5 +41,5 @@ def unidentified(fit: Fit, points: Points, edges: Array) -> dict[str, str]:
             return f"anything from {least:.2g} to {most:.2g} says much the same"
         return ""
 
-    reasons = {one.name: why_not(i, one) for i, one in enumerate(fit.law.parameters)}
-    return {name: reason for name, reason in reasons.items() if reason}
+    parameters = enumerate(fit.law.parameters)
+    return {one.name: reason for i, one in parameters if (reason := why_not(i, one))}

@@ -42,8 +42,7 @@ class JudgedLaw:
 
 def lacking(laws: Sequence[Law], points: Points) -> dict[str, str]:
     """Why a law cannot be fitted to the points, by its name: `needs 3 sizes of model, ...`."""
-    missing = {law.name: law.lacks(points) for law in laws}
-    return {name: reason for name, reason in missing.items() if reason}
+    return {law.name: reason for law in laws if (reason := law.lacks(points))}
 
 
 def judge_laws(

@@ -58,8 +58,8 @@ def _best_of(members: Sequence[Candidate]) -> tuple[list[Candidate], list[Reject
     best = min(losses, key=lambda values: losses[values])
     rejected = []
     for values, alike in together.items():
-        keys = [key for i, key in enumerate(SETTINGS) if values[i] != best[i]]
-        words = " ".join(words_of(keys, [dict(zip(SETTINGS, best, strict=True))[k] for k in keys]))
+        differs = [i for i, value in enumerate(values) if value != best[i]]
+        words = " ".join(words_of([SETTINGS[i] for i in differs], [best[i] for i in differs]))
         reason = f"not the best of its point: {words} reaches {losses[best]:.4f}"
         rejected += [Rejected(one.label, reason) for one in alike if values != best]
     return together[best], rejected
