@@ -143,8 +143,7 @@ def _read_run(path: Path) -> Run:
     """The run at `path`; raises DamagedError, and ConfigError for one without a config yet."""
     run = records.read(path)
     if run is None:
-        what = "has just begun, and has no config yet"
-        raise ConfigError(Problem(path, what, "compare it once it trains"))
+        raise ConfigError(records.just_begun(path))
     return run
 
 

@@ -78,24 +78,32 @@ Reader = Callable[[Path], Found]  # as `look` is
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
     """The runs that `paths` are or hold, at any depth, each once; and notes about damaged ones.
 
-    Runs that were moved aside are left out, unless a path names one. Raises ConfigError for a path
-    that is not there or holds no run.
+    Runs that were moved aside are left out, unless a path names one, and so are those that have
+    just begun. Raises ConfigError for a path that is not there or holds no run.
     """
     runs: list[Run] = []
     notes: list[Problem] = []
+    begun: list[Problem] = []
     for path in paths:
         if not path.exists():
             raise ConfigError(Problem(path, "not there", FIX))
         at_path, noted = beneath(path, look)
-        if not at_path and not noted:
+        if not at_path and not noted and is_run(path):
+            begun.append(just_begun(path))
+        elif not at_path and not noted:
             fix = "name a folder such as outputs/default"
             raise ConfigError(Problem(path, "holds no runs", fix))
         runs += at_path
         notes += noted
     notes = list(dict.fromkeys(notes))
     if not runs:
-        raise ConfigError(*notes)
+        raise ConfigError(*(notes or begun))
     return distinct(runs), notes
+
+
+def just_begun(path: Path) -> Problem:
+    """The problem of a run directory of which `read` knows no run yet."""
+    return Problem(path, "has just begun, and has no config yet", "look again once it trains")
 
 
 def beneath(path: Path, reader: Reader) -> tuple[list[Run], list[Problem]]:

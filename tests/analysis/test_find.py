@@ -14,6 +14,7 @@ from gptexp.analysis.labels import hash_of
 from gptexp.analysis.records import is_run
 from gptexp.cli.app import app
 from gptexp.errors import ConfigError
+from gptexp.runs.directory import RunDirectory
 from gptexp.runs.state import RunState
 
 
@@ -280,6 +281,19 @@ def test_the_best_of_runs_that_nothing_compares_is_one_line(tmp_path):
     for name in ("ids", "byte"):
         write_run(tmp_path, bpb=None, tokenizer__name=name)
     assert "tokens differ, and none has bits per byte" in refused(f"best:{tmp_path}")
+
+
+def test_a_run_that_has_just_begun_hides_no_other(tmp_path):
+    """Its process writes the status first, and then the config."""
+    folder = tmp_path / "outputs"
+    run = write_run(folder, 1)
+    begun = write_run(folder, 2, state="running")
+    (begun / "config.yaml").unlink()
+    with RunDirectory(begun).locked():
+        assert find_run(folder).path == run
+        assert refused(folder / "s2").startswith(f"{folder / 's2'}: not there")
+        shutil.rmtree(run)
+        assert refused(folder).startswith(f"{begun}: has just begun")
 
 
 def test_no_run_goes_by_a_name_that_no_folder_can_have():
