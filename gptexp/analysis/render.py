@@ -171,7 +171,7 @@ def _text(column: str, row: Row) -> str:
         case Statistic():
             return _with_interval(column, value, row)
         case list():
-            return ", ".join(map(str, value))
+            value = ", ".join(map(str, value))
         case bool():
             return str(value).lower()
         case int() | float():

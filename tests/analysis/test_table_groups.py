@@ -276,3 +276,10 @@ def test_rows_of_csv_are_as_wide_as_its_head_whatever_a_group_holds(gptexp, tmp_
             _, out, _ = gptexp("table", *words, "--format", "csv")
             assert ";" in out
             assert len({len(row) for row in csv.reader(io.StringIO(out))}) == 1, out
+
+
+def test_a_row_is_a_line_whatever_words_its_runs_have(gptexp, tmp_path):
+    for seed, name in enumerate(("a\nb", "c")):
+        write_run(tmp_path / "a", seed, name=name)
+    words = [tmp_path / "a", "--by", "lr", "--columns", "lr,name,runs"]
+    assert len(gptexp("table", *words)[1].partition("\n\n")[0].splitlines()) == 2
