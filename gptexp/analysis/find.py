@@ -117,15 +117,15 @@ def _chosen(choice: str, folder: Path) -> Found:
             notes.append(Problem(f"best:{folder}", what, "name a folder of one"))
         for what in judged_apart(done):
             notes.append(Problem(f"best:{folder}", what, "name a folder of one"))
-        told = unit(done)
-        if told == BITS:
+        told_in = unit(done)
+        if told_in == BITS:
             done = [run for run in map(in_bits, done) if run.best is not None]
             if not done:
                 what = "the runs' tokens differ, and none has bits per byte to compare by"
                 raise ConfigError(Problem(f"best:{folder}", what, "name a folder of one tokenizer"))
         run = min(done, key=lambda run: (run.best, run.path))
         why = f"the best of {len(done):,} at {run.best:.4f}"
-        why += f" {BITS}, which compares their tokens" if told == BITS else ""
+        why += f" {BITS}, which compares their tokens" if told_in == BITS else ""
     label = label_runs(runs)[run.path]
     return Found(run.path, why if label == run.path.name else f"{label}, {why}", tuple(notes))
 

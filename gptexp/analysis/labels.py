@@ -57,14 +57,14 @@ def telling(runs: Sequence[Run]) -> list[str]:
     Those that follow from earlier ones are left out, as the layers of a preset do from its name;
     but the dataset's size is always told.
     """
-    told = mixed(runs)
-    keys = [key for key in told if key != "data.fraction"]
+    differing = mixed(runs)
+    keys = [key for key in differing if key != "data.fraction"]
     count = _combinations(runs, keys)
     for key in reversed(keys):
         rest = [other for other in keys if other != key]
         if _combinations(runs, rest) == count:
             keys = rest
-    return [key for key in told if key in keys or key == "data.fraction"]
+    return [key for key in differing if key in keys or key == "data.fraction"]
 
 
 def short_label(by: Sequence[str], values: Sequence[Any]) -> str:
@@ -122,14 +122,14 @@ def branch_notes(runs: Sequence[Run]) -> list[str]:
 
 def _told_apart(labels: dict[Path, str]) -> dict[Path, str]:
     """The labels; where some are alike, with the first of folder, hash and path that differs."""
-    told: dict[Path, str] = {}
+    apart: dict[Path, str] = {}
     for label, paths in gathered(labels, lambda path: labels[path]).items():
         for part in (_nothing, _folder, hash_of, str):
             parts = [part(path) for path in paths]
             if len(set(parts)) == len(parts):
                 break
-        told |= {path: f"{label} {word}".rstrip() for path, word in zip(paths, parts, strict=True)}
-    return {path: told[path] for path in labels}
+        apart |= {path: f"{label} {word}".rstrip() for path, word in zip(paths, parts, strict=True)}
+    return {path: apart[path] for path in labels}
 
 
 def _nothing(path: Path) -> str:

@@ -20,7 +20,7 @@ class _Known(NamedTuple):
     entry: Found
 
 
-class _Came(NamedTuple):
+class _Journal(NamedTuple):
     stamp: Stamp
     progress: Progress | None
     note: Problem | None  # of a journal that cannot be read
@@ -31,7 +31,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._known: dict[Path, _Known] = {}
-        self._came: dict[Path, _Came] = {}
+        self._journals: dict[Path, _Journal] = {}
 
     def runs(self, paths: Sequence[Path]) -> tuple[list[Run], list[Problem]]:
         """The runs that `paths` are or hold by now, and notes of damage; see records.beneath."""
@@ -57,18 +57,18 @@ class Memory:
     def progress(self, run: Run) -> Progress | None:
         """Where the run stands by its journal; None where that cannot be told, see `damage`."""
         stamp = _stamp(run.path, "metrics.jsonl")
-        came = self._came.get(run.path)
-        if came is None or came.stamp != stamp:
+        journal = self._journals.get(run.path)
+        if journal is None or journal.stamp != stamp:
             try:
-                came = _Came(stamp, read_progress(run.path), None)
+                journal = _Journal(stamp, read_progress(run.path), None)
             except StorageError as error:
-                came = _Came(stamp, None, error.problems[0])
-            self._came[run.path] = came
-        return came.progress
+                journal = _Journal(stamp, None, error.problems[0])
+            self._journals[run.path] = journal
+        return journal.progress
 
     def damage(self) -> list[Problem]:
         """The journals that could not be read."""
-        return [came.note for came in self._came.values() if came.note is not None]
+        return [journal.note for journal in self._journals.values() if journal.note is not None]
 
 
 def _may_have_ended(run: Run | None) -> bool:

@@ -58,8 +58,8 @@ def pair(a: Path, b: Path) -> Paired:
     (first, damaged), (second, more) = records.collect([a]), records.collect([b])
     if (told_in := unit([*first, *second])) == BITS:
         first, second = [*map(in_bits, first)], [*map(in_bits, second)]
-    told = dict.fromkeys([*telling(first), *telling(second)])
-    keys = [key for key in told if _values(first, key) & _values(second, key)] + ["seed"]
+    varied = dict.fromkeys([*telling(first), *telling(second)])
+    keys = [key for key in varied if _values(first, key) & _values(second, key)] + ["seed"]
     best_of_each = f"gptexp diff {in_shell(f'best:{a}')} {in_shell(f'best:{b}')}"
     left = _by_point(a, first, keys, best_of_each)
     right = _by_point(b, second, keys, best_of_each)

@@ -121,9 +121,9 @@ class View:
         """The rows, with notes of what is `damaged` beside what the runs say."""
         facts = self.facts()
         made = self._runs(facts) if self.by is None else self._groups(facts, self.by)
-        hurt = [*damaged, *self.memory.damage()]
-        notes = [*made.notes, *([] if facts else [self._why_none()]), *map(str, hurt)]
-        return replace(made, notes=notes, damaged=bool(hurt))
+        damage = [*damaged, *self.memory.damage()]
+        notes = [*made.notes, *([] if facts else [self._why_none()]), *map(str, damage)]
+        return replace(made, notes=notes, damaged=bool(damage))
 
     def in_order(self, facts: Sequence[Facts]) -> list[Facts]:
         """The runs as they are to be sorted; else by the values of what differs between them."""
@@ -219,8 +219,8 @@ class View:
 
     def _curves(self) -> list[str]:
         """The curves that the journals of the runs hold."""
-        came = [self.memory.progress(run) for run in self.runs]
-        names = dict.fromkeys(name for one in came if one is not None for name in one.newest)
+        progress = map(self.memory.progress, self.runs)
+        names = dict.fromkeys(name for one in progress if one is not None for name in one.newest)
         return [name for name in names if "/" in name]
 
     def _cut(self, items: Sequence[object], noun: str) -> list[str]:
@@ -254,10 +254,10 @@ def _keys(runs: Sequence[Run]) -> _Keys:
     Of many keys, so are those that follow from others, as the layers of a preset do from its name.
     """
     keys = records.varying(runs, records.differing(runs))
-    told = {"seed", *records.mixed(runs)}
-    if len(told.intersection(keys)) > MOST_KEYS:
-        told = {"seed", *telling(runs)}
-    return _Keys(keys, frozenset(keys) - told)
+    shown = {"seed", *records.mixed(runs)}
+    if len(shown.intersection(keys)) > MOST_KEYS:
+        shown = {"seed", *telling(runs)}
+    return _Keys(keys, frozenset(keys) - shown)
 
 
 def _of_group(group: Group, name: str, facts: Sequence[Facts]) -> Any:

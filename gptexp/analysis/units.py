@@ -73,8 +73,8 @@ def curve_in_bits(run: Run, curve: Sequence[CurvePoint]) -> list[CurvePoint]:
     The training losses too, whose tokens have nearly as many; empty for a journal without any
     bits. Raises StorageError.
     """
-    told = ((row.get("val/bpb"), row.get("val/loss")) for row in evaluations(run.path))
-    rate = next((bits / nats for bits, nats in told if bits and nats), None)
+    losses = ((row.get("val/bpb"), row.get("val/loss")) for row in evaluations(run.path))
+    rate = next((bits / nats for bits, nats in losses if bits and nats), None)
     if rate is None:
         return []
     return [

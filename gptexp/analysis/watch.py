@@ -173,14 +173,14 @@ def tell(watch: Watch) -> None:
     """A line for each run that is running, then for each change, until the watch is over."""
     watch.look()
     show(watch.head())
-    told = {i.run.path: _mark(i) for i in watch.facts if i.run.state is not RunState.running}
+    marks = {i.run.path: _mark(i) for i in watch.facts if i.run.state is not RunState.running}
     view, labels = None, dict[Path, str]()
     while True:
         if watch.view is not None and watch.view is not view:
             view, labels = watch.view, label_runs(watch.view.runs)
         for item in watch.facts:
-            if told.get(item.run.path) != (mark := _mark(item)):
-                told[item.run.path] = mark
+            if marks.get(item.run.path) != (mark := _mark(item)):
+                marks[item.run.path] = mark
                 show(f"{labels[item.run.path]}: {described(item)}")
         if watch.left <= 0:
             show("")  # the table follows

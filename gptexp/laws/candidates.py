@@ -137,8 +137,8 @@ def _candidate(run: Run, label: str, convention: Convention, told_in: str) -> Ca
     summary = run.summary
     if summary is None:
         return f"{run.state}: {run.reason}" if run.reason else str(run.state)
-    told = in_bits(run) if told_in == BITS else run
-    loss = told.best if convention.best else told.final
+    measured = in_bits(run) if told_in == BITS else run
+    loss = measured.best if convention.best else measured.final
     at = summary["best"] if convention.best else summary["final"]
     if at is None or loss is None or loss <= 0:
         return "no finite validation loss"

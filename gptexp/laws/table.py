@@ -74,8 +74,8 @@ def read_table(
         words = {name: cells[places[name]] for name in numbers.values()}
         values = {name: _number(path, line, name, cell) for name, cell in words.items()}
         if wrong := [name for name, value in values.items() if not LEAST <= value <= MOST]:
-            told = ", ".join(f"{name}={shortened(words[name])}" for name in wrong)
-            reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {told}"
+            typed = ", ".join(f"{name}={shortened(words[name])}" for name in wrong)
+            reason = f"no number above 0 ({LEAST:g} to {MOST:g}): {typed}"
             rejected.add(Rejected(label, reason))
             continue
         kept.append([values[name] for name in numbers.values()])

@@ -60,21 +60,21 @@ def adds(config: Config, before: Config | None) -> str:
     """What a stage adds to the one before, in phrases."""
     model = config.model
     last = None if before is None else before.model
-    told: list[str] = []
+    phrases: list[str] = []
     match model:
         case BigramConfig() if not isinstance(last, BigramConfig):
-            told.append(
+            phrases.append(
                 "What follows each token, counted in those documents alone that the later stages "
                 f"learn from; {model.smoothing:g} is added to each count."
             )
         case MLPConfig():
-            told += _perceptron(model, last)
+            phrases += _perceptron(model, last)
         case GPTConfig():
-            told += _transformer(config, model, before)
-    if not told and before is not None:
+            phrases += _transformer(config, model, before)
+    if not phrases and before is not None:
         differing = ", ".join(_differing(config, before))
-        told.append(f"The same but for {differing}." if differing else "The same once more.")
-    return " ".join(told)
+        phrases.append(f"The same but for {differing}." if differing else "The same once more.")
+    return " ".join(phrases)
 
 
 def _perceptron(model: MLPConfig, last: Any) -> Iterator[str]:
