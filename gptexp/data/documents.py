@@ -82,8 +82,8 @@ class Documents(Format):
         self._check(kept, needed)
         parts = {}
         for name, (start, end) in kept.items():
-            some = lines[start:end] if name in needed else []
-            parts[name] = compact(self.encoded(some, tokenizer), tokenizer.vocab_size)
+            chosen = lines[start:end] if name in needed else []
+            parts[name] = compact(self.encoded(chosen, tokenizer), tokenizer.vocab_size)
         return Splits(**parts, bounds=bounds)
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
@@ -93,9 +93,9 @@ class Documents(Format):
         train, test, val = (
             max(int(np.count_nonzero(ids == token)) - 1, 0) for _, ids in splits.items()
         )
-        seen = set(lines[:train])
+        in_train = set(lines[:train])
         start, end = splits.bounds["val"]
-        twice = sum(line in seen for line in lines[start:end])
+        twice = sum(line in in_train for line in lines[start:end])
         words = (
             f"{len(lines):,} documents ({len(lines) - len(set(lines)):,} repeat another); "
             f"{train:,} train{f', {test:,} test' if test else ''}, {val:,} val, "
@@ -234,12 +234,11 @@ class DocumentCorpus:
         # Of each document: where it begins, the length of its row, and how many targets that has.
         self._starts, self._lengths, self._targets = {}, {}, {}
         for name, ids in splits.items():
-            found = self.found(ids)
-            self._starts[name], self._lengths[name], self._targets[name] = found
+            self._starts[name], self._lengths[name], self._targets[name] = self.rows_of(ids)
         self._sizes = {name: int(targets.sum()) for name, targets in self._targets.items()}
         self._drawn: dict[int, tuple[Ids, Ids]] = {}  # of the last two epochs asked for
 
-    def found(self, ids: Tokens) -> tuple[Ids, Ids, Ids]:
+    def rows_of(self, ids: Tokens) -> tuple[Ids, Ids, Ids]:
         """Of each document of a split its start, the length of its row and its targets, [rows]."""
         starts, lengths = _documents(ids, self.end, self.block_size)
         return starts, lengths, lengths

@@ -135,17 +135,17 @@ class TextFile(SourceFile):
                 start = max(at - LONGEST, 0)
                 file.seek(start)
                 window = file.read(at - start + WINDOW)
-                for found in SPACE.finditer(window, at - start):
-                    before = window[max(found.start() - LONGEST, 0) : found.start()]
+                for space in SPACE.finditer(window, at - start):
+                    before = window[max(space.start() - LONGEST, 0) : space.start()]
                     if not before.decode(errors="ignore")[-1:].isspace():
-                        return start + found.start()
+                        return start + space.start()
                 at += WINDOW
             if at >= self.size:
                 return self.size
             file.seek(at)
             ahead = file.read(LONGEST + 1)
         inside = (byte & 0xC0 == 0x80 or byte == 0x0A for byte in ahead)
-        return at + next((n for n, it in enumerate(inside) if not it), 0)
+        return at + next((n for n, is_inside in enumerate(inside) if not is_inside), 0)
 
     def split_at(self, at: int) -> int:
         """At the beginning of a line, where there is one."""
@@ -234,10 +234,10 @@ class ParquetFile(SourceFile):
 
     def _groups(self) -> list[int]:
         with self.opened() as file, _read_by(self.path):
-            about = _parquet().ParquetFile(file).metadata
+            metadata = _parquet().ParquetFile(file).metadata
             bounds = [0]
-            for group in range(about.num_row_groups):
-                bounds.append(bounds[-1] + about.row_group(group).num_rows)
+            for group in range(metadata.num_row_groups):
+                bounds.append(bounds[-1] + metadata.row_group(group).num_rows)
             return bounds
 
 

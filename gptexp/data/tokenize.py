@@ -165,8 +165,8 @@ def _vocabulary(options: Options, read: _Reading) -> Tokenizer:
         case "gpt2":
             return BytePairTokenizer("gpt2", merges.published())
         case "char":
-            found = read.each("letters", character_finder, ())
-            return CharTokenizer("".join(sorted(set().union(*found))))
+            of_pieces = read.each("letters", character_finder, ())
+            return CharTokenizer("".join(sorted(set().union(*of_pieces))))
         case "bpe":
             assert options.vocab_size is not None
             return BytePairTokenizer("bpe", _learned(options.vocab_size, read))
@@ -195,7 +195,7 @@ def _learned(vocab_size: int, read: _Reading) -> str:
 def _digests(
     names: Sequence[str], sources: Sequence[SourceFile], interrupt: Interrupt
 ) -> list[Source]:
-    found = []
+    texts = []
     with console.counting("reading", sum(source.length for source in sources)) as count:
         for name, source in zip(names, sources, strict=True):
             digest = hashlib.sha256()
@@ -204,8 +204,8 @@ def _digests(
                     digest.update(part)
                     count(len(part))
                     _heed(interrupt)
-            found.append(Source(name, source.length, digest.hexdigest()))
-    return found
+            texts.append(Source(name, source.length, digest.hexdigest()))
+    return texts
 
 
 def _warn_of_copies(texts: Sequence[Source]) -> None:

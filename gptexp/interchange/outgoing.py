@@ -94,21 +94,21 @@ def _read(run: Path) -> Outgoing:
     return Outgoing(run, config, config.model, tokenizer, state["model"], state["step"])
 
 
-def _for_transformers(given: Outgoing) -> dict[str, bytes]:
+def _for_transformers(outgoing: Outgoing) -> dict[str, bytes]:
     """The files of a folder that AutoModelForCausalLM and AutoTokenizer load."""
-    model, end = given.model, format_of(given.config.data).stop(given.tokenizer)
+    model, end = outgoing.model, format_of(outgoing.config.data).stop(outgoing.tokenizer)
     kind = "llama" if model.position is Position.rope else "gpt2"
     architecture, family, layout = KINDS[kind]
-    given.refuse(family)
-    tensors = from_state(given.weights, layout, model, given.vocab_size)
-    card = family.write(model, given.vocab_size)
+    outgoing.refuse(family)
+    tensors = from_state(outgoing.weights, layout, model, outgoing.vocab_size)
+    card = family.write(model, outgoing.vocab_size)
     card |= {"model_type": kind, "architectures": [architecture]}
     card |= {"bos_token_id": end, "eos_token_id": end, "dtype": "float32", "torch_dtype": "float32"}
     weights = imported("safetensors.torch").save(tensors, metadata={"format": "pt"})
     files = {CARD: _json(card), WEIGHTS: weights}
-    rendered = render(given.tokenizer)
+    rendered = render(outgoing.tokenizer)
     if rendered is None:
-        log.info("tokens  none written: %s", given.tokenizer.describe())
+        log.info("tokens  none written: %s", outgoing.tokenizer.describe())
         return files
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -118,26 +118,26 @@ def _for_transformers(given: Outgoing) -> dict[str, bytes]:
     return {**files, "tokenizer.json": rendered, "tokenizer_config.json": _json(settings)}
 
 
-def _for_llama_cpp(given: Outgoing) -> bytes:
+def _for_llama_cpp(outgoing: Outgoing) -> bytes:
     """A GGUF file; raises CheckpointError for tokens that it has no kind for."""
-    given.refuse(gguf.family(given.model))
-    tokenizer = given.tokenizer
+    model, tokenizer = outgoing.model, outgoing.tokenizer
+    outgoing.refuse(gguf.family(model))
     if not (isinstance(tokenizer, BytePairTokenizer) and tokenizer.merges):
         what = f"its tokens are {tokenizer.describe()}, and GGUF has only merged byte pairs"
         fix = "--to huggingface, or a run with tokenizer=bpe or gpt2"
-        raise CheckpointError(Problem(given.run, what, fix))
-    end = format_of(given.config.data).stop(tokenizer)
-    return gguf.render(given.run.resolve().name, given.model, given.weights, tokenizer, end)
+        raise CheckpointError(Problem(outgoing.run, what, fix))
+    end = format_of(outgoing.config.data).stop(tokenizer)
+    return gguf.render(outgoing.run.resolve().name, model, outgoing.weights, tokenizer, end)
 
 
-def _for_nanogpt(given: Outgoing, folder: Path) -> dict[str, bytes]:
+def _for_nanogpt(outgoing: Outgoing, folder: Path) -> dict[str, bytes]:
     """A ckpt.pt that its sample.py loads, which finds meta.pkl where its `dataset` says."""
-    model, tokenizer = given.model, given.tokenizer
-    given.refuse(NANOGPT)
+    model, tokenizer = outgoing.model, outgoing.tokenizer
+    outgoing.refuse(NANOGPT)
     saved = {
-        "model": from_state(given.weights, LAYOUT, model, given.vocab_size),
-        "model_args": NANOGPT.write(model, given.vocab_size),
-        "iter_num": given.step,
+        "model": from_state(outgoing.weights, LAYOUT, model, outgoing.vocab_size),
+        "model_args": NANOGPT.write(model, outgoing.vocab_size),
+        "iter_num": outgoing.step,
         "config": {"dataset": str(folder.resolve())},
     }
     buffer = io.BytesIO()

@@ -144,8 +144,8 @@ def load_plain(path: Path, fix: str) -> Any:
     Nothing in the file is run. Raises CheckpointError, with that fix.
     """
     data = verified_bytes(path, None)
-    other = CheckpointError(Problem(path, "not a file that torch.save wrote", fix))
-    state = _loaded(path, data, fix, other)
+    foreign = CheckpointError(Problem(path, "not a file that torch.save wrote", fix))
+    state = _loaded(path, data, fix, foreign)
     if (odd := next(_outside(state), None)) is not None:
         raise CheckpointError(Problem(path, f"damaged: {odd}", fix))
     return state
@@ -200,9 +200,9 @@ def _tensors(value: Any) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
-def _loaded(path: Path, data: bytes, fix: str, other: CheckpointError) -> Any:
-    """The content of a file of torch's; raises CheckpointError, and `other` for no such file."""
-    _check_archive(path, data, other)
+def _loaded(path: Path, data: bytes, fix: str, foreign: CheckpointError) -> Any:
+    """The content of a file of torch's; raises CheckpointError, and `foreign` for no such file."""
+    _check_archive(path, data, foreign)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
@@ -212,7 +212,7 @@ def _loaded(path: Path, data: bytes, fix: str, other: CheckpointError) -> Any:
         raise CheckpointError(Problem(path, what, fix)) from error
 
 
-def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
+def _check_archive(path: Path, data: bytes, foreign: CheckpointError) -> None:
     """Check that it is torch's kind of archive, whole by its checksums; raises CheckpointError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -222,7 +222,7 @@ def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
             plain = all(m.compress_type == zipfile.ZIP_STORED for m in archive.infolist())
             damaged = archive.testzip() if whole and plain else None
     except zipfile.BadZipFile as error:
-        raise other from error
+        raise foreign from error
     except Exception as error:  # a damaged archive makes zipfile raise almost anything
         raise CheckpointError(
             Problem(path, f"damaged: {error}", "use another checkpoint")
@@ -233,7 +233,7 @@ def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
     if damaged is not None:
         raise CheckpointError(Problem(path, f"damaged in {damaged}", "use another checkpoint"))
     if not any(name.endswith("/data.pkl") for name in names):
-        raise other
+        raise foreign
 
 
 def _foreign(path: Path, data: bytes) -> CheckpointError:
