@@ -7,19 +7,18 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from gptexp.data import parquet
 from gptexp.data.read import with_line_feeds
 from gptexp.errors import DataError, Problem
 from gptexp.files import at_home, open_regular, readable
-from gptexp.text import listed, shortened
+from gptexp.text import shortened
 
 PIECE = 2**20  # bytes, about: a second of work at most
 
@@ -204,7 +203,7 @@ class JsonLines(SourceFile):
         if self.field in value:
             what = f"{self.field} is {shortened(str(value[self.field]))}, and no text"
             return self.refusal(number, what, "name another --field, or correct the line")
-        return self.refusal(number, *_lacking(self.field, [n for n in value if n]))
+        return self.refusal(number, *parquet.lacking(self.field, [n for n in value if n]))
 
 
 class ParquetFile(SourceFile):
@@ -218,27 +217,13 @@ class ParquetFile(SourceFile):
         return at
 
     def read(self, begin: int, end: int) -> Iterator[tuple[str, bool]]:
-        with self.opened() as file, _read_by(self.path):
-            table = _parquet().ParquetFile(file)
-            bounds = self._groups()
-            for group, (first, last) in enumerate(pairwise(bounds)):
-                if first >= end or last <= begin:
-                    continue
-                column = table.read_row_group(group, [self.field]).column(0)
-                rows = column.slice(max(begin - first, 0), min(end, last) - max(begin, first))
-                for number, text in enumerate(rows.to_pylist(), start=max(begin, first)):
-                    if not isinstance(text, str):
-                        what = f"row {number + 1}: {self.field} is {text!r:.40}, and no text"
-                        raise DataError(Problem(self.path, what, "name another --field"))
-                    yield text, True
+        with self.opened() as file:
+            for text in parquet.texts(file, self.path, self.field, begin, end):
+                yield text, True
 
     def _groups(self) -> list[int]:
-        with self.opened() as file, _read_by(self.path):
-            metadata = _parquet().ParquetFile(file).metadata
-            bounds = [0]
-            for group in range(metadata.num_row_groups):
-                bounds.append(bounds[-1] + metadata.row_group(group).num_rows)
-            return bounds
+        with self.opened() as file:
+            return parquet.groups(file, self.path)
 
 
 def open_source(name: str, field: str) -> SourceFile:
@@ -250,7 +235,7 @@ def open_source(name: str, field: str) -> SourceFile:
             raise DataError(Problem(path, "empty", "give a file with text, or leave it out"))
         about = (path, field, state.st_size, state.st_mtime_ns)
         if path.suffix.lower() == ".parquet":
-            return ParquetFile(*about, _rows(path, file, field), 1)
+            return ParquetFile(*about, parquet.rows(file, path, field), 1)
     kind = JsonLines if LINES.fullmatch(path.suffix) else TextFile
     return kind(*about, state.st_size, PIECE)
 
@@ -291,40 +276,3 @@ def _open(path: Path) -> BufferedReader:
         fix = "save what it gives to a file"
         fix = readable(error, fix) if isinstance(error, OSError) else fix
         raise DataError(Problem(path, f"cannot be read, {reason}", fix)) from error
-
-
-def _rows(path: Path, file: BufferedReader, field: str) -> int:
-    with _read_by(path):
-        table = _parquet().ParquetFile(file)
-        names = table.schema_arrow.names
-        rows: int = table.metadata.num_rows
-    if field not in names:
-        raise DataError(Problem(path, *_lacking(field, names)))
-    if not rows:
-        raise DataError(Problem(path, "no rows", "give a file with text, or leave it out"))
-    return rows
-
-
-def _lacking(field: str, names: list[str]) -> tuple[str, str]:
-    what = f"no {field}" + (f" among {listed(names)}" if names else "")
-    return what, "name the one that holds the text: --field NAME"
-
-
-@contextmanager
-def _read_by(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises into one line."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        what = f"no parquet: {shortened(str(error))}"
-        raise DataError(Problem(path, what, "give a whole one")) from error
-
-
-def _parquet() -> Any:
-    """The library; raises DataError where it is not installed."""
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        what = "parquet needs pyarrow, which is not installed"
-        raise DataError(Problem("pyarrow", what, "pip install -e '.[parquet]'")) from error
-    return parquet
