@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 FORMAT = "gptexp checkpoint"
 VERSION = 1
 
+DEEPEST = 64  # dicts and lists in each other; a trainer's state has a handful
+
 State = dict[str, Any]
 
 PARTS: dict[str, type | UnionType] = {  # of a state, as TrainState.state_dict makes it
@@ -184,20 +186,25 @@ def _defects(state: State) -> Iterator[str]:
 
 
 def _outside(state: Any) -> Iterator[str]:
-    """The tensors that are larger than what the file has of them."""
-    for tensor in _tensors(state):
-        dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
-        # One number can be made to look like any number of them.
-        if not dense or tensor.nbytes > tensor.untyped_storage().nbytes():
-            yield f"a tensor of shape {tuple(tensor.shape)} that is not in the file"
+    """The tensors that are larger than what the file has of them, and what goes on without end."""
+    level = [state]
+    for _ in range(DEEPEST):
+        for tensor in (value for value in level if isinstance(value, Tensor)):
+            dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
+            # One number can be made to look like any number of them.
+            if not dense or tensor.nbytes > tensor.untyped_storage().nbytes():
+                yield f"a tensor of shape {tuple(tensor.shape)} that is not in the file"
+        if not (level := _inside(level)):
+            return
+    yield "nested too deeply"
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)
+def _inside(level: list[Any]) -> list[Any]:
+    """What the dicts and lists among these hold, each once: one may stand in many places."""
+    holders = (value for value in level if isinstance(value, dict | list | tuple))
+    items = (i for h in holders for i in (h.values() if isinstance(h, dict) else h))
+    kinds = (dict, list, tuple, Tensor)
+    return [*{id(item): item for item in items if isinstance(item, kinds)}.values()]
 
 
 def _loaded(path: Path, data: bytes, fix: str, foreign: CheckpointError) -> Any:
