@@ -7,7 +7,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
-from gptexp.errors import DataError, Problem
+from gptexp.errors import DataError, GptexpError, Problem
 from gptexp.text import listed, shortened
 
 
@@ -65,7 +65,9 @@ def _read_by(path: Path) -> Iterator[None]:
     """Turn what pyarrow raises into one line."""
     try:
         yield
-    except (ValueError, OSError) as error:
+    except GptexpError:
+        raise
+    except Exception as error:  # a damaged file makes it raise almost anything
         what = f"no parquet: {shortened(str(error))}"
         raise DataError(Problem(path, what, "give a whole one")) from error
 

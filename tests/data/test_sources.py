@@ -163,3 +163,17 @@ def test_a_row_of_a_parquet_is_a_document(tmp_path):
     assert "row 1: id is 0, and no text" in refused(str(path), "id")[1]
     path.write_bytes(path.read_bytes()[:-20])
     assert "no parquet" in refused(str(path), "body")[1]
+
+
+def test_a_parquet_of_what_the_library_does_not_read_is_refused(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["one"]}), path)
+
+    def unread(*_: object) -> None:  # of a type or a codec that some file names
+        raise pyarrow.lib.ArrowNotImplementedError("Integers with less than 8 bits")
+
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", unread)
+    assert refused(str(path))[1] == "no parquet: Integers with less than 8 bits"
