@@ -18,7 +18,7 @@ from gptexp.tokenizers.bpe import (
     imported,
 )
 from gptexp.tokenizers.byte import ByteTokenizer
-from gptexp.tokenizers.char import CharTokenizer
+from gptexp.tokenizers.char import CharTokenizer, are_characters
 from gptexp.tokenizers.ids import TokenIds
 
 log = logging.getLogger(__name__)
@@ -145,14 +145,6 @@ def _of_characters(vocab: dict[str, Any]) -> Tokenizer | None:
     by_id = {number: token for token, number in vocab.items() if isinstance(number, int)}
     characters = [by_id.get(number, "") for number in range(len(vocab))]
     return CharTokenizer("".join(characters)) if are_characters(characters) else None
-
-
-def are_characters(tokens: list[Any]) -> bool:
-    """Whether each token is one character, another than all others, and there is one."""
-    are_single = all(
-        isinstance(t, str) and len(t) == 1 and not "\ud800" <= t <= "\udfff" for t in tokens
-    )
-    return are_single and len({*tokens}) == len(tokens) > 0
 
 
 def render(tokenizer: Tokenizer) -> bytes | None:
