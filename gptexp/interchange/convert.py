@@ -5,10 +5,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import Config, GPTConfig, flat, from_dict, from_overrides, stored_config, to_dict
+from gptexp.config import Config, GPTConfig, flat, from_overrides, to_dict
 from gptexp.data.read import BOUNDARY
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import read_regular, storage_errors, write_text
+from gptexp.inference.load import load_run
 from gptexp.inference.weights import read_checkpoint
 from gptexp.interchange import microgpt
 from gptexp.interchange.adopt import Foreign, adopt, checked_settings
@@ -31,9 +32,8 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     Its `final_loss` is the last training loss logged up to that step. Raises CheckpointError for a
     model that microGPT does not know, ConfigError for a file that is there already, StorageError.
     """
+    config = load_run(run).config  # whose parts fit together
     state = read_checkpoint(run)
-    with stored_config(str(run), "use the gptexp that wrote it"):
-        config = from_dict(state["config"])
     defects = not_micro(config, state["tokenizer"])
     CheckpointError.raise_for(Problem(run, what, fix) for what, fix in defects)
     model = config.model

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptexp.config import Config, GPTConfig, Position, from_dict, stored_config
+from gptexp.config import Config, GPTConfig, Position
 from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
-from gptexp.inference.weights import check_shapes, read_checkpoint, stored_tokenizer
+from gptexp.inference.load import load_run
 from gptexp.interchange import gguf
 from gptexp.interchange.families import Family
 from gptexp.interchange.huggingface import CARD, KINDS
@@ -80,18 +80,15 @@ def export_weights(run: Path, to: str, named: Path | None = None) -> Path:
 
 
 def _read(run: Path) -> Outgoing:
-    state = read_checkpoint(run)
-    with stored_config(str(run), "use the gptexp that wrote it"):
-        config = from_dict(state["config"])
-    if not isinstance(config.model, GPTConfig):
-        what = f"model.kind is {config.model.kind}, and no other program has it"
+    loaded = load_run(run)
+    model, weights = loaded.config.model, loaded.model.state_dict()
+    if not isinstance(model, GPTConfig):
+        what = f"model.kind is {model.kind}, and no other program has it"
         raise CheckpointError(Problem(run, what, "a run of a GPT"))
-    tokenizer = stored_tokenizer(state)
-    check_shapes(config.model, tokenizer.vocab_size, state["model"])
-    bad = [name for name, weight in state["model"].items() if not weight.isfinite().all()]
+    bad = [name for name, weight in weights.items() if not weight.isfinite().all()]
     fix = "take a checkpoint from before it diverged"
     CheckpointError.raise_for(Problem(run, f"{name} has NaN or Infinity", fix) for name in bad)
-    return Outgoing(run, config, config.model, tokenizer, state["model"], state["step"])
+    return Outgoing(run, loaded.config, model, loaded.tokenizer, weights, loaded.step)
 
 
 def _for_transformers(outgoing: Outgoing) -> dict[str, bytes]:
