@@ -102,5 +102,5 @@ def _candidates(data: DataConfig, near: Path) -> Iterator[Path]:
         yield from (folder / own for folder in above)
     yield from (folder / own.name for folder in [*folders, at_home("~/Downloads")])
     for folder in (assets.cache_folder(), Path.cwd() / "data"):
-        if folder.is_dir():
+        with contextlib.suppress(OSError):  # not there, or not to be looked into
             yield from sorted(folder.iterdir())[:MOST]
