@@ -3,6 +3,7 @@
 import atexit
 import itertools
 import os
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -61,7 +62,7 @@ def _joined(ranks: Ranks) -> Ranks:
     from torch._C._distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    limit, store = timedelta(seconds=ranks.timeout), None
+    limit, store, began = timedelta(seconds=ranks.timeout), None, time.monotonic()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, _, _ = next(iter(rendezvous("env://", timeout=limit)))
@@ -77,8 +78,11 @@ def _joined(ranks: Ranks) -> Ranks:
             assert store is not None
             absent = [r for r in range(ranks.size) if not store.check([f"here/{r}"])]
         names = ", ".join(map(str, absent)) or "another"
-        what = f"did not come within {ranks.timeout} seconds"
-        lost = RankError(Problem(f"rank {names}", what, "look at its lines, and start again"))
+        what, fix = f"did not come within {ranks.timeout} seconds", "look at its lines"
+        if time.monotonic() - began < ranks.timeout / 2:  # nobody was waited for
+            names, what = f"{ranks.rank}", f"cannot join the others, {error}".partition("\n")[0]
+            fix = "look at their lines, or give another MASTER_PORT"
+        lost = RankError(Problem(f"rank {names}", what, f"{fix}, and start again"))
         if not ranks.is_main:
             console.fatal("%s", lost)
         raise lost from error
