@@ -53,9 +53,10 @@ def tokenize(
     Raises DataError, ConfigError, DamagedError, StorageError, InUseError and, after a signal,
     InterruptedRunError.
     """
+    sources = [open_source(name, options.field) for name in names]
+    cut = cut_into_pieces(sources, options.val_fraction)
     with Interrupt() as interrupt, locked(folder):
-        sources = [open_source(name, options.field) for name in names]
-        read = _Reading(cut_into_pieces(sources, options.val_fraction), workers, interrupt)
+        read = _Reading(cut, workers, interrupt)
         texts = _digests(names, sources, interrupt)
         if options.val_fraction:
             _warn_of_copies(texts)
