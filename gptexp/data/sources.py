@@ -6,8 +6,10 @@ Where a file is cut depends on its content alone, so the tokens do not depend on
 import os
 import re
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal
@@ -211,19 +213,22 @@ class ParquetFile(SourceFile):
 
     def cut(self, at: int) -> int:
         """Where a group of rows begins, as one is read at once."""
-        return next((begin for begin in self._groups() if begin >= at), self.size)
+        bounds = _groups(self).bounds
+        return bounds[bisect_left(bounds, at)]
 
     def split_at(self, at: int) -> int:
         return at
 
     def read(self, begin: int, end: int) -> Iterator[tuple[str, bool]]:
         with self.opened() as file:
-            for text in parquet.texts(file, self.path, self.field, begin, end):
+            for text in parquet.texts(file, self.path, self.field, _groups(self), begin, end):
                 yield text, True
 
-    def _groups(self) -> list[int]:
-        with self.opened() as file:
-            return parquet.groups(file, self.path)
+
+@lru_cache(maxsize=1)  # the pieces of a file come one after another
+def _groups(source: ParquetFile) -> parquet.Groups:
+    with source.opened() as file:
+        return parquet.read_groups(file, source.path)
 
 
 def open_source(name: str, field: str) -> SourceFile:
@@ -233,11 +238,11 @@ def open_source(name: str, field: str) -> SourceFile:
         state = os.fstat(file.fileno())
         if not state.st_size:
             raise DataError(Problem(path, "empty", "give a file with text, or leave it out"))
-        about = (path, field, state.st_size, state.st_mtime_ns)
+        common = (path, field, state.st_size, state.st_mtime_ns)
         if path.suffix.lower() == ".parquet":
-            return ParquetFile(*about, parquet.rows(file, path, field), 1)
+            return ParquetFile(*common, parquet.rows(file, path, field), 1)
     kind = JsonLines if LINES.fullmatch(path.suffix) else TextFile
-    return kind(*about, state.st_size, PIECE)
+    return kind(*common, state.st_size, PIECE)
 
 
 def cut_into_pieces(sources: Sequence[SourceFile], val_fraction: float) -> list[Piece]:

@@ -4,6 +4,7 @@ import os
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -163,6 +164,25 @@ def test_a_row_of_a_parquet_is_a_document(tmp_path):
     assert "row 1: id is 0, and no text" in refused(str(path), "id")[1]
     path.write_bytes(path.read_bytes()[:-20])
     assert "no parquet" in refused(str(path), "body")[1]
+
+
+def test_the_groups_of_a_parquet_are_read_once_for_all_its_pieces(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": list("abcdefgh")}), path, row_group_size=1)
+    source = open_source(str(path), "text")
+    read, calls = sources.parquet.read_groups, []
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return read(*args)
+
+    monkeypatch.setattr(sources.parquet, "read_groups", counted)
+    pieces = cut_into_pieces([source], 0.0)
+    found = [text for piece in pieces for text, _ in piece.documents()]
+    assert (len(pieces), found, len(calls)) == (8, list("abcdefgh"), 1)
 
 
 def test_a_parquet_of_what_the_library_does_not_read_is_refused(tmp_path, monkeypatch):
