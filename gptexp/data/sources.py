@@ -27,6 +27,7 @@ PIECE = 2**20  # bytes, about: a second of work at most
 WINDOW = 2**16  # bytes that are looked through at once
 UNBROKEN = 2**24  # bytes without any place to cut after which a text is cut between characters
 LONGEST = 4  # bytes of a character
+MOST_LINE = 2**28  # bytes of a line of JSON, which takes some times that as it is read
 
 SPACE = re.compile(rb"[ \n]")
 LINES = re.compile(r"\.(jsonl|ndjson)", re.IGNORECASE)
@@ -180,6 +181,9 @@ class JsonLines(SourceFile):
         # All other fields are skipped, and not built.
         fields = [("text", str, msgspec.field(name=self.field))]
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(msgspec.defstruct("Row", fields))
+        if end - begin > self.step + MOST_LINE:  # the last line alone reaches over the step
+            what, fix = f"more than {MOST_LINE:,} bytes in a line", "one document a line"
+            raise self.refusal(self.line(end - 1), what, fix)
         raw = self.range(begin, end)
         raw = raw.removeprefix(b"\xef\xbb\xbf") if begin == 0 else raw
         for number, line in enumerate(raw.split(b"\n")):

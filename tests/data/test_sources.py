@@ -1,5 +1,6 @@
 """Files to be tokenized: cut where no token spans the cut, and refused with the place."""
 
+import json
 import os
 import sys
 from itertools import pairwise
@@ -141,6 +142,13 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path):
     written(tmp_path, "other " * 21)
     with pytest.raises(DataError, match="changed while it was read"):
         list(cut[-1].documents())
+
+
+def test_a_line_that_no_memory_may_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_LINE", 100)
+    lines = ['{"text": "short"}', json.dumps({"text": "x" * 200}), '{"text": "short"}']
+    subject, what, _ = refused(written(tmp_path, "\n".join(lines), "a.jsonl"))
+    assert subject.endswith("a.jsonl:2") and what == "more than 100 bytes in a line"
 
 
 def test_a_parquet_needs_a_library_and_says_which(tmp_path, monkeypatch):
