@@ -92,15 +92,10 @@ def not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
     """The defects of a config for which microGPT's file has no place; none of microGPT's kind."""
     wanted = _preset()
     values = flat(to_dict(config))
-    free = {
-        "model.name",
-        "model.dropout",
-        "model.init_std",
-        "model.scale_residuals",
-        "model.zero_init",
-    }
-    free |= {f"model.{key}" for key in SIZES}
-    keys = [key for key in wanted if key.startswith("model.") and key not in free]
+    free = {"name", "dropout", "init_std", "scale_residuals", "zero_init", *SIZES}
+    keys = [
+        key for key in wanted if key.startswith("model.") and key.removeprefix("model.") not in free
+    ]
     keys += ["tokenizer.name", "data.documents"]
     fix = f"train one by {PRESET}"
     defects = [
