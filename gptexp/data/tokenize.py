@@ -187,9 +187,9 @@ def _learned(vocab_size: int, read: _Reading) -> str:
                 _heed(read.interrupt)
 
     learned = merges.learn(parts(), vocab_size)
-    if (made := merges.tokens(learned)) < vocab_size:
-        what = f"{vocab_size:,}, and the texts for training have pairs for {made:,} tokens"
-        raise ConfigError(Problem("--vocab-size", what, f"--vocab-size {made}, or more text"))
+    if (count := merges.tokens(learned)) < vocab_size:
+        what = f"{vocab_size:,}, and the texts for training have pairs for {count:,} tokens"
+        raise ConfigError(Problem("--vocab-size", what, f"--vocab-size {count}, or more text"))
     return learned
 
 

@@ -129,8 +129,8 @@ class Family:
                 yield f"model.{key} is {_typed(own)}, none of {', '.join(known)}"
             if key in TRAINING or key in self.free or key in names_of:
                 continue
-            made = field.default_factory
-            wanted = self.fixed.get(key, field.default if made is MISSING else made())
+            factory = field.default_factory
+            wanted = self.fixed.get(key, field.default if factory is MISSING else factory())
             if own != wanted:
                 yield f"model.{key} is {_typed(own)}, not {_typed(wanted)}"
 
