@@ -68,8 +68,8 @@ class Chats(Documents):
         """Counts, repeats within and across the splits, what is cut, and what is left out."""
         every, marks = self.items(text), self.marks(tokenizer)
         counts = {name: len(_starts(ids, marks)) for name, ids in splits.items()}
-        seen = set(every[: counts["train"]])
-        twice = sum(item in seen for item in every[slice(*splits.bounds["val"])])
+        in_train = set(every[: counts["train"]])
+        twice = sum(item in in_train for item in every[slice(*splits.bounds["val"])])
         test = f", {counts['test']:,} test" if counts["test"] else ""
         words = (
             f"{len(every):,} conversations ({len(every) - len(set(every)):,} repeat another) with "
@@ -215,7 +215,7 @@ class ChatCorpus(DocumentCorpus):
         self.marks = marks
         super().__init__(splits, block_size, rows, seed, device, marks.end)
 
-    def found(self, ids: Tokens) -> tuple[Ids, Ids, Ids]:
+    def rows_of(self, ids: Tokens) -> tuple[Ids, Ids, Ids]:
         starts, lengths, whole = _rows(ids, self.marks, self.block_size)
         before = np.append(0, _of_answers(ids, self.marks).cumsum())  # targets before each token
         targets = before[starts + lengths + 1] - before[starts]

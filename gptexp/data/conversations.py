@@ -51,17 +51,17 @@ def read_conversations(text: str, named: str) -> list[str]:
     Empty lines are dropped. Raises DataError with a line for each of the first that are none.
     """
     lines = ((n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip())
-    found: list[str] = []
+    conversations: list[str] = []
 
     def problems() -> Iterator[Problem]:
         for number, line in lines:
             try:
-                found.append(rendered(_messages(line)))
+                conversations.append(rendered(_messages(line)))
             except _MalformedError as error:
                 yield Problem(f"{named}, line {number}", error.what, error.fix)
 
     DataError.raise_for(islice(problems(), MOST_PROBLEMS))
-    return found
+    return conversations
 
 
 def rendered(messages: Sequence[Message]) -> str:
@@ -112,7 +112,7 @@ def _messages(line: str) -> list[Message]:
             raise _MalformedError(f"has {keys}, and no messages", EXAMPLE)
         value = value["messages"]
     if not isinstance(value, list):
-        raise _MalformedError(f"{_told(value)} is no list of messages", EXAMPLE)
+        raise _MalformedError(f"{_as_json(value)} is no list of messages", EXAMPLE)
     messages = [_message(number, item) for number, item in enumerate(value, 1)]
     _check_order(messages)
     return messages
@@ -137,28 +137,28 @@ def _parsed(line: str) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
-            what = f"has the key {_told(key)} twice in one object"
+        if key in values:
+            what = f"has the key {_as_json(key)} twice in one object"
             raise _MalformedError(what, "leave one of them")
-        found[key] = value
-    return found
+        values[key] = value
+    return values
 
 
 def _message(number: int, item: Any) -> Message:
     """One message, the `number`th of its conversation; raises _MalformedError."""
     if not isinstance(item, dict):
-        raise _MalformedError(f"message {number}, {_told(item)}, is no object", EXAMPLE)
+        raise _MalformedError(f"message {number}, {_as_json(item)}, is no object", EXAMPLE)
     for key in ("role", "content"):
         if key not in item:
             raise _MalformedError(f"message {number} has no {key}", EXAMPLE)
     role, content = item["role"], item["content"]
     if role not in ROLES:
-        what = f"message {number} has the role {_told(role)}"
+        what = f"message {number} has the role {_as_json(role)}"
         raise _MalformedError(what, f"one of {', '.join(ROLES)}, or leave it out")
     if not isinstance(content, str):
-        what = f"message {number} has the content {_told(content)}, which is no text"
+        what = f"message {number} has the content {_as_json(content)}, which is no text"
         raise _MalformedError(what, "a text in quotes")
     if role == SYSTEM and not content.strip():
         return Message(SYSTEM, "")
@@ -186,6 +186,6 @@ def _check_order(messages: Sequence[Message]) -> None:
         raise _MalformedError(what, "add the answer, or leave the question out")
 
 
-def _told(value: Any) -> str:
+def _as_json(value: Any) -> str:
     """A value of a file as JSON has it, of a long one its beginning."""
     return shortened(json.dumps(value))

@@ -47,10 +47,7 @@ class Corpus(Protocol):
 
     block_size: int
     rows: int  # sequences of one update, over all ranks
-
-    @property
-    def end(self) -> int | None:
-        """The token that ends a sample, which no context crosses; a text has none."""
+    end: int | None  # the token that ends a sample, which no context crosses; a text has none
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """The share of `rank` in the training batch of one update, at most block_size long.
@@ -58,6 +55,8 @@ class Corpus(Protocol):
         The whole batch follows from the seed and the step alone, so a resumed run needs no state of
         the data, and `world` devices train on what one would: rank r takes the rows r::world.
         """
+        places = np.arange(step * self.rows, (step + 1) * self.rows)
+        return self.drawn(step, places, slice(rank, None, world))
 
     def drawn(self, step: int, places: Ids, kept: Any) -> Batch:
         """The rows `places[kept]` of the order in which all rows come; `kept` is an index of them.
@@ -85,6 +84,7 @@ class Corpus(Protocol):
 
     def tokens_seen(self, step: int) -> int:
         """How many targets the first `step` updates have trained on."""
+        return self.tokens_of(step * self.rows)
 
     def tokens_of(self, rows: int) -> int:
         """How many targets the first `rows` rows of all have."""

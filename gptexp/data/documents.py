@@ -19,6 +19,7 @@ from gptexp.data.corpus import (
     IGNORE_INDEX,
     SPLITS,
     Batch,
+    Corpus,
     Format,
     Ids,
     Splits,
@@ -65,11 +66,7 @@ class Documents(Format):
         return BOUNDARY.join(["", *lines[slice(*self.bounds(len(lines))["train"])], ""])
 
     def split(
-        self,
-        text: str,
-        tokenizer: Tokenizer,
-        block_size: int,
-        needed: Collection[str] = SPLITS,
+        self, text: str, tokenizer: Tokenizer, block_size: int, needed: Collection[str] = SPLITS
     ) -> Splits:
         """Cut between documents, then encode what is needed; each such split must have one."""
         lines = self.items(text)
@@ -82,20 +79,19 @@ class Documents(Format):
         self._check(kept, needed)
         parts = {}
         for name, (start, end) in kept.items():
-            some = lines[start:end] if name in needed else []
-            parts[name] = compact(self.encoded(some, tokenizer), tokenizer.vocab_size)
+            chosen = lines[start:end] if name in needed else []
+            parts[name] = compact(self.encoded(chosen, tokenizer), tokenizer.vocab_size)
         return Splits(**parts, bounds=bounds)
 
     def describe(self, text: str, tokenizer: Tokenizer, splits: Splits, block_size: int) -> str:
         """Counts, repeats within and across the splits, and what is cut."""
-        lines = text.strip(BOUNDARY).split(BOUNDARY)
+        lines = self.items(text)
         token = self.end(tokenizer)
         train, test, val = (
             max(int(np.count_nonzero(ids == token)) - 1, 0) for _, ids in splits.items()
         )
-        seen = set(lines[:train])
-        start, end = splits.bounds["val"]
-        twice = sum(line in seen for line in lines[start:end])
+        in_train = set(lines[:train])
+        twice = sum(line in in_train for line in lines[slice(*splits.bounds["val"])])
         words = (
             f"{len(lines):,} documents ({len(lines) - len(set(lines)):,} repeat another); "
             f"{train:,} train{f', {test:,} test' if test else ''}, {val:,} val, "
@@ -192,9 +188,8 @@ class Documents(Format):
                 continue
             fix = "a larger"
             if name == "train" and kept["test"][0] == 0:  # the others took all
-                key, fix = "val_fraction", "a smaller"
-                if cfg.test_fraction > cfg.val_fraction:
-                    key = "test_fraction"
+                is_of_test = cfg.test_fraction > cfg.val_fraction
+                key, fix = "test_fraction" if is_of_test else "val_fraction", "a smaller"
             what = f"{getattr(cfg, key)} leaves no {self.noun} for {name}, of {kept['val'][1]}"
             what += f" in {source(cfg)}"
             problems.append(Problem(f"data.{key}", what, f"{fix} data.{key}, or more {self.noun}s"))
@@ -212,7 +207,7 @@ def _documents(ids: Tokens, end: int, block_size: int) -> tuple[Ids, Ids]:
     return edges[:-1], np.minimum(np.diff(edges), block_size)
 
 
-class DocumentCorpus:
+class DocumentCorpus(Corpus):
     """Whole documents, in an order that is drawn anew in each epoch; shorter ones are padded.
 
     A document has a target for each of its tokens and one for its end, of which the first
@@ -220,13 +215,7 @@ class DocumentCorpus:
     """
 
     def __init__(
-        self,
-        splits: Splits,
-        block_size: int,
-        rows: int,
-        seed: int,
-        device: torch.device,
-        end: int,
+        self, splits: Splits, block_size: int, rows: int, seed: int, device: torch.device, end: int
     ) -> None:
         self.block_size, self.rows, self.seed, self.device = block_size, rows, seed, device
         self.end: int = end
@@ -234,19 +223,14 @@ class DocumentCorpus:
         # Of each document: where it begins, the length of its row, and how many targets that has.
         self._starts, self._lengths, self._targets = {}, {}, {}
         for name, ids in splits.items():
-            found = self.found(ids)
-            self._starts[name], self._lengths[name], self._targets[name] = found
+            self._starts[name], self._lengths[name], self._targets[name] = self.rows_of(ids)
         self._sizes = {name: int(targets.sum()) for name, targets in self._targets.items()}
         self._drawn: dict[int, tuple[Ids, Ids]] = {}  # of the last two epochs asked for
 
-    def found(self, ids: Tokens) -> tuple[Ids, Ids, Ids]:
+    def rows_of(self, ids: Tokens) -> tuple[Ids, Ids, Ids]:
         """Of each document of a split its start, the length of its row and its targets, [rows]."""
         starts, lengths = _documents(ids, self.end, self.block_size)
         return starts, lengths, lengths
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        places = np.arange(step * self.rows, (step + 1) * self.rows)
-        return self.drawn(step, places, slice(rank, None, world))
 
     def drawn(self, step: int, places: Ids, kept: Any) -> Batch:
         epochs, places = np.divmod(places[kept], len(self._starts["train"]))
@@ -271,9 +255,6 @@ class DocumentCorpus:
 
     def rows_per_epoch(self, split: str) -> float:
         return len(self._starts[split])
-
-    def tokens_seen(self, step: int) -> int:
-        return self.tokens_of(step * self.rows)
 
     def tokens_of(self, rows: int) -> int:
         epoch, place = divmod(rows, len(self._starts["train"]))

@@ -60,9 +60,9 @@ def _find_token_files(data: DataConfig, sha256: str, near: Path) -> DataConfig:
     problem = None
     for path in (own, *above):
         try:
-            found = replace(data, path=str(path.absolute()))
-            if find_token_files(found).digest(anew=True) == sha256:
-                return found
+            section = replace(data, path=str(path.absolute()))
+            if find_token_files(section).digest(anew=True) == sha256:
+                return section
         except DataError as error:
             problem = problem or error.problems[0]
     what = f"token files with SHA-256 {sha256[:12]}... are not to be had"
@@ -78,8 +78,8 @@ def _find_parts(data: DataConfig, sha256: str, near: Path) -> DataConfig:
             for key, share in data.parts.items()
         }
         with contextlib.suppress(DataError):
-            if corpus_digest(found := replace(data, parts=parts)) == sha256:
-                return found
+            if corpus_digest(section := replace(data, parts=parts)) == sha256:
+                return section
     what = f"{source(data)} as they were, SHA-256 {sha256[:12]}..., are not to be had"
     raise DataError(Problem("data.parts", what, "restore the files, and conf/data, of the run"))
 
@@ -102,5 +102,5 @@ def _candidates(data: DataConfig, near: Path) -> Iterator[Path]:
         yield from (folder / own for folder in above)
     yield from (folder / own.name for folder in [*folders, at_home("~/Downloads")])
     for folder in (assets.cache_folder(), Path.cwd() / "data"):
-        if folder.is_dir():
+        with contextlib.suppress(OSError):  # not there, or not to be looked into
             yield from sorted(folder.iterdir())[:MOST]

@@ -229,8 +229,8 @@ def load_corpus(
 
 def characters_of(data: DataConfig, content: str | dict[str, str]) -> str:
     """The characters of the vocabulary of a text or a mix, in the order of their ids."""
-    found = [characters(part, text) for part, text in _texts(data, content)]
-    return of_all(data, found) if data.parts else found[0]
+    of_parts = [characters(part, text) for part, text in _texts(data, content)]
+    return of_all(data, of_parts) if data.parts else of_parts[0]
 
 
 def _texts(data: DataConfig, content: str | dict[str, str]) -> list[tuple[DataConfig, str]]:

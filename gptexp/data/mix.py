@@ -58,7 +58,7 @@ def _drawn_block(seed: int, counts: tuple[int, ...], block: int) -> Ids:
     return turns
 
 
-class MixCorpus:
+class MixCorpus(Corpus):
     """Corpora of one vocabulary; those with a share of 0 are judged, and never trained on."""
 
     def __init__(
@@ -69,10 +69,6 @@ class MixCorpus:
         first = parts[self.trained[0]]
         self.block_size, self.end = first.block_size, first.end
         self._turns = Turns([shares[name] for name in self.trained], seed)
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        places = np.arange(step * self.rows, (step + 1) * self.rows)
-        return self.drawn(step, places, slice(rank, None, world))
 
     def drawn(self, step: int, places: Ids, kept: Any) -> Batch:
         """Raises ValueError for places that do not follow each other."""
@@ -130,9 +126,6 @@ class MixCorpus:
     def rows_per_epoch(self, split: str) -> float:
         names = self.trained if split == "train" else self.parts
         return sum(self.parts[name].rows_per_epoch(split) for name in names)
-
-    def tokens_seen(self, step: int) -> int:
-        return self.tokens_of(step * self.rows)
 
     def tokens_of(self, rows: int) -> int:
         before = self._turns.before(rows).tolist()

@@ -1,6 +1,5 @@
 """The parts of a mix: which corpus each is, how it is cut, and its share. Torch-free."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from gptexp.config import DataConfig
@@ -12,7 +11,8 @@ from gptexp.errors import DataError, Problem
 def shares(data: DataConfig) -> dict[str, float]:
     """The share of training rows of each part, by its label; they add up to 1."""
     total = sum(data.parts.values())
-    return {label: share / total for label, share in sorted(_labelled(data))}
+    labelled = sorted((part_label(key), share) for key, share in data.parts.items())
+    return {label: share / total for label, share in labelled}
 
 
 def parts_of(data: DataConfig) -> dict[str, DataConfig]:
@@ -41,10 +41,6 @@ def parts_of(data: DataConfig) -> dict[str, DataConfig]:
     ]
     DataError.raise_for(problems)
     return dict(sorted(sections.items()))
-
-
-def _labelled(data: DataConfig) -> Iterator[tuple[str, float]]:
-    return ((part_label(key), share) for key, share in data.parts.items())
 
 
 def _section(data: DataConfig, key: str) -> DataConfig:

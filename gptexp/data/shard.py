@@ -88,11 +88,11 @@ class OpenShard:
 
     def read(self, start: int, tokens: int) -> NDArray[np.integer]:
         """So many tokens from `start` on, [tokens]; raises DataError where they are gone."""
-        some = np.empty(tokens, self.shard.dtype)
-        self.file.seek(self.shard.offset + start * some.itemsize)
-        if self.file.readinto(some.data) != some.nbytes:
+        ids = np.empty(tokens, self.shard.dtype)
+        self.file.seek(self.shard.offset + start * ids.itemsize)
+        if self.file.readinto(ids.data) != ids.nbytes:
             self.shard.check(self.file)
-        return some
+        return ids
 
 
 def read_shard(path: Path) -> Shard:
@@ -101,23 +101,22 @@ def read_shard(path: Path) -> Shard:
     split = named[-1].lower() if named else None
     with _opened(path) as file:
         state = _state(file)
-        size = state.size
-        dtype, offset, told = _npy(path, file) if path.suffix == ".npy" else _bin(path, file, size)
+        dtype, offset, stated = (_npy if path.suffix == ".npy" else _bin)(path, file)
     width = np.dtype(dtype).itemsize
-    body = size - offset
-    if told is None and body % width:
+    body = state.size - offset
+    if stated is None and body % width:
         what = f"{body:,} bytes, and {width} are a token: one is missing, or too many"
         raise DataError(Problem(path, what, "write it anew, or copy it again"))
-    if told is not None and told * width != body:
+    if stated is not None and stated * width != body:
         held = f"{body / width:,.1f}".removesuffix(".0")
-        what = f"its header says {told:,} tokens, and it holds {held}"
+        what = f"its header says {stated:,} tokens, and it holds {held}"
         raise DataError(Problem(path, what, "write it anew, or copy it again"))
     if body == 0:
         raise DataError(Problem(path, "holds no token", "leave it out, or write it anew"))
     return Shard(path, split, dtype, offset, body // width, state)
 
 
-def _bin(path: Path, file: BufferedReader, size: int) -> tuple[str, int, int | None]:
+def _bin(path: Path, file: BufferedReader) -> tuple[str, int, int | None]:
     """Type, offset and told number of the tokens of a `.bin`; None for one without a header."""
     head = np.frombuffer(file.read(4 * HEADER), "<u1")
     numbers = head.view("<i4") if len(head) == 4 * HEADER else np.zeros(1, "<i4")

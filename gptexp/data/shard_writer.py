@@ -84,5 +84,5 @@ def _write_header(file: IO[bytes], dtype: str, tokens: int) -> None:
     if dtype == "uint16":
         file.write(struct.pack("<3i", MAGIC, MAGICS[MAGIC][0], tokens).ljust(4 * HEADER, b"\0"))
     else:  # numpy leaves room in it for a longer axis
-        about = {"descr": "<u4", "fortran_order": False, "shape": (tokens,)}
-        npy.write_array_header_1_0(file, about)
+        header = {"descr": "<u4", "fortran_order": False, "shape": (tokens,)}
+        npy.write_array_header_1_0(file, header)

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".bin", ".npy")
 AT_ONCE = 2**24  # bytes that are checked at once
-SAID = 2**28  # bytes from which on a check is announced: it takes seconds
+ANNOUNCED = 2**28  # bytes from which on a check is announced: it takes seconds
 MOST_CACHED = 1000  # bytes of what is known of a shard
 
 
@@ -54,9 +54,9 @@ class TokenFiles:
         """
         known = [None if anew else _known(shard) for shard in self.shards]
         pairs = list(zip(self.shards, known, strict=True))
-        if (size := sum(shard.size for shard, content in pairs if content is None)) >= SAID:
+        if (size := sum(shard.size for shard, content in pairs if content is None)) >= ANNOUNCED:
             log.info("data    %.1f GB of token files are checked, once", size / 1e9)
-        found = [(shard, content or _learn(shard)) for shard, content in pairs]
+        contents = [content or _learn(shard) for shard, content in pairs]
         DataError.raise_for(
             Problem(
                 shard.path,
@@ -64,22 +64,22 @@ class TokenFiles:
                 f"{shard.sha256[:12]}...",
                 "restore it, or make the folder again",
             )
-            for shard, content in found
+            for shard, content in zip(self.shards, contents, strict=True)
             if shard.sha256 not in (None, content.sha256)
         )
-        return [content for _, content in found]
+        return contents
 
     def digest(self, *, anew: bool = False) -> str:
         """SHA-256, in hexadecimal, over the digests of the shards and what each is for."""
         contents = self.contents(anew=anew)
-        told = [
+        entries = [
             [shard.split or "", content.sha256]
             for shard, content in zip(self.shards, contents, strict=True)
         ]
         if (says := self.manifest) is None:
-            return json_sha256({"shards": told})
+            return json_sha256({"shards": entries})
         meaning = [says.tokenizer, says.vocab_size, says.end_of_text]
-        return json_sha256({"shards": told, "meaning": meaning})
+        return json_sha256({"shards": entries, "meaning": meaning})
 
 
 def find_token_files(data: DataConfig) -> TokenFiles:
@@ -89,7 +89,7 @@ def find_token_files(data: DataConfig) -> TokenFiles:
     a line for each that cannot be one, and DamagedError for tokens.json.
     """
     folder = at_home(data.path or "")
-    manifest, told = None, {}
+    manifest, by_name = None, {}
     if folder.is_dir() and (manifest := read_token_manifest(folder)) is not None:
         paths = [folder / shard.file for shard in manifest.shards]
     else:
@@ -97,13 +97,14 @@ def find_token_files(data: DataConfig) -> TokenFiles:
         if len({path.parent for path in paths}) == 1:
             manifest = read_token_manifest(paths[0].parent)
     if manifest is not None:
-        told = {shard.file: shard for shard in manifest.shards}
-        manifest = manifest if all(path.name in told for path in paths) else None
+        by_name = {shard.file: shard for shard in manifest.shards}
+        manifest = manifest if all(path.name in by_name for path in paths) else None
     problems: list[Problem] = []
     shards: list[Shard] = []
     for path in paths:
         try:
-            shards.append(read_shard(path) if manifest is None else _told(path, told[path.name]))
+            shard = read_shard(path)
+            shards.append(shard if manifest is None else _as_listed(shard, by_name[path.name]))
         except DataError as error:
             problems += error.problems
     DataError.raise_for(problems)
@@ -118,12 +119,12 @@ def _paths(given: str) -> list[Path]:
     made = f"gptexp tokenize TEXTS --tokenizer gpt2 --to {quote(given)}, or other files of {kinds}"
     try:
         if path.is_dir():
-            found = [name for name in path.iterdir() if name.suffix in SUFFIXES]
+            paths = [file for file in path.iterdir() if file.suffix in SUFFIXES]
             what, fix = f"{given} is a folder without token files", made
         elif os.path.lexists(path):
-            found, what = [path], ""
+            paths, what = [path], ""
         else:
-            found = [Path(name) for name in glob.glob(str(path))]  # noqa: PTH207  # absolute too
+            paths = [Path(file) for file in glob.glob(str(path))]  # noqa: PTH207  # absolute too
             what = f"{given} is not there"
             fix = fix if path.suffix or glob.has_magic(given) else made
     except (OSError, ValueError) as error:  # not readable; a NUL in the name
@@ -131,14 +132,14 @@ def _paths(given: str) -> list[Path]:
         raise DataError(
             Problem("data.path", f"{given!r} is not readable, {reason}", fix)
         ) from error
-    if not found:
+    if not paths:
         raise DataError(Problem("data.path", what, fix))
     DataError.raise_for(
-        Problem(name, f"no token file by its name, which ends in {name.suffix or 'nothing'}", fix)
-        for name in found
-        if name.suffix not in SUFFIXES
+        Problem(file, f"no token file by its name, which ends in {file.suffix or 'nothing'}", fix)
+        for file in paths
+        if file.suffix not in SUFFIXES
     )
-    return sorted(found)
+    return sorted(paths)
 
 
 def _with_roles(shards: Sequence[Shard]) -> Sequence[Shard]:
@@ -156,14 +157,13 @@ def _with_roles(shards: Sequence[Shard]) -> Sequence[Shard]:
     return [replace(shard, split=None) for shard in shards]
 
 
-def _told(path: Path, entry: Entry) -> Shard:
+def _as_listed(shard: Shard, entry: Entry) -> Shard:
     """A file that is as tokens.json says; raises DataError."""
-    shard = read_shard(path)
     held = f"{shard.tokens:,} tokens of {np.dtype(shard.dtype).name}, {shard.size:,} bytes"
-    said = f"{entry.tokens:,} tokens of {entry.dtype}, {entry.bytes:,} bytes"
-    if held != said:
-        what = f"{held}, and {MANIFEST} says {said}"
-        raise DataError(Problem(path, what, "restore it, or make the folder again"))
+    listed = f"{entry.tokens:,} tokens of {entry.dtype}, {entry.bytes:,} bytes"
+    if held != listed:
+        what = f"{held}, and {MANIFEST} says {listed}"
+        raise DataError(Problem(shard.path, what, "restore it, or make the folder again"))
     return replace(shard, split=entry.split, sha256=entry.sha256)
 
 

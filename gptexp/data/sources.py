@@ -6,26 +6,28 @@ Where a file is cut depends on its content alone, so the tokens do not depend on
 import os
 import re
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BufferedReader
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from gptexp.data import parquet
 from gptexp.data.read import with_line_feeds
 from gptexp.errors import DataError, Problem
 from gptexp.files import at_home, open_regular, readable
-from gptexp.text import listed, shortened
+from gptexp.text import shortened
 
 PIECE = 2**20  # bytes, about: a second of work at most
 
 WINDOW = 2**16  # bytes that are looked through at once
 UNBROKEN = 2**24  # bytes without any place to cut after which a text is cut between characters
 LONGEST = 4  # bytes of a character
+MOST_LINE = 2**28  # bytes of a line of JSON, which takes some times that as it is read
 
 SPACE = re.compile(rb"[ \n]")
 LINES = re.compile(r"\.(jsonl|ndjson)", re.IGNORECASE)
@@ -135,17 +137,17 @@ class TextFile(SourceFile):
                 start = max(at - LONGEST, 0)
                 file.seek(start)
                 window = file.read(at - start + WINDOW)
-                for found in SPACE.finditer(window, at - start):
-                    before = window[max(found.start() - LONGEST, 0) : found.start()]
+                for space in SPACE.finditer(window, at - start):
+                    before = window[max(space.start() - LONGEST, 0) : space.start()]
                     if not before.decode(errors="ignore")[-1:].isspace():
-                        return start + found.start()
+                        return start + space.start()
                 at += WINDOW
             if at >= self.size:
                 return self.size
             file.seek(at)
             ahead = file.read(LONGEST + 1)
         inside = (byte & 0xC0 == 0x80 or byte == 0x0A for byte in ahead)
-        return at + next((n for n, it in enumerate(inside) if not it), 0)
+        return at + next((n for n, is_inside in enumerate(inside) if not is_inside), 0)
 
     def split_at(self, at: int) -> int:
         """At the beginning of a line, where there is one."""
@@ -179,6 +181,9 @@ class JsonLines(SourceFile):
         # All other fields are skipped, and not built.
         fields = [("text", str, msgspec.field(name=self.field))]
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(msgspec.defstruct("Row", fields))
+        if end - begin > self.step + MOST_LINE:  # the last line alone reaches over the step
+            what, fix = f"more than {MOST_LINE:,} bytes in a line", "one document a line"
+            raise self.refusal(self.line(end - 1), what, fix)
         raw = self.range(begin, end)
         raw = raw.removeprefix(b"\xef\xbb\xbf") if begin == 0 else raw
         for number, line in enumerate(raw.split(b"\n")):
@@ -204,7 +209,7 @@ class JsonLines(SourceFile):
         if self.field in value:
             what = f"{self.field} is {shortened(str(value[self.field]))}, and no text"
             return self.refusal(number, what, "name another --field, or correct the line")
-        return self.refusal(number, *_lacking(self.field, [n for n in value if n]))
+        return self.refusal(number, *parquet.lacking(self.field, [n for n in value if n]))
 
 
 class ParquetFile(SourceFile):
@@ -212,33 +217,22 @@ class ParquetFile(SourceFile):
 
     def cut(self, at: int) -> int:
         """Where a group of rows begins, as one is read at once."""
-        return next((begin for begin in self._groups() if begin >= at), self.size)
+        bounds = _groups(self).bounds
+        return bounds[bisect_left(bounds, at)]
 
     def split_at(self, at: int) -> int:
         return at
 
     def read(self, begin: int, end: int) -> Iterator[tuple[str, bool]]:
-        with self.opened() as file, _read_by(self.path):
-            table = _parquet().ParquetFile(file)
-            bounds = self._groups()
-            for group, (first, last) in enumerate(pairwise(bounds)):
-                if first >= end or last <= begin:
-                    continue
-                column = table.read_row_group(group, [self.field]).column(0)
-                rows = column.slice(max(begin - first, 0), min(end, last) - max(begin, first))
-                for number, text in enumerate(rows.to_pylist(), start=max(begin, first)):
-                    if not isinstance(text, str):
-                        what = f"row {number + 1}: {self.field} is {text!r:.40}, and no text"
-                        raise DataError(Problem(self.path, what, "name another --field"))
-                    yield text, True
+        with self.opened() as file:
+            for text in parquet.texts(file, self.path, self.field, _groups(self), begin, end):
+                yield text, True
 
-    def _groups(self) -> list[int]:
-        with self.opened() as file, _read_by(self.path):
-            about = _parquet().ParquetFile(file).metadata
-            bounds = [0]
-            for group in range(about.num_row_groups):
-                bounds.append(bounds[-1] + about.row_group(group).num_rows)
-            return bounds
+
+@lru_cache(maxsize=1)  # the pieces of a file come one after another
+def _groups(source: ParquetFile) -> parquet.Groups:
+    with source.opened() as file:
+        return parquet.read_groups(file, source.path)
 
 
 def open_source(name: str, field: str) -> SourceFile:
@@ -248,11 +242,11 @@ def open_source(name: str, field: str) -> SourceFile:
         state = os.fstat(file.fileno())
         if not state.st_size:
             raise DataError(Problem(path, "empty", "give a file with text, or leave it out"))
-        about = (path, field, state.st_size, state.st_mtime_ns)
+        common = (path, field, state.st_size, state.st_mtime_ns)
         if path.suffix.lower() == ".parquet":
-            return ParquetFile(*about, _rows(path, file, field), 1)
+            return ParquetFile(*common, parquet.rows(file, path, field), 1)
     kind = JsonLines if LINES.fullmatch(path.suffix) else TextFile
-    return kind(*about, state.st_size, PIECE)
+    return kind(*common, state.st_size, PIECE)
 
 
 def cut_into_pieces(sources: Sequence[SourceFile], val_fraction: float) -> list[Piece]:
@@ -291,40 +285,3 @@ def _open(path: Path) -> BufferedReader:
         fix = "save what it gives to a file"
         fix = readable(error, fix) if isinstance(error, OSError) else fix
         raise DataError(Problem(path, f"cannot be read, {reason}", fix)) from error
-
-
-def _rows(path: Path, file: BufferedReader, field: str) -> int:
-    with _read_by(path):
-        table = _parquet().ParquetFile(file)
-        names = table.schema_arrow.names
-        rows: int = table.metadata.num_rows
-    if field not in names:
-        raise DataError(Problem(path, *_lacking(field, names)))
-    if not rows:
-        raise DataError(Problem(path, "no rows", "give a file with text, or leave it out"))
-    return rows
-
-
-def _lacking(field: str, names: list[str]) -> tuple[str, str]:
-    what = f"no {field}" + (f" among {listed(names)}" if names else "")
-    return what, "name the one that holds the text: --field NAME"
-
-
-@contextmanager
-def _read_by(path: Path) -> Iterator[None]:
-    """Turn what pyarrow raises into one line."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        what = f"no parquet: {shortened(str(error))}"
-        raise DataError(Problem(path, what, "give a whole one")) from error
-
-
-def _parquet() -> Any:
-    """The library; raises DataError where it is not installed."""
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        what = "parquet needs pyarrow, which is not installed"
-        raise DataError(Problem("pyarrow", what, "pip install -e '.[parquet]'")) from error
-    return parquet

@@ -14,6 +14,7 @@ from gptexp.config import DataConfig, Windows
 from gptexp.data.corpus import (
     SPLITS,
     Batch,
+    Corpus,
     Format,
     Ids,
     Splits,
@@ -176,7 +177,7 @@ class EpochWindows:
         return starts
 
 
-class StreamCorpus(ABC):
+class StreamCorpus(Corpus, ABC):
     """A stream of tokens: a batch is drawn at random or epoch by epoch; contexts begin anywhere."""
 
     end = None
@@ -200,10 +201,6 @@ class StreamCorpus(ABC):
     @abstractmethod
     def rows_at(self, split: str, starts: Ids, length: int) -> Tensor:
         """The tokens from each of `starts` on, int64 [rows, length], on the device."""
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        places = np.arange(step * self.rows, (step + 1) * self.rows)
-        return self.drawn(step, places, slice(rank, None, world))
 
     def drawn(self, step: int, places: Ids, kept: Any) -> Batch:
         if self._epochs is not None:
@@ -242,9 +239,6 @@ class StreamCorpus(ABC):
 
     def rows_per_epoch(self, split: str) -> float:
         return self.tokens_per_epoch(split) / self.block_size
-
-    def tokens_seen(self, step: int) -> int:
-        return self.tokens_of(step * self.rows)
 
     def tokens_of(self, rows: int) -> int:
         return rows * self.block_size

@@ -94,13 +94,13 @@ class Stream:
             column = 0
             while column < length:
                 at = start + column - int(self.ends[number])
-                some = min(len(self.pieces[number]) - at, length - column)
-                wanted[number].append((row, column, at, some))
-                column, number = column + some, number + 1
+                count = min(len(self.pieces[number]) - at, length - column)
+                wanted[number].append((row, column, at, count))
+                column, number = column + count, number + 1
         for number, spans in wanted.items():
-            read = self.pieces[number].read((at, some) for *_, at, some in spans)
-            for (row, column, _, some), tokens in zip(spans, read, strict=True):
-                rows[row, column : column + some] = tokens
+            read = self.pieces[number].read((at, count) for *_, at, count in spans)
+            for (row, column, _, count), tokens in zip(spans, read, strict=True):
+                rows[row, column : column + count] = tokens
         return rows
 
 

@@ -60,8 +60,9 @@ class Asked:
                 return f"{option} {plain(other.options.get(name))}, and not {plain(value)}"
         if self.own is not None and self.own != other.tokenizer:
             return "another tokenizer of that kind"
-        pairs = [[(text.bytes, text.sha256) for text in it] for it in (other.sources, self.sources)]
-        return "" if pairs[0] == pairs[1] else "other texts"
+        theirs = [(text.bytes, text.sha256) for text in other.sources]
+        ours = [(text.bytes, text.sha256) for text in self.sources]
+        return "" if theirs == ours else "other texts"
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,10 @@ def tokenize(
     Raises DataError, ConfigError, DamagedError, StorageError, InUseError and, after a signal,
     InterruptedRunError.
     """
+    sources = [open_source(name, options.field) for name in names]
+    cut = cut_into_pieces(sources, options.val_fraction)
     with Interrupt() as interrupt, locked(folder):
-        sources = [open_source(name, options.field) for name in names]
-        read = _Reading(cut_into_pieces(sources, options.val_fraction), workers, interrupt)
+        read = _Reading(cut, workers, interrupt)
         texts = _digests(names, sources, interrupt)
         if options.val_fraction:
             _warn_of_copies(texts)
@@ -165,8 +166,8 @@ def _vocabulary(options: Options, read: _Reading) -> Tokenizer:
         case "gpt2":
             return BytePairTokenizer("gpt2", merges.published())
         case "char":
-            found = read.each("letters", character_finder, ())
-            return CharTokenizer("".join(sorted(set().union(*found))))
+            of_pieces = read.each("letters", character_finder, ())
+            return CharTokenizer("".join(sorted(set().union(*of_pieces))))
         case "bpe":
             assert options.vocab_size is not None
             return BytePairTokenizer("bpe", _learned(options.vocab_size, read))
@@ -186,16 +187,16 @@ def _learned(vocab_size: int, read: _Reading) -> str:
                 _heed(read.interrupt)
 
     learned = merges.learn(parts(), vocab_size)
-    if (made := merges.tokens(learned)) < vocab_size:
-        what = f"{vocab_size:,}, and the texts for training have pairs for {made:,} tokens"
-        raise ConfigError(Problem("--vocab-size", what, f"--vocab-size {made}, or more text"))
+    if (count := merges.tokens(learned)) < vocab_size:
+        what = f"{vocab_size:,}, and the texts for training have pairs for {count:,} tokens"
+        raise ConfigError(Problem("--vocab-size", what, f"--vocab-size {count}, or more text"))
     return learned
 
 
 def _digests(
     names: Sequence[str], sources: Sequence[SourceFile], interrupt: Interrupt
 ) -> list[Source]:
-    found = []
+    texts = []
     with console.counting("reading", sum(source.length for source in sources)) as count:
         for name, source in zip(names, sources, strict=True):
             digest = hashlib.sha256()
@@ -204,8 +205,8 @@ def _digests(
                     digest.update(part)
                     count(len(part))
                     _heed(interrupt)
-            found.append(Source(name, source.length, digest.hexdigest()))
-    return found
+            texts.append(Source(name, source.length, digest.hexdigest()))
+    return texts
 
 
 def _warn_of_copies(texts: Sequence[Source]) -> None:

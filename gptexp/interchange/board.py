@@ -45,7 +45,7 @@ def show_board(folders: Sequence[Path], options: Sequence[str]) -> list[Problem]
     return notes
 
 
-def follow(linked: "LinkedFolder", told: set[Problem]) -> None:
+def follow(linked: "LinkedFolder", earlier: set[Problem]) -> None:
     """Keep the links up to date for good, and tell each thing that is wrong once."""
     pause = EVERY
     while True:
@@ -56,9 +56,9 @@ def follow(linked: "LinkedFolder", told: set[Problem]) -> None:
         except GptexpError as error:
             notes = [*error.problems]
         for note in notes:
-            if note not in told:
+            if note not in earlier:
                 log.warning("%s", note)
-        told.update(notes)
+        earlier.update(notes)
         pause = max(EVERY, SHARE * (time.monotonic() - began))
 
 
@@ -66,9 +66,9 @@ def start(folder: Path, options: Sequence[str]) -> str:
     """The address of a TensorBoard of this process, which ends with it; raises ConfigError."""
     from tensorboard import program
 
-    said = io.StringIO()  # what it says of itself at each start, and why it refuses an option
+    output = io.StringIO()  # what it says of itself at each start, and why it refuses an option
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(output):
             board = program.TensorBoard()
             board.configure(["", *options, f"--logdir={folder}"])
             return board.launch()
@@ -76,7 +76,7 @@ def start(folder: Path, options: Sequence[str]) -> str:
         problem = Problem("--port", error.msg, "another one, or leave it out")
         raise ConfigError(problem) from error
     except (SystemExit, ValueError) as error:
-        what = (said.getvalue().strip() or str(error)).splitlines()[-1]
+        what = (output.getvalue().strip() or str(error)).splitlines()[-1]
         raise ConfigError(Problem("tensorboard", what, "see tensorboard --help")) from error
 
 

@@ -5,10 +5,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gptexp.config import Config, GPTConfig, flat, from_dict, from_overrides, stored_config, to_dict
+from gptexp.config import Config, GPTConfig, flat, from_overrides, to_dict
 from gptexp.data.read import BOUNDARY
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import read_regular, storage_errors, write_text
+from gptexp.inference.load import load_run
 from gptexp.inference.weights import read_checkpoint
 from gptexp.interchange import microgpt
 from gptexp.interchange.adopt import Foreign, adopt, checked_settings
@@ -31,9 +32,8 @@ def export_run(run: Path, to: Path | None = None) -> Path:
     Its `final_loss` is the last training loss logged up to that step. Raises CheckpointError for a
     model that microGPT does not know, ConfigError for a file that is there already, StorageError.
     """
+    config = load_run(run).config  # whose parts fit together
     state = read_checkpoint(run)
-    with stored_config(str(run), "use the gptexp that wrote it"):
-        config = from_dict(state["config"])
     defects = not_micro(config, state["tokenizer"])
     CheckpointError.raise_for(Problem(run, what, fix) for what, fix in defects)
     model = config.model
@@ -92,15 +92,10 @@ def not_micro(config: Config, tokenizer: dict[str, Any]) -> list[Defect]:
     """The defects of a config for which microGPT's file has no place; none of microGPT's kind."""
     wanted = _preset()
     values = flat(to_dict(config))
-    free = {
-        "model.name",
-        "model.dropout",
-        "model.init_std",
-        "model.scale_residuals",
-        "model.zero_init",
-    }
-    free |= {f"model.{key}" for key in SIZES}
-    keys = [key for key in wanted if key.startswith("model.") and key not in free]
+    free = {"name", "dropout", "init_std", "scale_residuals", "zero_init", *SIZES}
+    keys = [
+        key for key in wanted if key.startswith("model.") and key.removeprefix("model.") not in free
+    ]
     keys += ["tokenizer.name", "data.documents"]
     fix = f"train one by {PRESET}"
     defects = [

@@ -75,37 +75,37 @@ class Family:
         read = [(key.theirs, key.kind, key.default) for key in self.keys if key.kind is not None]
         return msgspec.defstruct(self.label, read, kw_only=True)
 
-    def unknown(self, said: msgspec.Struct) -> Iterator[str]:
+    def unknown(self, config: msgspec.Struct) -> Iterator[str]:
         """What of a config a GPT here has no switch for, a sentence each."""
-        values = msgspec.structs.asdict(said)
-        told = [key.problem(values[key.theirs]) for key in self.keys if key.kind is not None]
-        yield from (what for what in told if what is not None)
+        values = msgspec.structs.asdict(config)
+        problems = [key.problem(values[key.theirs]) for key in self.keys if key.kind is not None]
+        yield from (what for what in problems if what is not None)
         yield from self._of_heads(values)
         yield from self.more(values)
 
     def _of_heads(self, values: Values) -> Iterator[str]:
         theirs = {key.ours: key.theirs for key in self.keys if key.kind is not None}
         heads, width = values[theirs["n_head"]], values[theirs["n_embd"]]
-        said, of = f"{theirs['n_head']} is {heads}, ", f"{theirs['n_embd']}, {width}"
+        lead, of = f"{theirs['n_head']} is {heads}, ", f"{theirs['n_embd']}, {width}"
         if width % heads:
-            yield f"{said}which does not divide {of}"
+            yield f"{lead}which does not divide {of}"
         elif self.fixed["position"] is Position.rope and width // heads % 2:
-            yield f"{said}which makes parts of odd width of {of}"
+            yield f"{lead}which makes parts of odd width of {of}"
         groups = values[theirs["n_kv_head"]] if "n_kv_head" in theirs else None
         if groups is not None and heads % groups:
             yield f"{theirs['n_kv_head']} is {groups}, which does not divide {heads} heads"
 
-    def model(self, said: msgspec.Struct) -> tuple[GPTConfig, int]:
+    def model(self, config: msgspec.Struct) -> tuple[GPTConfig, int]:
         """A config of which nothing is unknown, in this package's switches, and its vocab_size."""
-        values = msgspec.structs.asdict(said)
+        values = msgspec.structs.asdict(config)
         ours: dict[str, Any] = {
             key.ours: values[key.theirs] if key.names is None else key.names[values[key.theirs]]
             for key in self.keys
             if key.kind is not None and key.ours is not None
         }
-        given = {"name": self.label, "dropout": 0.0, "init_std": 0.02, **self.fixed}
+        preset = {"name": self.label, "dropout": 0.0, "init_std": 0.02, **self.fixed}
         rows = ours.pop("vocab_size")
-        return GPTConfig(**{**given, **ours, **self.settled(values)}), rows
+        return GPTConfig(**{**preset, **ours, **self.settled(values)}), rows
 
     def write(self, model: GPTConfig, vocab_size: int) -> dict[str, Any]:
         """The config of our model, in which nothing is lacking."""
@@ -121,16 +121,16 @@ class Family:
             unsaid: dict[str, Any] = {key: None}
             if getattr(plain := replace(model, **unsaid), full) == getattr(model, full):
                 model = plain
-        said = {key.ours: key.names for key in self.keys}
+        names_of = {key.ours: key.names for key in self.keys}
         for field in fields(GPTConfig):
             key, own = field.name, getattr(model, field.name)
-            if (names := said.get(key)) is not None and own not in names.values():
+            if (names := names_of.get(key)) is not None and own not in names.values():
                 known = sorted({value.value for value in names.values()})
                 yield f"model.{key} is {_typed(own)}, none of {', '.join(known)}"
-            if key in TRAINING or key in self.free or key in said:
+            if key in TRAINING or key in self.free or key in names_of:
                 continue
-            made = field.default_factory
-            wanted = self.fixed.get(key, field.default if made is MISSING else made())
+            factory = field.default_factory
+            wanted = self.fixed.get(key, field.default if factory is MISSING else factory())
             if own != wanted:
                 yield f"model.{key} is {_typed(own)}, not {_typed(wanted)}"
 

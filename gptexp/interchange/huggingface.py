@@ -61,7 +61,8 @@ def read_card(folder: Path) -> tuple[str, GPTConfig, int]:
         what = f"model_type is {card.model_type!r:.40}, none of {', '.join(KINDS)}"
         raise CheckpointError(Problem(path, what, "a model of one of these"))
     family = KINDS[card.model_type][1]
-    said = read_json(path, family.struct, WHOLE)
-    assert said is not None, "it was read above"
-    CheckpointError.raise_for(Problem(path, what, "another model") for what in family.unknown(said))
-    return card.model_type, *family.model(said)
+    config = read_json(path, family.struct, WHOLE)
+    assert config is not None, "it was read above"
+    problems = (Problem(path, what, "another model") for what in family.unknown(config))
+    CheckpointError.raise_for(problems)
+    return card.model_type, *family.model(config)

@@ -65,13 +65,13 @@ def to_state(parts: Parts, layout: Layout, model: GPTConfig, vocab_size: int) ->
             continue
         turned = layout.is_turned(name, len(shape))
         taken = []
-        for one, rows in zip(
+        for theirs, rows in zip(
             layout.names(name), layout.heights(name, shape[0], model), strict=True
         ):
             wanted = [rows, *shape[1:]]
-            part = parts.take(one.removeprefix(prefix), wanted[::-1] if turned else wanted)
+            part = parts.take(theirs.removeprefix(prefix), wanted[::-1] if turned else wanted)
             part = part.T.contiguous() if turned else part
-            taken.append(_moved(part, model, halves=True) if layout.in_halves(one) else part)
+            taken.append(_moved(part, model, halves=True) if layout.in_halves(theirs) else part)
         # What does not fit has no numbers, and none of it is used: finish() tells of it.
         state[name] = torch.cat(taken) if len(taken) > 1 and not parts.problems else taken[0]
     parts.finish()
@@ -103,9 +103,9 @@ def from_state(
         plain = torch.zeros if name.endswith("bias") else torch.ones
         weight = state[name].float() if name in state else plain(shape)
         cut = weight.split(layout.heights(name, shape[0], model))
-        for one, part in zip(layout.names(name), cut, strict=True):
-            part = _moved(part, model, halves=False) if layout.in_halves(one) else part
-            tensors[one] = (part.T if layout.is_turned(name, part.ndim) else part).contiguous()
+        for theirs, part in zip(layout.names(name), cut, strict=True):
+            part = _moved(part, model, halves=False) if layout.in_halves(theirs) else part
+            tensors[theirs] = (part.T if layout.is_turned(name, part.ndim) else part).contiguous()
     return tensors
 
 

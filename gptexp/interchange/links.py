@@ -91,13 +91,13 @@ def columns(runs: Sequence[Run]) -> tuple[dict[str, str], list[str]]:
 def _boards_beside(runs: Iterable[Run]) -> dict[str, Path]:
     """Folders of event files that are no runs, such as scaling-f1, by the names of their links."""
     folders = sorted({run.path.parent for run in runs})
-    found = sorted(set(_boards_in(folders)))
-    together = gathered(found, lambda path: path.name)
+    boards = sorted(set(_boards_in(folders)))
+    together = gathered(boards, lambda path: path.name)
     return {
         _file_name(
             path.name if len(together[path.name]) == 1 else f"{path.name} {path.parent.name}"
         ): path
-        for path in found
+        for path in boards
     }
 
 
@@ -110,7 +110,7 @@ def _boards_in(folders: Iterable[Path]) -> Iterator[Path]:
 
 def _file_name(label: str) -> str:
     """The label as the name of a file: odd characters as %2F, and a long one cut, with a digest."""
-    name = ODD.sub(lambda found: quote(found[0], safe="", errors="backslashreplace"), label)
+    name = ODD.sub(lambda match: quote(match[0], safe="", errors="backslashreplace"), label)
     if len(name.encode()) <= LONGEST:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -39,8 +39,8 @@ def _unknown(values: Values) -> Iterator[str]:
     if values["attention_bias"] != values["mlp_bias"]:
         yield "attention_bias is not mlp_bias, and here all layers have biases or none has"
     for name in ("rope_scaling", "rope_parameters"):  # both, since transformers 5
-        said = values[name] or {}
-        kind = said.get("rope_type", said.get("type", "default"))
+        scaling = values[name] or {}
+        kind = scaling.get("rope_type", scaling.get("type", "default"))
         if kind != "default":
             yield f"{name} is of type {kind!r:.40}, and {SCALED}"
     base = _base(values)
@@ -49,8 +49,8 @@ def _unknown(values: Values) -> Iterator[str]:
 
 
 def _base(values: Values) -> Any:
-    given = BASE if values["rope_theta"] is None else values["rope_theta"]
-    return (values["rope_parameters"] or {}).get("rope_theta", given)
+    base = BASE if values["rope_theta"] is None else values["rope_theta"]
+    return (values["rope_parameters"] or {}).get("rope_theta", base)
 
 
 def _angles(base: float) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 from gptexp.errors import CheckpointError, Problem
 from gptexp.files import read_regular
 from gptexp.interchange.tensors import unreadable
-from gptexp.interchange.vocabulary import are_characters
-from gptexp.tokenizers.char import CharTokenizer
+from gptexp.tokenizers.char import CharTokenizer, are_characters
 
 MOST_BYTES = 2**26  # a million characters take a third of it
 

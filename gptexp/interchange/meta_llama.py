@@ -104,12 +104,12 @@ def import_llama(folder: Path, overrides: Sequence[str], outputs: Path = OUTPUTS
     DataError, InUseError, StorageError.
     """
     config = settings(folder, overrides)
-    said = read_json(folder / PARAMS, META.struct, WHOLE)
-    if said is None:
+    params = read_json(folder / PARAMS, META.struct, WHOLE)
+    if params is None:
         raise CheckpointError(Problem(folder, f"holds no {PARAMS}", WHOLE))
-    problems = (Problem(folder / PARAMS, what, "another model") for what in META.unknown(said))
+    problems = (Problem(folder / PARAMS, what, "another model") for what in META.unknown(params))
     CheckpointError.raise_for(problems)
-    model, rows = META.model(said)
+    model, rows = META.model(params)
     tensors = _read(folder)
     if rows < 1:
         table = tensors.get(f"{TABLE}.weight")

@@ -67,10 +67,10 @@ def parse(text: str, name: str) -> MicroGPT:
     """
     file = name.encode("unicode_escape").decode()  # one line, whatever the name
     stored = _load(text, file)
-    found = list(defects(stored))
-    if more := len(found[SHOWN:]):
-        found[SHOWN:] = [(f"has {more} more problems", "mend those above first")]
-    CheckpointError.raise_for(Problem(file, what, fix) for what, fix in found)
+    faults = list(defects(stored))
+    if more := len(faults[SHOWN:]):
+        faults[SHOWN:] = [(f"has {more} more problems", "mend those above first")]
+    CheckpointError.raise_for(Problem(file, what, fix) for what, fix in faults)
     final_loss = stored["training"].get("final_loss")
     return MicroGPT(
         **{key: stored["config"][key] for key in SIZES},
@@ -155,8 +155,8 @@ class _DoubledKeyError(Exception):
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         keys = [key for key, _ in pairs]
         raise _DoubledKeyError(next(key for key in keys if keys.count(key) > 1))
-    return found
+    return values

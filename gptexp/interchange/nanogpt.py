@@ -18,7 +18,7 @@ from gptexp.interchange.layouts import to_state
 from gptexp.interchange.meta import read_meta
 from gptexp.interchange.parts import Parts, cut_rows
 from gptexp.interchange.tensors import check_files, named_tensors
-from gptexp.interchange.vocabulary import guessed, told
+from gptexp.interchange.vocabulary import announced, guessed
 from gptexp.runs import checkpoint
 from gptexp.runs.directory import OUTPUTS
 from gptexp.tokenizers.base import Tokenizer
@@ -134,18 +134,18 @@ def _vocabulary(file: Path, rows: int, meta: Path | None, text: Path | None) -> 
         return _of_text(text, rows)
     if meta is None and not beside.exists():
         return guessed(rows, "--meta data/NAME/meta.pkl, or --text FILE, says it")
-    found = read_meta(meta or beside)
-    if found.vocab_size > rows:
-        what = f"{found.vocab_size:,} characters, and the model has {rows:,} tokens"
+    tokenizer = read_meta(meta or beside)
+    if tokenizer.vocab_size > rows:
+        what = f"{tokenizer.vocab_size:,} characters, and the model has {rows:,} tokens"
         raise CheckpointError(Problem(meta or beside, what, "the meta.pkl of its own text"))
-    return told(found, rows)
+    return announced(tokenizer, rows)
 
 
 def _of_text(path: Path, rows: int) -> Tokenizer:
     """The characters of a text, which have to be as many as the model knows."""
     data: DataConfig = replace(from_overrides([]).data, name="text", asset=None, path=str(path))
-    found = CharTokenizer(characters(data, read_text(data)))
-    if found.vocab_size != rows:
-        what = f"{path} has {found.vocab_size:,} characters, and the model {rows:,} tokens"
+    tokenizer = CharTokenizer(characters(data, read_text(data)))
+    if tokenizer.vocab_size != rows:
+        what = f"{path} has {tokenizer.vocab_size:,} characters, and the model {rows:,} tokens"
         raise ConfigError(Problem("--text", what, "the text that it was trained on, whole"))
-    return told(found, rows)
+    return announced(tokenizer, rows)

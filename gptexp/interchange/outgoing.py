@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gptexp.config import Config, GPTConfig, Position, from_dict, stored_config
+from gptexp.config import Config, GPTConfig, Position
 from gptexp.data.load import format_of
 from gptexp.errors import CheckpointError, ConfigError, Problem
 from gptexp.files import made_aside, storage_errors, write_bytes
-from gptexp.inference.weights import check_shapes, read_checkpoint, stored_tokenizer
+from gptexp.inference.load import load_run
 from gptexp.interchange import gguf
 from gptexp.interchange.families import Family
 from gptexp.interchange.huggingface import CARD, KINDS
@@ -80,35 +80,32 @@ def export_weights(run: Path, to: str, named: Path | None = None) -> Path:
 
 
 def _read(run: Path) -> Outgoing:
-    state = read_checkpoint(run)
-    with stored_config(str(run), "use the gptexp that wrote it"):
-        config = from_dict(state["config"])
-    if not isinstance(config.model, GPTConfig):
-        what = f"model.kind is {config.model.kind}, and no other program has it"
+    loaded = load_run(run)
+    model, weights = loaded.config.model, loaded.model.state_dict()
+    if not isinstance(model, GPTConfig):
+        what = f"model.kind is {model.kind}, and no other program has it"
         raise CheckpointError(Problem(run, what, "a run of a GPT"))
-    tokenizer = stored_tokenizer(state)
-    check_shapes(config.model, tokenizer.vocab_size, state["model"])
-    bad = [name for name, weight in state["model"].items() if not weight.isfinite().all()]
+    bad = [name for name, weight in weights.items() if not weight.isfinite().all()]
     fix = "take a checkpoint from before it diverged"
     CheckpointError.raise_for(Problem(run, f"{name} has NaN or Infinity", fix) for name in bad)
-    return Outgoing(run, config, config.model, tokenizer, state["model"], state["step"])
+    return Outgoing(run, loaded.config, model, loaded.tokenizer, weights, loaded.step)
 
 
-def _for_transformers(given: Outgoing) -> dict[str, bytes]:
+def _for_transformers(outgoing: Outgoing) -> dict[str, bytes]:
     """The files of a folder that AutoModelForCausalLM and AutoTokenizer load."""
-    model, end = given.model, format_of(given.config.data).stop(given.tokenizer)
+    model, end = outgoing.model, format_of(outgoing.config.data).stop(outgoing.tokenizer)
     kind = "llama" if model.position is Position.rope else "gpt2"
     architecture, family, layout = KINDS[kind]
-    given.refuse(family)
-    tensors = from_state(given.weights, layout, model, given.vocab_size)
-    card = family.write(model, given.vocab_size)
+    outgoing.refuse(family)
+    tensors = from_state(outgoing.weights, layout, model, outgoing.vocab_size)
+    card = family.write(model, outgoing.vocab_size)
     card |= {"model_type": kind, "architectures": [architecture]}
     card |= {"bos_token_id": end, "eos_token_id": end, "dtype": "float32", "torch_dtype": "float32"}
     weights = imported("safetensors.torch").save(tensors, metadata={"format": "pt"})
     files = {CARD: _json(card), WEIGHTS: weights}
-    rendered = render(given.tokenizer)
+    rendered = render(outgoing.tokenizer)
     if rendered is None:
-        log.info("tokens  none written: %s", given.tokenizer.describe())
+        log.info("tokens  none written: %s", outgoing.tokenizer.describe())
         return files
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -118,26 +115,26 @@ def _for_transformers(given: Outgoing) -> dict[str, bytes]:
     return {**files, "tokenizer.json": rendered, "tokenizer_config.json": _json(settings)}
 
 
-def _for_llama_cpp(given: Outgoing) -> bytes:
+def _for_llama_cpp(outgoing: Outgoing) -> bytes:
     """A GGUF file; raises CheckpointError for tokens that it has no kind for."""
-    given.refuse(gguf.family(given.model))
-    tokenizer = given.tokenizer
+    model, tokenizer = outgoing.model, outgoing.tokenizer
+    outgoing.refuse(gguf.family(model))
     if not (isinstance(tokenizer, BytePairTokenizer) and tokenizer.merges):
         what = f"its tokens are {tokenizer.describe()}, and GGUF has only merged byte pairs"
         fix = "--to huggingface, or a run with tokenizer=bpe or gpt2"
-        raise CheckpointError(Problem(given.run, what, fix))
-    end = format_of(given.config.data).stop(tokenizer)
-    return gguf.render(given.run.resolve().name, given.model, given.weights, tokenizer, end)
+        raise CheckpointError(Problem(outgoing.run, what, fix))
+    end = format_of(outgoing.config.data).stop(tokenizer)
+    return gguf.render(outgoing.run.resolve().name, model, outgoing.weights, tokenizer, end)
 
 
-def _for_nanogpt(given: Outgoing, folder: Path) -> dict[str, bytes]:
+def _for_nanogpt(outgoing: Outgoing, folder: Path) -> dict[str, bytes]:
     """A ckpt.pt that its sample.py loads, which finds meta.pkl where its `dataset` says."""
-    model, tokenizer = given.model, given.tokenizer
-    given.refuse(NANOGPT)
+    model, tokenizer = outgoing.model, outgoing.tokenizer
+    outgoing.refuse(NANOGPT)
     saved = {
-        "model": from_state(given.weights, LAYOUT, model, given.vocab_size),
-        "model_args": NANOGPT.write(model, given.vocab_size),
-        "iter_num": given.step,
+        "model": from_state(outgoing.weights, LAYOUT, model, outgoing.vocab_size),
+        "model_args": NANOGPT.write(model, outgoing.vocab_size),
+        "iter_num": outgoing.step,
         "config": {"dataset": str(folder.resolve())},
     }
     buffer = io.BytesIO()

@@ -27,9 +27,9 @@ class Parts:
 
         `pattern` is what their names begin with, with the number as its group.
         """
-        found = {match[1] for name in self.tensors if (match := re.match(pattern, name))}
-        if len(found) != layers:
-            what = f"it is said to have {layers:,} layers, and its weights have {len(found):,}"
+        numbers = {match[1] for name in self.tensors if (match := re.match(pattern, name))}
+        if len(numbers) != layers:
+            what = f"it is said to have {layers:,} layers, and its weights have {len(numbers):,}"
             raise CheckpointError(Problem(self.source, what, OTHER))
 
     def leave(self, pattern: str) -> None:

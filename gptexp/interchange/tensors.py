@@ -34,14 +34,14 @@ def read_folder(folder: Path) -> dict[str, Tensor]:
 def read_files(paths: Sequence[Path]) -> dict[str, Tensor]:
     """The tensors of safetensors files; raises CheckpointError, ConfigError without the library."""
     check_files(paths)
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for path in paths:
         for name, tensor in _tensors(path):
-            if name in found:
+            if name in tensors:
                 what = f"holds {name!r:.80}, as another file of the folder does"
                 raise CheckpointError(Problem(path, what, "a whole copy of the folder"))
-            found[name] = tensor
-    return found
+            tensors[name] = tensor
+    return tensors
 
 
 def check_files(paths: Sequence[Path]) -> None:

@@ -18,7 +18,7 @@ from gptexp.tokenizers.bpe import (
     imported,
 )
 from gptexp.tokenizers.byte import ByteTokenizer
-from gptexp.tokenizers.char import CharTokenizer
+from gptexp.tokenizers.char import CharTokenizer, are_characters
 from gptexp.tokenizers.ids import TokenIds
 
 log = logging.getLogger(__name__)
@@ -35,16 +35,16 @@ def read_vocabulary(folder: Path, rows: int) -> Tokenizer:
     Without a file of tokens, GPT-2's where the rows are as many. Raises CheckpointError, DataError.
     """
     if (folder / "tokenizer.json").exists():
-        found, why = _of_json(folder / "tokenizer.json"), "tokenizer.json is no byte-level BPE"
+        tokenizer, why = _of_json(folder / "tokenizer.json"), "tokenizer.json is no byte-level BPE"
         why += " as tokenizer=bpe has it"
     elif (folder / "merges.txt").exists():
-        found, why = _of_merges(folder / "merges.txt"), "merges.txt is no list of GPT-2's kind"
+        tokenizer, why = _of_merges(folder / "merges.txt"), "merges.txt is no list of GPT-2's kind"
     else:
         return guessed(rows)
-    if found is not None and found.vocab_size > rows:
-        what = f"has {found.vocab_size:,} tokens, and the model {rows:,}"
+    if tokenizer is not None and tokenizer.vocab_size > rows:
+        what = f"has {tokenizer.vocab_size:,} tokens, and the model {rows:,}"
         raise CheckpointError(Problem(folder, f"its tokenizer {what}", "a whole copy of it"))
-    return by_number(rows, why) if found is None else told(found, rows)
+    return by_number(rows, why) if tokenizer is None else announced(tokenizer, rows)
 
 
 def guessed(rows: int, why: str = "no file tells what they are") -> Tokenizer:
@@ -52,17 +52,17 @@ def guessed(rows: int, why: str = "no file tells what they are") -> Tokenizer:
     if not GPT2_TOKENS <= rows <= MOST_PADDED:
         return by_number(rows, why)
     try:
-        return told(BytePairTokenizer("gpt2", merges.published()), rows)
+        return announced(BytePairTokenizer("gpt2", merges.published()), rows)
     except DataError as error:
         return by_number(rows, f"they may be GPT-2's, whose merges cannot be had ({error})")
 
 
-def told(found: Tokenizer, rows: int) -> Tokenizer:
+def announced(tokenizer: Tokenizer, rows: int) -> Tokenizer:
     """The tokenizer, once a line says what it is."""
-    more = rows - found.vocab_size
+    more = rows - tokenizer.vocab_size
     cut = f"; {more:,} more rows of the table stand for none, and are left out" if more else ""
-    log.info("tokens  %s%s", found.describe(), cut)
-    return found
+    log.info("tokens  %s%s", tokenizer.describe(), cut)
+    return tokenizer
 
 
 def by_number(rows: int, why: str) -> TokenIds:
@@ -96,13 +96,13 @@ def _of_pairs(vocab: dict[str, Any], pairs: list[Any]) -> Tokenizer | None:
     words = [" ".join(pair) if _is_pair(pair) else pair for pair in pairs]
     if not all(isinstance(word, str) for word in words):
         return None
-    found = _byte_pairs("\n".join(words))
-    if found is None:
+    tokenizer = _byte_pairs("\n".join(words))
+    if tokenizer is None:
         return None
     theirs = dict(vocab)
-    if found.name == "bpe" and theirs.get(END_OF_TEXT) == found.vocab_size:
+    if tokenizer.name == "bpe" and theirs.get(END_OF_TEXT) == tokenizer.vocab_size:
         del theirs[END_OF_TEXT]
-    return found if theirs == found.ids else None
+    return tokenizer if theirs == tokenizer.ids else None
 
 
 def _is_pair(pair: Any) -> bool:
@@ -147,12 +147,6 @@ def _of_characters(vocab: dict[str, Any]) -> Tokenizer | None:
     return CharTokenizer("".join(characters)) if are_characters(characters) else None
 
 
-def are_characters(tokens: list[Any]) -> bool:
-    """Whether each token is one character, another than all others, and there is one."""
-    one = all(isinstance(t, str) and len(t) == 1 and not "\ud800" <= t <= "\udfff" for t in tokens)
-    return one and len({*tokens}) == len(tokens) > 0
-
-
 def render(tokenizer: Tokenizer) -> bytes | None:
     """The tokenizer.json of a tokenizer; None for one that Hugging Face tokenizers has not.
 
@@ -162,25 +156,25 @@ def render(tokenizer: Tokenizer) -> bytes | None:
     match tokenizer:
         case BytePairTokenizer():
             pairs = [tuple(line.split(" ")) for line in tokenizer.merges.splitlines()]
-            made = _with_bytes(library, library.models.BPE(tokenizer.ids, pairs))
+            theirs = _with_bytes(library, library.models.BPE(tokenizer.ids, pairs))
             if END_OF_TEXT in tokenizer.ids:
-                made.add_special_tokens([END_OF_TEXT])
+                theirs.add_special_tokens([END_OF_TEXT])
         case ByteTokenizer():
-            made = _with_bytes(library, library.models.BPE(byte_signs(), []))
+            theirs = _with_bytes(library, library.models.BPE(byte_signs(), []))
         case CharTokenizer():
             ids = {character: number for number, character in enumerate(tokenizer.characters)}
             # There is no such token: a character that is not known is an error, as it is here.
-            made = library.Tokenizer(library.models.WordLevel(ids, unk_token="<unknown>"))
+            theirs = library.Tokenizer(library.models.WordLevel(ids, unk_token="<unknown>"))
             each = library.Regex(r"[\s\S]")
-            made.pre_tokenizer = library.pre_tokenizers.Split(each, behavior="isolated")
-            made.decoder = library.decoders.Fuse()
+            theirs.pre_tokenizer = library.pre_tokenizers.Split(each, behavior="isolated")
+            theirs.decoder = library.decoders.Fuse()
         case _:
             return None
-    return f"{made.to_str(pretty=True)}\n".encode()
+    return f"{theirs.to_str(pretty=True)}\n".encode()
 
 
 def _with_bytes(library: Any, model: Any) -> Any:
-    made = library.Tokenizer(model)
-    made.pre_tokenizer = cutter(library)
-    made.decoder = library.decoders.ByteLevel()
-    return made
+    theirs = library.Tokenizer(model)
+    theirs.pre_tokenizer = cutter(library)
+    theirs.decoder = library.decoders.ByteLevel()
+    return theirs

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 FORMAT = "gptexp checkpoint"
 VERSION = 1
 
+DEEPEST = 64  # dicts and lists in each other; a trainer's state has a handful
+
 State = dict[str, Any]
 
 PARTS: dict[str, type | UnionType] = {  # of a state, as TrainState.state_dict makes it
@@ -144,8 +146,8 @@ def load_plain(path: Path, fix: str) -> Any:
     Nothing in the file is run. Raises CheckpointError, with that fix.
     """
     data = verified_bytes(path, None)
-    other = CheckpointError(Problem(path, "not a file that torch.save wrote", fix))
-    state = _loaded(path, data, fix, other)
+    foreign = CheckpointError(Problem(path, "not a file that torch.save wrote", fix))
+    state = _loaded(path, data, fix, foreign)
     if (odd := next(_outside(state), None)) is not None:
         raise CheckpointError(Problem(path, f"damaged: {odd}", fix))
     return state
@@ -184,25 +186,30 @@ def _defects(state: State) -> Iterator[str]:
 
 
 def _outside(state: Any) -> Iterator[str]:
-    """The tensors that are larger than what the file has of them."""
-    for tensor in _tensors(state):
-        dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
-        # One number can be made to look like any number of them.
-        if not dense or tensor.nbytes > tensor.untyped_storage().nbytes():
-            yield f"a tensor of shape {tuple(tensor.shape)} that is not in the file"
+    """The tensors that are larger than what the file has of them, and what goes on without end."""
+    level = [state]
+    for _ in range(DEEPEST):
+        for tensor in (value for value in level if isinstance(value, Tensor)):
+            dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
+            # One number can be made to look like any number of them.
+            if not dense or tensor.nbytes > tensor.untyped_storage().nbytes():
+                yield f"a tensor of shape {tuple(tensor.shape)} that is not in the file"
+        if not (level := _inside(level)):
+            return
+    yield "nested too deeply"
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(item)
+def _inside(level: list[Any]) -> list[Any]:
+    """What the dicts and lists among these hold, each once: one may stand in many places."""
+    holders = (value for value in level if isinstance(value, dict | list | tuple))
+    items = (i for h in holders for i in (h.values() if isinstance(h, dict) else h))
+    kinds = (dict, list, tuple, Tensor)
+    return [*{id(item): item for item in items if isinstance(item, kinds)}.values()]
 
 
-def _loaded(path: Path, data: bytes, fix: str, other: CheckpointError) -> Any:
-    """The content of a file of torch's; raises CheckpointError, and `other` for no such file."""
-    _check_archive(path, data, other)
+def _loaded(path: Path, data: bytes, fix: str, foreign: CheckpointError) -> Any:
+    """The content of a file of torch's; raises CheckpointError, and `foreign` for no such file."""
+    _check_archive(path, data, foreign)
     try:
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
@@ -212,7 +219,7 @@ def _loaded(path: Path, data: bytes, fix: str, other: CheckpointError) -> Any:
         raise CheckpointError(Problem(path, what, fix)) from error
 
 
-def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
+def _check_archive(path: Path, data: bytes, foreign: CheckpointError) -> None:
     """Check that it is torch's kind of archive, whole by its checksums; raises CheckpointError."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -222,7 +229,7 @@ def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
             plain = all(m.compress_type == zipfile.ZIP_STORED for m in archive.infolist())
             damaged = archive.testzip() if whole and plain else None
     except zipfile.BadZipFile as error:
-        raise other from error
+        raise foreign from error
     except Exception as error:  # a damaged archive makes zipfile raise almost anything
         raise CheckpointError(
             Problem(path, f"damaged: {error}", "use another checkpoint")
@@ -233,7 +240,7 @@ def _check_archive(path: Path, data: bytes, other: CheckpointError) -> None:
     if damaged is not None:
         raise CheckpointError(Problem(path, f"damaged in {damaged}", "use another checkpoint"))
     if not any(name.endswith("/data.pkl") for name in names):
-        raise other
+        raise foreign
 
 
 def _foreign(path: Path, data: bytes) -> CheckpointError:

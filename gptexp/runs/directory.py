@@ -161,8 +161,8 @@ class RunDirectory:
             try:
                 lock.acquire()
             except Timeout as error:
-                other = self.status()
-                pid, host = (other.get("pid"), other.get("host")) if other else (None, None)
+                status = self.status()
+                pid, host = (status.get("pid"), status.get("host")) if status else (None, None)
                 raise InUseError(
                     Problem(
                         self.path,
@@ -213,7 +213,7 @@ class RunDirectory:
 def hashed_code(manifest: Manifest) -> dict[str, str]:
     """The digests of an own model's, optimizer's or tokenizer's sources, by file."""
     modules = manifest.get("plugins", [])
-    return {name: told for module in modules for name, told in module.get("files", {}).items()}
+    return {name: digest for module in modules for name, digest in module.get("files", {}).items()}
 
 
 def code_digest(manifest: Manifest) -> str | None:

@@ -85,10 +85,10 @@ class Entries:
 
         Of those alone that are no newer than `until`, where that is given.
         """
-        last, found = read_entry(self.folder / LAST), self._all()
+        last, entries = read_entry(self.folder / LAST), self._all()
         if last is not None:
-            found = [last, *(e for e in found if e.step <= last.step and e != last)]
-        return [entry for entry in found if until is None or entry.step <= until]
+            entries = [last, *(e for e in entries if e.step <= last.step and e != last)]
+        return [entry for entry in entries if until is None or entry.step <= until]
 
     def rewind(self, entry: Entry) -> None:
         """Make the folder what it was when `entry` was saved; the pointers first.

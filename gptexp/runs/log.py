@@ -27,13 +27,14 @@ def logged_to(path: Path) -> Iterator[None]:
 
 
 def open_log(path: Path) -> TextIOWrapper:
-    """Open a run.log to write at its end, waiting for nobody in the place of a file.
+    """Open a run.log to write at its end: no link is followed, and nobody waited for.
 
     Raises OSError.
     """
 
     def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+        flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+        return os.open(name, flags, 0o666)
 
     return open(path, "a", encoding="utf-8", errors="backslashreplace", opener=opener)
 

@@ -101,13 +101,11 @@ def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[Problem]
     """All that the config asks of the machine and the machine does not have."""
     device = _device(trainer.device, hardware)
     if not has_device(device, hardware):
-        return [
-            Problem(
-                "trainer.device",
-                f"{trainer.device} is not there; this machine has {', '.join(hardware.devices())}",
-                "trainer.device=auto",
-            )
-        ]
+        what = f"{device} is not there; this machine has {', '.join(hardware.devices())}"
+        fix = "trainer.device=auto"
+        if device != trainer.device and hardware.cuda_devices:  # there are more ranks than cards
+            fix = f"trainer.device=cpu, or torchrun --nproc-per-node={hardware.cuda_devices}"
+        return [Problem("trainer.device", what, fix)]
     kind = device.partition(":")[0]
     if trainer.dtype is Dtype.bfloat16 and kind not in hardware.bfloat16:
         return [

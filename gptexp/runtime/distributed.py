@@ -184,9 +184,9 @@ class Ranks:
 
     def _lost(self, error: Exception) -> GptexpError:
         """What became of the rank that this one has waited for in vain."""
-        missing, told = self._silent()
-        if told is not None:
-            return _told_by(*told)
+        missing, last_words = self._silent()
+        if last_words is not None:
+            return _told_by(*last_words)
         hangs = "timed out" in str(error).lower()
         names = ", ".join(map(str, missing)) or "another"
         subject = f"rank {names}"

@@ -12,8 +12,8 @@ def endings() -> list[int]:
     SIGUSR2 is one where somebody listens to it: submitit, whom Slurm tells so that a job's time is
     up.
     """
-    found = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows has no second
-    ends = [n for n in found if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # not all on Windows
+    ends = [n for n in numbers if n is not None and signal.getsignal(n) is not signal.SIG_IGN]
     time_is_up = getattr(signal, "SIGUSR2", None)
     heard = time_is_up is not None and callable(signal.getsignal(time_is_up))
     return [*ends, *([time_is_up] if heard else [])]

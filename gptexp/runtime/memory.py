@@ -1,5 +1,6 @@
 """How much memory there is, whether it ran out, and whether what is freed stays at hand."""
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Callable
@@ -51,13 +52,13 @@ def _of_c_library(name: str) -> Callable[..., int] | None:
     return function
 
 
-def _meminfo_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
-    return int(kilobytes) * 1024
+def _meminfo_available() -> int:
+    """The bytes that the system says are available; all that it has where it does not say it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable"):
+                return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _cgroup_available() -> int | None:

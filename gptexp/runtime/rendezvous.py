@@ -3,6 +3,7 @@
 import atexit
 import itertools
 import os
+import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -45,45 +46,48 @@ def joined(cfg: TrainerConfig) -> Ranks:
 
     It waits for the others for trainer.rank_timeout, here and ever after.
     """
-    here = launched()
-    if not here.several:
+    ranks = launched()
+    if not ranks.several:
         return ALONE
-    console.follow(here.rank, here.local)
-    joined = _joined(replace(here, timeout=cfg.rank_timeout))
-    return replace(joined, parallel=cfg.parallel, run=next(_runs))
+    console.follow(ranks.rank, ranks.local)
+    ranks = _joined(replace(ranks, timeout=cfg.rank_timeout))
+    return replace(ranks, parallel=cfg.parallel, run=next(_runs))
 
 
 @cache  # a process joins once, and waits as its first run says
-def _joined(here: Ranks) -> Ranks:
+def _joined(ranks: Ranks) -> Ranks:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # of a rank that is gone we tell
     import torch
     import torch.distributed as dist
     from torch._C._distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    limit, store = timedelta(seconds=here.timeout), None
+    limit, store, began = timedelta(seconds=ranks.timeout), None, time.monotonic()
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         store, _, _ = next(iter(rendezvous("env://", timeout=limit)))
         store = PrefixStore("gptexp", store)
-        store.set(f"here/{here.rank}", "")
+        store.set(f"here/{ranks.rank}", "")
         own = PrefixStore("groups", store)
         dist.init_process_group(
-            backend, store=own, rank=here.rank, world_size=here.size, timeout=limit
+            backend, store=own, rank=ranks.rank, world_size=ranks.size, timeout=limit
         )
     except (RuntimeError, ValueError, OSError) as error:
         absent = [0]
         with suppress(Exception):
             assert store is not None
-            absent = [r for r in range(here.size) if not store.check([f"here/{r}"])]
+            absent = [r for r in range(ranks.size) if not store.check([f"here/{r}"])]
         names = ", ".join(map(str, absent)) or "another"
-        what = f"did not come within {here.timeout} seconds"
-        lost = RankError(Problem(f"rank {names}", what, "look at its lines, and start again"))
-        if not here.is_main:
+        what, fix = f"did not come within {ranks.timeout} seconds", "look at its lines"
+        if time.monotonic() - began < ranks.timeout / 2:  # nobody was waited for
+            names, what = f"{ranks.rank}", f"cannot join the others, {error}".partition("\n")[0]
+            fix = "look at their lines, or give another MASTER_PORT"
+        lost = RankError(Problem(f"rank {names}", what, f"{fix}, and start again"))
+        if not ranks.is_main:
             console.fatal("%s", lost)
         raise lost from error
     atexit.register(_leave_group)
-    return replace(here, store=store)
+    return replace(ranks, store=store)
 
 
 def _leave_group() -> None:

@@ -119,7 +119,7 @@ def byte_signs() -> dict[str, int]:
 
     The others have those from U+0100 on.
     """
-    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(0x100) if byte not in seen]
+    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(0x100) if byte not in printed]
     others = {chr(0x100 + number): byte for number, byte in enumerate(hidden)}
-    return {chr(byte): byte for byte in seen} | others
+    return {chr(byte): byte for byte in printed} | others

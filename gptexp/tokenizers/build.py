@@ -18,7 +18,7 @@ from gptexp.tokenizers import merges, own
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.bpe import BytePairTokenizer
 from gptexp.tokenizers.byte import ByteTokenizer
-from gptexp.tokenizers.char import CharTokenizer, code_points, name_characters
+from gptexp.tokenizers.char import CharTokenizer, are_characters, code_points, name_characters
 from gptexp.tokenizers.ids import MOST_IDS, TokenIds
 
 
@@ -47,11 +47,11 @@ def build_tokenizer(
 def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
     """The inverse of to_dict; raises CheckpointError for a tokenizer that is not known."""
     match state:
-        case {"name": "char", "characters": str(characters)}:
+        case {"name": "char", "characters": str(characters)} if are_characters(characters):
             return CharTokenizer(characters)
         case {"name": "byte"}:
             return ByteTokenizer()
-        case {"name": "ids", "vocab_size": int(size)} if 0 < size <= MOST_IDS:
+        case {"name": "ids", "vocab_size": int(size)} if size is not True and 0 < size <= MOST_IDS:
             return TokenIds(size)
         case {"name": "bpe" | "gpt2" as name, "merges": str(lines)}:
             return BytePairTokenizer.from_dict(name, lines)

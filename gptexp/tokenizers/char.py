@@ -1,5 +1,6 @@
 """One token per distinct character."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,14 @@ class CharTokenizer(Tokenizer):
 
     def describe(self) -> str:
         return f"{self.vocab_size} characters"
+
+
+def are_characters(tokens: Sequence[Any]) -> bool:
+    """Whether each token is one character, another than all others, and there is one."""
+    are_single = all(
+        isinstance(t, str) and len(t) == 1 and not "\ud800" <= t <= "\udfff" for t in tokens
+    )
+    return are_single and len({*tokens}) == len(tokens) > 0
 
 
 def name_characters(points: NDArray[np.uint32]) -> str:

@@ -50,9 +50,9 @@ def learned(text: str, vocab_size: int) -> str:
         merges = learn(pieces(text), min(vocab_size, 256 + len(text.encode())))
         if cached is not None:
             assets.store(cached, f"{_digest(merges)}\n{merges}".encode())
-    if (made := tokens(merges)) < vocab_size:
-        what = f"{vocab_size:,}, and the training text has pairs for {made:,} tokens"
-        fix = f"tokenizer.vocab_size={made}, or a longer text"
+    if (count := tokens(merges)) < vocab_size:
+        what = f"{vocab_size:,}, and the training text has pairs for {count:,} tokens"
+        fix = f"tokenizer.vocab_size={count}, or a longer text"
         raise ConfigError(Problem("tokenizer.vocab_size", what, fix))
     return merges
 

@@ -66,5 +66,5 @@ def _parting(text: str, back: str) -> str:
     """Where a decoded text first differs from the one that was encoded."""
     pairs = zip(text, back, strict=False)
     place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(text), len(back)))
-    there, here = (repr(part[place : place + 10]) for part in (text, back))
-    return f"at character {place:,}, {there} comes back as {here}"
+    original, decoded = (repr(part[place : place + 10]) for part in (text, back))
+    return f"at character {place:,}, {original} comes back as {decoded}"

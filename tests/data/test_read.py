@@ -15,8 +15,10 @@ from text_files import data_problem, settings
 
 from gptexp import assets
 from gptexp.config import DataConfig
+from gptexp.data.find import find_corpus
 from gptexp.data.load import load_corpus
 from gptexp.data.read import corpus_digest, read_text
+from gptexp.errors import DataError
 from gptexp.experiment.run import run_experiment
 from gptexp.tokenizers.char import CharTokenizer
 
@@ -280,3 +282,15 @@ def test_B9_an_asset_with_another_digest_is_refused_and_not_cached(tmp_path, mon
 def test_claim_1_the_digest_of_an_asset_is_known_without_reading_it(composed, monkeypatch):
     monkeypatch.setattr(assets, "read", None)
     assert corpus_digest(composed().data) == assets.known("tinyshakespeare").sha256
+
+
+def test_a_data_folder_that_nobody_may_look_into_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(DataError, match="is not to be had"):
+        find_corpus(settings(Path("gone.txt")), "0" * 64, tmp_path)

@@ -1,9 +1,11 @@
 """Files to be tokenized: cut where no token spans the cut, and refused with the place."""
 
+import json
 import os
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -142,6 +144,13 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(tmp_path):
         list(cut[-1].documents())
 
 
+def test_a_line_that_no_memory_may_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_LINE", 100)
+    lines = ['{"text": "short"}', json.dumps({"text": "x" * 200}), '{"text": "short"}']
+    subject, what, _ = refused(written(tmp_path, "\n".join(lines), "a.jsonl"))
+    assert subject.endswith("a.jsonl:2") and what == "more than 100 bytes in a line"
+
+
 def test_a_parquet_needs_a_library_and_says_which(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     _, what, fix = refused(written(tmp_path, "PAR1", "a.parquet"))
@@ -163,3 +172,36 @@ def test_a_row_of_a_parquet_is_a_document(tmp_path):
     assert "row 1: id is 0, and no text" in refused(str(path), "id")[1]
     path.write_bytes(path.read_bytes()[:-20])
     assert "no parquet" in refused(str(path), "body")[1]
+
+
+def test_the_groups_of_a_parquet_are_read_once_for_all_its_pieces(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": list("abcdefgh")}), path, row_group_size=1)
+    source = open_source(str(path), "text")
+    read, calls = sources.parquet.read_groups, []
+
+    def counted(*args: Any) -> Any:
+        calls.append(args)
+        return read(*args)
+
+    monkeypatch.setattr(sources.parquet, "read_groups", counted)
+    pieces = cut_into_pieces([source], 0.0)
+    found = [text for piece in pieces for text, _ in piece.documents()]
+    assert (len(pieces), found, len(calls)) == (8, list("abcdefgh"), 1)
+
+
+def test_a_parquet_of_what_the_library_does_not_read_is_refused(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["one"]}), path)
+
+    def unread(*_: object) -> None:  # of a type or a codec that some file names
+        raise pyarrow.lib.ArrowNotImplementedError("Integers with less than 8 bits")
+
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", unread)
+    assert refused(str(path))[1] == "no parquet: Integers with less than 8 bits"

@@ -239,6 +239,12 @@ def test_options_that_cannot_be_are_refused_before_anything_is_made(gptexp, word
     assert not Path("out").exists()
 
 
+def test_a_text_that_is_not_there_leaves_no_folder_behind(gptexp):
+    result = gptexp("tokenize", "gone.txt", "--to", "out", "--tokenizer", "byte")
+    assert result.code == 2 and result.errors[0].startswith("gone.txt: not there")
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("again", ["a.txt", "copy.txt"])
 def test_a_text_that_comes_twice_is_told_while_some_of_it_is_held_out(gptexp, again):
     Path("copy.txt").write_text(Path("a.txt").read_text())

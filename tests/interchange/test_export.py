@@ -15,6 +15,8 @@ from gptexp.cli.app import app
 from gptexp.errors import ConfigError
 from gptexp.experiment.run import run_experiment
 from gptexp.interchange.convert import export_run
+from gptexp.interchange.outgoing import export_weights
+from gptexp.runs import checkpoint
 
 CHARS = "abcdelnou"
 
@@ -104,3 +106,15 @@ def test_what_a_verb_does_not_know_is_refused(given):
     result = CliRunner().invoke(app, given)
     assert isinstance(result.exception, ConfigError)
     assert ONE_LINE.fullmatch(only(problem_lines(result.exception)))
+
+
+@pytest.mark.parametrize("part", ["config", "tokenizer", "blocks.0.attention.qkv.weight"])
+def test_a_checkpoint_whose_parts_are_none_of_a_run_is_refused(trained, tmp_path, part):
+    state = checkpoint.read(next(trained.glob("checkpoints/*.pt")))
+    if part in state:
+        del state[part]
+    else:
+        state["model"][part] = torch.zeros(2, 16)
+    torch.save(state, path := tmp_path / "other.pt")
+    assert "other.pt: " in refusal(export_run, path, tmp_path / "out.json")
+    assert "other.pt: " in refusal(export_weights, path, "nanogpt", tmp_path / "out")

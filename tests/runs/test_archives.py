@@ -129,3 +129,21 @@ def test_P3_a_stored_config_reads_nothing_of_this_machine(finished):
     state["config"]["name"] = "${oc.env:HOME}"
     loaded = gptexp.load(saved(finished, config=state["config"]))
     assert loaded.config.name == "${oc.env:HOME}"
+
+
+def nested(kind: str) -> list[Any]:
+    inner: list[Any] = []
+    if kind == "in itself":
+        inner.append(inner)
+    for _ in range(40 if kind == "twice in each" else 400):
+        inner = [inner, inner] if kind == "twice in each" else [inner]
+    return inner
+
+
+@pytest.mark.parametrize("kind", ["deep", "in itself"])
+def test_lists_in_lists_without_end_are_refused(finished, kind):
+    assert "nested too deeply" in refused(saved(finished, stop={"x": nested(kind)}))
+
+
+def test_what_is_shared_many_times_is_looked_at_once(finished):
+    assert gptexp.load(saved(finished, stop={"x": nested("twice in each")})).step

@@ -10,7 +10,7 @@ from small_runs import put, weights
 
 from gptexp.config import Config, Dtype
 from gptexp.experiment.run import run_experiment
-from gptexp.runtime.device import Hardware, Runtime, resolve_runtime
+from gptexp.runtime.device import Hardware, Runtime, device_problems, resolve_runtime
 
 CPU = Hardware(cuda_devices=0, mps=False, bfloat16=frozenset({"cpu"}))
 MAC = Hardware(cuda_devices=0, mps=True, bfloat16=frozenset({"cpu", "mps"}))
@@ -72,3 +72,13 @@ def test_a_card_says_that_float32_is_without_tf32(monkeypatch: pytest.MonkeyPatc
     assert Runtime(card, torch.float32).describe() == "A Card, float32 without TF32"
     assert Runtime(card, torch.bfloat16).describe() == "A Card, bfloat16"
     assert Runtime(card, torch.float16).describe() == "A Card, float16"
+
+
+def test_more_ranks_than_cards_are_told_what_helps(composed, monkeypatch) -> None:
+    one_card = Hardware(cuda_devices=1, mps=False, bfloat16=frozenset({"cpu"}))
+    names = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    for name, value in {**names, "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    [problem] = device_problems(composed().trainer, one_card)
+    assert problem.what == "cuda:1 is not there; this machine has cuda:0, cpu"
+    assert problem.fix == "trainer.device=cpu, or torchrun --nproc-per-node=1"

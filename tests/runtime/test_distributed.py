@@ -1,12 +1,15 @@
 """What a process knows of others from its environment, and what one alone makes of that."""
 
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from small_runs import ONE_LINE, ROOT, refusal
 
+from gptexp.runtime import rendezvous
 from gptexp.runtime.distributed import ALONE, Ranks
 from gptexp.runtime.rendezvous import GIVEN, launched
 
@@ -70,3 +73,14 @@ def test_torchrun_itself_trains_and_refuses_what_is_no_single_run(small, tmp_pat
     assert refused.returncode == 1
     assert refused.stderr.count("gptexp: error: torchrun: trains single runs") == 1
     assert len(list((tmp_path / "outputs").glob("*/*"))) == 1
+
+
+def test_a_port_that_is_taken_is_no_rank_that_is_late(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        names = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        put(monkeypatch, **names)
+        monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")
+        line = refusal(rendezvous._joined, replace(launched(), timeout=30))
+    assert ONE_LINE.fullmatch(line) and line.startswith("rank 0: ")
+    assert "EADDRINUSE" in line and "within 30 seconds" not in line

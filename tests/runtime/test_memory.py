@@ -26,3 +26,10 @@ def test_what_was_freed_and_kept_counts_as_available() -> None:
     assert resident() > before + BLOCK / 2, "it is kept"
     available_memory(torch.device("cpu"))
     assert resident() < before + BLOCK / 2
+
+
+def test_a_system_that_does_not_say_what_is_available_says_what_there_is(monkeypatch):
+    monkeypatch.setattr(Path, "read_text", lambda *_: "MemTotal: 8 kB\nMemFree: 4 kB\n")
+    assert available_memory(torch.device("cpu")) == (
+        os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )

@@ -191,7 +191,16 @@ def test_build_dispatches_on_the_section():
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"name": "bpe"}, {"name": "char"}, {"name": "char", "characters": ["a"]}]
+    "state",
+    [
+        {},
+        {"name": "bpe"},
+        {"name": "char"},
+        {"name": "char", "characters": ["a"]},
+        {"name": "char", "characters": "a\ud800"},
+        {"name": "char", "characters": "aba"},
+        {"name": "ids", "vocab_size": True},
+    ],
 )
 def test_a_stored_tokenizer_that_is_not_known_is_refused(state):
     with pytest.raises(CheckpointError, match=r"^tokenizer: .+ Fix: "):
