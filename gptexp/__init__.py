@@ -155,10 +155,12 @@ def ensemble(
     from gptexp.experiment import ensemble as together
 
     own.load(_words(plugins, "plugins", "['my_module']"))
-    found, damaged = find_all([_path(getattr(run, "path", run)) for run in runs])
-    for note in [*damaged, *(note for one in found for note in one.notes)]:
+    members, damaged = find_all([_path(getattr(run, "path", run)) for run in runs])
+    for note in [*damaged, *(note for member in members for note in member.notes)]:
         log.warning("%s", note)
-    return together.ensemble([one.path for one in found], split, counts=counts, device=device)
+    return together.ensemble(
+        [member.path for member in members], split, counts=counts, device=device
+    )
 
 
 def _words(

@@ -21,8 +21,8 @@ def printable(text: str) -> str:
     Line breaks and tabs stay; the text of a JSON file stays JSON.
     """
 
-    def spelled(found: re.Match[str]) -> str:
-        code = ord(found[0])
+    def spelled(match: re.Match[str]) -> str:
+        code = ord(match[0])
         return f"\\x{code:02x}" if code < 128 else f"\\u{code:04x}"
 
     return UNPRINTABLE.sub(spelled, text)

@@ -123,12 +123,12 @@ class _Reader:
         if ids.shape[1] > self.block_size:
             self.cache = None
         if self.cache is None:
-            found = self.model(read[:, -self.block_size :])[:, -1]
+            logits = self.model(read[:, -self.block_size :])[:, -1]
         else:
-            found = self.model(read[:, self.cache.length :], self.cache)[:, -1]
-        logits = torch.zeros(len(ids), found.shape[-1])
-        logits[self.rows] = found.float().cpu()
-        return logits
+            logits = self.model(read[:, self.cache.length :], self.cache)[:, -1]
+        padded = torch.zeros(len(ids), logits.shape[-1])
+        padded[self.rows] = logits.float().cpu()
+        return padded
 
 
 @dataclass(frozen=True)

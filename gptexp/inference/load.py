@@ -225,8 +225,8 @@ def _checked(name: str, text: object) -> str:
 
 def _texts(name: str, given: str | Iterable[str]) -> list[str]:
     """One text or several, as a list; raises ConfigError for what is neither."""
-    one = isinstance(given, str | bytes) or not isinstance(given, Iterable)
-    return [_checked(name, text) for text in ([given] if one else given)]
+    is_single = isinstance(given, str | bytes) or not isinstance(given, Iterable)
+    return [_checked(name, text) for text in ([given] if is_single else given)]
 
 
 def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
