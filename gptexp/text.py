@@ -30,13 +30,13 @@ def printable(text: str) -> str:
 
 def short(number: float, digits: int = 0) -> str:
     """The number with a unit, 1234567 as `1.2M`; rounded to so many digits where `digits` says."""
+    text = unit = ""
     for unit in ("", "k", "M", "G", "T", "P"):
-        if abs(number) < 1000 or unit == "P":
+        text = f"{number:.{digits}g}" if digits else f"{number:.{1 if unit else 0}f}"
+        if abs(float(text)) < 1000:
             break
         number /= 1000
-    if digits:
-        return f"{number:.{digits}g}{unit}"
-    return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
+    return text + unit
 
 
 def shortened(text: str, most: int = 60) -> str:
