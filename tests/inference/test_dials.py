@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from gptexp.errors import CheckpointError
 from gptexp.inference.dials import Sampling, choose, penalised
 from gptexp.inference.generate import generate
 
@@ -121,3 +122,15 @@ def test_dials_that_are_off_draw_the_same_tokens():
     scaled = (logits - logits.max(dim=-1, keepdim=True).values) / 0.8
     as_before = torch.multinomial(scaled.softmax(-1), 1, generator=generator(7))
     assert torch.equal(choose(logits, off, generator(7)), as_before)
+
+
+@pytest.mark.parametrize("logit", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_one_line(logit):
+    """As of a checkpoint of somebody else, whose weights are NaN or too large."""
+    with pytest.raises(CheckpointError, match="not finite"):
+        choose(torch.tensor([LOGITS, [*LOGITS[1:], logit]]), Sampling(1.0, None, 0), generator())
+
+
+def test_tokens_may_be_ruled_out():
+    logits = torch.tensor([[-math.inf, 0.0, -math.inf]])
+    assert choose(logits, Sampling(1.0, None, 0), generator()).item() == 1
