@@ -70,11 +70,13 @@ def mean(parts: Mapping[str, Evaluation], shares: Mapping[str, float]) -> Mixed:
 
     first = next(iter(parts.values()))
     means = {field.name: weighted(field.name) for field in dataclasses.fields(first)}
-    size = sum(shares[name] * one.loss / one.bpb for name, one in parts.items() if shares[name])
+    # Bytes for each token; a loss of 0 does not say how many.
+    sizes = {name: one.loss / one.bpb if one.bpb else math.nan for name, one in parts.items()}
+    size = sum(shares[name] * sizes[name] for name in parts if shares[name])
     errors = [shares[name] * one.stderr for name, one in parts.items()]
     means |= {
         "tokens": sum(one.tokens for one in parts.values()),
-        "bpb": means["loss"] / size if size else math.nan,
+        "bpb": means["loss"] / size,
         "stderr": math.hypot(*errors),
     }
     return Mixed(**means, parts=parts)  # type: ignore[arg-type]  # tokens is a whole number
