@@ -292,3 +292,13 @@ def test_what_only_one_variant_has_is_no_difference_unless_its_runs_differ_in_it
     assert "optim.momentum" not in records.varying(some, records.differing(some))
     assert "optim.name" in records.varying(some, records.differing(some))
     assert "optim.momentum" in records.varying(found, records.differing(found))
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "2020-01-01", "!!binary aGk=", "!!set {a}"])
+def test_a_config_of_values_that_no_config_has_is_damaged(tmp_path, value):
+    """Such as a table or a report could not write as JSON."""
+    path = write_run(tmp_path / "a", state="failed")
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.001", f"lr: {value}"))
+    assert value in config.read_text()
+    assert "config.yaml: damaged: its config is no config" in problem(path)
