@@ -156,6 +156,7 @@ def code_of(module: str) -> dict[str, str]:
         f"{top}/{path.relative_to(folder).as_posix()}": str(_digest(path))
         for folder in map(Path, spec.submodule_search_locations)
         for path in sorted(folder.rglob("*.py"))
+        if path.is_file()  # an editor's lock is a link to nowhere
     }
 
 
