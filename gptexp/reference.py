@@ -291,6 +291,8 @@ def main(arguments: list[str] | None = None) -> None:
         run(read_documents(options.file), options.steps, options.seed, options.samples)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader had enough, and Python's own flush at the end would fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
