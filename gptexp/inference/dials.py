@@ -110,7 +110,7 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
         highest, index = logits.topk(sampling.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, index, highest)
     # The highest logit becomes 0 first, so that a small temperature cannot overflow.
-    scaled = (logits - logits.max(dim=-1, keepdim=True).values) / sampling.temperature
+    scaled = (logits - logits.max(dim=-1, keepdim=True).values) / float(sampling.temperature)
     if sampling.top_p < 1:
         scaled = _nucleus(scaled, float(sampling.top_p))
     if sampling.min_p > 0:

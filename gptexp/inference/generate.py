@@ -74,7 +74,8 @@ def draw(
             logits = read(ids, over)  # [rows, vocab]
             if sampling.repetition_penalty != 1:
                 context = ids[:, -block_size:].cpu()
-                logits = penalised(logits, context, sampling.repetition_penalty, end)
+                penalty = float(sampling.repetition_penalty)
+                logits = penalised(logits, context, penalty, end)
             following = torch.empty(len(ids), dtype=ids.dtype)
             for prompt, part, generator in zip(prompts, parts, generators, strict=True):
                 # All rows are read from their beginning; the rest of a longer prompt is not drawn.

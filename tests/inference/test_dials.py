@@ -1,6 +1,7 @@
 """Each dial on known logits, against its formula in plain Python."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
@@ -134,3 +135,16 @@ def test_logits_that_are_not_finite_are_one_line(logit):
 def test_tokens_may_be_ruled_out():
     logits = torch.tensor([[-math.inf, 0.0, -math.inf]])
     assert choose(logits, Sampling(1.0, None, 0), generator()).item() == 1
+
+
+def test_dials_may_be_numbers_that_torch_does_not_know():
+    floats, fractions = (
+        {"temperature": kind("1.5"), "repetition_penalty": kind("1.5"), "top_p": kind("0.9")}
+        for kind in (float, Fraction)
+    )
+    model = torch.nn.Embedding(4, 4)
+    drawn = [
+        generate(model, [torch.tensor([1, 2])], 6, 4, Sampling(top_k=None, seed=0, **dials))
+        for dials in (floats, fractions)
+    ]
+    assert drawn[0] == drawn[1]
