@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from small_runs import SMALL, problem_lines
@@ -9,6 +10,7 @@ from small_runs import SMALL, problem_lines
 import gptexp
 from gptexp.config import from_overrides
 from gptexp.errors import ConfigError, DataError, DivergedError
+from gptexp.inference import load
 from gptexp.runs.state import RunState
 
 WORDS = [*SMALL, "logger=none", "trainer.max_steps=4", "trainer.eval_interval=2"]
@@ -20,13 +22,17 @@ def words(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quic
     return [*WORDS, "data=text", f"data.path={text_file}"]
 
 
-def test_a_run_is_trained_once_and_loaded(words, composed):
+def test_a_run_is_trained_once_and_loaded(words, composed, monkeypatch):
     outcome = gptexp.train(words, quiet=True)
     assert (outcome.state, outcome.path.parent) == (RunState.done, Path("outputs/default"))
     again = gptexp.train(composed(*words), quiet=True)
     assert (again.state, again.path) == (RunState.already_done, outcome.path)
     run = gptexp.load(outcome.path)
     assert run.summary["best"]["val_loss"] == outcome.best_val_loss
+    too_large = Mock(side_effect=RuntimeError("can't allocate memory"))
+    monkeypatch.setattr(load, "construct", too_large)
+    with pytest.raises(RuntimeError, match="allocate"):  # and not that parts do not fit together
+        gptexp.load(outcome.path)
 
 
 def test_a_grid_is_a_list_of_outcomes_and_its_runs_are_rows(words):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptexp.runtime.memory import available_memory, keep_freed_memory
+from gptexp.runtime.memory import available_memory, is_out_of_memory, keep_freed_memory
 
 BLOCK = 100_000_000  # bytes
 
@@ -26,3 +26,9 @@ def test_what_was_freed_and_kept_counts_as_available() -> None:
     assert resident() > before + BLOCK / 2, "it is kept"
     available_memory(torch.device("cpu"))
     assert resident() < before + BLOCK / 2
+
+
+def test_more_than_can_be_counted_is_more_than_there_is():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**31, 2**31, 4)
+    assert is_out_of_memory(raised.value)
