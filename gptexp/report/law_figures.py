@@ -166,7 +166,7 @@ def _map(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
             "tokens of which so many are unique: by the law as ground, and as measured, less the "
             f"law's loss of as many new tokens, as circles{moved}"
         )
-    low, high = (_number(value) for value in (shown.value.min(), shown.value.max()))
+    low, high = (f"{value:.3f}" for value in (shown.value.min(), shown.value.max()))
     return ReportFigure(
         name="law_map",
         title=title,
@@ -284,7 +284,3 @@ def _ends(frontier: Frontier, given: str) -> str:
         f"{style.tick(frontier.n.value[i])} parameters at {tick(frontier.given[i])} {given}"
         for i in known[[0, -1]]
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}"

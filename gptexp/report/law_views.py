@@ -138,7 +138,7 @@ def loss_map(judged: JudgedLaw, points: Points) -> LossMap | None:
     at = getattr(points, names[0])
     if len(np.unique(points.n)) < 2 or len(np.unique(at)) < 2:
         return None
-    n, down = _between(points.n, MARGIN), _between(at, MARGIN)
+    n, down = _between(points.n), _between(at)
     value = judged.fit.loss(_grid(n, down, down))
     return LossMap(
         names[0],
@@ -165,7 +165,7 @@ def _cliff(judged: JudgedLaw, points: Points) -> LossMap | None:
     if len(np.unique(members.n)) < 2 or len(np.unique(members.unique)) < 2:
         return None
     tokens = geometric_mean(members.tokens)
-    n, unique = _between(members.n, MARGIN), _between(members.unique, MARGIN)
+    n, unique = _between(members.n), _between(members.unique)
     value = _added(judged, _grid(n, unique, np.full(GRID, tokens)))
     on_map = _points(members.n, tokens, members.unique)
     measured = members.loss * judged.fit.loss(on_map) / judged.fit.loss(members)
@@ -192,7 +192,7 @@ def _added(judged: JudgedLaw, points: Points) -> Array:
 
 def _curve(judged: JudgedLaw, members: Points, sizes: Array, names: Sequence[str]) -> Curve:
     tokens, unique = geometric_mean(members.tokens), geometric_mean(members.unique)
-    n = _between(sizes, MARGIN)
+    n = _between(sizes)
     line, on_curve = _points(n, tokens, unique), _points(members.n, tokens, unique)
     low, high = band(judged, line)
     middles = {UNIQUE: unique, TOKENS: tokens}
@@ -246,9 +246,9 @@ def _levels(values: Array, width: float) -> Rows:
     return np.array([of[value] for value in values])
 
 
-def _between(values: Array, margin: float = 1.0) -> Array:
-    """GRID values from the least to the most, at equal distances of their logarithms."""
-    return np.geomspace(values.min() / margin, values.max() * margin, GRID)
+def _between(values: Array) -> Array:
+    """GRID values, at equal distances of their logarithms, MARGIN beyond both ends."""
+    return np.geomspace(values.min() / MARGIN, values.max() * MARGIN, GRID)
 
 
 def _points(n: Array, tokens: float, unique: Array | float) -> Points:
