@@ -9,7 +9,7 @@ from gptexp.errors import Problem
 
 # Control characters, marks that turn or hide what follows, and halves of surrogate pairs.
 UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
 MOST_NAMES = 40  # that a line offers

@@ -8,7 +8,7 @@ import pytest
 
 from gptexp import console
 from gptexp.errors import ConfigError, InterruptedRunError, Pause, Problem
-from gptexp.text import duration, short
+from gptexp.text import duration, printable, short
 from gptexp.tracking.progress import Progress
 
 
@@ -43,6 +43,12 @@ def test_the_bar_s_time_left_is_that_of_the_column(monkeypatch, shown):
         left = progress._left(20)
         assert left == duration(95.0 / 20 * 80) == "6:20"
         assert f"<0{left}," in str(bar)
+
+
+def test_every_mark_that_turns_a_line_around_is_spelled_out():
+    """The controls of Unicode's bidirectional algorithm (UAX 9, section 2)."""
+    controls = [0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    assert [printable(chr(code)) for code in controls] == [f"\\u{code:04x}" for code in controls]
 
 
 @pytest.mark.parametrize(
