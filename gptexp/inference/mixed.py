@@ -65,17 +65,17 @@ def mean(parts: Mapping[str, Evaluation], shares: Mapping[str, float]) -> Mixed:
     bits of such a token by its bytes, and the errors of parts are independent.
     """
 
-    def weighted(name: str) -> float:
-        return sum(shares[part] * getattr(one, name) for part, one in parts.items() if shares[part])
+    def weighted(field: str) -> float:
+        return sum(shares[name] * getattr(p, field) for name, p in parts.items() if shares[name])
 
     first = next(iter(parts.values()))
     means = {field.name: weighted(field.name) for field in dataclasses.fields(first)}
     # Bytes for each token; a loss of 0 does not say how many.
-    sizes = {name: one.loss / one.bpb if one.bpb else math.nan for name, one in parts.items()}
+    sizes = {name: part.loss / part.bpb if part.bpb else math.nan for name, part in parts.items()}
     size = sum(shares[name] * sizes[name] for name in parts if shares[name])
-    errors = [shares[name] * one.stderr for name, one in parts.items()]
+    errors = [shares[name] * part.stderr for name, part in parts.items()]
     means |= {
-        "tokens": sum(one.tokens for one in parts.values()),
+        "tokens": sum(part.tokens for part in parts.values()),
         "bpb": means["loss"] / size,
         "stderr": math.hypot(*errors),
     }

@@ -61,7 +61,7 @@ def before_all(law: LawOfOptima) -> str:
 def _profiles(law: LawOfOptima, unit: str) -> ReportFigure:
     """Losses over sizes for each budget, with the parabolas."""
     budgets = [law.profiles[i] for i in spread(len(law.profiles))]
-    labels = [f"{law_charts.power(one.flops)} FLOPs" for one in budgets]
+    labels = [f"{law_charts.power(profile.flops)} FLOPs" for profile in budgets]
     fewer = f" Drawn are {len(budgets)} of {len(law.profiles)} budgets."
     return ReportFigure(
         name=f"law_{law.name}_profiles",
@@ -71,7 +71,7 @@ def _profiles(law: LawOfOptima, unit: str) -> ReportFigure:
         caption=f"{before_all(law)}Points are measured losses, the mean over seeds; a line is the "
         "parabola through those of one budget, and a star its lowest place."
         + (fewer if len(budgets) < len(law.profiles) else ""),
-        legend=legend_rows(labels, style.styles([(one.flops,) for one in budgets])),
+        legend=legend_rows(labels, style.styles([(profile.flops,) for profile in budgets])),
         draw=lambda size, legend: profile_chart(budgets, labels, unit, size, legend),
     )
 
@@ -85,14 +85,14 @@ def profile_chart(
 ) -> Figure:
     """Losses as points over sizes, the parabola of each budget, and a star where it is lowest."""
     figure, axes = style.canvas(size)
-    styled = style.styles([(one.flops,) for one in budgets])
-    for one, look in zip(budgets, styled, strict=True):
+    styled = style.styles([(profile.flops,) for profile in budgets])
+    for profile, look in zip(budgets, styled, strict=True):
         color, _ = look
-        places, losses = np.array(one.sizes).T
+        places, losses = np.array(profile.sizes).T
         x = np.linspace(places.min(), places.max(), PLACES)
-        axes.plot(np.exp(x), one.valley.loss_at(x), color=color, linewidth=1.4)
+        axes.plot(np.exp(x), profile.valley.loss_at(x), color=color, linewidth=1.4)
         law_charts.draw_points(axes, np.exp(places), losses, look)
-        vertex = np.exp(one.valley.place), one.valley.loss
+        vertex = np.exp(profile.valley.place), profile.valley.loss
         axes.plot(*vertex, marker="*", color=color, markersize=10, markeredgecolor="white")
     law_charts.log_axis(axes, "x", law_charts.PARAMETERS)
     axes.set_ylabel(f"loss, {unit}")
@@ -165,7 +165,7 @@ def _names(law: LawOfOptima) -> tuple[str, str, str | None]:
 
 def _lines(law: LawOfOptima, over: str, best: str, other: str | None) -> list[Line]:
     names = ("flops",) if law.name == ISOFLOP else ("n", "tokens")
-    known = [one for one in law.optima if best in one]
+    known = [optimum for optimum in law.optima if best in optimum]
     x, optima = columns(known, *names), columns(known, best)[:, 0]
     place = names.index(over)
     across = x[:, names.index(other)] if other else np.ones(len(x))

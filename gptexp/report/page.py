@@ -187,13 +187,13 @@ def _law(section: LawSection) -> dict[str, Any]:
         "figures": [_figure(figure) for figure in section.figures],
         "best": [
             {
-                "formula": one.formula,
-                "errors": one.errors,
-                "parameters": _cells(one.parameters),
-                "optima": _cells(one.optima),
-                "figures": [_figure(figure) for figure in one.figures],
+                "formula": best.formula,
+                "errors": best.errors,
+                "parameters": _cells(best.parameters),
+                "optima": _cells(best.optima),
+                "figures": [_figure(figure) for figure in best.figures],
             }
-            for one in section.best
+            for best in section.best
         ],
     }
 
@@ -237,7 +237,7 @@ def _of_part(bundle: Bundle) -> dict[str, Any]:
     """The numbers of a part of a mix, which has no training loss of its own."""
     values = asdict(bundle)
     keys = ("step", "tokens", "epochs", "val_loss")
-    curves = [[{key: point[key] for key in keys} for point in one] for one in values["curves"]]
+    curves = [[{key: point[key] for key in keys} for point in curve] for curve in values["curves"]]
     return {**values, "curves": curves}
 
 
