@@ -11,7 +11,7 @@ gptexp.ensemble(runs, counts=True).loss
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,7 +131,9 @@ def load(
     from gptexp import plugins as own
     from gptexp.analysis.find import find_run
     from gptexp.inference.load import load_run
+    from gptexp.runtime.device import check_device
 
+    check_device(device)
     own.load(_words(plugins, "plugins", "['my_module']"))
     return load_run(find_run(_path(getattr(run, "path", run))).path, device, weights)
 
@@ -152,13 +154,22 @@ def ensemble(
     """
     from gptexp import plugins as own
     from gptexp.analysis.find import find_all
+    from gptexp.errors import ConfigError, Problem
     from gptexp.experiment import ensemble as together
+    from gptexp.runtime.device import check_device
 
+    words = [] if isinstance(runs, str) or not isinstance(runs, Iterable) else list(runs)
+    if not words:
+        what, fix = f"{str(runs)!r} is no list of runs", "a list, as ['best:outputs/lr']"
+        raise ConfigError(Problem("runs", what, fix))
+    check_device(device)
     own.load(_words(plugins, "plugins", "['my_module']"))
-    found, damaged = find_all([_path(getattr(run, "path", run)) for run in runs])
-    for note in [*damaged, *(note for one in found for note in one.notes)]:
+    members, damaged = find_all([_path(getattr(run, "path", run)) for run in words])
+    for note in [*damaged, *(note for member in members for note in member.notes)]:
         log.warning("%s", note)
-    return together.ensemble([one.path for one in found], split, counts=counts, device=device)
+    return together.ensemble(
+        [member.path for member in members], split, counts=counts, device=device
+    )
 
 
 def _words(

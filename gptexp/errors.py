@@ -20,7 +20,7 @@ LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 def one_line(text: str) -> str:
     """The text with the line breaks that were typed spelled out."""
-    return LINE_BREAKS.sub(lambda found: repr(found[0])[1:-1], text)
+    return LINE_BREAKS.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class GptexpError(Exception):
     @classmethod
     def raise_for(cls, problems: Iterable[Problem]) -> None:
         """Raise all of `problems` together, if there are any."""
-        if them := tuple(problems):
-            raise cls(*them)
+        if problems := tuple(problems):
+            raise cls(*problems)
 
 
 class ConfigError(GptexpError):

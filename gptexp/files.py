@@ -1,6 +1,7 @@
 """Durable writes: a reader sees the old file or the new one, never half of either."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
@@ -121,7 +122,8 @@ def made_aside(path: Path) -> Iterator[Path]:
     Raises OSError, as where another process was faster.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f".{path.name}.*.tmp"):  # of a process that was killed here
+    leftovers = f".{glob.escape(path.name)}.*.tmp"  # of a process that was killed here
+    for leftover in path.parent.glob(leftovers):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -244,6 +246,8 @@ def refusal(error: OSError, path: Path) -> Problem:
         fix = "remove it"
     elif error.errno in (errno.EISDIR, errno.ELOOP):
         fix = "move it away"
+    elif error.errno == errno.ENAMETOOLONG:
+        fix = "give it a shorter name"
     return Problem(path, reason, fix)
 
 

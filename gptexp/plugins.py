@@ -56,9 +56,9 @@ class Variants(Mapping[str, type]):
         self.section = section
 
     def __getitem__(self, name: str) -> type:
-        if (found := named(self.section, name)) is None or found.config is None:
+        if (plugin := named(self.section, name)) is None or plugin.config is None:
             raise KeyError(name)
-        return found.config
+        return plugin.config
 
     def __iter__(self) -> Iterator[str]:
         return iter(p.name for p in _registered if p.moment == self.section)
@@ -108,8 +108,8 @@ def load(modules: Sequence[str]) -> list[Plugin]:
 
     Raises ConfigError for one that is not there, raises, or registers nothing.
     """
-    if modules and (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # at the end, where it hides no module that is installed
+    if modules and (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)  # at the end, where it hides no module that is installed
     for module in modules:
         _import(module)
     plugins = chosen(modules)
@@ -156,6 +156,7 @@ def code_of(module: str) -> dict[str, str]:
         f"{top}/{path.relative_to(folder).as_posix()}": str(_digest(path))
         for folder in map(Path, spec.submodule_search_locations)
         for path in sorted(folder.rglob("*.py"))
+        if path.is_file()  # an editor's lock is a link to nowhere
     }
 
 

@@ -64,12 +64,12 @@ class Value:
 
     def backward(self) -> None:
         """Add d(self)/d(v) to the grad of every v below; once for each graph; at any depth."""
-        users, found = {self: 0}, [self]
-        while found:
-            for child in found.pop().children:
+        users, pending = {self: 0}, [self]
+        while pending:
+            for child in pending.pop().children:
                 if child not in users:
                     users[child] = 0
-                    found.append(child)
+                    pending.append(child)
                 users[child] += 1
         self.grad, ready = 1.0, [self]
         while ready:  # those whose users have all added to their gradient (Kahn 1962)
@@ -286,11 +286,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("file", nargs="?", type=Path, help="a document a line; else names.txt")
     for name, default in {"steps": 1000, "seed": 42, "samples": 20}.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        run(read_documents(given.file), given.steps, given.seed, given.samples)
+        run(read_documents(options.file), options.steps, options.seed, options.samples)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader had enough, and Python's own flush at the end would fail
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from gptexp.errors import Problem
 
 # Control characters, marks that turn or hide what follows, and halves of surrogate pairs.
 UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
 
 MOST_NAMES = 40  # that a line offers
@@ -21,8 +21,8 @@ def printable(text: str) -> str:
     Line breaks and tabs stay; the text of a JSON file stays JSON.
     """
 
-    def spelled(found: re.Match[str]) -> str:
-        code = ord(found[0])
+    def spelled(match: re.Match[str]) -> str:
+        code = ord(match[0])
         return f"\\x{code:02x}" if code < 128 else f"\\u{code:04x}"
 
     return UNPRINTABLE.sub(spelled, text)
@@ -30,13 +30,13 @@ def printable(text: str) -> str:
 
 def short(number: float, digits: int = 0) -> str:
     """The number with a unit, 1234567 as `1.2M`; rounded to so many digits where `digits` says."""
+    text = unit = ""
     for unit in ("", "k", "M", "G", "T", "P"):
-        if abs(number) < 1000 or unit == "P":
+        text = f"{number:.{digits}g}" if digits else f"{number:.{1 if unit else 0}f}"
+        if abs(float(text)) < 1000:
             break
         number /= 1000
-    if digits:
-        return f"{number:.{digits}g}{unit}"
-    return f"{number:.1f}{unit}" if unit else f"{number:.0f}"
+    return text + unit
 
 
 def shortened(text: str, most: int = 60) -> str:

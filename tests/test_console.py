@@ -8,7 +8,7 @@ import pytest
 
 from gptexp import console
 from gptexp.errors import ConfigError, InterruptedRunError, Pause, Problem
-from gptexp.text import duration
+from gptexp.text import duration, printable, short
 from gptexp.tracking.progress import Progress
 
 
@@ -43,6 +43,31 @@ def test_the_bar_s_time_left_is_that_of_the_column(monkeypatch, shown):
         left = progress._left(20)
         assert left == duration(95.0 / 20 * 80) == "6:20"
         assert f"<0{left}," in str(bar)
+
+
+def test_every_mark_that_turns_a_line_around_is_spelled_out():
+    """The controls of Unicode's bidirectional algorithm (UAX 9, section 2)."""
+    controls = [0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    assert [printable(chr(code)) for code in controls] == [f"\\u{code:04x}" for code in controls]
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "words"),
+    [
+        (999_600, 3, "1M"),
+        (999.6, 3, "1k"),
+        (-999_600, 3, "-1M"),
+        (999_960, 0, "1.0M"),
+        (999.6, 0, "1.0k"),
+        (999_400, 3, "999k"),
+        (999_940, 0, "999.9k"),
+        (15_872, 3, "15.9k"),
+        (2e18, 3, "2e+03P"),
+        (0, 3, "0"),
+    ],
+)
+def test_a_number_that_rounds_to_a_thousand_takes_the_next_unit(number, digits, words):
+    assert short(number, digits) == words
 
 
 def test_a_duration_is_told_in_days_where_nobody_counts_hours():

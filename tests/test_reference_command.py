@@ -120,3 +120,14 @@ def test_ctrl_c_ends_the_command_quietly_with_130(names):
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err == ""
+
+
+@pytest.mark.slow
+def test_a_reader_that_had_enough_is_no_error(names):
+    command = [sys.executable, "-m", "gptexp.reference", str(names), "--steps", "20"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        assert process.stdout.readline().startswith("3 documents")
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0

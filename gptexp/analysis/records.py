@@ -1,5 +1,6 @@
 """Run directories as rows: what each says of itself, from one file of each that is done."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -294,12 +295,13 @@ def _flat(values: Any, file: Path, fix: str) -> dict[str, Any]:
     """`values` with dotted keys; raises DamagedError for those that could not be compared."""
     try:
         config = flat(values)
+        json.dumps(config, allow_nan=False)  # as tables and reports write it
         for key, value in config.items():
             if not (isinstance(key, str) and isinstance(value, str | int | float | None)):
                 raise TypeError(key)
             if isinstance(value, int):
                 float(value)  # no number of a config is beyond it
-    except (AttributeError, TypeError, OverflowError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedError(Problem(file, "damaged: its config is no config", fix)) from error
     return config
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gptexp import plugins
-from gptexp.errors import ConfigError, Problem
 from gptexp.files import at_home
 from gptexp.text import printable
 
@@ -81,14 +80,6 @@ def announced(run: "Found") -> Path:
 
 def check_device(device: str) -> None:
     """Raises ConfigError for one that this machine does not have."""
-    from gptexp.runtime.device import (  # torch: only when something is computed
-        has_device,
-        probe_hardware,
-    )
+    from gptexp.runtime import device as devices  # torch: only when something is computed
 
-    hardware = probe_hardware()
-    if not has_device(device, hardware):
-        offered = ", ".join(hardware.devices())
-        raise ConfigError(
-            Problem("--device", f"{device} is not there; this machine has {offered}", "cpu")
-        )
+    devices.check_device(device, "--device")

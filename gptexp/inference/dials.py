@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gptexp.config import MOST_TEXTS
-from gptexp.errors import Problem
+from gptexp.errors import CheckpointError, Problem
 
 COLDEST = 1e-30  # a lower temperature is as good as 0, which float32 makes of the least of them
 LEAST = 1e-30  # of a top-p, which is as good as a lower one
@@ -79,10 +79,17 @@ def penalised(logits: Tensor, context: Tensor, penalty: float, spared: int | Non
 
 
 def choose(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One token for each row of `logits` [batch, vocab], already penalised: [batch, 1]."""
+    """One token for each row of `logits` [batch, vocab], already penalised: [batch, 1].
+
+    Raises CheckpointError for logits that give no probabilities.
+    """
     if sampling.temperature < COLDEST:
         return logits.argmax(dim=-1, keepdim=True)
-    return torch.multinomial(probabilities(logits, sampling), 1, generator=generator)
+    chances = probabilities(logits, sampling)
+    if chances.isnan().any():
+        what = "its logits are not finite, so no token can be drawn"
+        raise CheckpointError(Problem("model", what, "use another checkpoint"))
+    return torch.multinomial(chances, 1, generator=generator)
 
 
 def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
@@ -103,7 +110,7 @@ def probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
         highest, index = logits.topk(sampling.top_k, dim=-1)
         logits = torch.full_like(logits, -torch.inf).scatter(-1, index, highest)
     # The highest logit becomes 0 first, so that a small temperature cannot overflow.
-    scaled = (logits - logits.max(dim=-1, keepdim=True).values) / sampling.temperature
+    scaled = (logits - logits.max(dim=-1, keepdim=True).values) / float(sampling.temperature)
     if sampling.top_p < 1:
         scaled = _nucleus(scaled, float(sampling.top_p))
     if sampling.min_p > 0:

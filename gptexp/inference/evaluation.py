@@ -132,10 +132,10 @@ class Column:
         self.numbers = array("d")
         self.unread: list[Tensor] = []
 
-    def add(self, some: Tensor) -> None:
+    def add(self, numbers: Tensor) -> None:
         """The next numbers, [any]; waits for the device now and then."""
-        self.unread.append(some)
-        if len(self.unread) == UNREAD or some.device.type == "cpu":  # which one never waits for
+        self.unread.append(numbers)
+        if len(self.unread) == UNREAD or numbers.device.type == "cpu":  # which one never waits for
             self._read()
 
     def whole(self) -> Tensor:

@@ -74,7 +74,8 @@ def draw(
             logits = read(ids, over)  # [rows, vocab]
             if sampling.repetition_penalty != 1:
                 context = ids[:, -block_size:].cpu()
-                logits = penalised(logits, context, sampling.repetition_penalty, end)
+                penalty = float(sampling.repetition_penalty)
+                logits = penalised(logits, context, penalty, end)
             following = torch.empty(len(ids), dtype=ids.dtype)
             for prompt, part, generator in zip(prompts, parts, generators, strict=True):
                 # All rows are read from their beginning; the rest of a longer prompt is not drawn.
@@ -123,12 +124,12 @@ class _Reader:
         if ids.shape[1] > self.block_size:
             self.cache = None
         if self.cache is None:
-            found = self.model(read[:, -self.block_size :])[:, -1]
+            logits = self.model(read[:, -self.block_size :])[:, -1]
         else:
-            found = self.model(read[:, self.cache.length :], self.cache)[:, -1]
-        logits = torch.zeros(len(ids), found.shape[-1])
-        logits[self.rows] = found.float().cpu()
-        return logits
+            logits = self.model(read[:, self.cache.length :], self.cache)[:, -1]
+        padded = torch.zeros(len(ids), logits.shape[-1])
+        padded[self.rows] = logits.float().cpu()
+        return padded
 
 
 @dataclass(frozen=True)

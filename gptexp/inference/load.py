@@ -33,6 +33,7 @@ from gptexp.models.counts import total_parameters
 from gptexp.runs.journal import read_journal
 from gptexp.runs.schema import read_summary
 from gptexp.runtime.device import cpu_threads, probe_hardware, resolve_runtime
+from gptexp.runtime.memory import is_out_of_memory
 from gptexp.tokenizers.base import Tokenizer
 
 
@@ -225,8 +226,8 @@ def _checked(name: str, text: object) -> str:
 
 def _texts(name: str, given: str | Iterable[str]) -> list[str]:
     """One text or several, as a list; raises ConfigError for what is neither."""
-    one = isinstance(given, str | bytes) or not isinstance(given, Iterable)
-    return [_checked(name, text) for text in ([given] if one else given)]
+    is_single = isinstance(given, str | bytes) or not isinstance(given, Iterable)
+    return [_checked(name, text) for text in ([given] if is_single else given)]
 
 
 def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
@@ -253,6 +254,8 @@ def load_run(run: Path, device: str = "cpu", weights: str = "raw") -> LoadedRun:
         problems = (replace(p, subject=f"{run}: {p.subject}") for p in error.problems)
         raise CheckpointError(*problems) from error
     except (KeyError, RuntimeError, ConfigError) as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).partition("\n")[0]
         if isinstance(error, ConfigError):
             reason = error.problems[0].told()

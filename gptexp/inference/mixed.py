@@ -65,16 +65,18 @@ def mean(parts: Mapping[str, Evaluation], shares: Mapping[str, float]) -> Mixed:
     bits of such a token by its bytes, and the errors of parts are independent.
     """
 
-    def weighted(name: str) -> float:
-        return sum(shares[part] * getattr(one, name) for part, one in parts.items() if shares[part])
+    def weighted(field: str) -> float:
+        return sum(shares[name] * getattr(p, field) for name, p in parts.items() if shares[name])
 
     first = next(iter(parts.values()))
     means = {field.name: weighted(field.name) for field in dataclasses.fields(first)}
-    size = sum(shares[name] * one.loss / one.bpb for name, one in parts.items() if shares[name])
-    errors = [shares[name] * one.stderr for name, one in parts.items()]
+    # Bytes for each token; a loss of 0 does not say how many.
+    sizes = {name: part.loss / part.bpb if part.bpb else math.nan for name, part in parts.items()}
+    size = sum(shares[name] * sizes[name] for name in parts if shares[name])
+    errors = [shares[name] * part.stderr for name, part in parts.items()]
     means |= {
-        "tokens": sum(one.tokens for one in parts.values()),
-        "bpb": means["loss"] / size if size else math.nan,
+        "tokens": sum(part.tokens for part in parts.values()),
+        "bpb": means["loss"] / size,
         "stderr": math.hypot(*errors),
     }
     return Mixed(**means, parts=parts)  # type: ignore[arg-type]  # tokens is a whole number

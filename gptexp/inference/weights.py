@@ -8,11 +8,14 @@ from torch import Tensor
 
 from gptexp.config import AVERAGES, ModelConfig
 from gptexp.errors import CheckpointError, ConfigError, Problem
+from gptexp.models.base import Model
 from gptexp.models.build import construct
 from gptexp.models.counts import total_parameters
 from gptexp.runs import checkpoint
 from gptexp.tokenizers.base import Tokenizer
 from gptexp.tokenizers.build import tokenizer_from_dict
+
+MOST_TABLES = 2**26  # numbers that a model may make beside its weights, however few these are
 
 
 def read_checkpoint(run: Path, weights: str = "raw") -> checkpoint.State:
@@ -72,6 +75,10 @@ def check_shapes(cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]) 
     if wanted > given:  # so a model of so many layers is not even sketched
         what = f"its config has {wanted:,} parameters, and it holds {given:,}"
         raise CheckpointError(Problem("model", what, "use the gptexp that wrote it"))
+    tables = sum(table.numel() for table in _sketched(cfg, vocab_size).buffers())
+    if tables > max(MOST_TABLES, given):  # as of rope, whose file holds none of them
+        what = f"{cfg.block_size} takes tables of {tables:,} numbers, for {given:,} weights"
+        raise CheckpointError(Problem("model.block_size", what, "use the gptexp that wrote it"))
     CheckpointError.raise_for(
         Problem(name, f"{theirs}, and its config makes it {ours}", "use the gptexp that wrote it")
         for name, theirs, ours in other_shapes(cfg, vocab_size, weights)
@@ -82,12 +89,17 @@ def other_shapes(
     cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]
 ) -> list[tuple[str, Any, Any]]:
     """The name of each parameter whose shape differs, its shape in `weights`, and by `cfg`."""
-    with torch.device("meta"):
-        network = construct(cfg, vocab_size)
-    wanted = {name: list(value.shape) for name, value in network.state_dict().items()}
+    sketch = _sketched(cfg, vocab_size)
+    wanted = {name: list(value.shape) for name, value in sketch.state_dict().items()}
     given = {name: list(value.shape) for name, value in weights.items()}
     return [
         (name, given.get(name, "none"), wanted.get(name, "none"))
         for name in wanted | given
         if given.get(name) != wanted.get(name)
     ]
+
+
+def _sketched(cfg: ModelConfig, vocab_size: int) -> Model:
+    """The model without its numbers."""
+    with torch.device("meta"):
+        return construct(cfg, vocab_size)

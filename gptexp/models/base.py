@@ -69,10 +69,10 @@ class Model(nn.Module, ABC):
 
     def components(self) -> dict[str, list[nn.Parameter]]:
         """The parameters by component, each once: a tied head adds none."""
-        found: dict[str, list[nn.Parameter]] = {}
+        components: dict[str, list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
-            found.setdefault(self.component_of(name), []).append(parameter)
-        return found
+            components.setdefault(self.component_of(name), []).append(parameter)
+        return components
 
     def component_of(self, name: str) -> str:
         """The component of a parameter: a table of embeddings, or its module of the model."""
@@ -84,7 +84,7 @@ class Model(nn.Module, ABC):
     def count_parameters(cls, cfg: Any, vocab_size: int) -> dict[str, int]:
         """How many parameters each component has."""
         components = cls._sketch(cfg, vocab_size).components()
-        return {name: sum(p.numel() for p in found) for name, found in components.items()}
+        return {name: sum(p.numel() for p in parameters) for name, parameters in components.items()}
 
     @classmethod
     def flops_per_token(cls, cfg: Any, vocab_size: int) -> int:

@@ -146,9 +146,9 @@ def _blocks(heads: int, time: int, window: int | None) -> Iterator[_Block]:
     for start in range(0, time, ROWS):
         stop = min(start + ROWS, time)
         first = 0 if window is None else max(0, start - window + 1)
-        some = max(1, AT_ONCE // (ROWS * time))
-        for head in range(0, heads, some):
-            count = min(some, heads - head)
+        at_once = max(1, AT_ONCE // (ROWS * time))
+        for head in range(0, heads, at_once):
+            count = min(at_once, heads - head)
             shape = (count, stop - start, stop - first)
             size = math.prod(shape)
             yield _Block(

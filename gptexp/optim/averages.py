@@ -88,7 +88,7 @@ class Averages:
 
     def begun(self, step: int) -> dict[str, Average]:
         """Those that hold the weights of an update."""
-        return {kind: one for kind, one in self.by_kind.items() if step > one.since}
+        return {kind: average for kind, average in self.by_kind.items() if step > average.since}
 
     def state_dict(self, step: int) -> dict[str, Any]:
         """All that a resume needs: of each one that has begun."""

@@ -26,15 +26,15 @@ def roles(model: nn.Module) -> dict[nn.Parameter, Role]:
     The head is what a module named `head` holds; one that is tied to a table is a table.
     """
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
-    found = {}
+    role_of = {}
     for name, parameter in model.named_parameters():  # a tied weight comes once
         if parameter.ndim < 2:
-            found[parameter] = Role.vector
+            role_of[parameter] = Role.vector
         elif parameter.ndim > 2 or parameter in tables:
-            found[parameter] = Role.table
+            role_of[parameter] = Role.table
         else:
-            found[parameter] = Role.head if "head" in name.split(".") else Role.matrix
-    return found
+            role_of[parameter] = Role.head if "head" in name.split(".") else Role.matrix
+    return role_of
 
 
 def parameter_groups(

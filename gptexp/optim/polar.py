@@ -56,12 +56,12 @@ def polar_factors(matrices: Sequence[Tensor], steps: Sequence[Polynomial]) -> li
     places: dict[torch.Size, list[int]] = {}
     for place, matrix in enumerate(wide):
         places.setdefault(matrix.shape, []).append(place)
-    found = list(wide)
+    factors = list(wide)
     for equal in places.values():
         batch = _polar_factors(torch.stack([wide[place] for place in equal]), steps)
         for place, factor in zip(equal, batch, strict=True):
-            found[place] = factor
-    return [f.mT if m.shape[0] > m.shape[1] else f for m, f in zip(matrices, found, strict=True)]
+            factors[place] = factor
+    return [f.mT if m.shape[0] > m.shape[1] else f for m, f in zip(matrices, factors, strict=True)]
 
 
 def _polar_factors(x: Tensor, steps: Sequence[Polynomial]) -> Tensor:

@@ -45,15 +45,15 @@ def curves(bundles: Sequence[Bundle], target: str) -> Interactive | None:
 
     None where there is no Bokeh.
     """
-    found = importlib.util.find_spec("bokeh")
-    if found is None or found.origin is None or not bundles:
+    spec = importlib.util.find_spec("bokeh")
+    if spec is None or spec.origin is None or not bundles:
         return None
     from bokeh.embed import json_item
 
     item: Any = json_item(_figure(bundles), target)
     longest = max(len(_label(bundle)) for bundle in bundles)
     return Interactive(
-        script=(Path(found.origin).parent / SCRIPT).read_text(encoding="utf-8"),
+        script=(Path(spec.origin).parent / SCRIPT).read_text(encoding="utf-8"),
         item=json.dumps(_renumbered(item, {}), allow_nan=False).replace("<", "\\u003c"),
         column=40 + LETTER * longest,
     )

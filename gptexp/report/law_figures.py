@@ -89,12 +89,12 @@ def pictures(
     for law in best:
         first = optima_figures.before_all(law)
         every += [(first, figure) for figure in optima_figures.drawn(law, seen.unit)]
-    found = {}
+    by_name = {}
     for first, figure in every:
         words = [*textwrap.wrap(first if figure.caption.startswith(first) else "", LINE)]
-        found[figure.name] = picture = figure.draw(WIDE, True)
+        by_name[figure.name] = picture = figure.draw(WIDE, True)
         picture.axes[0].set_title("\n".join([*words, figure.title]), loc="left", fontsize=8)
-    return found
+    return by_name
 
 
 def before_all(seen: Observations, best: JudgedLaw) -> str:
@@ -166,7 +166,7 @@ def _map(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
             "tokens of which so many are unique: by the law as ground, and as measured, less the "
             f"law's loss of as many new tokens, as circles{moved}"
         )
-    low, high = (_number(value) for value in (shown.value.min(), shown.value.max()))
+    low, high = (f"{value:.3f}" for value in (shown.value.min(), shown.value.max()))
     return ReportFigure(
         name="law_map",
         title=title,
@@ -183,11 +183,11 @@ def _map(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
 def _compute_frontier(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
     points = seen.points
     flops = 6 * points.n * points.tokens
-    found = compute_frontier(_with_few_draws(best), points, _around(flops))
+    frontier = compute_frontier(_with_few_draws(best), points, _around(flops))
     return _frontier(
         seen,
         best,
-        found,
+        frontier,
         flops,
         name="law_frontier_compute",
         title="The best size for a budget",
@@ -201,11 +201,11 @@ def _data_frontier(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
     points = seen.points
     if not law_views.has_cliff(best, points):
         return None
-    found = data_frontier(_with_few_draws(best), points, _around(points.unique))
+    frontier = data_frontier(_with_few_draws(best), points, _around(points.unique))
     return _frontier(
         seen,
         best,
-        found,
+        frontier,
         points.unique,
         name="law_frontier_data",
         title="The best size for a text",
@@ -217,7 +217,7 @@ def _data_frontier(seen: Observations, best: JudgedLaw) -> ReportFigure | None:
 def _frontier(
     seen: Observations,
     best: JudgedLaw,
-    found: Frontier,
+    frontier: Frontier,
     given: Array,
     *,
     name: str,
@@ -225,22 +225,23 @@ def _frontier(
     given_as: str,
     what: str,
 ) -> ReportFigure | None:
-    if not np.isfinite(found.n.value).any():
+    is_known = np.isfinite(frontier.n.value)
+    if not is_known.any():
         return None
     measured = np.stack([given, seen.points.n], axis=1)
     inside = (
         "dashed where the best size, its tokens or their repeats are beyond those that were trained"
-        if found.is_measured.any()
+        if frontier.is_measured.any()
         else "dashed, since no trained model is on it in size, tokens and repeats"
     )
     return ReportFigure(
         name=name,
         title=title,
-        alt=f"{title}, by the law {best.fit.law.name}: {_ends(found, given_as)}",
+        alt=f"{title}, by the law {best.fit.law.name}: {_ends(frontier, given_as)}",
         caption=f"{before_all(seen, best)}{what}: {inside}; {BAND}. Grey: the trained models."
-        + ("" if np.isfinite(found.n.value).all() else " The line ends where none is too large."),
+        + ("" if is_known.all() else " The line ends where none is too large."),
         legend=[],
-        draw=lambda size, legend: law_charts.frontier(found, given_as, measured, size),
+        draw=lambda size, legend: law_charts.frontier(frontier, given_as, measured, size),
     )
 
 
@@ -275,15 +276,11 @@ def _around(values: Array) -> Array:
     return np.geomspace(values.min() / AROUND, values.max() * AROUND, FRONTIER)
 
 
-def _ends(found: Frontier, given: str) -> str:
+def _ends(frontier: Frontier, given: str) -> str:
     """The frontier in words: its first and last place."""
     tick = law_charts.power if given == law_charts.FLOPS else style.tick
-    known = np.flatnonzero(np.isfinite(found.n.value))
+    known = np.flatnonzero(np.isfinite(frontier.n.value))
     return ", ".join(
-        f"{style.tick(found.n.value[i])} parameters at {tick(found.given[i])} {given}"
+        f"{style.tick(frontier.n.value[i])} parameters at {tick(frontier.given[i])} {given}"
         for i in known[[0, -1]]
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}"

@@ -96,12 +96,12 @@ def matters(judged: JudgedLaw, points: Points) -> list[str]:
     """
     if not (points.epochs > REPEATED).any():
         return [TOKENS]
-    here = judged.fit.loss(points)
+    losses = judged.fit.loss(points)
     moved = {
         UNIQUE: replace(points, unique=points.unique / 2),
         TOKENS: replace(points, tokens=points.tokens * 2),
     }
-    return [name for name, there in moved.items() if (judged.fit.loss(there) != here).any()]
+    return [name for name, changed in moved.items() if (judged.fit.loss(changed) != losses).any()]
 
 
 def has_cliff(judged: JudgedLaw, points: Points) -> bool:
@@ -119,14 +119,14 @@ def band(judged: JudgedLaw, points: Points) -> tuple[Array, Array]:
 def curves(judged: JudgedLaw, points: Points) -> list[Curve]:
     """Curves of the tokens at which most sizes were trained, in the order of those."""
     names = matters(judged, points)
-    found = _alike(
+    groups = _alike(
         points,
         names,
         lambda rows: len(np.unique(points.n[rows])),
         MOST_CURVES,
         ON_CURVES,
     )
-    made = [_curve(judged, points.take(rows), points.n, names) for rows in found]
+    made = [_curve(judged, points.take(rows), points.n, names) for rows in groups]
     return sorted(made, key=lambda curve: curve.values)
 
 
@@ -138,7 +138,7 @@ def loss_map(judged: JudgedLaw, points: Points) -> LossMap | None:
     at = getattr(points, names[0])
     if len(np.unique(points.n)) < 2 or len(np.unique(at)) < 2:
         return None
-    n, down = _between(points.n, MARGIN), _between(at, MARGIN)
+    n, down = _between(points.n), _between(at)
     value = judged.fit.loss(_grid(n, down, down))
     return LossMap(
         names[0],
@@ -161,24 +161,25 @@ def _cliff(judged: JudgedLaw, points: Points) -> LossMap | None:
         return np.unique(places[:, repeated], axis=1).shape[1], points.tokens[rows].max()
 
     [rows] = _alike(points, [TOKENS], rank, 1, ON_MAP)
-    some = points.take(rows)
-    if len(np.unique(some.n)) < 2 or len(np.unique(some.unique)) < 2:
+    members = points.take(rows)
+    if len(np.unique(members.n)) < 2 or len(np.unique(members.unique)) < 2:
         return None
-    tokens = geometric_mean(some.tokens)
-    n, unique = _between(some.n, MARGIN), _between(some.unique, MARGIN)
+    tokens = geometric_mean(members.tokens)
+    n, unique = _between(members.n), _between(members.unique)
     value = _added(judged, _grid(n, unique, np.full(GRID, tokens)))
-    here = _points(some.n, tokens, some.unique)
-    measured = some.loss * judged.fit.loss(here) / judged.fit.loss(some)
+    on_map = _points(members.n, tokens, members.unique)
+    measured = members.loss * judged.fit.loss(on_map) / judged.fit.loss(members)
+    all_new = _points(members.n, tokens, np.full(len(members), tokens))
     return LossMap(
         UNIQUE,
         tokens,
         n=n,
         down=unique,
         value=value.reshape(GRID, GRID),
-        sizes=some.n,
-        at=here.unique,
-        measured=measured - judged.fit.loss(_points(some.n, tokens, np.full(len(some), tokens))),
-        moved=bool(np.ptp(some.tokens) > 0),
+        sizes=members.n,
+        at=on_map.unique,
+        measured=measured - judged.fit.loss(all_new),
+        moved=bool(np.ptp(members.tokens) > 0),
     )
 
 
@@ -189,10 +190,10 @@ def _added(judged: JudgedLaw, points: Points) -> Array:
     )
 
 
-def _curve(judged: JudgedLaw, some: Points, sizes: Array, names: Sequence[str]) -> Curve:
-    tokens, unique = geometric_mean(some.tokens), geometric_mean(some.unique)
-    n = _between(sizes, MARGIN)
-    line, here = _points(n, tokens, unique), _points(some.n, tokens, unique)
+def _curve(judged: JudgedLaw, members: Points, sizes: Array, names: Sequence[str]) -> Curve:
+    tokens, unique = geometric_mean(members.tokens), geometric_mean(members.unique)
+    n = _between(sizes)
+    line, on_curve = _points(n, tokens, unique), _points(members.n, tokens, unique)
     low, high = band(judged, line)
     middles = {UNIQUE: unique, TOKENS: tokens}
     return Curve(
@@ -202,9 +203,9 @@ def _curve(judged: JudgedLaw, some: Points, sizes: Array, names: Sequence[str]) 
         loss=judged.fit.loss(line),
         low=low,
         high=high,
-        sizes=some.n,
-        measured=some.loss * judged.fit.loss(here) / judged.fit.loss(some),
-        moved=any(np.ptp(getattr(some, name)) > 0 for name in names),
+        sizes=members.n,
+        measured=members.loss * judged.fit.loss(on_curve) / judged.fit.loss(members),
+        moved=any(np.ptp(getattr(members, name)) > 0 for name in names),
     )
 
 
@@ -228,8 +229,8 @@ def _alike(
     for width in WIDTHS:
         levels = np.stack([_levels(getattr(points, name), width) for name in names])
         _, group = np.unique(levels, axis=1, return_inverse=True)
-        found = [np.flatnonzero(group.reshape(-1) == number) for number in range(group.max() + 1)]
-        groups = sorted(found, key=rank, reverse=True)[:most]
+        alike = [np.flatnonzero(group.reshape(-1) == number) for number in range(group.max() + 1)]
+        groups = sorted(alike, key=rank, reverse=True)[:most]
         if sum(len(rows) for rows in groups if np.ptp(points.n[rows]) > 0) >= share * len(points):
             break
     return groups
@@ -245,9 +246,9 @@ def _levels(values: Array, width: float) -> Rows:
     return np.array([of[value] for value in values])
 
 
-def _between(values: Array, margin: float = 1.0) -> Array:
-    """GRID values from the least to the most, at equal distances of their logarithms."""
-    return np.geomspace(values.min() / margin, values.max() * margin, GRID)
+def _between(values: Array) -> Array:
+    """GRID values, at equal distances of their logarithms, MARGIN beyond both ends."""
+    return np.geomspace(values.min() / MARGIN, values.max() * MARGIN, GRID)
 
 
 def _points(n: Array, tokens: float, unique: Array | float) -> Points:

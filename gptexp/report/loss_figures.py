@@ -169,10 +169,10 @@ def _means(points: Sequence[Point]) -> str:
 
 def _star(over: Factor) -> str:
     """A sentence on what an optimum is."""
-    where = f"the logarithm of {over.name}" if over.scale.kind == "log" else over.name
+    axis = f"the logarithm of {over.name}" if over.scale.kind == "log" else over.name
     return (
         "A star is the optimum: the vertex of the parabola through the lowest mean and its "
-        f"neighbours, in {where}."
+        f"neighbours, in {axis}."
     )
 
 

@@ -61,8 +61,8 @@ def before_all(law: LawOfOptima) -> str:
 def _profiles(law: LawOfOptima, unit: str) -> ReportFigure:
     """Losses over sizes for each budget, with the parabolas."""
     budgets = [law.profiles[i] for i in spread(len(law.profiles))]
-    labels = [f"{law_charts.power(one.flops)} FLOPs" for one in budgets]
-    some = f" Drawn are {len(budgets)} of {len(law.profiles)} budgets."
+    labels = [f"{law_charts.power(profile.flops)} FLOPs" for profile in budgets]
+    fewer = f" Drawn are {len(budgets)} of {len(law.profiles)} budgets."
     return ReportFigure(
         name=f"law_{law.name}_profiles",
         title="The loss over sizes that cost the same",
@@ -70,8 +70,8 @@ def _profiles(law: LawOfOptima, unit: str) -> ReportFigure:
         f"{labels[-1]}, each with a parabola and its lowest place",
         caption=f"{before_all(law)}Points are measured losses, the mean over seeds; a line is the "
         "parabola through those of one budget, and a star its lowest place."
-        + (some if len(budgets) < len(law.profiles) else ""),
-        legend=legend_rows(labels, style.styles([(one.flops,) for one in budgets])),
+        + (fewer if len(budgets) < len(law.profiles) else ""),
+        legend=legend_rows(labels, style.styles([(profile.flops,) for profile in budgets])),
         draw=lambda size, legend: profile_chart(budgets, labels, unit, size, legend),
     )
 
@@ -85,14 +85,14 @@ def profile_chart(
 ) -> Figure:
     """Losses as points over sizes, the parabola of each budget, and a star where it is lowest."""
     figure, axes = style.canvas(size)
-    styled = style.styles([(one.flops,) for one in budgets])
-    for one, look in zip(budgets, styled, strict=True):
+    styled = style.styles([(profile.flops,) for profile in budgets])
+    for profile, look in zip(budgets, styled, strict=True):
         color, _ = look
-        places, losses = np.array(one.sizes).T
+        places, losses = np.array(profile.sizes).T
         x = np.linspace(places.min(), places.max(), PLACES)
-        axes.plot(np.exp(x), one.valley.loss_at(x), color=color, linewidth=1.4)
+        axes.plot(np.exp(x), profile.valley.loss_at(x), color=color, linewidth=1.4)
         law_charts.draw_points(axes, np.exp(places), losses, look)
-        vertex = np.exp(one.valley.place), one.valley.loss
+        vertex = np.exp(profile.valley.place), profile.valley.loss
         axes.plot(*vertex, marker="*", color=color, markersize=10, markeredgecolor="white")
     law_charts.log_axis(axes, "x", law_charts.PARAMETERS)
     axes.set_ylabel(f"loss, {unit}")
@@ -113,7 +113,7 @@ def _optima(law: LawOfOptima) -> ReportFigure:
     lines = [every[i] for i in spread(len(every))]
     what = f"the best {AXES[best]} over {AXES[over]}"
     apart = f", for each number of {AXES[other]}" if other else ""
-    some = f" Drawn are {len(lines)} of {len(every)} such lines." if len(lines) < len(every) else ""
+    fewer = f" Drawn are {len(lines)} of {len(every)} such lines."
     count = sum(len(line.at) for line in lines)
     return ReportFigure(
         name=f"law_{law.name}",
@@ -123,7 +123,7 @@ def _optima(law: LawOfOptima) -> ReportFigure:
         f"{style.tick(max(line.best.max() for line in lines))}",
         caption=f"{before_all(law)}Points are the lowest places of curves of measured losses. The "
         f"line{'s are' if other else ' is'} the law{apart}, and the shade is its {LEVEL:.0%} "
-        f"interval.{some}",
+        f"interval." + (fewer if len(lines) < len(every) else ""),
         legend=legend_rows([line.label for line in lines], _styles(lines)) if other else [],
         draw=lambda size, legend: chart(lines, over, best, size, legend and bool(other)),
     )
@@ -135,8 +135,8 @@ def chart(
     """Optima as points, and the law of each line with its band; both axes are logarithmic."""
     figure, axes = style.canvas(size)
     styled = _styles(lines)
-    found = np.concatenate([line.best for line in lines])
-    ends = found.min() / FAR, found.max() * FAR
+    optima = np.concatenate([line.best for line in lines])
+    ends = optima.min() / FAR, optima.max() * FAR
     for line, look in zip(lines, styled, strict=True):
         color, _ = look
         low, high = np.clip([line.low, line.high], *ends)
@@ -165,12 +165,12 @@ def _names(law: LawOfOptima) -> tuple[str, str, str | None]:
 
 def _lines(law: LawOfOptima, over: str, best: str, other: str | None) -> list[Line]:
     names = ("flops",) if law.name == ISOFLOP else ("n", "tokens")
-    known = [one for one in law.optima if best in one]
-    x, found = columns(known, *names), columns(known, best)[:, 0]
+    known = [optimum for optimum in law.optima if best in optimum]
+    x, optima = columns(known, *names), columns(known, best)[:, 0]
     place = names.index(over)
     across = x[:, names.index(other)] if other else np.ones(len(x))
     return [
-        _line(law, x[rows], found[rows], place, (x[:, place].min(), x[:, place].max()), other)
+        _line(law, x[rows], optima[rows], place, (x[:, place].min(), x[:, place].max()), other)
         for rows in members(nearly_one(across))
     ]
 

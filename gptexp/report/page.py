@@ -90,6 +90,7 @@ def write_report(
     law = law_section.section(results.runs)
     by_run, by_group = per_run(results.runs), per_group(results.runs, results.by)
     facts = overview.facts(results, baselines)
+    unplayable = map(str, playable.notes) if playable else ()
     text = render(
         TEMPLATE,
         theme=Markup(THEME),
@@ -106,7 +107,7 @@ def write_report(
         playable=playable,
         groups=_rows(by_group, [bool(row["runs"].marks) for row in by_group.rows]),
         runs=_rows(by_run, [row["state"] != RunState.done for row in by_run.rows]),
-        notes=[*by_group.notes, *map(str, results.damaged), *results.notes, *_notes(playable)],
+        notes=[*by_group.notes, *map(str, results.damaged), *results.notes, *unplayable],
     )
     drawn_all = (*cliffs, *parts, *others, *([] if law is None else law.every_figure))
     pictures = {f"{figure.name}.png": figure.png() for figure in drawn_all}
@@ -120,10 +121,6 @@ def write_report(
     write_text(target / NUMBERS, numbers)
     write_text(target / PAGE, text)
     return target / PAGE, results.damaged
-
-
-def _notes(playable: Playable | None) -> list[str]:
-    return [] if playable is None else list(map(str, playable.notes))
 
 
 def _require_something(results: Results, folder: Path) -> None:
@@ -190,13 +187,13 @@ def _law(section: LawSection) -> dict[str, Any]:
         "figures": [_figure(figure) for figure in section.figures],
         "best": [
             {
-                "formula": one.formula,
-                "errors": one.errors,
-                "parameters": _cells(one.parameters),
-                "optima": _cells(one.optima),
-                "figures": [_figure(figure) for figure in one.figures],
+                "formula": best.formula,
+                "errors": best.errors,
+                "parameters": _cells(best.parameters),
+                "optima": _cells(best.optima),
+                "figures": [_figure(figure) for figure in best.figures],
             }
-            for one in section.best
+            for best in section.best
         ],
     }
 
@@ -240,7 +237,7 @@ def _of_part(bundle: Bundle) -> dict[str, Any]:
     """The numbers of a part of a mix, which has no training loss of its own."""
     values = asdict(bundle)
     keys = ("step", "tokens", "epochs", "val_loss")
-    curves = [[{key: point[key] for key in keys} for point in one] for one in values["curves"]]
+    curves = [[{key: point[key] for key in keys} for point in curve] for curve in values["curves"]]
     return {**values, "curves": curves}
 
 

@@ -10,7 +10,8 @@ from gptexp.files import storage_errors, write_atomic
 from gptexp.report import figures, loss_figures
 from gptexp.report.charts import AXES
 from gptexp.report.figures import ReportFigure
-from gptexp.report.points import COUNTED, Factor, Point, factor, points
+from gptexp.report.points import COUNTED, Factor, Point, factor
+from gptexp.report.points import points as group_points
 from gptexp.report.results import Results, bundles, read_results
 from gptexp.report.style import WIDE
 from gptexp.text import listed, unknown_name
@@ -56,30 +57,30 @@ def _curves(results: Results, by: str) -> ReportFigure:
 
 
 def _losses(results: Results, by: str) -> ReportFigure:
-    some, names = points(results), [name.strip() for name in by.split(",")]
-    if not some:
+    points, names = group_points(results), [name.strip() for name in by.split(",")]
+    if not points:
         what = "no run is done with a finite loss"
         raise ConfigError(Problem("--by", what, f"one of {', '.join(AXES)} draws what there is"))
-    over = [_factor(results, some, name, [] if names[1:] else list(AXES)) for name in names]
+    over = [_factor(results, points, name, [] if names[1:] else list(AXES)) for name in names]
     if len(over) == 1:
-        return loss_figures.losses(some, over[0])
+        return loss_figures.losses(points, over[0])
     if len(over) > 2 or over[0].key == over[1].key:
         raise ConfigError(Problem("--by", f"{by} is not one key, or two", "name one or two"))
-    made = loss_figures.maps(some, *over)
+    made = loss_figures.maps(points, *over)
     if not made:
         most = f"at most {loss_figures.MOST_SIDE} values each"
         raise ConfigError(Problem("--by", f"{by} have too many values for a map", most))
     return made[-1]
 
 
-def _factor(results: Results, some: Sequence[Point], name: str, axes: Sequence[str]) -> Factor:
+def _factor(results: Results, points: Sequence[Point], name: str, axes: Sequence[str]) -> Factor:
     """What varies and goes by that name; raises ConfigError, with `axes` as names that would do."""
     by = results.by
-    counts = [count for count in COUNTED if len({point.at.get(count) for point in some}) > 1]
-    known = [*by, *(count for count in counts if all(count in point.at for point in some))]
+    counts = [count for count in COUNTED if len({point.at.get(count) for point in points}) > 1]
+    known = [*by, *(count for count in counts if all(count in point.at for point in points))]
     keys = dict(zip([*short_names(by), *known], [*by, *known], strict=True))
     if name in keys:
-        return factor(some, by, keys[name])
+        return factor(points, by, keys[name])
     config = {key for record in results.records.values() for key in record.run.config}
     if not keys or any(f".{key}".endswith(f".{name}") for key in config):
         what = f"{name} does not tell these runs apart"

@@ -84,36 +84,36 @@ def points(results: Results) -> list[Point]:
     return made
 
 
-def factors(some: Sequence[Point], by: Sequence[str]) -> list[Factor]:
+def factors(points: Sequence[Point], by: Sequence[str]) -> list[Factor]:
     """What varies between the points: the keys in `by`, and the counts that follow from them.
 
     A count takes the place of the one key that makes it vary; where several do, it comes last.
     """
-    keys = [key for key in by if _values(some, key) > 1]
+    keys = [key for key in by if _values(points, key) > 1]
     extra = []
     for count, causes in COUNTED.items():
-        found = [key for key in keys if key in causes]
-        if not found or _values(some, count) < 2 or any(count not in point.at for point in some):
+        varied = [key for key in keys if key in causes]
+        if not varied or _values(points, count) < 2 or any(count not in p.at for p in points):
             continue
-        if len(found) == 1 and _values(some, count) == _values(some, found[0]):
-            keys[keys.index(found[0])] = count
+        if len(varied) == 1 and _values(points, count) == _values(points, varied[0]):
+            keys[keys.index(varied[0])] = count
         else:
             extra.append(count)
-    return [factor(some, by, key) for key in keys + extra]
+    return [factor(points, by, key) for key in keys + extra]
 
 
-def factor(some: Sequence[Point], by: Sequence[str], key: str) -> Factor:
+def factor(points: Sequence[Point], by: Sequence[str], key: str) -> Factor:
     """One of the things that vary between the points."""
     without = COUNTED.get(key, (key,))
-    kind = ["model.kind"] if key == PARAMETERS and _values(some, "model.kind") > 1 else []
+    kind = ["model.kind"] if key == PARAMETERS and _values(points, "model.kind") > 1 else []
     others = [other for other in dict.fromkeys([*by, *kind]) if other not in without]
     names = dict(zip(by, short_names(by), strict=True))
-    return Factor(key, names.get(key, key), scale_of(p.at[key] for p in some), tuple(others))
+    return Factor(key, names.get(key, key), scale_of(p.at[key] for p in points), tuple(others))
 
 
-def series(some: Sequence[Point], over: Factor) -> list[Series]:
+def series(points: Sequence[Point], over: Factor) -> list[Series]:
     """The points as lines over a factor: one for each value of the others."""
-    together = gathered(some, lambda point: tuple(point.at.get(key) for key in over.others))
+    together = gathered(points, lambda point: tuple(point.at.get(key) for key in over.others))
     made = []
     for values, members in together.items():
         members = sorted(members, key=lambda point: over.scale.place(point.at[over.key]))
@@ -131,12 +131,12 @@ def series(some: Sequence[Point], over: Factor) -> list[Series]:
     return made
 
 
-def grid(some: Sequence[Point], rows: Factor, columns: Factor) -> dict[tuple[Any, Any], Point]:
+def grid(points: Sequence[Point], rows: Factor, columns: Factor) -> dict[tuple[Any, Any], Point]:
     """A point for each pair of values: of several, that of the lowest loss."""
-    together = gathered(some, lambda point: (point.at[rows.key], point.at[columns.key]))
+    together = gathered(points, lambda point: (point.at[rows.key], point.at[columns.key]))
     return {at: min(same, key=lambda point: point.best.mean) for at, same in together.items()}
 
 
-def _values(some: Sequence[Point], key: str) -> int:
+def _values(points: Sequence[Point], key: str) -> int:
     """The number of values of a key."""
-    return len({point.at.get(key) for point in some})
+    return len({point.at.get(key) for point in points})

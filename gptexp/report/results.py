@@ -155,8 +155,8 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 def thinned(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
     """At most MOST_POINTS of the curve, and its best point: as much as a figure shows."""
-    kept = {point.step for point in spread(curve, MOST_POINTS)} | {cliff.best_of(curve).step}
-    return [point for point in curve if point.step in kept]
+    steps = {point.step for point in spread(curve, MOST_POINTS)} | {cliff.best_of(curve).step}
+    return [point for point in curve if point.step in steps]
 
 
 def _record(run: Run, told_in: str, notes: list[str]) -> Record:

@@ -28,7 +28,8 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
     done = [run for run in runs if run.done]
     sizes = gathered(done, lambda run: f"{run.config.get('data.fraction', 1):g}")
     for stale in folder.glob("scaling-f*/events.out.tfevents.*"):
-        stale.unlink(missing_ok=True)  # another sweep may draw here too
+        if not stale.parent.is_symlink():  # see output_folder
+            stale.unlink(missing_ok=True)  # another sweep may draw here too
     curves = {fraction: _curve(fraction, members) for fraction, members in sizes.items()}
     drawn = [
         _draw(folder / f"scaling-f{fraction}", curve) for fraction, curve in curves.items() if curve

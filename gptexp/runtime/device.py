@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from gptexp.config import Dtype, TrainerConfig
-from gptexp.errors import Problem
+from gptexp.errors import ConfigError, Problem
 from gptexp.runtime.memory import keep_freed_memory
 from gptexp.runtime.rendezvous import launched
 
@@ -95,6 +95,15 @@ def probe_hardware() -> Hardware:
 def has_device(device: str, hardware: Hardware) -> bool:
     """Whether `device`, such as cpu, cuda or cuda:1, is on this machine."""
     return device in hardware.devices() or f"{device}:0" in hardware.devices()
+
+
+def check_device(device: str, subject: str = "device") -> None:
+    """Raises ConfigError for a device that this machine does not have."""
+    hardware = probe_hardware()
+    if not has_device(device, hardware):
+        offered = ", ".join(hardware.devices())
+        what = f"{device} is not there; this machine has {offered}"
+        raise ConfigError(Problem(subject, what, "cpu"))
 
 
 def device_problems(trainer: TrainerConfig, hardware: Hardware) -> list[Problem]:

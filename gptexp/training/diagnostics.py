@@ -51,7 +51,7 @@ class Diagnostics:
         self.model, self.corpus, self.runtime = model, corpus, runtime
         self.batch_size, self.draws = batch_size, draws
         self.components = {
-            name.replace(" ", "_"): found for name, found in model.components().items()
+            name.replace(" ", "_"): parameters for name, parameters in model.components().items()
         }
         self.batches: list[Batch] = []  # of validation, the same each time
 
@@ -62,24 +62,24 @@ class Diagnostics:
             name: [p.grad for p in parameters if p.grad is not None]
             for name, parameters in self.components.items()
         }
-        weights = {name: [p.clone() for p in found] for name, found in self.components.items()}
+        weights = {
+            name: [p.clone() for p in parameters] for name, parameters in self.components.items()
+        }
         return Before(norms(gradients), histograms(gradients) if self.draws else {}, weights)
 
     @torch.no_grad()
     def after(self, before: Before) -> tuple[dict[str, float], dict[str, Histogram]]:
         """Curves and histograms of the update that was made, by name; waits for the device."""
-        weights: Groups = {name: [*found] for name, found in self.components.items()}
+        weights: Groups = {name: [*tensors] for name, tensors in self.components.items()}
         lengths = norms(weights)
         steps = norms(  # taken in the place of the copies: others would be as large
             {
-                name: [
-                    then.sub_(now) for now, then in zip(found, before.weights[name], strict=True)
-                ]
-                for name, found in weights.items()
+                name: [copy.sub_(p) for p, copy in zip(tensors, before.weights[name], strict=True)]
+                for name, tensors in weights.items()
             }
         )
         ratios = {name: steps[name] / lengths[name].clamp(min=SMALLEST) for name in weights}
-        found = {
+        curves = {
             **_named("diag/grad_norm", before.norms),
             **_named("diag/weight_norm", lengths),
             **_named("diag/update_ratio", ratios),
@@ -89,7 +89,7 @@ class Diagnostics:
             **_named("gradients", before.histograms),
             **_named("weights", histograms(weights) if self.draws else {}),
         }
-        return _numbers(found), _drawn(drawn)
+        return _numbers(curves), _drawn(drawn)
 
     def activations(self) -> dict[str, Tensor]:
         """Curves of what the layers make of some validation windows, without dropout."""
@@ -148,12 +148,12 @@ class Pass:
 
 def norms(groups: Groups) -> dict[str, Tensor]:
     """The norm over all tensors of each group that has any."""
-    return {name: nn.utils.get_total_norm(found) for name, found in groups.items() if found}
+    return {name: nn.utils.get_total_norm(tensors) for name, tensors in groups.items() if tensors}
 
 
 def histograms(groups: Groups) -> dict[str, Tensor]:
     """For each group its least and largest value and BINS counts, float64 on the CPU [2 + BINS]."""
-    return {name: _histogram(found) for name, found in groups.items() if found}
+    return {name: _histogram(tensors) for name, tensors in groups.items() if tensors}
 
 
 def _histogram(tensors: list[Tensor]) -> Tensor:
@@ -169,10 +169,10 @@ def _histogram(tensors: list[Tensor]) -> Tensor:
     return torch.cat([torch.stack([lowest, highest]).cpu().double(), counts.cpu().double()])
 
 
-def _drawn(found: dict[str, Tensor]) -> dict[str, Histogram]:
+def _drawn(by_name: dict[str, Tensor]) -> dict[str, Histogram]:
     """Histograms of finite values alone: others have no range."""
     drawn = {}
-    for name, values in found.items():
+    for name, values in by_name.items():
         lowest, highest, *counts = values.tolist()
         if values.isfinite().all():
             drawn[name] = Histogram(lowest, highest, list(map(int, counts)))
@@ -184,8 +184,8 @@ def _largest(values: Tensor) -> Tensor:
     return values.abs().max()
 
 
-def _named(prefix: str, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": value for name, value in found.items()}
+def _named(prefix: str, by_name: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value for name, value in by_name.items()}
 
 
 def _by_layer(passes: list[list[Tensor]]) -> dict[str, Tensor]:
@@ -199,7 +199,7 @@ def _share_of_dead(alive: Tensor) -> Tensor:
     return 1 - alive.any(dim=0).float().mean()
 
 
-def _numbers(found: dict[str, Tensor]) -> dict[str, float]:
+def _numbers(tensors: dict[str, Tensor]) -> dict[str, float]:
     """The numbers in tensors of one value, brought from the device at once."""
-    values = torch.stack([value.float() for value in found.values()]).tolist()
-    return dict(zip(found, values, strict=True))
+    values = torch.stack([value.float() for value in tensors.values()]).tolist()
+    return dict(zip(tensors, values, strict=True))

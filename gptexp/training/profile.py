@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity
 
 from gptexp.errors import StorageError
 from gptexp.files import copy_file
@@ -44,17 +43,12 @@ def traced(steps: int, folder: Path, first: int) -> Iterator[Callable[[], None]]
             profiler.step()
 
     profiler = torch.profiler.profile(
-        activities=_activities(),
+        activities=sorted(torch.profiler.supported_activities(), key=str),
         schedule=torch.profiler.schedule(wait=0, warmup=1, active=steps, repeat=1),
         on_trace_ready=write,
     )
     with profiler:
         yield step_done
-
-
-def _activities() -> list[ProfilerActivity]:
-    """What torch was built to look at."""
-    return sorted(torch.profiler.supported_activities(), key=str)
 
 
 def _write(profiler: torch.profiler.profile, path: Path) -> None:

@@ -303,3 +303,13 @@ def test_a_config_with_what_no_config_holds_is_damaged(tmp_path, line):
     with (path / "config.yaml").open("a") as file:
         file.write(f"{line}\n")
     assert problem(path).startswith(f"{path / 'config.yaml'}: damaged: its config is no config")
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "2020-01-01", "!!binary aGk=", "!!set {a}"])
+def test_a_config_of_values_that_no_config_has_is_damaged(tmp_path, value):
+    """Such as a table or a report could not write as JSON."""
+    path = write_run(tmp_path / "a", state="failed")
+    config = path / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.001", f"lr: {value}"))
+    assert value in config.read_text()
+    assert "config.yaml: damaged: its config is no config" in problem(path)

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from small_runs import SMALL, problem_lines
@@ -9,6 +10,7 @@ from small_runs import SMALL, problem_lines
 import gptexp
 from gptexp.config import from_overrides
 from gptexp.errors import ConfigError, DataError, DivergedError
+from gptexp.inference import load
 from gptexp.runs.state import RunState
 
 WORDS = [*SMALL, "logger=none", "trainer.max_steps=4", "trainer.eval_interval=2"]
@@ -20,13 +22,17 @@ def words(text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quic
     return [*WORDS, "data=text", f"data.path={text_file}"]
 
 
-def test_a_run_is_trained_once_and_loaded(words, composed):
+def test_a_run_is_trained_once_and_loaded(words, composed, monkeypatch):
     outcome = gptexp.train(words, quiet=True)
     assert (outcome.state, outcome.path.parent) == (RunState.done, Path("outputs/default"))
     again = gptexp.train(composed(*words), quiet=True)
     assert (again.state, again.path) == (RunState.already_done, outcome.path)
     run = gptexp.load(outcome.path)
     assert run.summary["best"]["val_loss"] == outcome.best_val_loss
+    too_large = Mock(side_effect=RuntimeError("can't allocate memory"))
+    monkeypatch.setattr(load, "construct", too_large)
+    with pytest.raises(RuntimeError, match="allocate"):  # and not that parts do not fit together
+        gptexp.load(outcome.path)
 
 
 def test_a_grid_is_a_list_of_outcomes_and_its_runs_are_rows(words):
@@ -69,6 +75,14 @@ def test_what_the_command_refuses_is_raised(words):
         (lambda: gptexp.train(["seed=0,1"]), "overrides: 2 points, and this trains one"),
         (lambda: gptexp.train_grid(7), "overrides: 7 is no list"),
         (lambda: gptexp.load(7), "run: 7 is no path"),
+        (
+            lambda: gptexp.load("a", device="banana"),
+            "device: banana is not there; this machine has",
+        ),
+        (lambda: gptexp.ensemble("outputs/lr"), "runs: 'outputs/lr' is no list of runs. Fix: a l"),
+        (lambda: gptexp.ensemble(Path("lr")), "runs: 'lr' is no list of runs"),
+        (lambda: gptexp.ensemble([]), "runs: '[]' is no list of runs"),
+        (lambda: gptexp.ensemble(["a"], device="cuda:99"), "device: cuda:99 is not there"),
         (lambda: gptexp.load_runs(None), "run: None is no path"),
         (lambda: gptexp.load_runs("nowhere"), "nowhere: not there"),
     ],

@@ -300,6 +300,8 @@ def test_the_digest_is_that_of_the_whole_package_and_nothing_is_imported_for_it(
     assert sorted(found) == [f"my_package/{name}" for name in names]
     assert list(plugins.code_of("my_lion")) == ["my_lion.py"]
     assert plugins.code_of("nowhere_here") == {}
+    (package / ".#one.py").symlink_to("somebody@somewhere.1234")  # as an editor locks a file
+    assert plugins.code_of("my_package.deep.one") == found
     assert not Path("it-ran").exists() and "my_package" not in sys.modules
 
 

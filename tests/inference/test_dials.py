@@ -1,10 +1,12 @@
 """Each dial on known logits, against its formula in plain Python."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
 
+from gptexp.errors import CheckpointError
 from gptexp.inference.dials import Sampling, choose, penalised
 from gptexp.inference.generate import generate
 
@@ -121,3 +123,28 @@ def test_dials_that_are_off_draw_the_same_tokens():
     scaled = (logits - logits.max(dim=-1, keepdim=True).values) / 0.8
     as_before = torch.multinomial(scaled.softmax(-1), 1, generator=generator(7))
     assert torch.equal(choose(logits, off, generator(7)), as_before)
+
+
+@pytest.mark.parametrize("logit", [math.nan, math.inf])
+def test_logits_that_are_not_finite_are_one_line(logit):
+    """As of a checkpoint of somebody else, whose weights are NaN or too large."""
+    with pytest.raises(CheckpointError, match="not finite"):
+        choose(torch.tensor([LOGITS, [*LOGITS[1:], logit]]), Sampling(1.0, None, 0), generator())
+
+
+def test_tokens_may_be_ruled_out():
+    logits = torch.tensor([[-math.inf, 0.0, -math.inf]])
+    assert choose(logits, Sampling(1.0, None, 0), generator()).item() == 1
+
+
+def test_dials_may_be_numbers_that_torch_does_not_know():
+    floats, fractions = (
+        {"temperature": kind("1.5"), "repetition_penalty": kind("1.5"), "top_p": kind("0.9")}
+        for kind in (float, Fraction)
+    )
+    model = torch.nn.Embedding(4, 4)
+    drawn = [
+        generate(model, [torch.tensor([1, 2])], 6, 4, Sampling(top_k=None, seed=0, **dials))
+        for dials in (floats, fractions)
+    ]
+    assert drawn[0] == drawn[1]

@@ -14,8 +14,8 @@ from gptexp.config import Dtype
 from gptexp.data.corpus import IGNORE_INDEX
 from gptexp.data.load import load_corpus
 from gptexp.experiment.run import run_experiment
-from gptexp.inference import evaluation, loss
-from gptexp.inference.evaluation import Evaluator, standard_error
+from gptexp.inference import evaluation, loss, mixed
+from gptexp.inference.evaluation import Evaluation, Evaluator, standard_error
 from gptexp.inference.loss import token_losses
 from gptexp.models.build import build_model
 from gptexp.runtime.device import Hardware, resolve_runtime
@@ -195,3 +195,11 @@ def test_losses_of_a_few_tokens_at_a_time_are_the_same_to_the_bit(monkeypatch, d
         monkeypatch.setattr(loss, "AT_ONCE", most)
         with torch.no_grad():
             assert torch.equal(token_losses(logits, targets), at_once)
+
+
+def test_a_part_of_a_mix_without_any_loss_leaves_the_bytes_of_its_tokens_unknown():
+    """As of a part that says one thing again and again, which float32 knows for certain."""
+    parts = {"dull": Evaluation(0.0, 0.0, 0.0, 9), "text": Evaluation(1.0, 1.2, 0.1, 9)}
+    mix = mixed.mean(parts, {"dull": 0.5, "text": 0.5})
+    assert mix.loss == 0.5 and math.isnan(mix.bpb)
+    assert mixed.mean(parts, {"dull": 0.0, "text": 1.0}).bpb == pytest.approx(1.2)

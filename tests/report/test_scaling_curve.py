@@ -142,3 +142,13 @@ def test_a_sweep_without_tensorboard_draws_nothing(small, tmp_path, monkeypatch)
     outcome = run_experiment(small("name=grid"), tmp_path / "outputs")
     sweep_run.draw([sweep_run.SweepPoint([], small("name=grid"), outcome)])
     assert not list(tmp_path.rglob("scaling-*"))
+
+
+def test_what_a_link_leads_to_is_not_replaced(tmp_path, runs):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    kept = elsewhere / "events.out.tfevents.1"
+    kept.touch()
+    (tmp_path / "scaling-f0.5").symlink_to(elsewhere)
+    draw(tmp_path, runs)
+    assert kept.exists()

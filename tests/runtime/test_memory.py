@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gptexp.runtime.memory import available_memory, keep_freed_memory
+from gptexp.runtime.memory import available_memory, is_out_of_memory, keep_freed_memory
 
 BLOCK = 100_000_000  # bytes
 
@@ -33,3 +33,9 @@ def test_a_system_that_does_not_say_what_is_available_says_what_there_is(monkeyp
     assert available_memory(torch.device("cpu")) == (
         os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     )
+
+
+def test_more_than_can_be_counted_is_more_than_there_is():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**31, 2**31, 4)
+    assert is_out_of_memory(raised.value)
