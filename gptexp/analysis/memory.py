@@ -68,7 +68,11 @@ class Memory:
 
     def damage(self) -> list[Problem]:
         """The journals that could not be read."""
-        return [journal.note for journal in self._journals.values() if journal.note is not None]
+        return [
+            journal.note
+            for path, journal in self._journals.items()
+            if journal.note is not None and path.exists()
+        ]
 
 
 def _may_have_ended(run: Run | None) -> bool:

@@ -23,7 +23,7 @@ from gptexp.analysis.memory import Memory
 from gptexp.analysis.records import Run
 from gptexp.analysis.units import NATS, judged_apart, mixed_tokens, unit
 from gptexp.analysis.where import Condition, parse
-from gptexp.errors import Problem
+from gptexp.errors import ConfigError, Problem
 from gptexp.runs.state import RunState
 from gptexp.text import listed, plain, plural
 
@@ -73,9 +73,16 @@ def build_table(paths: Sequence[Path], query: Query | None = None) -> Table:
 
 
 def meeting(runs: Sequence[Run], where: Sequence[str]) -> list[Run]:
-    """The runs that meet all conditions, see where.parse; raises ConfigError for what is none."""
-    facts = View(runs, Query(where=where), Memory()).facts() if where else []
-    return [fact.run for fact in facts] if where else list(runs)
+    """The runs that meet all conditions, see where.parse.
+
+    Raises ConfigError for what is no condition, and where no run meets them.
+    """
+    if not where or not runs:
+        return list(runs)
+    view = View(runs, Query(where=where), Memory())
+    if not (facts := view.facts()):
+        raise ConfigError(Problem("--where", view.why_none(), "another condition, or none"))
+    return [fact.run for fact in facts]
 
 
 def per_run(runs: Sequence[Run]) -> Table:
@@ -122,7 +129,7 @@ class View:
         facts = self.facts()
         made = self._runs(facts) if self.by is None else self._groups(facts, self.by)
         damage = [*damaged, *self.memory.damage()]
-        notes = [*made.notes, *([] if facts else [self._why_none()]), *map(str, damage)]
+        notes = [*made.notes, *([] if facts else [self.why_none()]), *map(str, damage)]
         return replace(made, notes=notes, damaged=bool(damage))
 
     def in_order(self, facts: Sequence[Facts]) -> list[Facts]:
@@ -229,7 +236,7 @@ class View:
             return []
         return [f"{self.query.limit:,} of {plural(len(items), noun)} shown"]
 
-    def _why_none(self) -> str:
+    def why_none(self) -> str:
         """A note that no run meets the conditions, and what there is instead."""
         everyone = [self._facts(run) for run in self.runs]
         for condition in self.conditions:

@@ -55,7 +55,9 @@ def plan(
         given = {"--at": at, "--num": num, "--law": law, "--where": where}
         what = "it is about what --suggest FOLDER suggests"
         ConfigError.raise_for(
-            Problem(key, what, "leave it out") for key, value in given.items() if value
+            Problem(key, what, "leave it out")
+            for key, value in given.items()
+            if value not in (None, [])
         )
         from gptexp.sweep.plan import plan_sweep
 

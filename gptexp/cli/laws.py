@@ -164,7 +164,10 @@ def _fit(
     if len(observed.points) < 2 and (laws or not names or observed.trials is None):
         why = "".join(f"; {line}" for line in left_out(observed.rejected))
         what = f"{plural(len(observed.points), 'point')} of a law, and 2 are the least{why}"
-        raise ConfigError(Problem(of, what, "add runs of other sizes, or see docs/laws.md"))
+        fix = "add runs of other sizes, or see docs/laws.md"
+        if any("at the edge of what was tried" in line for line in left_out(observed.rejected)):
+            fix = "add runs beyond those edges, or --keep-edges"
+        raise ConfigError(Problem(of, what, fix))
     laws = laws if names else suited(observed.points)
     judged = judge_laws(laws, observed.points, draws, seed)
     best = laws_of_optima(observed, names or None, seed)

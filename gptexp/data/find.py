@@ -9,7 +9,7 @@ from gptexp import assets
 from gptexp.config import DataConfig
 from gptexp.config.data import is_file
 from gptexp.data.read import corpus_digest, source
-from gptexp.errors import DataError, Problem
+from gptexp.errors import DataError, GptexpError, Problem
 from gptexp.files import at_home
 from gptexp.files import sha256 as digest_of
 
@@ -63,7 +63,7 @@ def _find_token_files(data: DataConfig, sha256: str, near: Path) -> DataConfig:
             section = replace(data, path=str(path.absolute()))
             if find_token_files(section).digest(anew=True) == sha256:
                 return section
-        except DataError as error:
+        except GptexpError as error:
             problem = problem or error.problems[0]
     what = f"token files with SHA-256 {sha256[:12]}... are not to be had"
     what += f" ({problem.told()})" if problem else ", and others are there"

@@ -57,8 +57,10 @@ def explain(what: str, overrides: list[str], text: str | None) -> str:
             reason = (
                 "of conversations, whose answers alone are learned, and a text is learned whole"
             )
-            fix = "a run of a text, as the one that it started from"
-            raise ConfigError(Problem(what, reason, f"{fix}, or gptexp chat RUN"))
+            fix = "names, or shakespeare"
+            if not known:
+                fix = "a run of a text, as the one that it started from, or gptexp chat RUN"
+            raise ConfigError(Problem(what, reason, fix))
         tokenizer, config = subject.tokenizer, subject.config
         ids = _first(subject, what) if text is None else _encoded(text, subject)
         ids = ids[: config.model.block_size + 1]

@@ -41,9 +41,10 @@ def _read_state(run: Path, weights: str) -> checkpoint.State:
     try:
         if run.is_dir():
             if not (run / "checkpoints").is_dir():
-                raise CheckpointError(
-                    Problem(run, "not a run directory", "name one, outputs/NAME/RUN")
-                )
+                what, fix = "not a run directory", "name one, outputs/NAME/RUN"
+                if (run / "manifest.json").exists():
+                    what, fix = "its checkpoints are gone", "restore them, or train it again"
+                raise CheckpointError(Problem(run, what, fix))
             return checkpoint.Store(run / "checkpoints").best(weights)
         if run.exists():
             return checkpoint.read(run)

@@ -35,7 +35,7 @@ def export_dashboard(run: Path, to: str) -> None:
     CheckpointError, InUseError while the run is training, and GptexpError when the dashboard fails.
     """
     if to not in DASHBOARDS:
-        known = ", ".join((*DASHBOARDS, "microgpt", "huggingface", "nanogpt"))
+        known = ", ".join((*DASHBOARDS, "huggingface", "gguf", "nanogpt", "microgpt"))
         raise ConfigError(Problem("--to", f"{to!r} is not known", f"one of {known}"))
     directory = RunDirectory(run)
     lines = Lines(run / "metrics.jsonl")

@@ -44,7 +44,7 @@ def _unknown(values: Values) -> Iterator[str]:
         if kind != "default":
             yield f"{name} is of type {kind!r:.40}, and {SCALED}"
     base = _base(values)
-    if not isinstance(base, int | float) or not 0 < base < 1e12:
+    if isinstance(base, bool) or not isinstance(base, int | float) or not 0 < base < 1e12:
         yield f"rope_theta is {base!r:.40}, no base of angles"
 
 

@@ -9,6 +9,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from gptexp.analysis.groups import gathered, statistic
 from gptexp.analysis.records import Run, mixed
+from gptexp.analysis.scale import is_number
 from gptexp.analysis.units import BITS, unit
 from gptexp.files import output_folder
 from gptexp.tracking.event_file import EventFile
@@ -25,7 +26,7 @@ def draw(folder: Path, runs: Sequence[Run]) -> list[Path]:
     in more than the seed, a mean would say nothing, and the dataset size is left out, in a line
     that names the keys. One with a single model size has no curve. Earlier drawings are replaced.
     """
-    done = [run for run in runs if run.done]
+    done = [run for run in runs if run.done and is_number(run.config.get("data.fraction", 1))]
     sizes = gathered(done, lambda run: f"{run.config.get('data.fraction', 1):g}")
     for stale in folder.glob("scaling-f*/events.out.tfevents.*"):
         if not stale.parent.is_symlink():  # see output_folder

@@ -57,11 +57,14 @@ class Background:
                 return
             except queue.Full:
                 self._switch_off(f"is {CAPACITY:,} calls behind")
+            except RuntimeError as error:  # the system has no more threads
+                self._switch_off(f"failed: {error}")
         self.lost += method in CONTENT
 
     def finished(self, deadline: float) -> None:
         """Wait for the dashboard to close, until `deadline` on the monotonic clock."""
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.ident is not None:
+            self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
             self._switch_off("did not finish in time")
         missed = [self._doing, *(method for method, _ in list(self._calls.queue))]

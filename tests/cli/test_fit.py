@@ -74,7 +74,7 @@ def test_a_table_is_fitted_into_a_folder_of_its_name_and_again_alike(gptexp, tab
         (("nowhere",), "nowhere: not there"),
         (
             ("scaling", "--where", "dropout=0.5"),
-            "scaling: 0 points of a law, and 2 are",
+            "--where: no run of 1 has model.dropout=0.5: model.dropout is 0. Fix: another",
         ),
     ],
 )
@@ -94,6 +94,13 @@ def test_a_folder_without_a_point_says_why(gptexp, tmp_path):
     result = gptexp("fit", "scaling")
     assert result.code == 2
     assert "0 points of a law, and 2 are the least; left out, failed (3): s0, s1, s2" in result.err
+
+
+def test_points_at_an_edge_of_the_rates_alone_say_what_takes_them(gptexp, tmp_path):
+    for number, lr in enumerate((1e-3, 1e-2)):
+        write_point(tmp_path / "scaling", seed=0, loss=3.0 - number, optim__lr=lr)
+    result = gptexp("fit", "scaling")
+    assert result.err.strip().endswith("Fix: add runs beyond those edges, or --keep-edges")
 
 
 def test_a_damaged_run_is_left_out_and_told_at_the_end(gptexp, tmp_path):

@@ -201,6 +201,7 @@ def test_a_run_whose_corpus_has_gone_needs_a_text(small, text_file, tmp_path):
         ("nowhere", [], None, "nowhere: .*names.*Fix: gptexp explain names"),
         ("shakespear", [], None, "Fix: gptexp explain shakespeare"),
         ("model.n_layer=2", [], None, "model.n_layer=2: .*Fix: "),
+        ("dialogues", [], None, "dialogues: of conversations.*Fix: names, or shakespeare"),
         ("documents", ["model.n_layr=2"], None, r"model\.n_layr: .*did you mean"),
         ("documents", ["model.n_layer=0"], None, r"model\.n_layer: 0 is below 1"),
         ("documents", ["init_from=x"], None, "init_from: .*Fix: gptexp explain x"),

@@ -82,6 +82,7 @@ CONFIGS = {
     "zero": '{"model_type": "llama", "rms_norm_eps": 0}',
     "scaled": '{"model_type": "llama", "rope_scaling": {"rope_type": "llama3", "factor": 8}}',
     "no base": '{"model_type": "llama", "rope_parameters": {"rope_theta": "x"}}',
+    "a base of true": '{"model_type": "llama", "rope_parameters": {"rope_theta": true}}',
 }
 
 

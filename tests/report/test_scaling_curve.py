@@ -59,6 +59,11 @@ def test_unfinished_runs_have_no_part_in_the_means(tmp_path, runs):
     assert curve(draw(tmp_path, failed)[0]) == {1000: 2.0, 4000: 2.2}
 
 
+def test_a_fraction_that_is_no_number_costs_its_own_run_alone(tmp_path, runs):
+    odd = replace(runs[0], config={**runs[0].config, "data.fraction": None})
+    assert [path.name for path in draw(tmp_path, [odd, *runs])] == ["scaling-f0.25", "scaling-f1"]
+
+
 def test_kinds_of_models_are_not_joined_to_a_curve(tmp_path, runs, caplog):
     caplog.set_level(logging.INFO, "gptexp")
     for run in runs:

@@ -1,10 +1,12 @@
 """A mirror's thread: calls that raise, hang or fall behind cost the training nothing. F2."""
 
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 from fake_dashboards import HANGS, METHODS, lacking
+from small_runs import only
 
 from gptexp.tracking import background
 from gptexp.tracking.background import Background
@@ -47,6 +49,20 @@ def test_F2_a_mirror_that_raises_is_switched_off_with_one_warning(fakes, warning
     assert fake.names == ["sample", "scalars", "close"]
     assert fake.exit_codes == [1]
     assert lacking(caplog) == ["Fake lacks the last 4 entries; see `gptexp export`"]
+
+
+def test_F2_a_system_without_threads_left_costs_the_mirror_and_not_the_run(
+    fakes, warnings, monkeypatch
+):
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    mirror = Background("Fake", fakes("", None).open)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    mirror.tell("scalars", LINE)
+    mirror.tell("close", 0)
+    mirror.finished(time.monotonic())
+    assert "can't start new thread; it is switched off" in only(warnings())
 
 
 def test_F2_an_error_of_the_last_call_is_a_warning_too(fakes, warnings, caplog):
