@@ -119,14 +119,14 @@ def _reordered(words: Iterable[str]) -> Iterator[Problem]:
     """The texts that sort() and shuffle() would make numbers of, whatever quotes they have."""
     for word in words:
         key, _, value = word.partition("=")
-        found = REORDERED.fullmatch(value)
+        call = REORDERED.fullmatch(value)
         if (
-            found
+            call
             and is_text(key)
-            and not all(PLAIN.fullmatch(p.strip()) for p in pieces_of(found[2]))
+            and not all(PLAIN.fullmatch(p.strip()) for p in pieces_of(call[2]))
         ):
-            fix = f"list them: {shlex.quote(f'{key}={found[2]}')}"
-            yield Problem(key, f"{found[1]}() would change these texts", fix)
+            fix = f"list them: {shlex.quote(f'{key}={call[2]}')}"
+            yield Problem(key, f"{call[1]}() would change these texts", fix)
 
 
 def _missing_recipe(arguments: Sequence[str]) -> list[Problem]:

@@ -230,8 +230,8 @@ def _text_example(key: str, value: str) -> str:
 def _file_as_key(key: str, value: str) -> Problem:
     """The error of a part of a mix that is a file, whose slashes and dots no key can have."""
     fix = shlex.quote(f"data.parts={{{key.removeprefix('data.parts.')}: {unquoted(value)}}}")
-    told = shortened(f"{key}={unquoted(value)}")
-    return Problem(told, "no key is a file", f"{fix}, which names all parts")
+    override = shortened(f"{key}={unquoted(value)}")
+    return Problem(override, "no key is a file", f"{fix}, which names all parts")
 
 
 def _unreadable_override(override: str, words: Sequence[str]) -> Problem:

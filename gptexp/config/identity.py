@@ -160,11 +160,11 @@ def judged_by(values: Mapping[str, Any]) -> dict[str, Any]:
     Losses on one text compare where all of it is equal. Of a mix that is the shares, each of their
     sum.
     """
-    found = {key: values.get(key) or None for key in JUDGES}
+    bounds = {key: values.get(key) or None for key in JUDGES}
     parts = {k: v for k, v in values.items() if k.startswith(PARTS) and isinstance(v, float)}
     total = sum(parts.values()) or 1
     shares = sorted((key, round(share / total, 9)) for key, share in parts.items())
-    return {**found, "data.parts": shares}
+    return {**bounds, "data.parts": shares}
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:

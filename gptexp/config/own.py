@@ -57,15 +57,15 @@ def tokenizer(name: str, config: type) -> Callable[[F], F]:
 
 def own_code(config: Config) -> dict[str, dict[str, str]]:
     """By section, the digests of the sources behind each own variant; empty where there is none."""
-    found = {section: plugins.own(getattr(config, section)) for section in OWN_SECTIONS}
-    return {name: dict(plugin.code) for name, plugin in found.items() if plugin is not None}
+    by_section = {section: plugins.own(getattr(config, section)) for section in OWN_SECTIONS}
+    return {name: dict(plugin.code) for name, plugin in by_section.items() if plugin is not None}
 
 
 def with_its_modules(config: Config) -> Config:
     """The config with `plugins` naming the modules of all its own variants."""
     held = plugins.chosen(config.plugins)
-    found = [plugins.own(getattr(config, section)) for section in OWN_SECTIONS]
-    missing = [plugin.module for plugin in found if plugin is not None and plugin not in held]
+    variants = [plugins.own(getattr(config, section)) for section in OWN_SECTIONS]
+    missing = [plugin.module for plugin in variants if plugin is not None and plugin not in held]
     return dataclasses.replace(config, plugins=[*config.plugins, *dict.fromkeys(missing)])
 
 
@@ -164,8 +164,8 @@ def _defects(config: Any, base: type) -> Iterator[tuple[str, str]]:
 def _is_plain(kind: Any) -> bool:
     """Whether a type is one that YAML, JSON and OmegaConf hold alike."""
     if get_origin(kind) in (Union, types.UnionType):
-        some = [part for part in get_args(kind) if part is not type(None)]
-        return len(some) == 1 and _is_plain(some[0])
+        parts = [part for part in get_args(kind) if part is not type(None)]
+        return len(parts) == 1 and _is_plain(parts[0])
     if get_origin(kind) is list:
         return get_args(kind)[0] in PLAIN
     return kind in PLAIN or (isinstance(kind, type) and issubclass(kind, Enum))
@@ -181,8 +181,8 @@ def _is_foreign(word: str) -> bool:
 def _folders(words: Sequence[str]) -> Iterator[Path]:
     """The folders of own YAML files that a command line names."""
     for word, following in zip(words, [*words, ""][1:], strict=True):
-        if found := FOLDER.fullmatch(word):
-            yield Path(os.path.expanduser(found[1] or following))  # noqa: PTH111  # as files.at_home
+        if option := FOLDER.fullmatch(word):
+            yield Path(os.path.expanduser(option[1] or following))  # noqa: PTH111  # as files.at_home
 
 
 def _modules(words: Iterable[str], folders: Sequence[Path]) -> Iterator[str]:

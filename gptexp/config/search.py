@@ -152,8 +152,8 @@ def space(
     loader: ConfigLoader, params: Mapping[str, Any] | None, overrides: Sequence[str]
 ) -> Space:
     """The space of a command and of a file's `params`, over which it wins; raises ConfigError."""
-    found = {o.get_key_element(): o for o in parsed(loader, params, overrides)}
-    searched = [override for override in found.values() if override.is_sweep_override()]
+    by_key = {o.get_key_element(): o for o in parsed(loader, params, overrides)}
+    searched = [override for override in by_key.values() if override.is_sweep_override()]
     if not searched:
         fix = "give a key values, as in 'optim.lr=tag(log,interval(1e-4,1e-1))'"
         raise ConfigError(Problem("hydra/sweeper=optuna", "nothing to search over", fix))
@@ -168,7 +168,7 @@ def space(
         if key in ("data", "data.path", "data.asset", *JUDGES) or key.startswith(PARTS):
             what = "a search goes by losses, which compare on one text, judged in one way, alone"
             raise ConfigError(Problem(key, what, "one value, and a search for each"))
-    fixed = single(override for override in found.values() if not override.is_sweep_override())
+    fixed = single(override for override in by_key.values() if not override.is_sweep_override())
     return Space(fixed, [_dimension(override) for override in searched])
 
 

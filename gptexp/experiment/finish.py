@@ -213,10 +213,10 @@ def countable(text: LoadedCorpus) -> tuple[Ids, Ids, int | None, NDArray[np.bool
 
 
 def _judged(test: Evaluation) -> Judged:
-    found = test.metrics
+    metrics = test.metrics
     judged: Judged = {"loss": _finite(test.loss), "bpb": _finite(test.bpb)}
-    if "accuracy" in found:
-        judged["accuracy"] = found["accuracy"]
+    if "accuracy" in metrics:
+        judged["accuracy"] = metrics["accuracy"]
     return judged
 
 

@@ -102,9 +102,9 @@ class Record:
 
     def changed_own_code(self) -> list[str]:
         """The files of own variants that are not here as the run had them."""
-        told, here = hashed_code(cast(Manifest, self.manifest)), own_code(self.config())
-        files = {name: digest for code in here.values() for name, digest in code.items()}
-        return sorted(name for name in files if files[name] != told.get(name))
+        stored, current = hashed_code(cast(Manifest, self.manifest)), own_code(self.config())
+        files = {name: digest for code in current.values() for name, digest in code.items()}
+        return sorted(name for name in files if files[name] != stored.get(name))
 
     def last_step(self) -> int:
         """The last step that a line or a checkpoint tells of."""

@@ -131,9 +131,9 @@ def _compare(
     yield _files(record)
     from gptexp.experiment import reevaluate, verify  # torch
 
-    found = verify.claim(record)
-    claim.reasons.extend(found.reasons)
-    claim.code.extend(found.code)
+    expected = verify.claim(record)
+    claim.reasons.extend(expected.reasons)
+    claim.code.extend(expected.code)
     yield from _expected(record, claim)
     weights: dict[int, str] = {}
     loaded = list(verify.check_checkpoints(record, weights))

@@ -85,12 +85,12 @@ def run_again(
     # At `until` it is killed too, unless the run ends there by itself.
     ending = (0, DivergedError.exit_code, KILLED)
     _expect(start(job), *ending)
-    found = sorted((folder / "outputs").glob("*/*"))
-    if [path.name for path in found] != [record.manifest["run"]]:
-        names = ", ".join(path.name for path in found)
+    runs = sorted((folder / "outputs").glob("*/*"))
+    if [path.name for path in runs] != [record.manifest["run"]]:
+        names = ", ".join(path.name for path in runs)
         what = f"made again, it is {names or 'nothing'}"
         raise ReproduceError(Problem(record.manifest["run"], what, "use the gptexp that made it"))
-    return Again(found[0], until)
+    return Again(runs[0], until)
 
 
 def start(job: Job) -> tuple[int, str]:

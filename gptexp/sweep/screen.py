@@ -58,9 +58,9 @@ def table(points: Sequence[SweepPoint]) -> str:
     for number, point in sorted(enumerate(points, start=1), key=lambda both: ranks[id(both[1])]):
         outcome = point.outcome
         name = outcome.path.name if outcome.path else ""
-        said = outcome.error.removeprefix(f"{outcome.state}: ")
-        said = said or ", ".join(filter(None, [name, outcome.note]))
-        rows.append((outcome.state, _best(outcome), str(number), point.label, said))
+        words = outcome.error.removeprefix(f"{outcome.state}: ")
+        words = words or ", ".join(filter(None, [name, outcome.note]))
+        rows.append((outcome.state, _best(outcome), str(number), point.label, words))
     return "\n".join([title, *aligned(rows, [False, True, True, False, False])])
 
 
