@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
-from gptexp.config.hydra_errors import no_such_choice
+from gptexp.config.fixes import no_such_choice
 from gptexp.config.names import choices
 from gptexp.config.schema import SECTIONS
 from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
