@@ -28,7 +28,8 @@ from gptexp.config import (
 from gptexp.errors import GptexpError
 from gptexp.experiment.beginning import Beginning, Line
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.integrity import WORKED_IN, Record, read_whole
+from gptexp.experiment.integrity import read_whole
+from gptexp.experiment.record import WORKED_IN, Record
 from gptexp.experiment.reuse import other_code, other_setting
 from gptexp.experiment.start import find_base
 from gptexp.runs.checkpoint import State, Store

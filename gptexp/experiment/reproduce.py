@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptexp.errors import ConfigError, GptexpError, Problem, ReproduceError, one_line
-from gptexp.experiment.integrity import Record, read_record
+from gptexp.experiment.integrity import read_record
+from gptexp.experiment.record import Record
 from gptexp.experiment.verdict import STRANGE, WITHIN, Claim, Finding, Verdict, worst
 from gptexp.runs.seal import SEAL
 from gptexp.text import listed, printable

@@ -17,7 +17,7 @@ from typing import Any
 from gptexp import console, plugins
 from gptexp.config import Config, Keep, LoggerConfig, from_yaml, to_yaml
 from gptexp.errors import DivergedError, Problem, ReproduceError
-from gptexp.experiment.integrity import WORKED_IN, Record
+from gptexp.experiment.record import WORKED_IN, Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, compared, same
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import read_entry

@@ -11,7 +11,7 @@ from gptexp.config.own import own_code
 from gptexp.data.find import find_corpus
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, ReproduceError
 from gptexp.experiment.identity import Start, start_of
-from gptexp.experiment.integrity import Record
+from gptexp.experiment.record import Record
 from gptexp.experiment.start import find_base
 from gptexp.experiment.verdict import Claim, Finding, Verdict
 from gptexp.files import at_home
