@@ -10,7 +10,7 @@ from typing import NoReturn
 from gptexp.config.fixes import no_such_choice
 from gptexp.config.names import choices
 from gptexp.config.schema import SECTIONS
-from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
+from gptexp.config.words import CHOICE, PLAIN, is_text, kind_of, pieces_of, unquoted
 from gptexp.errors import ConfigError, Problem, one_line
 from gptexp.text import shortened
 
@@ -133,7 +133,9 @@ def _missing_recipe(arguments: Sequence[str]) -> list[Problem]:
     """The recipe is optional in the defaults list, so Hydra skips one that is not there."""
     for argument in arguments:
         if argument.startswith("recipe="):
-            names = argument.removeprefix("recipe=").split(",")
+            value = argument.removeprefix("recipe=")
+            call = CHOICE.fullmatch(value)
+            names = [unquoted(name.strip()) for name in pieces_of(call[1] if call else value)]
             known = choices("recipe")
             unknown = [name for name in names if name not in [*known, "null"]]
             if unknown:
