@@ -167,7 +167,7 @@ def _is_plain(kind: Any) -> bool:
         parts = [part for part in get_args(kind) if part is not type(None)]
         return len(parts) == 1 and _is_plain(parts[0])
     if get_origin(kind) is list:
-        return get_args(kind)[0] in PLAIN
+        return next(iter(get_args(kind)), None) in PLAIN
     return kind in PLAIN or (isinstance(kind, type) and issubclass(kind, Enum))
 
 
@@ -202,7 +202,7 @@ def _named_in(file: Path) -> Iterator[str]:
     """The list `plugins` of an own YAML file; what is wrong with it is Hydra's to say."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # ValueError: no date, no UTF-8
         return
     if isinstance(values, dict):
         yield from _names(str(values.get("plugins", "")))
