@@ -145,13 +145,13 @@ def _compare(
     yield config
     if config.verdict is Verdict.DIFFERENT:
         return
-    if record.config().data.has_text:
+    if has_text := record.config().data.has_text:
         restored = verify.restore(record, weights)
         yield from reevaluate.check_evaluation(restored, claim)
     else:
         yield Finding("evaluation", UNJUDGED)
     if level is not Level.verify:
-        if verify.is_import(record):
+        if verify.is_import(record) or not has_text:
             fix = "gptexp import on the same file"
             raise ReproduceError(Problem(record.path, "imported, and not trained here", fix))
         yield from _made_again(restored, level, steps, claim, modules)

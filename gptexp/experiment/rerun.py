@@ -230,7 +230,11 @@ def _weights(weights: dict[int, str], again: Again, allowed: Verdict) -> Finding
 
 
 def _summary(stored: dict[str, Any], again: Again, allowed: Verdict) -> Finding:
-    made = json.loads((again.path / "summary.json").read_bytes())  # as exactly as `stored` was read
+    path = again.path / "summary.json"
+    if not path.exists():
+        text = f"made again, the run does not end at step {again.until:,}"
+        return Finding("summary.json", text, allowed)
+    made = json.loads(path.read_bytes())  # as exactly as `stored` was read
     stored, made = _without_own_values(stored), _without_own_values(made)
     keys = [key for key in stored if key not in NOT_OF_RERUN]
     if unlike := [key for key in keys if not same(stored[key], made.get(key))]:

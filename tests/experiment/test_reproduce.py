@@ -17,9 +17,11 @@ from small_runs import ROOT, SMALL, refusal
 from spoiled_updates import loss_at
 
 from gptexp.cli.app import main
-from gptexp.experiment import verify
+from gptexp.experiment import rerun, verify
+from gptexp.experiment.integrity import read_record
 from gptexp.experiment.reproduce import reproduce
 from gptexp.experiment.run import run_experiment
+from gptexp.experiment.verdict import Claim, Verdict, compare_curves
 from gptexp.interchange.convert import import_file
 from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory, code_digest
@@ -261,6 +263,25 @@ def test_an_import_is_verified_and_cannot_be_trained_again(
     code, lines = judge(run, "full")
     assert (code, verdict(lines)) == (2, "CANNOT")
     assert "imported, and not trained here" in lines[-1]
+
+
+def test_a_run_that_made_again_does_not_end_where_it_did_is_said_to(
+    finished: Path, tmp_path: Path
+) -> None:
+    record = read_record(finished)
+    again = shutil.copytree(finished, tmp_path / "again")
+    (again / "summary.json").unlink()  # as where patience would not stop it here
+    findings = rerun.compare(record, {}, rerun.Again(again, record.last_step()), Claim([], []))
+    [other] = [finding for finding in findings if finding.verdict is not Verdict.IDENTICAL]
+    assert str(other).endswith("differs: made again, the run does not end at step 12")
+
+
+def test_of_several_values_that_differ_at_a_step_the_line_names_the_first() -> None:
+    names = [f"train/{letter}" for letter in "abcdefghijklmnop"]
+    stored, again = ([{"step": 1, **dict.fromkeys(names, value)}] for value in (1.0, 2.0))
+    assert compare_curves(stored, again, Claim([], []), whole=True).text.startswith(
+        "train/a is 1.0"
+    )
 
 
 @pytest.mark.slow
