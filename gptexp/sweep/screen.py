@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def show_over(points: Sequence[SweepPoint]) -> None:
     """One line for the points that were done before, and one for those of another folder."""
     done = [p.outcome for p in points if p.outcome.state is RunState.already_done]
-    other = sum(bool(outcome.note) for outcome in done)
+    other = sum(outcome.note.startswith("by other code") for outcome in done)
     if done:
         by = f", {other} by other code" if other else ""
         log.info("already done  %d of %d points%s", len(done), len(points), by)
