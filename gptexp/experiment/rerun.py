@@ -17,6 +17,7 @@ from typing import Any
 from gptexp import console, plugins
 from gptexp.config import Config, Keep, LoggerConfig, from_yaml, to_yaml
 from gptexp.errors import DivergedError, Problem, ReproduceError
+from gptexp.experiment.at_commit import code_from
 from gptexp.experiment.record import WORKED_IN, Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, compared, same
 from gptexp.runs.directory import RunDirectory
@@ -95,10 +96,9 @@ def run_again(
 
 def start(job: Job) -> tuple[int, str]:
     """The exit code of a process that does the job, and the last line of what it said."""
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__, json.dumps(asdict(job))],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=code_from(PACKAGE.parent),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

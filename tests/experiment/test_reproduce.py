@@ -17,7 +17,7 @@ from small_runs import ROOT, SMALL, refusal
 from spoiled_updates import loss_at
 
 from gptexp.cli.app import main
-from gptexp.experiment import rerun, verify
+from gptexp.experiment import at_commit, rerun, verify
 from gptexp.experiment.integrity import read_record
 from gptexp.experiment.reproduce import reproduce
 from gptexp.experiment.run import run_experiment
@@ -354,7 +354,9 @@ def test_the_exit_code_of_the_command_is_that_of_the_verdict(finished, monkeypat
         ({"commit": "HEAD"}, "the manifest names no commit"),
         ({"commit": "--output=x"}, "the manifest names no commit"),
         ({"commit": "0" * 40}, "is no checkout that has commit 000000000000"),
-        ({"commit": "0" * 40, "changed": [" M gptexp/a.py"]}, "uncommitted changes were part"),
+        ({"commit": "0" * 40, "changed": [" M gptexp/a.py"]}, "part of the run: gptexp/a.py"),
+        ({"commit": "0" * 40, "changed": [""]}, "uncommitted changes were part"),
+        ({"commit": "0" * 40, "changed": 5}, "uncommitted changes were part of the run: 5"),
     ],
 )
 def test_a_commit_that_cannot_be_had_is_a_verdict(finished: Path, git: dict, named: str) -> None:
@@ -362,6 +364,13 @@ def test_a_commit_that_cannot_be_had_is_a_verdict(finished: Path, git: dict, nam
     lines: list[str] = []
     assert reproduce(finished, "full", None, lines.append, at_commit=True) == 2
     assert len(lines) == 1 and lines[0].startswith("CANNOT: --at-commit: ") and named in lines[0]
+
+
+def test_own_modules_are_found_by_the_code_of_another_commit(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    assert at_commit.code_from(tmp_path)["PYTHONPATH"] == f"{tmp_path}{os.pathsep}mine"
+    monkeypatch.delenv("PYTHONPATH")
+    assert at_commit.code_from(tmp_path)["PYTHONPATH"] == str(tmp_path)
 
 
 @pytest.mark.slow
