@@ -148,19 +148,8 @@ def _wrong_value(
     file = re.search(r"^In '(?!config')([^']+)'", text)
     in_file = f" (in {file[1]}.yaml)" if file else ""
     subject = name + in_file
-    if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
-        group, _, leaf = name.partition(".")
-        if in_file and any(leaf in field_names(node) for node in VARIANTS.get(group, {}).values()):
-            what = f"is no key of the {group} that was chosen, and that file sets it"
-            return Problem(subject, what, f"leave {group}=... out, or what chose the file")
-        return unknown_key(name, in_file, keys_of(unknown[2]))
-    if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
-        return unknown_key(section_of(unknown[1]) + unknown[2], in_file, keys_of(unknown[1]))
-    if no_group := re.search(r"config group '([^']+)' does not exist", text):
-        return Problem(no_group[1], "no such group of choices", "leave out the @ and what follows")
-    if unlisted := re.search(r"Could not (?:override|delete) '(\S*?)'", text):
-        fix = "leave out the @ and what follows" if "@" in unlisted[1] else "leave it out"
-        return Problem(unlisted[1] or "~", "no choice that there is", fix)
+    if (problem := _unknown_name(name, in_file, text)) is not None:
+        return problem
     if isinstance(error, MissingMandatoryValue):
         return Problem(subject, "has no value", f"give one, as in {name}=...")
     for longer, _, value in (word.lstrip("+").partition("=") for word in words):
@@ -211,6 +200,24 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
         return file_as_key(key, value)
     what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
     return Problem(override, what, example(key, given(key, words) or value))
+
+
+def _unknown_name(name: str, in_file: str, text: str) -> Problem | None:
+    """What `text` says of a key, a group or a choice that is not there; None of anything else."""
+    if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
+        group, _, leaf = name.partition(".")
+        if in_file and any(leaf in field_names(node) for node in VARIANTS.get(group, {}).values()):
+            what = f"is no key of the {group} that was chosen, and that file sets it"
+            return Problem(name + in_file, what, f"leave {group}=... out, or what chose the file")
+        return unknown_key(name, in_file, keys_of(unknown[2]))
+    if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
+        return unknown_key(section_of(unknown[1]) + unknown[2], in_file, keys_of(unknown[1]))
+    if no_group := re.search(r"config group '([^']+)' does not exist", text):
+        return Problem(no_group[1], "no such group of choices", "leave out the @ and what follows")
+    if unlisted := re.search(r"Could not (?:override|delete) '(\S*?)'", text):
+        fix = "leave out the @ and what follows" if "@" in unlisted[1] else "leave it out"
+        return Problem(unlisted[1] or "~", "no choice that there is", fix)
+    return None
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -215,10 +215,7 @@ def _go_on_from(record: Record, config: Config, identity: Identity, steps: int) 
     changes = {"best_step": stop.best_step, "stop": stop.state_dict()}
     if (averages := newest.state.get("averages")) is not None:
         changes["averages"] = _judged_again(averages, metrics)
-    own = {
-        "max_steps": steps,
-        "extended": {"run": str(record.path), "step": step},
-    }
+    own = {"max_steps": steps, "extended": {"run": str(record.path), "step": step}}
     reason = f"extends {record.path} from step {step:,}; the same command goes on"
     Beginning(record, newest, changes, metrics, samples).make(config, identity, own, reason)
     return step

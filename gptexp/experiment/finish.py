@@ -112,10 +112,7 @@ def build_summary(
         "config_hash": manifest.get("config_hash"),
         "data_sha256": manifest.get("data", {}).get("sha256"),
         "code": code_digest(manifest),
-        "params": {
-            "total": sum(counts.values()),
-            "non_embedding": without_tables(counts),
-        },
+        "params": {"total": sum(counts.values()), "non_embedding": without_tables(counts)},
         "steps": final["step"],
         "tokens": final["tokens"],
         "epochs": final["epoch"],

@@ -84,9 +84,8 @@ def read_whole(path: Path) -> Record:
     """
     record = read_record(path)
     if record.damage:
-        raise DamagedError(
-            Problem(path, str(record.damage[0]), f"gptexp reproduce {in_shell(path)}")
-        )
+        fix = f"gptexp reproduce {in_shell(path)}"
+        raise DamagedError(Problem(path, str(record.damage[0]), fix))
     return record
 
 

@@ -126,8 +126,7 @@ def check(points: Sequence[SweepPoint]) -> None:
     """Refuse the points whose values cannot work: each is listed, each distinct problem shown."""
     shown: set[Problem] = set()
     for point in points:
-        refusals = reasons(point.config)
-        if refusals:
+        if refusals := reasons(point.config):
             point.outcome = Outcome(RunState.refused, error=str(refusals[0]))
             log.info("refused       %s", point.lead.line("") if point.lead else point.label)
         for problem in refusals:
