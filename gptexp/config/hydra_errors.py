@@ -6,12 +6,12 @@ import re
 import shlex
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 
 import yaml
 
 from gptexp.config.fixes import example, file_as_key, no_such_choice, unknown_key
 from gptexp.config.names import CONF_DIR, choices, field_names, key_names, keys_of, section_of
+from gptexp.config.own import folders_of
 from gptexp.config.schema import NAME_MAX, VARIANTS
 from gptexp.config.words import (
     PLAIN,
@@ -262,10 +262,9 @@ def _broken_yaml(error: yaml.MarkedYAMLError) -> Problem:
     return Problem(place, f"{error.problem or 'not YAML'}", "correct that line")
 
 
-def _undecodable_file(arguments: Sequence[str]) -> str:
+def _undecodable_file(words: Sequence[str]) -> str:
     """Python's own error does not name the file."""
-    own = [a.partition("=")[2] for a in arguments if a.startswith(("--config-dir=", "-cd="))]
-    for folder in [*map(Path, own), CONF_DIR]:
+    for folder in [*folders_of(words), CONF_DIR]:
         for path in sorted(folder.rglob("*.yaml")):
             try:
                 path.read_text(encoding="utf-8")

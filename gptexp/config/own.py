@@ -75,7 +75,7 @@ def load_for(words: Sequence[str]) -> None:
     That is where it chooses what conf/ does not have, or brings a folder of its own. Metrics and
     callbacks alone wait until a run is trained. Raises ConfigError.
     """
-    folders = list(_folders(words))
+    folders = list(folders_of(words))
     if folders or any(_is_foreign(word) for word in words):
         plugins.load(list(dict.fromkeys(_modules(words, folders))))
     _register(folders)
@@ -85,7 +85,7 @@ def load_for_completion(line: str) -> None:
     """Import all modules that a line names which is not whole; what is wrong is said later."""
     words = line.split()
     with contextlib.suppress(ConfigError):
-        plugins.load(list(dict.fromkeys(_modules(words, list(_folders(words))))))
+        plugins.load(list(dict.fromkeys(_modules(words, list(folders_of(words))))))
     _register(())
 
 
@@ -178,7 +178,7 @@ def _is_foreign(word: str) -> bool:
     return section in OWN_SECTIONS and not {*_names(value)} <= {*choices(section)}
 
 
-def _folders(words: Sequence[str]) -> Iterator[Path]:
+def folders_of(words: Sequence[str]) -> Iterator[Path]:
     """The folders of own YAML files that a command line names."""
     for word, following in zip(words, [*words, ""][1:], strict=True):
         if option := FOLDER.fullmatch(word):

@@ -168,7 +168,7 @@ def space(
         what = "a search goes by losses per token, which compare within one tokenizer alone"
         raise ConfigError(Problem("tokenizer", what, "one tokenizer, and a search for each"))
     for override in searched:
-        key = override.get_key_element()
+        key = override.key_or_group
         if key in ("data", "data.path", "data.asset", *JUDGES) or key.startswith(PARTS):
             what = "a search goes by losses, which compare on one text, judged in one way, alone"
             raise ConfigError(Problem(key, what, "one value, and a search for each"))

@@ -73,6 +73,7 @@ def test_a_value_is_as_one_would_type_it(dimension, value, text):
             ["data.val_fraction=0.1,0.2"],
             "data.val_fraction: a search goes by losses, which compare",
         ),
+        (["++data.shuffle=true,false"], "^data.shuffle: a search goes by losses, which compare"),
         (["data.documents=true,false"], "data.documents: a search goes by losses, which compare"),
         (["data.parts.a=0,1"], "data.parts.a: a search goes by losses, which compare on one text"),
         (["seed=range(5,5)"], r"seed: range\(5,5\) holds no value"),
