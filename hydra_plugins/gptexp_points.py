@@ -24,6 +24,10 @@ class PointsSweeper(BasicSweeper):  # type: ignore[misc]  # Hydra is untyped to 
         from gptexp.sweep.run import run_sweep
 
         assert self.hydra_context is not None and self.config is not None
+        most: object = self.max_batch_size  # whatever was typed
+        if type(most) not in (int, type(None)) or (self.max_batch_size or 0) < 0:
+            key, what = "hydra.sweeper.max_batch_size", f"{most} is no number of points"
+            raise ConfigError(Problem(key, what, f"{key}=8, or null for all at once"))
         loader = self.hydra_context.config_loader
         overrides = grid.grid(loader, self.params, arguments)
         configs = grid.configs(loader, self.config, overrides)

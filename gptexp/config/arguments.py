@@ -7,10 +7,10 @@ from argparse import Namespace
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
-from gptexp.config.hydra_errors import no_such_choice
+from gptexp.config.fixes import no_such_choice
 from gptexp.config.names import choices
 from gptexp.config.schema import SECTIONS
-from gptexp.config.words import PLAIN, is_text, kind_of, pieces_of
+from gptexp.config.words import CHOICE, PLAIN, is_text, kind_of, pieces_of, unquoted
 from gptexp.errors import ConfigError, Problem, one_line
 from gptexp.text import shortened
 
@@ -119,21 +119,23 @@ def _reordered(words: Iterable[str]) -> Iterator[Problem]:
     """The texts that sort() and shuffle() would make numbers of, whatever quotes they have."""
     for word in words:
         key, _, value = word.partition("=")
-        found = REORDERED.fullmatch(value)
+        call = REORDERED.fullmatch(value)
         if (
-            found
+            call
             and is_text(key)
-            and not all(PLAIN.fullmatch(p.strip()) for p in pieces_of(found[2]))
+            and not all(PLAIN.fullmatch(p.strip()) for p in pieces_of(call[2]))
         ):
-            fix = f"list them: {shlex.quote(f'{key}={found[2]}')}"
-            yield Problem(key, f"{found[1]}() would change these texts", fix)
+            fix = f"list them: {shlex.quote(f'{key}={call[2]}')}"
+            yield Problem(key, f"{call[1]}() would change these texts", fix)
 
 
 def _missing_recipe(arguments: Sequence[str]) -> list[Problem]:
     """The recipe is optional in the defaults list, so Hydra skips one that is not there."""
     for argument in arguments:
         if argument.startswith("recipe="):
-            names = argument.removeprefix("recipe=").split(",")
+            value = argument.removeprefix("recipe=")
+            call = CHOICE.fullmatch(value)
+            names = [unquoted(name.strip()) for name in pieces_of(call[1] if call else value)]
             known = choices("recipe")
             unknown = [name for name in names if name not in [*known, "null"]]
             if unknown:

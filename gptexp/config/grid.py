@@ -67,9 +67,9 @@ def grid(
 
     A point that is given twice is one. Raises ConfigError where there is none.
     """
-    found = parsed(loader, params, overrides)
-    ConfigError.raise_for([*_intervals(found), *holds_nothing(found)])
-    [points] = BasicSweeper.split_arguments(found, None)
+    merged = parsed(loader, params, overrides)
+    ConfigError.raise_for([*_intervals(merged), *holds_nothing(merged)])
+    [points] = BasicSweeper.split_arguments(merged, None)
     different = [list(point) for point in dict.fromkeys(map(tuple, points))]
     if repeated := len(points) - len(different):
         log.warning("%d of %d points repeat another one, and count once", repeated, len(points))
@@ -80,8 +80,8 @@ def parsed(
     loader: ConfigLoader, params: Mapping[str, Any] | None, overrides: Iterable[str]
 ) -> list[Override]:
     """A sweep's own `params`, then the overrides of the command."""
-    given = as_typed(f"{key}={value}" for key, value in (params or {}).items())
-    return list(OverridesParser.create(loader).parse_overrides([*given, *overrides]))
+    own = as_typed(f"{key}={value}" for key, value in (params or {}).items())
+    return list(OverridesParser.create(loader).parse_overrides([*own, *overrides]))
 
 
 def single(overrides: Iterable[Override]) -> list[str]:
@@ -107,8 +107,8 @@ def holds_nothing(overrides: Iterable[Override]) -> Iterator[Problem]:
             points *= (count := _count(override))
             if count == 0:
                 what = f"{(override.input_line or '').partition('=')[2]} holds no value"
-                some = choices(key)[:2] or ["1", "2"]
-                yield Problem(key, what, f"list some, as in {key}={','.join(some)}")
+                examples = choices(key)[:2] or ["1", "2"]
+                yield Problem(key, what, f"list some, as in {key}={','.join(examples)}")
             elif points > MOST_POINTS:
                 what = f"a sweep of more than {MOST_POINTS:,} points, with those of this key"
                 yield Problem(key, what, "take fewer values")
@@ -131,8 +131,8 @@ def of_command(words: list[str]) -> list[tuple[list[str], Config | ConfigError]]
             fix = "list values in place of it"
             raise ConfigError(Problem("hydra/sweeper=optuna", what, fix))
         task: Any = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)
-        found_points = grid(loader, master.hydra.sweeper.params, task)
-        return list(zip(found_points, configs(loader, master, found_points), strict=True))
+        points = grid(loader, master.hydra.sweeper.params, task)
+        return list(zip(points, configs(loader, master, points), strict=True))
 
 
 def _is_plain(override: Override) -> bool:

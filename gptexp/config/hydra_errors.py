@@ -6,15 +6,13 @@ import re
 import shlex
 import traceback
 from collections.abc import Sequence
-from enum import Enum
-from pathlib import Path
-from typing import Any, get_args, get_origin
 
 import yaml
 
-from gptexp.config import retired
+from gptexp.config.fixes import example, file_as_key, no_such_choice, unknown_key
 from gptexp.config.names import CONF_DIR, choices, field_names, key_names, keys_of, section_of
-from gptexp.config.schema import NAME_MAX, OWN_SECTIONS, VARIANTS
+from gptexp.config.own import folders_of
+from gptexp.config.schema import NAME_MAX, VARIANTS
 from gptexp.config.words import (
     PLAIN,
     TEXTS,
@@ -25,17 +23,11 @@ from gptexp.config.words import (
     kind_of,
     pieces_of,
     quoted,
-    unquoted,
 )
 from gptexp.errors import Problem
 from gptexp.text import nearest, shortened
 
 ONE_OPTION = "Only one of --"  # how Hydra's complaint about its own options begins
-# The numbers in a fix: 4 and 0.1 are in the range of all other keys.
-NUMBERS = {"tokenizer.vocab_size": "1024, a whole number"}
-
-# Choices that need another word beside them.
-NOT_ALONE = {"bigram", "chat", "count", "documents", "mix", "text"}
 
 LAUNCHERS = {  # which extra of ours brings it
     "joblib": "parallel",
@@ -117,7 +109,7 @@ def _unreadable_word(error: BaseException, words: Sequence[str]) -> Problem:
     for word, quoted_word in zip(words, as_typed(words), strict=True):
         key, _, value = word.lstrip("+~").partition("=")
         if kind_of(key) is None and len(key) > NAME_MAX:  # it was looked for as a file
-            return _unknown_key(shortened(key), "", key_names())
+            return unknown_key(shortened(key), "", key_names())
         if is_group(key) and (not PLAIN.fullmatch(value) or len(value) > NAME_MAX):
             known = choices(key.partition("@")[0])
             fix = f"{key}={known[0]}, for one" if known else "leave it out"
@@ -128,7 +120,7 @@ def _unreadable_word(error: BaseException, words: Sequence[str]) -> Problem:
             continue
         except Exception:
             what = f"{shortened(value)} is too long, or nested too deeply, to be read"
-            return Problem(key, what, _example(key, None))
+            return Problem(key, what, example(key, None))
     return Problem("config", _first_line(error) or type(error).__name__, "leave out what is odd")
 
 
@@ -156,25 +148,14 @@ def _wrong_value(
     file = re.search(r"^In '(?!config')([^']+)'", text)
     in_file = f" (in {file[1]}.yaml)" if file else ""
     subject = name + in_file
-    if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
-        group, _, leaf = name.partition(".")
-        if in_file and any(leaf in field_names(node) for node in VARIANTS.get(group, {}).values()):
-            what = f"is no key of the {group} that was chosen, and that file sets it"
-            return Problem(subject, what, f"leave {group}=... out, or what chose the file")
-        return _unknown_key(name, in_file, keys_of(unknown[2]))
-    if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
-        return _unknown_key(section_of(unknown[1]) + unknown[2], in_file, keys_of(unknown[1]))
-    if no_group := re.search(r"config group '([^']+)' does not exist", text):
-        return Problem(no_group[1], "no such group of choices", "leave out the @ and what follows")
-    if unlisted := re.search(r"Could not (?:override|delete) '(\S*?)'", text):
-        fix = "leave out the @ and what follows" if "@" in unlisted[1] else "leave it out"
-        return Problem(unlisted[1] or "~", "no choice that there is", fix)
+    if (problem := _unknown_name(name, in_file, text)) is not None:
+        return problem
     if isinstance(error, MissingMandatoryValue):
         return Problem(subject, "has no value", f"give one, as in {name}=...")
     for longer, _, value in (word.lstrip("+").partition("=") for word in words):
         if name.startswith("data.parts.") and longer.startswith(f"{name}."):
-            return _file_as_key(longer, value)
-    fix = _example(name, given(name, words))
+            return file_as_key(longer, value)
+    fix = example(name, given(name, words))
     if "is not Optional" in text:
         return Problem(subject, "null is not a value for it", fix)
     if "is not a ListConfig" in text:
@@ -184,7 +165,7 @@ def _wrong_value(
     if "does not support deletion" in text:
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
     if absent := re.search(r"Could not delete from config\. '(.+?)' does not exist", text):
-        return _unknown_key(absent[1], "", key_names())
+        return unknown_key(absent[1], "", key_names())
     if left_out := re.search(r"The value of '(.+?)' is|keyword-only argument: '(\w+)'", text):
         name = left_out[1] or left_out[2]
         return Problem(name, "cannot be left out", f"give a value, as in {name}=VALUE")
@@ -195,43 +176,6 @@ def _wrong_value(
         return _unreadable_word(error, words)
     first = next((_first_line(c) for c in causes if isinstance(c, OmegaConfBaseException)), "")
     return Problem(subject, first or _first_line(error), fix)
-
-
-def _example(key: str, value: str | None) -> str:
-    """What to type for a key: a value of its type, most like the one that was given."""
-    kind: Any = kind_of(key)
-    if is_text(key) and value is not None:
-        return _text_example(key, value)
-    if get_origin(kind) is list:
-        return f"{shlex.quote(f'{key}=[4]')}, whole numbers in brackets"
-    if get_origin(kind) is dict:
-        return f"{key}.NAME=0.1, a number for each name"
-    if key in NUMBERS:
-        return f"{key}={NUMBERS[key]}"
-    kinds = get_args(kind) or (kind,)
-    examples = {int: "4, a whole number", float: "0.1, a number", bool: "true or false"}
-    for one in kinds:
-        if isinstance(one, type) and issubclass(one, Enum):
-            # Hydra's own have numbers for values.
-            options = [o.value if isinstance(o.value, str) else o.name for o in one]
-            return f"{key}={nearest(value or '', options) or options[0]}"
-    return f"{key}={next((examples[one] for one in kinds if one in examples), 'VALUE')}"
-
-
-def _text_example(key: str, value: str) -> str:
-    """The value in quotes, so that it is taken as it stands; of a label, what can be one."""
-    if kind_of(key) == TEXTS:
-        return f"{key}=[]" if value == "null" else quoted(key, *map(unquoted, pieces_of(value)))
-    if "${" in value and key.endswith(("name", "project")):
-        return f"{key}={re.sub(r'[^A-Za-z0-9_]', '', value) or 'mine'}"
-    return quoted(key, unquoted(value))
-
-
-def _file_as_key(key: str, value: str) -> Problem:
-    """The error of a part of a mix that is a file, whose slashes and dots no key can have."""
-    fix = shlex.quote(f"data.parts={{{key.removeprefix('data.parts.')}: {unquoted(value)}}}")
-    told = shortened(f"{key}={unquoted(value)}")
-    return Problem(told, "no key is a file", f"{fix}, which names all parts")
 
 
 def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
@@ -250,12 +194,30 @@ def _unreadable_override(override: str, words: Sequence[str]) -> Problem:
             fix = f"did you mean {near}=VALUE?"
         return Problem(override or "''", "not of the form KEY=VALUE", fix)
     if kind_of(key) is None:
-        unknown = _unknown_key(key, "", key_names())
+        unknown = unknown_key(key, "", key_names())
         return Problem(override, "not of the form KEY=VALUE", unknown.fix)
     if key.startswith("data.parts.") and "/" in key:
-        return _file_as_key(key, value)
+        return file_as_key(key, value)
     what = "its value cannot be read" if not is_text(key) else "the value needs quotes"
-    return Problem(override, what, _example(key, given(key, words) or value))
+    return Problem(override, what, example(key, given(key, words) or value))
+
+
+def _unknown_name(name: str, in_file: str, text: str) -> Problem | None:
+    """What `text` says of a key, a group or a choice that is not there; None of anything else."""
+    if unknown := re.search(r"'(\w+)' not in '(\w+)'", text):
+        group, _, leaf = name.partition(".")
+        if in_file and any(leaf in field_names(node) for node in VARIANTS.get(group, {}).values()):
+            what = f"is no key of the {group} that was chosen, and that file sets it"
+            return Problem(name + in_file, what, f"leave {group}=... out, or what chose the file")
+        return unknown_key(name, in_file, keys_of(unknown[2]))
+    if unknown := re.search(r"'(\w+)' object has no attribute '(\w+)'", text):
+        return unknown_key(section_of(unknown[1]) + unknown[2], in_file, keys_of(unknown[1]))
+    if no_group := re.search(r"config group '([^']+)' does not exist", text):
+        return Problem(no_group[1], "no such group of choices", "leave out the @ and what follows")
+    if unlisted := re.search(r"Could not (?:override|delete) '(\S*?)'", text):
+        fix = "leave out the @ and what follows" if "@" in unlisted[1] else "leave it out"
+        return Problem(unlisted[1] or "~", "no choice that there is", fix)
+    return None
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -272,34 +234,6 @@ def _first_line(error: BaseException) -> str:
     line = re.sub(r"^(?:While dereferencing .*?'\: |\w+ raised while resolving .*?: )", "", line)
     line = re.sub(r"'\{.*\}'", "a whole section", line)
     return line.partition(" expecting {")[0].strip('"')
-
-
-def _unknown_key(key: str, in_file: str, known: list[str]) -> Problem:
-    if gone := retired.problem_of(key, in_file):
-        return gone
-    group, _, leaf = key.partition(".")
-    having = [name for name, node in VARIANTS.get(group, {}).items() if leaf in field_names(node)]
-    if having and group != "model":  # whose choices are presets
-        fix = f"leave it out, or {' or '.join(f'{group}={name}' for name in having)}, which has it"
-        return Problem(f"{key}{in_file}", f"no such key among {', '.join(known)}", fix)
-    leaves = {name.rpartition(".")[2]: name for name in known}
-    near = nearest(key.rpartition(".")[2], leaves)
-    fix = f"did you mean {leaves[near]}?" if near else f"use one of {', '.join(known)}"
-    return Problem(f"{key}{in_file}", "no such key", fix)
-
-
-def no_such_choice(group: str, choice: str, known: list[str]) -> Problem:
-    """The problem of a choice that is not among those `known` of its group."""
-    if group == "data" and {"/", "."} & set(choice):
-        fix = f"data=text {shlex.quote(f'data.path={choice}')}"
-        return Problem(f"data={choice}", "a file is no choice", fix)
-    near, choice = nearest(choice, known), shortened(choice)
-    alone = next((name for name in known if name not in NOT_ALONE), known[0])
-    fix = f"did you mean {group}={near}?" if near else f"{group}={alone}, for one"
-    what = f"not among the choices {', '.join(known)}"
-    if not near and group in OWN_SECTIONS:
-        what += "; own ones come with plugins=[MODULE]"
-    return Problem(f"{group}={choice}", what, fix)
 
 
 def _missing_file(text: str) -> Problem:
@@ -328,10 +262,9 @@ def _broken_yaml(error: yaml.MarkedYAMLError) -> Problem:
     return Problem(place, f"{error.problem or 'not YAML'}", "correct that line")
 
 
-def _undecodable_file(arguments: Sequence[str]) -> str:
+def _undecodable_file(words: Sequence[str]) -> str:
     """Python's own error does not name the file."""
-    own = [a.partition("=")[2] for a in arguments if a.startswith(("--config-dir=", "-cd="))]
-    for folder in [*map(Path, own), CONF_DIR]:
+    for folder in [*folders_of(words), CONF_DIR]:
         for path in sorted(folder.rglob("*.yaml")):
             try:
                 path.read_text(encoding="utf-8")

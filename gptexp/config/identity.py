@@ -40,7 +40,9 @@ UNHASHED = frozenset(
 )
 
 
-JUDGES = ("data.val_fraction", "data.val_tokens", "data.shuffle")  # they bound what is judged
+JUDGES = (  # they bound what is judged, or say what of it is to be predicted
+    *("data.documents", "data.chat", "data.val_fraction", "data.val_tokens", "data.shuffle"),
+)
 
 PARTS = "data.parts."
 
@@ -160,11 +162,11 @@ def judged_by(values: Mapping[str, Any]) -> dict[str, Any]:
     Losses on one text compare where all of it is equal. Of a mix that is the shares, each of their
     sum.
     """
-    found = {key: values.get(key) or None for key in JUDGES}
+    judges = {key: values.get(key) or None for key in JUDGES}
     parts = {k: v for k, v in values.items() if k.startswith(PARTS) and isinstance(v, float)}
     total = sum(parts.values()) or 1
     shares = sorted((key, round(share / total, 9)) for key, share in parts.items())
-    return {**found, "data.parts": shares}
+    return {**judges, "data.parts": shares}
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:

@@ -79,14 +79,14 @@ def describe(word: str | None) -> str:
     if word in GROUPS:
         own = [(k.name, f"{k.kind}; {k.meaning}") for k in keys if k.name.startswith(f"{word}.")]
         return "\n".join([f"{word}={'|'.join(choices(word))}", *_listed(own)])
-    found = [key for key in keys if word in (key.name, key.name.rpartition(".")[2])]
-    if not found:
+    matches = [key for key in keys if word in (key.name, key.name.rpartition(".")[2])]
+    if not matches:
         known = [*GROUPS, *(key.name for key in keys)]
         near = nearest(word, [*known, *(name.rpartition(".")[2] for name in known)])
         fix = f"did you mean {near}?" if near else "gptexp config, without a word, lists them"
         raise ConfigError(Problem("key", f"{word!r} is no key and no group", fix))
     values = flat(to_dict(from_overrides([])))
-    return "\n\n".join(_in_full(key, values) for key in found)
+    return "\n\n".join(_in_full(key, values) for key in matches)
 
 
 def _own_keys(node: type, prefix: str, have: tuple[str, ...]) -> Iterator[Key]:

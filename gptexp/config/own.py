@@ -57,15 +57,15 @@ def tokenizer(name: str, config: type) -> Callable[[F], F]:
 
 def own_code(config: Config) -> dict[str, dict[str, str]]:
     """By section, the digests of the sources behind each own variant; empty where there is none."""
-    found = {section: plugins.own(getattr(config, section)) for section in OWN_SECTIONS}
-    return {name: dict(plugin.code) for name, plugin in found.items() if plugin is not None}
+    by_section = {section: plugins.own(getattr(config, section)) for section in OWN_SECTIONS}
+    return {name: dict(plugin.code) for name, plugin in by_section.items() if plugin is not None}
 
 
 def with_its_modules(config: Config) -> Config:
     """The config with `plugins` naming the modules of all its own variants."""
     held = plugins.chosen(config.plugins)
-    found = [plugins.own(getattr(config, section)) for section in OWN_SECTIONS]
-    missing = [plugin.module for plugin in found if plugin is not None and plugin not in held]
+    variants = [plugins.own(getattr(config, section)) for section in OWN_SECTIONS]
+    missing = [plugin.module for plugin in variants if plugin is not None and plugin not in held]
     return dataclasses.replace(config, plugins=[*config.plugins, *dict.fromkeys(missing)])
 
 
@@ -75,7 +75,7 @@ def load_for(words: Sequence[str]) -> None:
     That is where it chooses what conf/ does not have, or brings a folder of its own. Metrics and
     callbacks alone wait until a run is trained. Raises ConfigError.
     """
-    folders = list(_folders(words))
+    folders = list(folders_of(words))
     if folders or any(_is_foreign(word) for word in words):
         plugins.load(list(dict.fromkeys(_modules(words, folders))))
     _register(folders)
@@ -85,7 +85,7 @@ def load_for_completion(line: str) -> None:
     """Import all modules that a line names which is not whole; what is wrong is said later."""
     words = line.split()
     with contextlib.suppress(ConfigError):
-        plugins.load(list(dict.fromkeys(_modules(words, list(_folders(words))))))
+        plugins.load(list(dict.fromkeys(_modules(words, list(folders_of(words))))))
     _register(())
 
 
@@ -164,10 +164,10 @@ def _defects(config: Any, base: type) -> Iterator[tuple[str, str]]:
 def _is_plain(kind: Any) -> bool:
     """Whether a type is one that YAML, JSON and OmegaConf hold alike."""
     if get_origin(kind) in (Union, types.UnionType):
-        some = [part for part in get_args(kind) if part is not type(None)]
-        return len(some) == 1 and _is_plain(some[0])
+        parts = [part for part in get_args(kind) if part is not type(None)]
+        return len(parts) == 1 and _is_plain(parts[0])
     if get_origin(kind) is list:
-        return get_args(kind)[0] in PLAIN
+        return next(iter(get_args(kind)), None) in PLAIN
     return kind in PLAIN or (isinstance(kind, type) and issubclass(kind, Enum))
 
 
@@ -178,11 +178,11 @@ def _is_foreign(word: str) -> bool:
     return section in OWN_SECTIONS and not {*_names(value)} <= {*choices(section)}
 
 
-def _folders(words: Sequence[str]) -> Iterator[Path]:
+def folders_of(words: Sequence[str]) -> Iterator[Path]:
     """The folders of own YAML files that a command line names."""
     for word, following in zip(words, [*words, ""][1:], strict=True):
-        if found := FOLDER.fullmatch(word):
-            yield Path(os.path.expanduser(found[1] or following))  # noqa: PTH111  # as files.at_home
+        if option := FOLDER.fullmatch(word):
+            yield Path(os.path.expanduser(option[1] or following))  # noqa: PTH111  # as files.at_home
 
 
 def _modules(words: Iterable[str], folders: Sequence[Path]) -> Iterator[str]:
@@ -202,7 +202,7 @@ def _named_in(file: Path) -> Iterator[str]:
     """The list `plugins` of an own YAML file; what is wrong with it is Hydra's to say."""
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):  # ValueError: no date, no UTF-8
         return
     if isinstance(values, dict):
         yield from _names(str(values.get("plugins", "")))

@@ -153,7 +153,8 @@ def _texts(config: Config) -> Iterator[Problem]:
     for name, section in dataclasses.asdict(config).items():
         values = section if isinstance(section, dict) else {"": section}
         for word, value in values.items():
-            if HALVES.search(" ".join(map(str, value if isinstance(value, list) else [value]))):
+            texts = value if isinstance(value, list | dict) else [value]  # of a table, its keys
+            if HALVES.search(" ".join(map(str, texts))):
                 key = f"{name}.{word}".rstrip(".")
                 yield Problem(key, f"{value!r} is not UTF-8", "give it another name")
 

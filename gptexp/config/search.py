@@ -17,6 +17,7 @@ from gptexp.config.identity import JUDGES, PARTS
 from gptexp.config.words import kind_of
 from gptexp.errors import ConfigError, Problem
 
+NAMES = ("n_trials", "n_jobs", "study_name", "storage")  # of settings that are plain values
 DIGITS = 4  # of a number that is drawn from an interval: as one would type it
 
 
@@ -52,13 +53,16 @@ def search_settings(node: Any) -> SearchSettings:
     except Exception as error:
         what = str(error.__cause__ or error).partition("\n")[0]
         raise ConfigError(Problem("hydra.sweeper", what, "see docs/sweeps.md")) from error
-    names = ("n_trials", "n_jobs", "study_name", "storage")
     return SearchSettings(
-        **{n: values[n] for n in names}, seed=seed, sampler=sampler, pruner=pruner
+        **{n: values[n] for n in NAMES}, seed=seed, sampler=sampler, pruner=pruner
     )
 
 
 def _problems(values: dict[str, Any]) -> Iterator[Problem]:
+    if gone := [key for key in (*NAMES, "direction", "sampler", "pruner") if key not in values]:
+        for key in gone:
+            yield Problem(f"hydra.sweeper.{key}", "cannot be left out", "leave its ~ out")
+        return
     for key, example in (("n_trials", 20), ("n_jobs", 2)):
         if type(values[key]) is not int or values[key] < 1:
             what = f"{values[key]} is no whole number above 0"
@@ -152,8 +156,8 @@ def space(
     loader: ConfigLoader, params: Mapping[str, Any] | None, overrides: Sequence[str]
 ) -> Space:
     """The space of a command and of a file's `params`, over which it wins; raises ConfigError."""
-    found = {o.get_key_element(): o for o in parsed(loader, params, overrides)}
-    searched = [override for override in found.values() if override.is_sweep_override()]
+    by_key = {o.get_key_element(): o for o in parsed(loader, params, overrides)}
+    searched = [override for override in by_key.values() if override.is_sweep_override()]
     if not searched:
         fix = "give a key values, as in 'optim.lr=tag(log,interval(1e-4,1e-1))'"
         raise ConfigError(Problem("hydra/sweeper=optuna", "nothing to search over", fix))
@@ -164,11 +168,11 @@ def space(
         what = "a search goes by losses per token, which compare within one tokenizer alone"
         raise ConfigError(Problem("tokenizer", what, "one tokenizer, and a search for each"))
     for override in searched:
-        key = override.get_key_element()
+        key = override.key_or_group
         if key in ("data", "data.path", "data.asset", *JUDGES) or key.startswith(PARTS):
             what = "a search goes by losses, which compare on one text, judged in one way, alone"
             raise ConfigError(Problem(key, what, "one value, and a search for each"))
-    fixed = single(override for override in found.values() if not override.is_sweep_override())
+    fixed = single(override for override in by_key.values() if not override.is_sweep_override())
     return Space(fixed, [_dimension(override) for override in searched])
 
 
@@ -197,6 +201,10 @@ def _interval(key: str, value: IntervalSweep) -> Interval:
     if not (math.isfinite(low) and math.isfinite(high)) or low > high or (log and low <= 0):
         wanted = "the lower end first, above 0" if log else "the lower end first"
         raise ConfigError(Problem(key, f"interval({low},{high}) is none", f"{wanted}, and finite"))
+    if whole and math.ceil(low) > math.floor(high):
+        what = f"no whole number is in interval({low},{high})"
+        fix = f"whole ends, as in {key}=interval({math.ceil(low)},{math.ceil(low) + 1})"
+        raise ConfigError(Problem(key, what, fix))
     if whole:
         return Interval(key, math.ceil(low), math.floor(high), log=log)
     return Interval(key, float(low), float(high), log=log)

@@ -75,8 +75,8 @@ def _lists(value: str) -> str:
     lists = list(LIST.finditer(value))
     if not lists and value.startswith("[") and value.endswith("]"):
         return f"[{_items(value[1:-1])}]"
-    for found in reversed(lists):
-        value = value[: found.start(1)] + _items(found[1]) + value[found.end(1) :]
+    for match in reversed(lists):
+        value = value[: match.start(1)] + _items(match[1]) + value[match.end(1) :]
     return value
 
 
@@ -88,10 +88,10 @@ def pieces_of(value: str) -> list[str]:
     """The value cut at its commas, but for those inside of quotes and of `${...}`."""
     pieces, start = [], 0
     while start <= len(value):
-        found = PIECE.match(value, start)
-        assert found is not None  # it may be empty
-        pieces.append(found[0])
-        start = found.end() + 1
+        piece = PIECE.match(value, start)
+        assert piece is not None  # it may be empty
+        pieces.append(piece[0])
+        start = piece.end() + 1
     return pieces
 
 
@@ -104,7 +104,7 @@ def in_quotes(text: str) -> str:
 
 def literal(text: str) -> str:
     """The text as OmegaConf reads it when `${` is to be two characters and no reference."""
-    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", text)
+    return re.sub(r"(\\*)\$\{", lambda match: 2 * match[1] + r"\${", text)
 
 
 def quoted(key: str, *texts: str) -> str:
@@ -122,8 +122,8 @@ def unquoted(value: str) -> str:
 
 def given(key: str, words: Iterable[str]) -> str | None:
     """The value that the words give a key, as it was typed; None where they give none."""
-    found = (word.partition("=") for word in words)
-    return next((value for name, is_, value in found if is_ and name.strip("+") == key), None)
+    parts = (word.partition("=") for word in words)
+    return next((value for name, is_, value in parts if is_ and name.strip("+") == key), None)
 
 
 def is_group(key: str) -> bool:

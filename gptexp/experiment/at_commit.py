@@ -27,7 +27,7 @@ def reproduce_at_commit(manifest: dict[str, Any], words: list[str]) -> int:
             what = f"commit {commit[:12]} is of before `gptexp reproduce`"
             raise ReproduceError(Problem("--at-commit", what, "leave --at-commit out"))
         command = [sys.executable, "-P", "-m", "gptexp.cli", "reproduce", *words]
-        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(folder)})
+        process = subprocess.Popen(command, env=code_from(folder))
         try:
             return process.wait()
         except BaseException:
@@ -45,13 +45,20 @@ def check_commit(manifest: dict[str, Any]) -> str:
         what, fix = "the manifest names no commit", "leave --at-commit out"
         raise ReproduceError(Problem("--at-commit", what, fix))
     if changed := git.get("changed"):
-        files = ", ".join(str(line).split()[-1] for line in list(changed)[:5])
+        lines = changed if isinstance(changed, list) else [changed]
+        files = ", ".join(str(line).rpartition(" ")[2] for line in lines[:5])
         what = f"uncommitted changes were part of the run: {files}"
         raise ReproduceError(Problem("--at-commit", what, "apply them by hand, without it"))
     if _git("cat-file", "-t", commit).stdout.strip() != "commit":
         what = f"{PACKAGE.parent} is no checkout that has commit {commit[:12]}"
         raise ReproduceError(Problem("--at-commit", what, "git fetch, in a clone of gptexp"))
     return commit
+
+
+def code_from(folder: Path) -> dict[str, str]:
+    """The environment of a process whose gptexp is that of `folder`, and own code as here."""
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from gptexp.config import Config, Keep, beginning_hash, to_dict, to_yaml
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.integrity import Record
+from gptexp.experiment.record import Record
 from gptexp.experiment.reuse import resealed
 from gptexp.experiment.screen import EVENTS
 from gptexp.files import copy_file, link_or_copy, made_aside

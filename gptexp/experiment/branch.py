@@ -11,8 +11,9 @@ from gptexp.errors import CheckpointError, ConfigError, Problem, one_line
 from gptexp.experiment.beginning import Beginning
 from gptexp.experiment.extend import sampled
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.integrity import Record, read_whole
+from gptexp.experiment.integrity import read_whole
 from gptexp.experiment.prepare import Inputs
+from gptexp.experiment.record import Record
 from gptexp.experiment.start import Base
 from gptexp.models.build import construct
 from gptexp.optim.build import build_optimizer

@@ -37,11 +37,8 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> 
         if key.startswith("model.") and key not in free
     ]
     if (theirs := stored.model.kind) != (ours := config.model.kind):  # other keys then follow
-        rows = [
-            Problem(
-                "model.kind", f"checkpoint {theirs}, config {ours}", f"model={stored.model.name}"
-            )
-        ]
+        what = f"checkpoint {theirs}, config {ours}"
+        rows = [Problem("model.kind", what, f"model={stored.model.name}")]
     own = tokenizer_from_dict(init["tokenizer"])
     name = init["tokenizer"]["name"]
     if isinstance(config.tokenizer, StoredTokenizerConfig):
@@ -49,9 +46,8 @@ def check_init(config: Config, init: checkpoint.State, tokenizer: Tokenizer) -> 
             known = f"tokenizer={name}" if name in ("gpt2", "byte") else "leave init_from out"
             rows.append(Problem("tokenizer", what, known))
     elif name != config.tokenizer.name:
-        what = (
-            f"checkpoint {own.describe()}, config {UNITS.get(config.tokenizer.name, 'own tokens')}"
-        )
+        unit = UNITS.get(config.tokenizer.name, "own tokens")
+        what = f"checkpoint {own.describe()}, config {unit}"
         rows.append(Problem("tokenizer", what, f"tokenizer={name}"))
     elif isinstance(config.tokenizer, BPETokenizerConfig):
         size, given = own.vocab_size, config.tokenizer.vocab_size
@@ -135,13 +131,8 @@ def other_shapes(
     config: Config, state: checkpoint.State, tokenizer: Tokenizer, fix: str
 ) -> list[Problem]:
     """A row for each parameter of another shape, where all keys agree: its code was another."""
+    shapes = weights.other_shapes(config.model, tokenizer.vocab_size, state["model"])
+    fix = f"use the gptexp that wrote it, or {fix}"
     return [
-        Problem(
-            name,
-            f"checkpoint {theirs}, config {ours}",
-            f"use the gptexp that wrote it, or {fix}",
-        )
-        for name, theirs, ours in weights.other_shapes(
-            config.model, tokenizer.vocab_size, state["model"]
-        )
+        Problem(name, f"checkpoint {theirs}, config {ours}", fix) for name, theirs, ours in shapes
     ]

@@ -24,8 +24,8 @@ def describe_costs(overrides: list[str]) -> Iterator[str]:
     hardware = probe_hardware()
     runtime = resolve_runtime(config.trainer, hardware)
     is_here = not device_problems(config.trainer, hardware)
-    where = runtime.device if is_here else torch.device("cpu")
-    corpus = loaded.corpus(config.trainer.rows, config.seed, where)
+    device = runtime.device if is_here else torch.device("cpu")
+    corpus = loaded.corpus(config.trainer.rows, config.seed, device)
     vocab_size = loaded.tokenizer.vocab_size
     counts = count_parameters(config.model, vocab_size)
     total, rest = sum(counts.values()), without_tables(counts)

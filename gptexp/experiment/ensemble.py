@@ -108,6 +108,8 @@ def ensemble(
     line for each run that cannot be read or is judged on other tokens than the first, DataError for
     a text that cannot be judged.
     """
+    if not runs:
+        raise ConfigError(Problem("runs", "there are none", "a list, as ['outputs/default']"))
     if len(runs) == 1 and not counts:
         what = "one run, and nothing to average it with"
         raise ConfigError(Problem(runs[0], what, "name another one, or add --counts"))

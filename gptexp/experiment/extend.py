@@ -28,7 +28,8 @@ from gptexp.config import (
 from gptexp.errors import GptexpError
 from gptexp.experiment.beginning import Beginning, Line
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.integrity import WORKED_IN, Record, read_whole
+from gptexp.experiment.integrity import read_whole
+from gptexp.experiment.record import WORKED_IN, Record
 from gptexp.experiment.reuse import other_code, other_setting
 from gptexp.experiment.start import find_base
 from gptexp.runs.checkpoint import State, Store
@@ -78,7 +79,7 @@ def beginnings(config: Config, identity: Identity, steps: int) -> Iterator[tuple
     """
     if config.rerun or identity.directory.path.exists():
         return
-    found = []
+    runs = []
     for directory, told in _alike(config, identity, steps):
         until = _shared(config, steps, told.trunk_steps)
         entry = next(iter(Entries(directory.checkpoints).newest_first(until)), None)
@@ -89,10 +90,10 @@ def beginnings(config: Config, identity: Identity, steps: int) -> Iterator[tuple
         except GptexpError as error:
             why = error.problems[0].told()
         if why is None:
-            found.append((directory.path, entry.step))
+            runs.append((directory.path, entry.step))
         else:
             log.info("%s is not extended: %s", directory.path, why)
-    yield from sorted(found, key=lambda run: (-run[1], run[0]))
+    yield from sorted(runs, key=lambda run: (-run[1], run[0]))
 
 
 def _shared(config: Config, steps: int, trunk_steps: int) -> int:
@@ -214,10 +215,7 @@ def _go_on_from(record: Record, config: Config, identity: Identity, steps: int) 
     changes = {"best_step": stop.best_step, "stop": stop.state_dict()}
     if (averages := newest.state.get("averages")) is not None:
         changes["averages"] = _judged_again(averages, metrics)
-    own = {
-        "max_steps": steps,
-        "extended": {"run": str(record.path), "step": step},
-    }
+    own = {"max_steps": steps, "extended": {"run": str(record.path), "step": step}}
     reason = f"extends {record.path} from step {step:,}; the same command goes on"
     Beginning(record, newest, changes, metrics, samples).make(config, identity, own, reason)
     return step
@@ -261,16 +259,16 @@ def _check_lines(
 
     Not so where an earlier process had other intervals. Raises _NotExtendedError.
     """
-    found = {
+    by_key = {
         "eval_interval": [line["step"] for line in metrics if "val/loss" in line],
         "log_interval": [line["step"] for line in metrics if "train/loss" in line],
         "diagnostics_interval": [line["step"] for line in metrics if LOOK in line],
         "sample_interval": [line["step"] for line in samples],
     }
-    for key, those in found.items():
+    for key, written in by_key.items():
         every, first = getattr(cfg, key), 0 if key == "eval_interval" else 1
         due = [step for step in steps if every and step >= first and step % every == 0]
-        if [step for step in those if step in steps] != due:
+        if [step for step in written if step in steps] != due:
             raise _NotExtendedError(f"its journals are not those of trainer.{key}={every}")
 
 

@@ -112,10 +112,7 @@ def build_summary(
         "config_hash": manifest.get("config_hash"),
         "data_sha256": manifest.get("data", {}).get("sha256"),
         "code": code_digest(manifest),
-        "params": {
-            "total": sum(counts.values()),
-            "non_embedding": without_tables(counts),
-        },
+        "params": {"total": sum(counts.values()), "non_embedding": without_tables(counts)},
         "steps": final["step"],
         "tokens": final["tokens"],
         "epochs": final["epoch"],
@@ -213,10 +210,10 @@ def countable(text: LoadedCorpus) -> tuple[Ids, Ids, int | None, NDArray[np.bool
 
 
 def _judged(test: Evaluation) -> Judged:
-    found = test.metrics
+    metrics = test.metrics
     judged: Judged = {"loss": _finite(test.loss), "bpb": _finite(test.bpb)}
-    if "accuracy" in found:
-        judged["accuracy"] = found["accuracy"]
+    if "accuracy" in metrics:
+        judged["accuracy"] = metrics["accuracy"]
     return judged
 
 

@@ -161,9 +161,8 @@ def start_of(run: Path) -> Start:
         vocabulary = RunDirectory(folder).manifest().get("tokenizer", {}).get("sha256")
     if weights is not None and vocabulary is not None:
         return Start(weights, vocabulary)
-    from gptexp.inference.weights import (
-        read_checkpoint,  # torch: of an earlier gptexp, or a lone file
-    )
+    # torch, of an earlier gptexp or a lone file
+    from gptexp.inference.weights import read_checkpoint
     from gptexp.runs.checkpoint import digest
 
     state = read_checkpoint(run)

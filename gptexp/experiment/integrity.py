@@ -6,25 +6,18 @@ what two files say must be the same. Files of before there were seals must have 
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
-from gptexp.config import Config, from_dict, parse_yaml, run_name
-from gptexp.config.own import own_code
-from gptexp.errors import (
-    ConfigError,
-    DamagedError,
-    OtherCodeError,
-    OwnCodeError,
-    Problem,
-    RetiredKeyError,
-)
-from gptexp.experiment.verdict import STRANGE, Finding, Verdict
+from gptexp.config import parse_yaml, run_name
+from gptexp.errors import ConfigError, DamagedError, OwnCodeError, Problem, RetiredKeyError
+from gptexp.experiment.record import WORKED_IN, Record
+from gptexp.experiment.verdict import STRANGE
 from gptexp.files import MOST_JSON, open_regular, read_regular, sha256
-from gptexp.runs.directory import RunDirectory, code_digest, hashed_code
+from gptexp.runs.directory import RunDirectory, code_digest
 from gptexp.runs.entries import BEST, LAST, Entry, read_entry
 from gptexp.runs.schema import Manifest
 from gptexp.runs.seal import JOURNALS, SEAL, is_broken
@@ -53,66 +46,6 @@ SHAPES: dict[str, dict[str, type]] = {  # what the files hold at least
     "summary.json": {"stop_reason": str, "final": dict},
 }
 EVALUATION = {"tokens", "epoch", "seconds", "train/eval_loss", "val/bpb"}  # beside val/loss
-# Whose process may have ended between two writes.
-WORKED_IN = (RunState.killed, RunState.failed, RunState.interrupted, RunState.pruned)
-
-
-@dataclass
-class Record:
-    """What a run directory says; `damage` holds what is wrong with its files."""
-
-    directory: RunDirectory
-    state: RunState
-    damage: list[Finding] = field(default_factory=list)
-    manifest: dict[str, Any] = field(default_factory=dict)
-    status: dict[str, Any] = field(default_factory=dict)
-    summary: dict[str, Any] | None = None  # of a run that is done
-    values: dict[str, Any] = field(default_factory=dict)  # of config.yaml
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    entries: dict[int, Entry] = field(default_factory=dict)  # of the checkpoints, by step
-    best: Entry | None = None
-    retired: bool = False  # whether the code of today lacks a key of its config
-
-    @property
-    def path(self) -> Path:
-        return self.directory.path
-
-    @property
-    def resumed(self) -> bool:
-        """Whether more than one process worked on it, which may have looked more often or less."""
-        return bool(self.manifest.get("resumes"))
-
-    @property
-    def reused(self) -> bool:
-        """Whether it was trained under another name, and with another logger."""
-        return bool(self.manifest.get("reused"))
-
-    @property
-    def begun(self) -> int:
-        """The updates that were done when it began, as those of the run it branches from."""
-        return int(self.manifest.get("branched", {}).get("step", 0))
-
-    def config(self) -> Config:
-        """The config of config.yaml; raises ConfigError."""
-        try:
-            return from_dict(self.values)
-        except OtherCodeError as error:
-            raise error.of(self.path) from error
-
-    def changed_own_code(self) -> list[str]:
-        """The files of own variants that are not here as the run had them."""
-        told, here = hashed_code(cast(Manifest, self.manifest)), own_code(self.config())
-        files = {name: digest for code in here.values() for name, digest in code.items()}
-        return sorted(name for name in files if files[name] != told.get(name))
-
-    def last_step(self) -> int:
-        """The last step that a line or a checkpoint tells of."""
-        return max([*(line["step"] for line in self.metrics), *self.entries, 0])
-
-    def differs(self, file: str, what: str) -> None:
-        """Note what is wrong with a file."""
-        self.damage.append(Finding(file, what, Verdict.DIFFERENT))
 
 
 def read_record(path: Path) -> Record:
@@ -151,9 +84,8 @@ def read_whole(path: Path) -> Record:
     """
     record = read_record(path)
     if record.damage:
-        raise DamagedError(
-            Problem(path, str(record.damage[0]), f"gptexp reproduce {in_shell(path)}")
-        )
+        fix = f"gptexp reproduce {in_shell(path)}"
+        raise DamagedError(Problem(path, str(record.damage[0]), fix))
     return record
 
 

@@ -33,12 +33,11 @@ def write_manifest(
     now |= decision(config, inputs.trainer)
     corpus, cap = inputs.corpus, config.trainer.eval_tokens
     before = directory.manifest()
-    resumes = before.get("resumes", []) if resumed_step is not None else []
+    resumes, origin = list[Resume](), dict[str, object]()
     if resumed_step is not None:
-        resumes = [*resumes, resume(resumed_step, before, now)]
+        resumes = [*before.get("resumes", []), resume(resumed_step, before, now)]
         origin = {key: value for key, value in before.items() if key in ("extended", "branched")}
     else:
-        origin = {}
         warn_of_changed_data(config, identity)
     directory.write_text("config.yaml", to_yaml(config))
     directory.write_json(

@@ -20,14 +20,8 @@ from gptexp.tokenizers.base import Tokenizer
 
 JUDGED = ("val", "test")  # what runs are judged on together
 
-CUTS = (
-    "documents",
-    "chat",
-    "shuffle",
-    "val_fraction",
-    "test_fraction",
-    "val_tokens",
-)  # keys of data that bound splits
+# Keys of data that bound splits.
+CUTS = ("documents", "chat", "shuffle", "val_fraction", "test_fraction", "val_tokens")
 
 
 @dataclass(frozen=True)

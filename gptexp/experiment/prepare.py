@@ -177,10 +177,8 @@ class TooLargeError(ConfigError):
 
 def check_memory(config: Config, vocab_size: int, runtime: Runtime) -> None:
     """Raises TooLargeError when the least that training takes is more than there is."""
-    needed, available = (
-        _needed(config, vocab_size, runtime),
-        memory.available_memory(runtime.device),
-    )
+    needed = _needed(config, vocab_size, runtime)
+    available = memory.available_memory(runtime.device)
     if needed <= available:
         return
     what = (

@@ -10,7 +10,7 @@ from gptexp.data.load import LoadedCorpus, read_corpus, split_corpus
 from gptexp.errors import CheckpointError
 from gptexp.experiment.compatibility import other_shapes
 from gptexp.experiment.finish import CURVES, Exact, TrainingResult, build_summary, count_ngrams
-from gptexp.experiment.integrity import Record
+from gptexp.experiment.record import Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, apart, worst
 from gptexp.experiment.verify import Restored
 from gptexp.inference.evaluation import Evaluator

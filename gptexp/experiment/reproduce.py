@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gptexp.errors import ConfigError, GptexpError, Problem, ReproduceError, one_line
-from gptexp.experiment.integrity import Record, read_record
+from gptexp.experiment.integrity import read_record
+from gptexp.experiment.record import Record
 from gptexp.experiment.verdict import STRANGE, WITHIN, Claim, Finding, Verdict, worst
 from gptexp.runs.seal import SEAL
 from gptexp.text import listed, printable
@@ -131,9 +132,9 @@ def _compare(
     yield _files(record)
     from gptexp.experiment import reevaluate, verify  # torch
 
-    found = verify.claim(record)
-    claim.reasons.extend(found.reasons)
-    claim.code.extend(found.code)
+    expected = verify.claim(record)
+    claim.reasons.extend(expected.reasons)
+    claim.code.extend(expected.code)
     yield from _expected(record, claim)
     weights: dict[int, str] = {}
     loaded = list(verify.check_checkpoints(record, weights))
@@ -144,13 +145,13 @@ def _compare(
     yield config
     if config.verdict is Verdict.DIFFERENT:
         return
-    if record.config().data.has_text:
+    if has_text := record.config().data.has_text:
         restored = verify.restore(record, weights)
         yield from reevaluate.check_evaluation(restored, claim)
     else:
         yield Finding("evaluation", UNJUDGED)
     if level is not Level.verify:
-        if verify.is_import(record):
+        if verify.is_import(record) or not has_text:
             fix = "gptexp import on the same file"
             raise ReproduceError(Problem(record.path, "imported, and not trained here", fix))
         yield from _made_again(restored, level, steps, claim, modules)

@@ -17,7 +17,8 @@ from typing import Any
 from gptexp import console, plugins
 from gptexp.config import Config, Keep, LoggerConfig, from_yaml, to_yaml
 from gptexp.errors import DivergedError, Problem, ReproduceError
-from gptexp.experiment.integrity import WORKED_IN, Record
+from gptexp.experiment.at_commit import code_from
+from gptexp.experiment.record import WORKED_IN, Record
 from gptexp.experiment.verdict import Claim, Finding, Verdict, compare_curves, compared, same
 from gptexp.runs.directory import RunDirectory
 from gptexp.runs.entries import read_entry
@@ -85,20 +86,19 @@ def run_again(
     # At `until` it is killed too, unless the run ends there by itself.
     ending = (0, DivergedError.exit_code, KILLED)
     _expect(start(job), *ending)
-    found = sorted((folder / "outputs").glob("*/*"))
-    if [path.name for path in found] != [record.manifest["run"]]:
-        names = ", ".join(path.name for path in found)
+    runs = sorted((folder / "outputs").glob("*/*"))
+    if [path.name for path in runs] != [record.manifest["run"]]:
+        names = ", ".join(path.name for path in runs)
         what = f"made again, it is {names or 'nothing'}"
         raise ReproduceError(Problem(record.manifest["run"], what, "use the gptexp that made it"))
-    return Again(found[0], until)
+    return Again(runs[0], until)
 
 
 def start(job: Job) -> tuple[int, str]:
     """The exit code of a process that does the job, and the last line of what it said."""
-    paths = [str(PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, "-P", "-m", __name__, json.dumps(asdict(job))],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env=code_from(PACKAGE.parent),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -230,7 +230,11 @@ def _weights(weights: dict[int, str], again: Again, allowed: Verdict) -> Finding
 
 
 def _summary(stored: dict[str, Any], again: Again, allowed: Verdict) -> Finding:
-    made = json.loads((again.path / "summary.json").read_bytes())  # as exactly as `stored` was read
+    path = again.path / "summary.json"
+    if not path.exists():
+        text = f"made again, the run does not end at step {again.until:,}"
+        return Finding("summary.json", text, allowed)
+    made = json.loads(path.read_bytes())  # as exactly as `stored` was read
     stored, made = _without_own_values(stored), _without_own_values(made)
     keys = [key for key in stored if key not in NOT_OF_RERUN]
     if unlike := [key for key in keys if not same(stored[key], made.get(key))]:

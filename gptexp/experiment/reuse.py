@@ -14,7 +14,8 @@ from pathlib import Path
 from gptexp.config import Config, is_hashed, to_dict, to_yaml
 from gptexp.errors import GptexpError
 from gptexp.experiment.identity import Identity
-from gptexp.experiment.integrity import Record, read_whole
+from gptexp.experiment.integrity import read_whole
+from gptexp.experiment.record import Record
 from gptexp.experiment.screen import EVENTS
 from gptexp.files import copy_file, link_or_copy, made_aside
 from gptexp.runs import provenance

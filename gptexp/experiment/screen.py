@@ -188,11 +188,11 @@ def describe_evaluations(corpus: "Corpus", cap: int | None) -> str | None:
     """What evaluations in training judge under trainer.eval_tokens; None where it is not given."""
     if cap is None:
         return None
-    some, every = corpus.targets("val", cap=cap), corpus.targets("val")
-    if some == every:
+    part, every = corpus.targets("val", cap=cap), corpus.targets("val")
+    if part == every:
         return f"all {every:,} validation targets: trainer.eval_tokens={cap} is as many, or more"
     return (
-        f"{some:,} of {every:,} validation targets (trainer.eval_tokens); at the end the best and "
+        f"{part:,} of {every:,} validation targets (trainer.eval_tokens); at the end the best and "
         "the last weights judge all"
     )
 

@@ -48,9 +48,9 @@ def named_path(words: str, key: str = "init_from") -> Path:
     Raises ConfigError for words that may mean another one when the same command is given again.
     """
     path = at_home(words)
-    if (found := look_up(words)) is not None and found.why:
-        what = f"{words} may mean another run later; now it is {found.path}"
-        raise ConfigError(Problem(key, what, f"{key}={found.path}"))
+    if (run := look_up(words)) is not None and run.why:
+        what = f"{words} may mean another run later; now it is {run.path}"
+        raise ConfigError(Problem(key, what, f"{key}={run.path}"))
     return path
 
 
@@ -96,8 +96,8 @@ def _kept_last(directory: RunDirectory, summary: Summary, best: Entry | None) ->
     steps = summary["final"]["step"]
     if best is None or best.step == steps:
         return best
-    found = sorted(entry.step for entry in Entries(directory.checkpoints).newest_first())
-    others = [f"{step:,}" for step in found if step != best.step]
+    kept_steps = sorted(entry.step for entry in Entries(directory.checkpoints).newest_first())
+    others = [f"{step:,}" for step in kept_steps if step != best.step]
     kept = f"and that of step {listed(others)}" if others else "alone"
     what = (
         f"{directory.path} is done at step {steps:,}, and kept the checkpoint of its best, of "

@@ -122,8 +122,8 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
     `whole` says that each must have the points of the other: of a run that was resumed, the
     intervals may have changed on the way.
     """
-    names = set().union(*map(compared, [*stored, *again]))
-    left, right = (points(lines, tuple(names)) for lines in (stored, again))
+    names = sorted(set().union(*map(compared, [*stored, *again])))
+    left, right = (points(lines, names) for lines in (stored, again))
     common = [point for point in left if point in right]
     verdicts = {point: claim.judge(point[0], left[point], right[point]) for point in common}
     bad = [point for point in common if verdicts[point] is Verdict.DIFFERENT]
@@ -139,7 +139,7 @@ def compare_curves(stored: Lines, again: Lines, claim: Claim, whole: bool) -> Fi
     if not common:
         return Finding("metrics.jsonl", "no value of these steps", Verdict.CANNOT)
     if verdict is Verdict.EQUIVALENT:
-        parted = part(stored, again, tuple(names)).step
+        parted = part(stored, again, names).step
         exact = f"; to the bit before step {parted:,}" if parted else ""
         text = f"{len(common):,} values: {WITHIN}{exact}"
         return Finding("metrics.jsonl", text, verdict)

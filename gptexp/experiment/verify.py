@@ -11,7 +11,7 @@ from gptexp.config.own import own_code
 from gptexp.data.find import find_corpus
 from gptexp.errors import CheckpointError, ConfigError, GptexpError, Problem, ReproduceError
 from gptexp.experiment.identity import Start, start_of
-from gptexp.experiment.integrity import Record
+from gptexp.experiment.record import Record
 from gptexp.experiment.start import find_base
 from gptexp.experiment.verdict import Claim, Finding, Verdict
 from gptexp.files import at_home
@@ -178,9 +178,9 @@ def _find_start(record: Record, config: Config) -> tuple[Path, Start | str]:
         try:
             if not path.exists():
                 continue
-            found = start_of(path) if key == "init_from" else find_base(str(path)).digest()
-            if _check_hash(record, found) is None:
-                return path.absolute(), found
+            start = start_of(path) if key == "init_from" else find_base(str(path)).digest()
+            if _check_hash(record, start) is None:
+                return path.absolute(), start
         except (GptexpError, OSError):
             continue
     held = "weights that are" if key == "init_from" else "checkpoint that is"

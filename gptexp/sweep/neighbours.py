@@ -48,11 +48,11 @@ def neighbours(runs: Sequence[Run]) -> list[Neighbour]:
     axes = [_shapes(sound), _axis(FRACTION, sound, most=1.0)]
     if key is not None and all(_is_size(run.config.get(key)) for run in sound):
         axes.append(_axis(key, sound))
-    found = []
+    points = []
     for parts in product(*(axis for axis in axes if len(axis) > 1)):
         values = {key: value for part in parts for key, value in part.items()}
-        found.append(Neighbour(min(sound, key=lambda run: _distance(run, values)), values))
-    return found
+        points.append(Neighbour(min(sound, key=lambda run: _distance(run, values)), values))
+    return points
 
 
 def _shapes(runs: Sequence[Run]) -> list[Values]:

@@ -40,12 +40,12 @@ class SweepPoint:
 
     def job(self) -> list[str]:
         """The overrides of its job in another process, which is told of the rest by Hydra."""
-        told = {}
+        env = {}
         if self.lead is not None:
-            told[LEAD] = in_quotes(literal(json.dumps(asdict(self.lead) | {"shared": True})))
+            env[LEAD] = in_quotes(literal(json.dumps(asdict(self.lead) | {"shared": True})))
         if self.trial is not None:
-            told[TRIAL] = f"'{self.trial}'"
-        return [*self.overrides, *(f"+hydra.job.env_set.{k}={value}" for k, value in told.items())]
+            env[TRIAL] = f"'{self.trial}'"
+        return [*self.overrides, *(f"+hydra.job.env_set.{k}={value}" for k, value in env.items())]
 
 
 def points_of(composed: Iterable[tuple[list[str], Config | ConfigError]]) -> list[SweepPoint]:
@@ -113,8 +113,8 @@ def led(point: SweepPoint) -> Iterator[None]:
 
 def told(environment: Mapping[str, str]) -> Lead | None:
     """The lead of the point that this process is to train; None where no sweep of ours sent it."""
-    given = environment.get(LEAD)
-    return None if given is None else Lead(**json.loads(given))
+    text = environment.get(LEAD)
+    return None if text is None else Lead(**json.loads(text))
 
 
 def train_point(
@@ -145,6 +145,6 @@ def show_outcome(lead: Lead | None, outcome: Outcome, whole: str = "") -> None:
     if lead is None:
         return
     best = outcome.best_val_loss
-    said = [str(outcome.state), "" if best is None else f"best {best:.4f}", outcome.note]
-    end = ", ".join(filter(None, said))
+    words = [str(outcome.state), "" if best is None else f"best {best:.4f}", outcome.note]
+    end = ", ".join(filter(None, words))
     log.info("%s", lead.line("; ".join(filter(None, [end, whole]))))

@@ -41,7 +41,7 @@ def possible_runs(
     most = LARGEST * max(run.summary["flops"] for run in measured if run.summary)
     repeats = any(run.summary["epochs"] > 1 for run in measured if run.summary)
     configs: dict[Path, Config] = {}
-    found: list[Possible] = []
+    possible: list[Possible] = []
     problems: list[Problem] = []
     for like in neighbours(measured):
         try:
@@ -55,8 +55,8 @@ def possible_runs(
             problems += error.problems
             continue
         if 0 < size.flops <= most and (repeats or size.epochs <= 1):
-            found.append(Possible(like, config, size))
-    return found, problems
+            possible.append(Possible(like, config, size))
+    return possible, problems
 
 
 def command_of(one: Possible, extra: Sequence[str]) -> tuple[list[str], Config]:
@@ -130,7 +130,7 @@ def _composed(words: list[str]) -> Config:
 
 def _missing(wanted: Config, config: Config, own: set[str]) -> list[str]:
     """Overrides that lack for the config to be what is wanted, but for the keys of its `own`."""
-    pairs = [(found.key, found.stored) for found in differences(wanted, config)]
+    pairs = [(difference.key, difference.stored) for difference in differences(wanted, config)]
     if wanted.name != config.name:
         pairs.append(("name", wanted.name))
     return [f"{key}={value}" for key, value in pairs if key not in own]

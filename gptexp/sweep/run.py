@@ -126,11 +126,10 @@ def check(points: Sequence[SweepPoint]) -> None:
     """Refuse the points whose values cannot work: each is listed, each distinct problem shown."""
     shown: set[Problem] = set()
     for point in points:
-        found = reasons(point.config)
-        if found:
-            point.outcome = Outcome(RunState.refused, error=str(found[0]))
+        if refusals := reasons(point.config):
+            point.outcome = Outcome(RunState.refused, error=str(refusals[0]))
             log.info("refused       %s", point.lead.line("") if point.lead else point.label)
-        for problem in found:
+        for problem in refusals:
             if problem not in shown:
                 log.error("%s", problem)
             shown.add(problem)
@@ -140,8 +139,8 @@ def reasons(config: Config | ConfigError) -> list[Problem]:
     """Why a point cannot be trained; own code is imported for it."""
     if isinstance(config, ConfigError):
         return list(config.problems)
-    if found := problems(config):
-        return found
+    if wrong := problems(config):
+        return wrong
     try:
         plugins.load(config.plugins)
     except ConfigError as error:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def show_over(points: Sequence[SweepPoint]) -> None:
     """One line for the points that were done before, and one for those of another folder."""
     done = [p.outcome for p in points if p.outcome.state is RunState.already_done]
-    other = sum(bool(outcome.note) for outcome in done)
+    other = sum(outcome.note.startswith("by other code") for outcome in done)
     if done:
         by = f", {other} by other code" if other else ""
         log.info("already done  %d of %d points%s", len(done), len(points), by)
@@ -58,9 +58,9 @@ def table(points: Sequence[SweepPoint]) -> str:
     for number, point in sorted(enumerate(points, start=1), key=lambda both: ranks[id(both[1])]):
         outcome = point.outcome
         name = outcome.path.name if outcome.path else ""
-        said = outcome.error.removeprefix(f"{outcome.state}: ")
-        said = said or ", ".join(filter(None, [name, outcome.note]))
-        rows.append((outcome.state, _best(outcome), str(number), point.label, said))
+        words = outcome.error.removeprefix(f"{outcome.state}: ")
+        words = words or ", ".join(filter(None, [name, outcome.note]))
+        rows.append((outcome.state, _best(outcome), str(number), point.label, words))
     return "\n".join([title, *aligned(rows, [False, True, True, False, False])])
 
 

@@ -72,10 +72,10 @@ def checked_config(space: Space, compose: Compose) -> Config:
     unknown key, type or choice.
     """
     composed = zip(space.corners, compose(space.corners), strict=True)
-    found = [point.config for point in points_of(composed)]
-    wrong = [list(c.problems) if isinstance(c, ConfigError) else problems(c) for c in found]
+    corners = [point.config for point in points_of(composed)]
+    wrong = [list(c.problems) if isinstance(c, ConfigError) else problems(c) for c in corners]
     ConfigError.raise_for(p for p in wrong[0] if all(p in others for others in wrong))
-    configs = [config for config in found if isinstance(config, Config)]
+    configs = [config for config in corners if isinstance(config, Config)]
     if not configs:
         raise ConfigError(*wrong[0])
     return configs[0]
@@ -158,14 +158,14 @@ class Search:
     def __str__(self) -> str:
         """How far the search is, the lowest loss so far, and how long the rest takes."""
         over = sum(not stays_open(point.outcome) for point in self.points.values())
-        said = f"{over} of {plural(self.count, 'trial')} over"
+        progress = f"{over} of {plural(self.count, 'trial')} over"
         if (rest := self.count - over) and self.trained:
             spent = time.monotonic() - self.started
-            said += f", about {duration(spent / self.trained * rest)} left"
+            progress += f", about {duration(spent / self.trained * rest)} left"
         if (best := self.best()) is None:
-            return said
+            return progress
         loss = self.points[best].outcome.best_val_loss
-        return f"{said}; lowest {loss:.4f} in trial {best + 1}"
+        return f"{progress}; lowest {loss:.4f} in trial {best + 1}"
 
     def best(self) -> int | None:
         """The number of the trial with the lowest loss; None where none has a result."""
@@ -183,7 +183,7 @@ class Search:
 
     def recall(self) -> None:
         """Have a point for each trial that is over by an earlier command or another process."""
-        known = {n: told for n, told in self.study.over().items() if n not in self.points}
+        known = {n: trial for n, trial in self.study.over().items() if n not in self.points}
         points = self.points_with([words for words, _ in known.values()])
         for (number, (_, outcome)), point in zip(known.items(), points, strict=True):
             self.add(number, point, outcome)
@@ -235,9 +235,9 @@ class Search:
     def to_train(self, batch: Sequence[SweepPoint]) -> list[SweepPoint]:
         """Those of the batch that are to be trained; what became of the others is told."""
         for point in batch:
-            if found := reasons(point.config):
+            if refusals := reasons(point.config):
                 with led(point):
-                    point.outcome = ended_with(ConfigError(*found))
+                    point.outcome = ended_with(ConfigError(*refusals))
         jobs = waiting(batch)
         for point in (point for point in batch if point not in jobs):
             self.tell(point, point.outcome)

@@ -99,9 +99,8 @@ class Study:
         spaces = [t.distributions for t in self._trials() if t.distributions]
         for dimension in space.dimensions:
             if any(dimension.key not in drawn for drawn in spaces):
-                yield Problem(
-                    dimension.key, f"the study {self.name} does not search over it", OTHER
-                )
+                what = f"the study {self.name} does not search over it"
+                yield Problem(dimension.key, what, OTHER)
                 continue
             try:
                 for before in (drawn[dimension.key] for drawn in spaces):

@@ -45,7 +45,7 @@ class Chosen:
     words: list[str]
     config: Config
     cost: Cost
-    told: Suggestion
+    suggestion: Suggestion
 
 
 def plan_suggestions(
@@ -67,12 +67,12 @@ def plan_suggestions(
     if law is not None and law not in LAWS:
         raise ConfigError(unknown_name("--law", law, list(LAWS)))
     runs, damaged = collect([folder])
-    some = meeting(runs, where)
-    observed = admit(some)
+    selected = meeting(runs, where)
+    observed = admit(selected)
     judged = _law(observed, folder, law)
     known = Known(judged.fit, observed.points)
     before = known.predict(target) if target is not None else None
-    planner, measured = Planner(outputs), _measured(some, observed)
+    planner, measured = Planner(outputs), _measured(selected, observed)
     possible, problems = possible_runs(measured, runs, planner)
     chosen, others = _choose(possible, known, target, num, planner, extra)
     if not chosen:
@@ -98,18 +98,18 @@ def plan_suggestions(
 
 def target_of(words: str) -> Points:
     """The point of `N=1e8,T=1e9,U=1e8`; U left out, no token is seen twice. Raises ConfigError."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for word in words.split(","):
         name, _, value = (part.strip() for part in word.partition("="))
         try:
-            found[name.upper()] = float(value)
+            numbers[name.upper()] = float(value)
         except ValueError:
-            found[name.upper()] = math.nan
-    is_whole = {"N", "T"} <= found.keys() <= {"N", "T", "U"}
-    if not is_whole or not all(0 < value < math.inf for value in found.values()):
+            numbers[name.upper()] = math.nan
+    is_whole = {"N", "T"} <= numbers.keys() <= {"N", "T", "U"}
+    if not is_whole or not all(0 < value < math.inf for value in numbers.values()):
         fix = "parameters and tokens, as N=1e8,T=1e9, with U=1e8 for those of a text"
         raise ConfigError(Problem("--at", f"{words!r} is no point of a law", fix))
-    return Points.of([found["N"]], [found["T"]], [1.0], [found.get("U", found["T"])])
+    return Points.of([numbers["N"]], [numbers["T"]], [1.0], [numbers.get("U", numbers["T"])])
 
 
 def _law(observed: Observations, folder: Path, name: str | None) -> JudgedLaw:
@@ -145,8 +145,8 @@ def _choose(
     left = list(possible)
     while left and len(chosen) < num:
         points = _points([one.size for one in left])
-        told = next_point(known, points, np.array([one.size.flops for one in left]), target)
-        one = left.pop(told.row)
+        suggestion = next_point(known, points, np.array([one.size.flops for one in left]), target)
+        one = left.pop(suggestion.row)
         try:
             words, config = command_of(one, extra)
         except GptexpError as error:  # which all have that are like this run
@@ -159,8 +159,8 @@ def _choose(
             problems += error.problems
             continue
         if cost.left:
-            chosen.append(Chosen(one.like, words, config, cost, told))
-            known.learn(points.take(np.array([told.row])))
+            chosen.append(Chosen(one.like, words, config, cost, suggestion))
+            known.learn(points.take(np.array([suggestion.row])))
     return chosen, problems
 
 
@@ -201,11 +201,11 @@ def _about(judged: JudgedLaw, observed: Observations, folder: Path) -> list[str]
 def _table(chosen: Sequence[Chosen], measured: Sequence[Run]) -> list[str]:
     configs = [flat(to_dict(one.config)) for one in chosen]
     every = [*configs, *(run.config for run in measured)]
-    told = dict.fromkeys([*telling(measured), *chosen[0].like.values])
-    keys = [key for key in told if len({config.get(key) for config in every}) > 1]
+    varied = dict.fromkeys([*telling(measured), *chosen[0].like.values])
+    keys = [key for key in varied if len({config.get(key) for config in every}) > 1]
     rows = [HEADER]
     for number, (one, config) in enumerate(zip(chosen, configs, strict=True), start=1):
-        cost, expected = one.cost, one.told.expected
+        cost, expected = one.cost, one.suggestion.expected
         cells = (
             f"{cost.params:,}",
             short(cost.tokens),
@@ -214,7 +214,7 @@ def _table(chosen: Sequence[Chosen], measured: Sequence[Run]) -> list[str]:
             duration(cost.seconds),
             f"{expected.loss:.4f}",
             f"{expected.low:.4f} to {expected.high:.4f}",
-            f"{one.told.narrowing:.1%}",
+            f"{one.suggestion.narrowing:.1%}",
         )
         rows.append((str(number), *cells, in_words([*keys, "seed"], config)))
     return _laid_out(rows, shutil.get_terminal_size((WIDE, 0)).columns)
@@ -236,10 +236,10 @@ def _laid_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
         if max(map(len, lines)) <= width:
             break
     indent = " " * (max(len(row[0]) for row in rows) + 2)
-    found = lines[:1]
+    wrapped = lines[:1]
     for line, row in zip(lines[1:], rows[1:], strict=True):
-        found += [line, *textwrap.wrap(indent + row[-1], width, subsequent_indent=indent)]
-    return found
+        wrapped += [line, *textwrap.wrap(indent + row[-1], width, subsequent_indent=indent)]
+    return wrapped
 
 
 def _narrowing(known: Known, before: Prediction | None, target: Points | None, unit: str) -> str:

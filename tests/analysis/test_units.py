@@ -103,6 +103,7 @@ SHARES = ({"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 2.0}, {"a": 1.0, "b": 3.0})
         ([{"data__parts": shares} for shares in SHARES[:2]], None),
         ([{"data__parts": shares} for shares in SHARES], "several shares of a mix: losses are"),
         ([{"data__val_fraction": x} for x in (0.1, 0.2)], "several values of data.val_fraction"),
+        ([{"data__documents": x} for x in (True, False)], "several values of data.documents"),
         ([{"data__val_fraction": 0.1}, {"data__val_fraction": 0.2, "data_sha256": "f" * 64}], None),
     ],
 )

@@ -320,6 +320,12 @@ def test_P8_bytes_that_no_file_of_a_run_can_hold_are_refused(composed, key):
     assert ONE_LINE.fullmatch(line)
 
 
+def test_the_name_of_a_part_that_no_file_of_a_run_can_hold_is_refused(composed):
+    config = composed("data=mix")
+    config.data.parts = {"\udcff.txt": 1.0}
+    assert "data.parts: {'\\udcff.txt': 1.0} is not UTF-8" in only(lines_of(config))
+
+
 def test_A12_a_model_that_cannot_fit_is_refused_with_the_estimate_and_what_there_is(
     small, refused_run, monkeypatch
 ):

@@ -61,6 +61,11 @@ def test_a_value_is_as_one_would_type_it(dimension, value, text):
         (["optim.lr=interval(1,0)"], r"optim.lr: interval\(1.0,0.0\) is none. Fix: the lower end"),
         (["optim.lr=tag(log,interval(0,1))"], "the lower end first, above 0, and finite"),
         (["optim.lr=interval(0,inf)"], "and finite"),
+        (
+            ["model.n_layer=interval(0.2,0.8)"],
+            r"no whole number is in interval\(0.2,0.8\). Fix: whole ends, as in "
+            r"model.n_layer=interval\(1,2\)",
+        ),
         (["name=a,b"], "name: the runs of a search lie in one folder, beside its study"),
         (["tokenizer=char,byte"], "tokenizer: a search goes by losses per token, which compare"),
         (["tokenizer.vocab_size=range(300,400)"], "tokenizer: a search goes by losses per token"),
@@ -68,6 +73,8 @@ def test_a_value_is_as_one_would_type_it(dimension, value, text):
             ["data.val_fraction=0.1,0.2"],
             "data.val_fraction: a search goes by losses, which compare",
         ),
+        (["++data.shuffle=true,false"], "^data.shuffle: a search goes by losses, which compare"),
+        (["data.documents=true,false"], "data.documents: a search goes by losses, which compare"),
         (["data.parts.a=0,1"], "data.parts.a: a search goes by losses, which compare on one text"),
         (["seed=range(5,5)"], r"seed: range\(5,5\) holds no value"),
     ],

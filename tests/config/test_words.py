@@ -8,6 +8,7 @@ import pytest
 from small_runs import problem_lines
 
 from gptexp.config import Config, check, from_dict, from_overrides, grid, problems, to_dict
+from gptexp.config.arguments import override_problems
 from gptexp.errors import ConfigError
 
 NUMBERS = ["2026_11_27", "1.10", "1e3", "true", "No", "nan", "-inf", "007", "0x1f", "+1", "NULL"]
@@ -40,6 +41,13 @@ def test_J1_J2_a_path_is_the_text_that_was_typed_or_the_fix_makes_it_that(text):
     config = followed(with_text, f"data.path={text}")
     assert config.data.path == text
     assert from_dict(to_dict(config)) == config, "and so it is when it is read again"
+
+
+@pytest.mark.parametrize("word", ["recipe=choice(tiny, small)", "recipe='tiny',\"small\""])
+def test_recipes_may_be_listed_as_other_choices_are(word):
+    assert override_problems([word]) == []
+    [unknown] = override_problems([word.replace("small", "smal")])
+    assert "did you mean recipe=small?" in unknown.fix
 
 
 @pytest.mark.parametrize("text", NUMBERS)

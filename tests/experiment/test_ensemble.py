@@ -237,6 +237,7 @@ def test_a_split_that_cannot_be_judged_is_refused(runs, split, words):
 
 def test_one_run_alone_is_refused(runs):
     assert "nothing to average it with" in refusal(ensemble, [runs("seed=0")])
+    assert "runs: there are none" in refusal(ensemble, [])
 
 
 def test_a_folder_stands_for_its_runs_that_are_done(runs, gptexp, tmp_path):

@@ -227,6 +227,12 @@ def test_a_file_of_ones_own_and_an_experiment_bring_values_and_module(words, com
     assert missing.code == 2 and "optim=lion: the module that registers it is not" in missing.err
 
 
+def test_a_date_in_a_file_of_ones_own_that_is_none_is_no_matter_of_its_modules():
+    Path("my_conf/optim").mkdir(parents=True)
+    Path("my_conf/optim/mine.yaml").write_text("name: 2026-99-99\n")  # a text to Hydra
+    load_for(["--config-dir=my_conf", "optim=mine"])
+
+
 @pytest.mark.slow
 def test_a_sweep_trains_own_variants_beside_others(words, command):
     done = command("-m", *words("my_lion")[:-1], "optim=adamw,lion", "optim.lr=1e-3,1e-4")
@@ -389,6 +395,10 @@ WRONG = {
     "no dataclass": (SGD.replace("@dataclass(kw_only=True)", ""), "Own is no dataclass"),
     "no section": (SGD.replace("(OptimConfig)", ""), "is not derived from OptimConfig"),
     "a type": (SGD.replace("lr: float = 0.1", "lr: bytes = b''"), "Own.lr cannot be in a YAML"),
+    "a bare list": (
+        "import typing\n" + SGD.replace("lr: float = 0.1", "lr: typing.List = None"),
+        "Own.lr cannot be in a YAML",
+    ),
     "a default": (SGD.replace("0.1", "'x'"), "optim=own of wrong: Own: "),
     "nothing": (CONFIG + "    pass", "own of wrong: it returns NoneType, and no torch.optim"),
     "raises": (

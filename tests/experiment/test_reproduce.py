@@ -17,9 +17,11 @@ from small_runs import ROOT, SMALL, refusal
 from spoiled_updates import loss_at
 
 from gptexp.cli.app import main
-from gptexp.experiment import verify
+from gptexp.experiment import at_commit, rerun, verify
+from gptexp.experiment.integrity import read_record
 from gptexp.experiment.reproduce import reproduce
 from gptexp.experiment.run import run_experiment
+from gptexp.experiment.verdict import Claim, Verdict, compare_curves
 from gptexp.interchange.convert import import_file
 from gptexp.runs import provenance
 from gptexp.runs.directory import RunDirectory, code_digest
@@ -263,6 +265,25 @@ def test_an_import_is_verified_and_cannot_be_trained_again(
     assert "imported, and not trained here" in lines[-1]
 
 
+def test_a_run_that_made_again_does_not_end_where_it_did_is_said_to(
+    finished: Path, tmp_path: Path
+) -> None:
+    record = read_record(finished)
+    again = shutil.copytree(finished, tmp_path / "again")
+    (again / "summary.json").unlink()  # as where patience would not stop it here
+    findings = rerun.compare(record, {}, rerun.Again(again, record.last_step()), Claim([], []))
+    [other] = [finding for finding in findings if finding.verdict is not Verdict.IDENTICAL]
+    assert str(other).endswith("differs: made again, the run does not end at step 12")
+
+
+def test_of_several_values_that_differ_at_a_step_the_line_names_the_first() -> None:
+    names = [f"train/{letter}" for letter in "abcdefghijklmnop"]
+    stored, again = ([{"step": 1, **dict.fromkeys(names, value)}] for value in (1.0, 2.0))
+    assert compare_curves(stored, again, Claim([], []), whole=True).text.startswith(
+        "train/a is 1.0"
+    )
+
+
 @pytest.mark.slow
 def test_a_run_from_the_weights_of_another_needs_them(
     finished: Path, small: Small, tmp_path: Path, judge: Judge
@@ -333,7 +354,9 @@ def test_the_exit_code_of_the_command_is_that_of_the_verdict(finished, monkeypat
         ({"commit": "HEAD"}, "the manifest names no commit"),
         ({"commit": "--output=x"}, "the manifest names no commit"),
         ({"commit": "0" * 40}, "is no checkout that has commit 000000000000"),
-        ({"commit": "0" * 40, "changed": [" M gptexp/a.py"]}, "uncommitted changes were part"),
+        ({"commit": "0" * 40, "changed": [" M gptexp/a.py"]}, "part of the run: gptexp/a.py"),
+        ({"commit": "0" * 40, "changed": [""]}, "uncommitted changes were part"),
+        ({"commit": "0" * 40, "changed": 5}, "uncommitted changes were part of the run: 5"),
     ],
 )
 def test_a_commit_that_cannot_be_had_is_a_verdict(finished: Path, git: dict, named: str) -> None:
@@ -341,6 +364,13 @@ def test_a_commit_that_cannot_be_had_is_a_verdict(finished: Path, git: dict, nam
     lines: list[str] = []
     assert reproduce(finished, "full", None, lines.append, at_commit=True) == 2
     assert len(lines) == 1 and lines[0].startswith("CANNOT: --at-commit: ") and named in lines[0]
+
+
+def test_own_modules_are_found_by_the_code_of_another_commit(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    assert at_commit.code_from(tmp_path)["PYTHONPATH"] == f"{tmp_path}{os.pathsep}mine"
+    monkeypatch.delenv("PYTHONPATH")
+    assert at_commit.code_from(tmp_path)["PYTHONPATH"] == str(tmp_path)
 
 
 @pytest.mark.slow

@@ -16,9 +16,11 @@ import gptexp
 from gptexp.analysis import records
 from gptexp.cli.app import app
 from gptexp.errors import CheckpointError, ConfigError, DataError
+from gptexp.experiment import verify
 from gptexp.experiment.evaluate import evaluate_run
 from gptexp.experiment.inherit import inherited
 from gptexp.experiment.run import run_experiment
+from gptexp.experiment.verdict import Finding
 from gptexp.interchange import vocabulary
 from gptexp.interchange.huggingface import import_folder
 from gptexp.runs.journal import read_journal
@@ -105,7 +107,7 @@ def test_an_import_without_a_text_has_no_losses_and_is_done(tmp_path):
     assert import_folder(other, WORDS, tmp_path / "outputs") != run
 
 
-def test_an_import_without_a_text_says_so_where_one_is_asked_for(tmp_path, numbers):
+def test_an_import_without_a_text_says_so_where_one_is_asked_for(tmp_path, numbers, monkeypatch):
     run = import_folder(gpt2_folder(tmp_path / "model"), WORDS, tmp_path / "outputs")
     fix = "data=text data.path=FILE"
     assert refusal(evaluate_run, run, None, []).endswith(f"Fix: {fix}")
@@ -114,7 +116,11 @@ def test_an_import_without_a_text_says_so_where_one_is_asked_for(tmp_path, numbe
     shown = call.invoke(app, ["reproduce", str(run)])
     assert shown.exit_code == 0, shown.output
     assert "nothing was evaluated" in shown.output
-    assert call.invoke(app, ["reproduce", str(run), "--level", "full"]).exit_code == 2
+    full = ["reproduce", str(run), "--level", "full"]
+    assert call.invoke(app, full).exit_code == 2
+    monkeypatch.setattr(verify, "is_import", lambda record: False)  # as a stranger's run may say
+    monkeypatch.setattr(verify, "check_config", lambda record: Finding("config.yaml", "whole"))
+    assert "imported, and not trained here" in call.invoke(app, full).output
     assert call.invoke(app, ["table", str(run)]).exit_code == 0
 
 

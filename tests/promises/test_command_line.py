@@ -146,6 +146,7 @@ def test_A11_broken_yaml_is_named_with_file_and_line(refused, tmp_path, content,
 
 def test_A11_a_config_file_that_is_not_text_is_named(refused, tmp_path):
     assert "mine.yaml" in refused_file(refused, tmp_path, b"\xff\xfe bad")
+    assert "mine.yaml" in only(refused("--config-dir", str(tmp_path / "own"), "model=mine"))
 
 
 @pytest.mark.parametrize("content", ["n_layr: 3\n", "n_layer: abc\n"])

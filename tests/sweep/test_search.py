@@ -300,6 +300,7 @@ def test_a_run_that_is_gone_is_said_to_be(search, trained):
         (f"{TRIALS}=0", f"{TRIALS}: 0 is no whole number above 0. Fix: {TRIALS}=20"),
         ("hydra.sweeper.n_jobs=x", "hydra.sweeper.n_jobs: x is no whole number"),
         ("hydra.sweeper.direction=maximize", "a validation loss is to be small"),
+        ("~hydra.sweeper.direction", "hydra.sweeper.direction: cannot be left out. Fix: leave"),
         ("hydra.sweeper.sampler=random", "Fix: choose one as in hydra/sweeper/sampler=random"),
         ("hydra.sweeper.pruner=median", "Fix: choose one as in hydra/sweeper/pruner=median"),
         ("hydra/sweeper/pruner=mean", "hydra/sweeper/pruner=mean: not among the choices median, n"),
@@ -314,6 +315,13 @@ def test_a_run_that_is_gone_is_said_to_be(search, trained):
 )
 def test_what_no_trial_can_do_is_one_line_before_there_is_a_study(refused, text_file, word, line):
     assert line in only(refused(*small_grid(text_file, *SEARCH, word)))
+
+
+@pytest.mark.parametrize("most", ["-1", "x", "1.5"])
+def test_a_launch_of_no_number_of_points_is_refused(refused, text_file, most):
+    word = f"hydra.sweeper.max_batch_size={most}"
+    line = only(refused(*small_grid(text_file, "seed=1,2", word)))
+    assert line.startswith(f"hydra.sweeper.max_batch_size: {most} is no number of points")
 
 
 def test_a_plan_cannot_tell_the_points_of_a_search(monkeypatch, capsys):

@@ -256,6 +256,14 @@ def finished_points(tmp_path, small, names, **chosen):
 
 
 @pytest.mark.usefixtures("runs")
+def test_a_run_without_a_module_is_not_said_to_be_by_other_code(small, capsys):
+    notes = ["by other code: models/gpt.py changed; without a", "without a, which rerun=true"]
+    outcomes = [Outcome(RunState.already_done, note=note) for note in notes]
+    show_over([SweepPoint([], small(), outcome) for outcome in outcomes])
+    assert "already done  2 of 2 points, 1 by other code\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("runs")
 def test_points_that_a_dashboard_has_none_of_are_offered_in_one_line(tmp_path, small, capsys):
     found = finished_points(tmp_path, small, ["lr/a", "lr/b", "lr/c"], wandb=True)
     write_text(found[0].outcome.path / "wandb-id", "told")
