@@ -340,7 +340,6 @@ def test_the_cells_and_the_laws_of_the_flagship_come_from_its_lines():
 def test_the_runs_of_the_records_are_judged_together_once(small, tmp_path, monkeypatch):
     words = ["sweeps=records", "+sweeps/trial=plain", *small[4:], "schedule.warmup_steps=1"]
     words += ["model.window=[0]", "model.mlp_width=null", "model.position=learned"]
-    words += ["trainer.max_epochs=null", "model.dropout=0.0"]
     study, file, to = Study(words), tmp_path / "lines.jsonl", tmp_path / "together.json"
     together.judge_together(study, file, to)
     assert together.read_together(to) is None, "nothing is trained"

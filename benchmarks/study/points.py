@@ -16,9 +16,9 @@ from gptexp.runs.directory import OUTPUTS, RunDirectory
 from gptexp.sweep.points import labels, points_of
 
 RATES = {"flagship": "flagship_rates"}  # the sweep that finds a study's learning rates
-BESIDE = {  # sweeps that a study trains as well
-    "regularise": ["regularise_whole"],
-    "records": ["records_trials", "records_small"],
+BESIDE = {  # a sweep that a study trains as well
+    "regularise": "regularise_whole",
+    "records": "records_trials",
 }
 STUDIES = ("modernise", "regularise", "flagship", "records")
 
@@ -68,7 +68,7 @@ class Study:
     def __init__(self, words: Sequence[str]) -> None:
         self.name = study_of(words)
         others = [word for word in words if not word.startswith("sweeps=")]
-        sweeps = [self.name, *BESIDE.get(self.name, [])]
+        sweeps = [self.name, *([BESIDE[self.name]] if self.name in BESIDE else [])]
         self.points = [point for sweep in sweeps for point in _composed(sweep, others)]
         self.rates = _composed(RATES[self.name], others) if self.name in RATES else []
 
