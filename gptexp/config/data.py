@@ -83,7 +83,9 @@ class DataConfig:
         if not 0 < val < 1:
             yield Problem("data.val_fraction", f"{val} is not in (0, 1)", "data.val_fraction=0.1")
         if not 0 <= test < 1:
-            yield Problem("data.test_fraction", f"{test} is not in [0, 1)", "0 for no test part")
+            yield Problem(
+                "data.test_fraction", f"{test} is not in [0, 1)", "data.test_fraction=0, for none"
+            )
         elif 0 < val < 1 and val + test >= 1:
             what = f"{test} and data.val_fraction={val} leave nothing to train on"
             yield Problem("data.test_fraction", what, "lower one of them")

@@ -125,7 +125,7 @@ def _unreadable_word(error: BaseException, words: Sequence[str]) -> Problem:
 
 
 def _several_values(key: str, words: Sequence[str]) -> Problem:
-    fix, value = "add -m to run one after another", given(key, words)
+    fix, value = "one of them, or run.py -m, which runs one after another", given(key, words)
     if value is not None and is_text(key):
         texts = pieces_of(value) if kind_of(key) == TEXTS else [value]
         fix += f", or for one: {quoted(key, *texts)}"

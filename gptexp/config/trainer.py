@@ -111,7 +111,9 @@ class TrainerConfig:
             yield Problem("trainer.threads", what, f"trainer.threads={MOST_THREADS} at most")
         if self.sample_documents > MOST_TEXTS:
             what = f"{self.sample_documents} is more than are drawn at once"
-            yield Problem("trainer.sample_documents", what, f"{MOST_TEXTS} at most")
+            yield Problem(
+                "trainer.sample_documents", what, f"trainer.sample_documents={MOST_TEXTS}"
+            )
         for key in NOT_NEGATIVE:
             yield from not_negative(f"trainer.{key}", getattr(self, key))
         for key in self.budgets:

@@ -31,11 +31,12 @@ from gptexp.runtime.device import (
     probe_hardware,
     resolve_runtime,
 )
-from gptexp.sweep.points import number, points_of
+from gptexp.sweep.points import SweepPoint, number, points_of
 from gptexp.text import aligned, duration, plural, short
 from gptexp.training import throughput
 from gptexp.training.throughput import Speed
 
+REFUSED = (RunState.refused, *[""] * 7)  # cells of a point that nothing is known of
 HEADER = ("state", "params", "steps", "tokens", "epochs", "FLOPs", "memory", "time", "point")
 
 
@@ -171,13 +172,20 @@ def plan_sweep(words: list[str], outputs: Path = OUTPUTS) -> str:
             costs.append(planner.cost(point.config))
             rows.append((*cells(costs[-1]), name))
         except TooLargeError as error:
-            assert isinstance(point.config, Config)
-            known = cells(planner.cost_elsewhere(point.config))
-            rows.append((*known, f"{name}  {error.problems[0]}".strip()))
+            rows.append((*_elsewhere(point, planner), f"{name}  {error.problems[0]}".strip()))
         except GptexpError as error:
-            rows.append((RunState.refused, *[""] * 7, f"{name}  {error.problems[0]}".strip()))
+            rows.append((*REFUSED, f"{name}  {error.problems[0]}".strip()))
     right = [False, *[True] * 7, False]
     return "\n".join([*aligned(rows, right), "", total(len(points), costs)])
+
+
+def _elsewhere(point: SweepPoint, planner: Planner) -> tuple[str, ...]:
+    """The cells of a point that this machine has too little memory for."""
+    assert isinstance(point.config, Config)
+    try:
+        return cells(planner.cost_elsewhere(point.config))
+    except GptexpError:  # its budget cannot be counted either
+        return REFUSED
 
 
 def progress(config: Config, identity: Identity, steps: int) -> tuple[str, float]:

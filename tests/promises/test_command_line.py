@@ -273,7 +273,7 @@ def test_tab_completion_offers_groups_choices_and_keys(command, monkeypatch, typ
         ("rerun=maybe", "rerun=true or false"),
         ("trainer.on_overfit=stopp", "trainer.on_overfit=stop"),
         ("data=my.txt", "data=text data.path=my.txt"),
-        ("seed=range(0,3)", "add -m"),
+        ("seed=range(0,3)", "run.py -m"),
         ("~optim.lr", "optim.lr=VALUE"),
         ("optim.lr", "optim.lr=VALUE"),
         ("data=~/my.txt", "data=text 'data.path=~/my.txt'"),

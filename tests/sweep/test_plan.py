@@ -221,3 +221,10 @@ def test_a_point_that_memory_refuses_tells_its_size_and_what_it_needs(words, mon
     ]
     assert "training it takes at least 0.0 GB" in bad
     assert "2 points, 0 done, 1 refused; to train 1" in plan_sweep(given)
+
+
+def test_a_point_that_neither_fits_nor_can_be_counted_is_one_row(text_file, monkeypatch):
+    monkeypatch.setattr("gptexp.runtime.memory.available_memory", lambda device: 10**3)
+    text = ["data=text", f"data.path={text_file}", "data.val_fraction=0.2"]
+    table = plan_sweep([*text, "trainer.max_flops=1e60", "seed=0,1"]).splitlines()
+    assert [row.split()[0] for row in table[1:3]] == ["refused", "refused"]
