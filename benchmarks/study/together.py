@@ -8,10 +8,12 @@ import msgspec
 from benchmarks import ROOT
 from benchmarks.study import lines
 from benchmarks.study.lines import Machine
-from benchmarks.study.points import Study
+from benchmarks.study.points import Study, StudyPoint
 from benchmarks.study.work import machine
 from gptexp.experiment.ensemble import ensemble
+from gptexp.experiment.reuse import others
 from gptexp.files import read_json, write_json
+from gptexp.runs.directory import RunDirectory
 
 RECORDS = "records"  # the study, and its sweep of the runs
 TOGETHER = ROOT / "results" / "records_together.json"
@@ -46,13 +48,21 @@ def judge_together(study: Study, file: Path, to: Path = TOGETHER) -> None:
     hashes, before = [point.hash for point in runs], read_together(to)
     if before is not None and before.members == hashes:
         return
-    if not all(point.hash in known and point.directory.path.exists() for point in runs):
+    paths = [path for point in runs if point.hash in known and (path := standing(point))]
+    if len(paths) < len(runs):
         return
-    made = ensemble([point.directory.path for point in runs], counts=True)
+    made = ensemble(paths, counts=True)
     parts = [Part(part.name, part.alone, part.together) for part in made.parts]
-    where, now = machine(runs[0].directory), datetime.now(UTC).isoformat(timespec="seconds")
+    where = machine(RunDirectory(paths[0]))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     found = Together(now, hashes, made.tokens, parts, made.notes, where)
     write_json(to, msgspec.to_builtins(found))
+
+
+def standing(point: StudyPoint) -> Path | None:
+    """The finished run of a point, under whatever name; None where it is not here."""
+    path = point.directory.path
+    return path if path.exists() else next(others(point.config, point.identity), None)
 
 
 def read_together(file: Path = TOGETHER) -> Together | None:

@@ -47,8 +47,8 @@ def build_tokenizer(
 def tokenizer_from_dict(state: dict[str, Any]) -> Tokenizer:
     """The inverse of to_dict; raises CheckpointError for a tokenizer that is not known."""
     match state:
-        case {"name": "char", "characters": str(characters)} if are_characters(characters):
-            return CharTokenizer(characters)
+        case {"name": "char", "characters": str(chars)} if not chars or are_characters(chars):
+            return CharTokenizer(chars)
         case {"name": "byte"}:
             return ByteTokenizer()
         case {"name": "ids", "vocab_size": int(size)} if size is not True and 0 < size <= MOST_IDS:
