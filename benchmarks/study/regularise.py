@@ -196,6 +196,11 @@ def share(mean: Statistic | None) -> str:
     if mean is None:
         return ""
     if mean.ci95 is None:
-        return f"{100 * math.expm1(mean.mean):+.0f}%"
-    low, high = (100 * math.expm1(mean.mean + sign * mean.ci95) for sign in (-1, 1))
-    return f"{100 * math.expm1(mean.mean):+.0f}% ({low:+.0f}% to {high:+.0f}%)"
+        return percent(mean.mean)
+    low, high = (percent(mean.mean + sign * mean.ci95) for sign in (-1, 1))
+    return f"{percent(mean.mean)} ({low} to {high})"
+
+
+def percent(log: float) -> str:
+    """A logarithm of a ratio as a change in percent."""
+    return f"{100 * math.expm1(log):+.0f}%" if log < math.log(10) else "ten times"
