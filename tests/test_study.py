@@ -296,6 +296,7 @@ def test_the_effect_of_a_factor_is_that_between_runs_that_share_all_else():
         for dropout in (0.0, 0.1)
         for seed in (0, 1, 2)
     ]
+    assert [regularise.percent(log) for log in (0.0, 2.3, 9.0)] == ["+0%", "+897%", "ten times"]
     rows = regularise.section(known, 228).text
     words = "| 16,000 | weight decay 1 against 0.01 | +0.0000 ± 0.0000 | -70% (-70% to -70%) |"
     assert words in rows
@@ -351,7 +352,8 @@ def test_the_runs_of_the_records_are_judged_together_once(small, tmp_path, monke
     ]
     assert found.members == [point.hash for point in study.points[:3]] and len(found.parts) == 4
     monkeypatch.setattr(together, "ensemble", None)
-    together.judge_together(study, file, to)
+    for known in (study, Study([*words, "seed=1"])):  # of which a part is no other whole
+        together.judge_together(known, file, to)
     monkeypatch.setattr(records, "read_together", lambda: found)
     text = records.section(page.asked_for(study.points, lines.read(file)), 4).text
     assert "| together | alone | with those above |" in text

@@ -41,12 +41,12 @@ class Together(msgspec.Struct, frozen=True):
 def judge_together(study: Study, file: Path, to: Path = TOGETHER) -> None:
     """Judge the study's runs together and write that, where all are there and it is not written.
 
-    Raises GptexpError.
+    A narrowed study is written as soon as a whole one is. Raises GptexpError.
     """
     known = {line.hash for line in lines.read(file) if line.done}
     runs = [point for point in study.points if point.stage == RECORDS]
     hashes, before = [point.hash for point in runs], read_together(to)
-    if before is not None and before.members == hashes:
+    if before is not None and {*hashes} <= {*before.members}:
         return
     paths = [path for point in runs if point.hash in known and (path := standing(point))]
     if len(paths) < len(runs):

@@ -154,6 +154,7 @@ def _fit(
     """
     from gptexp.laws.forms import LAWS, suited
     from gptexp.laws.judge import judge_laws, lacking
+    from gptexp.laws.observed import AT_EDGE
     from gptexp.laws.optima import laws_of_optima
     from gptexp.laws.power_law import LawOfOptima
     from gptexp.laws.result import write_result
@@ -165,7 +166,7 @@ def _fit(
         why = "".join(f"; {line}" for line in left_out(observed.rejected))
         what = f"{plural(len(observed.points), 'point')} of a law, and 2 are the least{why}"
         fix = "add runs of other sizes, or see docs/laws.md"
-        if any("at the edge of what was tried" in line for line in left_out(observed.rejected)):
+        if observed.rejected.counts[AT_EDGE]:
             fix = "add runs beyond those edges, or --keep-edges"
         raise ConfigError(Problem(of, what, fix))
     laws = laws if names else suited(observed.points)

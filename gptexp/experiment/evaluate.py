@@ -41,21 +41,20 @@ def evaluate_run(
         raise ConfigError(Problem("--split", what, fix))
     loaded = load_run(run, device, weights)
     own = loaded.config
-    config = replace(own, data=_data(overrides)) if overrides else replace(own)
+    data, sha256 = _data(overrides) if overrides else own.data, None
     if own.data.has_text or not overrides:
         check(own)
-    check_part(split, config.data)
-    if config.data.mask_documents and not own.data.mask_documents:
+    check_part(split, data)
+    if data.mask_documents and not own.data.mask_documents:
         what = "true, and the run was trained without, which holds wherever it is judged"
         raise ConfigError(Problem("data.mask_documents", what, "leave it out"))
-    sha256 = None
     if not overrides:
-        config.data, sha256 = own_corpus(run, own.data)
-    text = read_corpus(config.data, sha256)
+        data, sha256 = own_corpus(run, data)
+    text = read_corpus(data, sha256)
     if split is None and overrides:
-        cut = whole_corpus(config.data, text, loaded.tokenizer, config.model.block_size)
+        cut = whole_corpus(data, text, loaded.tokenizer, own.model.block_size)
     else:
-        cut = _part(loaded, config.data, text, split or "val")
+        cut = _part(loaded, data, text, split or "val")
     judged = loaded.judged(cut, split or "val")
     bits = "" if math.isnan(judged.bpb) else f" ({judged.bpb:.3f} bits per byte)"
     part = split or ("all" if overrides else "val")

@@ -76,13 +76,14 @@ def check_shapes(cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]) 
     if wanted > given:  # so a model of so many layers is not even sketched
         what = f"its config has {wanted:,} parameters, and it holds {given:,}"
         raise CheckpointError(Problem("model", what, "use the gptexp that wrote it"))
-    tables = sum(table.numel() for table in _sketched(cfg, vocab_size).buffers())
+    sketch = _sketched(cfg, vocab_size)
+    tables = sum(table.numel() for table in sketch.buffers())
     if tables > max(MOST_TABLES, given):  # as of rope, whose file holds none of them
         what = f"{cfg.block_size} takes tables of {tables:,} numbers, for {given:,} weights"
         raise CheckpointError(Problem("model.block_size", what, "use the gptexp that wrote it"))
     CheckpointError.raise_for(
         Problem(name, f"{theirs}, and its config makes it {ours}", "use the gptexp that wrote it")
-        for name, theirs, ours in other_shapes(cfg, vocab_size, weights)
+        for name, theirs, ours in _unlike(sketch, weights)
     )
 
 
@@ -90,7 +91,10 @@ def other_shapes(
     cfg: ModelConfig, vocab_size: int, weights: dict[str, Tensor]
 ) -> list[tuple[str, Any, Any]]:
     """The name of each parameter whose shape differs, its shape in `weights`, and by `cfg`."""
-    sketch = _sketched(cfg, vocab_size)
+    return _unlike(_sketched(cfg, vocab_size), weights)
+
+
+def _unlike(sketch: Model, weights: dict[str, Tensor]) -> list[tuple[str, Any, Any]]:
     wanted = {name: list(value.shape) for name, value in sketch.state_dict().items()}
     given = {name: list(value.shape) for name, value in weights.items()}
     return [

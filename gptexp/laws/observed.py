@@ -12,6 +12,8 @@ from gptexp.laws.points import Array, Points
 
 LISTED = 100  # of what is left out for one kind of reason, the first: a table may have millions
 
+AT_EDGE = "at the edge of what was tried"  # the kind of a point whose best rate may lie beyond
+
 
 @dataclass(frozen=True)
 class Rejected:

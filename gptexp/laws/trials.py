@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gptexp.analysis.scale import is_number
 from gptexp.laws.candidates import Candidate
-from gptexp.laws.observed import Observations, Rejected, Trials
+from gptexp.laws.observed import AT_EDGE, Observations, Rejected, Trials
 from gptexp.laws.points import Array, Points
 from gptexp.laws.tuning import SETTINGS, uncertified
 from gptexp.laws.valley import Labels, members, nearly_one
@@ -68,7 +68,7 @@ def best_rows(observed: Observations, trials: Trials, keep_edges: bool = False) 
         is_edge = rate[best[0]] in (tried[0], tried[-1])
         if is_edge and len(tried) > 1 and not keep_edges:
             end = "lowest" if rate[best[0]] == tried[0] else "highest"
-            reason = f"at the edge of what was tried: {words} is the {end}"
+            reason = f"{AT_EDGE}: {words} is the {end}"
             rejected += [Rejected(observed.labels[i], reason) for i in best]
             continue
         kept += best.tolist()

@@ -8,7 +8,7 @@ from gptexp.analysis.labels import words_of
 from gptexp.analysis.records import Run
 from gptexp.analysis.scale import is_number
 from gptexp.laws.candidates import BATCH, SHAPE, TUNED, Candidate, identity
-from gptexp.laws.observed import Rejected
+from gptexp.laws.observed import AT_EDGE, Rejected
 from gptexp.runs.state import RunState
 from gptexp.text import listed
 
@@ -40,7 +40,7 @@ def tuned(
         edges = [words for key in TUNED if (words := _edge(key, best[0].run, tried))]
         rejected += worse
         if edges and not keep_edges:
-            reason = f"at the edge of what was tried: {', '.join(edges)}"
+            reason = f"{AT_EDGE}: {', '.join(edges)}"
             rejected += [Rejected(one.label, reason) for one in best]
             continue
         kept += best
